@@ -1,0 +1,77 @@
+"""Argument checks with one wording: what argument, what came, what was wanted.
+
+Nothing here knows about clustering. Shape letters used in docstrings everywhere:
+N points, D features, K components, C capacity (K rounded up to spare units),
+B batch, E embedding size, P prototypes, H hidden units.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+
+def fail(name: str, got: Any, wanted: str, error: type[Exception] = ValueError) -> NoReturn:
+    """Raises `error` with the project's one wording."""
+    raise error(f"`{name}`: got {got}, wanted {wanted}.")
+
+
+def integer(value: Any, name: str, *, minimum: int | None = None, maximum: int | None = None) -> int:
+    """Returns `value` as an `int`, or raises unless it is one within the bounds (inclusive)."""
+    wanted = "an integer" + _bounds(minimum, maximum)
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        fail(name, f"{value!r} of type {type(value).__name__}", wanted, TypeError)
+    if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
+        fail(name, value, wanted)
+    return int(value)
+
+
+def number(
+    value: Any,
+    name: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+) -> float:
+    """Returns `value` as a finite `float` within `[minimum, maximum]` and strictly above `above`."""
+    wanted = "a finite number" + _bounds(minimum, maximum) + ("" if above is None else f" above {above}")
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        fail(name, f"{value!r} of type {type(value).__name__}", wanted, TypeError)
+    result = float(value)
+    if not math.isfinite(result):
+        fail(name, value, wanted)
+    if (
+        (minimum is not None and result < minimum)
+        or (maximum is not None and result > maximum)
+        or (above is not None and result <= above)
+    ):
+        fail(name, value, wanted)
+    return result
+
+
+def one_of(value: Any, name: str, choices: Iterable[Any]) -> Any:
+    """Returns `value` if it is among `choices`, else raises with the choices spelled out."""
+    choices = tuple(choices)
+    if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
+        fail(name, repr(value), "one of " + ", ".join(repr(choice) for choice in choices))
+    return value
+
+
+def boolean(value: Any, name: str) -> bool:
+    """Returns `value` if it is `True` or `False`; a string such as "False" is an error, not true."""
+    if not isinstance(value, bool):
+        fail(name, f"{value!r} of type {type(value).__name__}", "True or False", TypeError)
+    return value
+
+
+def _bounds(minimum: float | None, maximum: float | None) -> str:
+    if minimum is not None and maximum is not None:
+        return f" from {minimum} to {maximum}"
+    if minimum is not None:
+        return f" of at least {minimum}"
+    if maximum is not None:
+        return f" of at most {maximum}"
+    return ""
