@@ -1,0 +1,1 @@
+"""tfdpm: clustering that finds the number of clusters, and the features to cluster."""
