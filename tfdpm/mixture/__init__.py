@@ -1,0 +1,1 @@
+"""The Gaussian mixture: statistics, Normal-inverse-Wishart arithmetic, parameters, starts."""

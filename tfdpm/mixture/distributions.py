@@ -1,0 +1,196 @@
+"""TFP distributions of the mixture's prior and predictive, for users and as an oracle in tests.
+
+The arithmetic is `niw.py`'s; here it gets `log_prob`, `sample`, batch shapes and TFP's names.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from tfdpm import checks
+from tfdpm.mixture import niw
+from tfdpm.mixture.statistics import SufficientStatistics, accumulate
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+MultivariateStudentT = tfd.MultivariateStudentTLinearOperator
+
+
+class MeanAndCovariance(NamedTuple):
+    """A Gaussian's parameters: what a Normal-inverse-Wishart is a distribution over.
+
+    The covariance comes first because TFP draws fields in this order.
+    """
+
+    covariance: Any
+    mean: Any
+
+
+class NormalInverseWishart(tfd.JointDistributionNamed):
+    """Joint distribution of the mean and covariance of a Gaussian.
+
+    `covariance ~ InverseWishart(df, scale)`, `mean | covariance ~ N(loc, covariance /
+    mean_precision)`: [DeepDPM] supplement eq. 8-11 with `scale = nu * Psi`.
+
+    Samples, and the argument of `log_prob`, are `MeanAndCovariance` tuples: covariances
+    `[..., D, D]` and means `[..., D]`.
+
+    Example:
+        >>> prior = NormalInverseWishart([0.0, 0.0], 1e-4, 4.0, [[1.0, 0.0], [0.0, 1.0]])
+        >>> statistics = prior.statistics([[0.1, 0.2], [0.3, 0.1]])
+        >>> prior.log_evidence(statistics).shape
+        TensorShape([1])
+
+    Args:
+        loc: `[..., D]` floating; prior mean m.
+        mean_precision: `[...]` floating, > 0; kappa, in pseudo-observations.
+        df: `[...]` floating, > D - 1; nu.
+        scale: `[..., D, D]` symmetric positive definite, squared feature units.
+        validate_args: whether densities check their arguments when evaluated.
+        name: name of the distribution.
+
+    Raises:
+        ValueError: if ranks or sizes disagree, or a parameter is out of its range.
+    """
+
+    def __init__(
+        self, loc, mean_precision, df, scale, *, validate_args=False, name="NormalInverseWishart"
+    ):
+        dtype = _common_dtype(loc, mean_precision, df, scale)
+        parts = (tf.convert_to_tensor(part, dtype) for part in (loc, mean_precision, df, scale))
+        self._niw = niw.NIWParameters(*parts)
+        _check_parameters(self._niw)
+        self._dim = int(self._niw.loc.shape[-1])
+        scale_tril = niw.cholesky(self._niw.scale)
+        precision_tril = niw.cholesky(tf.linalg.cholesky_solve(scale_tril, _eye_like(scale_tril)))
+        covariance = tfd.TransformedDistribution(
+            tfd.WishartTriL(
+                self._niw.df,
+                scale_tril=precision_tril,
+                input_output_cholesky=True,
+                validate_args=validate_args,
+            ),
+            # Cholesky factor of the precision -> of the covariance -> the covariance.
+            tfb.Chain([tfb.CholeskyOuterProduct(), tfb.CholeskyToInvCholesky()]),
+            name="InverseWishart",
+        )
+
+        def mean(covariance):
+            precision = self._niw.mean_precision[..., tf.newaxis, tf.newaxis]
+            return tfd.MultivariateNormalTriL(
+                self._niw.loc,
+                scale_tril=niw.cholesky(covariance / precision),
+                validate_args=validate_args,
+            )
+
+        super().__init__(
+            MeanAndCovariance(covariance=covariance, mean=mean),
+            batch_ndims=self._niw.df.shape.rank,
+            use_vectorized_map=False,
+            validate_args=validate_args,
+            name=name,
+        )
+
+    @property
+    def loc(self) -> tf.Tensor:
+        """Prior mean m, `[..., D]`."""
+        return self._niw.loc
+
+    @property
+    def mean_precision(self) -> tf.Tensor:
+        """Pseudo-observations behind the mean, kappa, `[...]`."""
+        return self._niw.mean_precision
+
+    @property
+    def df(self) -> tf.Tensor:
+        """Degrees of freedom, nu, `[...]`."""
+        return self._niw.df
+
+    @property
+    def scale(self) -> tf.Tensor:
+        """Inverse-Wishart scale matrix, `[..., D, D]`, squared feature units."""
+        return self._niw.scale
+
+    def mean(self):
+        """Means of both parts: `loc` and `scale / (df - D - 1)`, NaN where `df <= D + 1`."""
+        divisor = self.df - self._dim - 1.0
+        divisor = tf.where(divisor > 0, divisor, float("nan"))
+        return self._structure(self.scale / divisor[..., tf.newaxis, tf.newaxis])
+
+    def mode(self):
+        """Joint mode: `loc` and `scale / (df + D + 2)`."""
+        divisor = self.df + self._dim + 2.0
+        return self._structure(self.scale / divisor[..., tf.newaxis, tf.newaxis])
+
+    def statistics(self, points, weights=None) -> SufficientStatistics:
+        """Statistics of `points [N, D]` for the methods below, float64.
+
+        Args:
+            points: `[N, D]`.
+            weights: `[N, K]` non-negative, or `None` for one component with weight one.
+        """
+        points = tf.convert_to_tensor(points, self.loc.dtype)
+        if points.shape.rank != 2 or points.shape[-1] != self._dim:
+            checks.fail("points", f"shape {tuple(points.shape)}", f"shape [N, {self._dim}]")
+        weights = tf.ones_like(points[:, :1]) if weights is None else weights
+        return accumulate(points, tf.convert_to_tensor(weights, points.dtype))
+
+    def posterior(self, statistics: SufficientStatistics) -> NormalInverseWishart:
+        """The posterior, one per component of the statistics (see `niw.posterior`)."""
+        after = niw.posterior(self._float64(), statistics)
+        return NormalInverseWishart(*(tf.cast(part, self.loc.dtype) for part in after))
+
+    def log_evidence(self, statistics: SufficientStatistics) -> tf.Tensor:
+        """Closed-form log marginal likelihood of each component's points, nats, float64."""
+        return niw.log_evidence(self._float64(), statistics)
+
+    def posterior_predictive(
+        self, statistics: SufficientStatistics | None = None
+    ) -> MultivariateStudentT:
+        """Multivariate t of the next point given the statistics (the prior's if `None`)."""
+        after = self._float64()
+        if statistics is not None:
+            after = niw.posterior(after, statistics)
+        df, loc, scale_tril = (tf.cast(part, self.loc.dtype) for part in niw.predictive(after))
+        return MultivariateStudentT(
+            df, loc, tf.linalg.LinearOperatorLowerTriangular(scale_tril, is_non_singular=True)
+        )
+
+    def _float64(self) -> niw.NIWParameters:
+        return niw.NIWParameters(*(tf.cast(part, tf.float64) for part in self._niw))
+
+    def _structure(self, covariance):
+        return MeanAndCovariance(covariance, tf.broadcast_to(self.loc, tf.shape(covariance)[:-1]))
+
+
+def _common_dtype(*values) -> tf.DType:
+    """float64 unless every floating tensor or array among `values` is float32."""
+    dtypes = {tf.as_dtype(value.dtype) for value in values if hasattr(value, "dtype")}
+    return tf.float32 if dtypes == {tf.float32} else tf.float64
+
+
+def _check_parameters(parameters: niw.NIWParameters) -> None:
+    loc, mean_precision, df, scale = parameters
+    if loc.shape.rank < 1:
+        checks.fail("loc", f"shape {tuple(loc.shape)}", "shape [..., D]")
+    dim = int(loc.shape[-1])
+    if scale.shape.rank < 2 or tuple(scale.shape[-2:]) != (dim, dim):
+        checks.fail("scale", f"shape {tuple(scale.shape)}", f"shape [..., {dim}, {dim}]")
+    if not bool(tf.reduce_all(mean_precision > 0)):
+        checks.fail("mean_precision", mean_precision.numpy(), "positive numbers")
+    if not bool(tf.reduce_all(df > dim - 1)):
+        checks.fail("df", df.numpy(), f"numbers above D - 1 = {dim - 1}")
+    if not bool(tf.reduce_all(tf.linalg.eigvalsh(scale) > 0)):
+        checks.fail(
+            "scale", "a matrix with a non-positive eigenvalue", "positive definite matrices"
+        )
+
+
+def _eye_like(matrices) -> tf.Tensor:
+    return tf.eye(
+        int(matrices.shape[-1]), batch_shape=tf.shape(matrices)[:-2], dtype=matrices.dtype
+    )

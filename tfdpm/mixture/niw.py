@@ -1,0 +1,208 @@
+"""Normal-inverse-Wishart arithmetic on sufficient statistics: posterior, evidence, MAP, predictive.
+
+Pure functions of float64 tensors. The TFP distribution that users see is in `distributions.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfdpm import checks
+from tfdpm.mixture.statistics import SufficientStatistics
+
+MAP_DENOMINATORS = ("joint_mode", "paper")
+
+
+class NIWParameters(NamedTuple):
+    """Parameters of `Sigma ~ IW(df, scale)`, `mu | Sigma ~ N(loc, Sigma / mean_precision)`.
+
+    Attributes:
+        loc: `[..., D]`, the paper's m.
+        mean_precision: `[...]`, the paper's kappa, in pseudo-observations.
+        df: `[...]`, the paper's nu, above D - 1.
+        scale: `[..., D, D]`, inverse-Wishart scale matrix in squared feature units; the paper's
+            nu * Psi, the released program's Psi.
+    """
+
+    loc: tf.Tensor
+    mean_precision: tf.Tensor
+    df: tf.Tensor
+    scale: tf.Tensor
+
+
+def niw_parameters(loc, mean_precision, df, scale) -> NIWParameters:
+    """Checks one (unbatched) prior and returns it as float64 tensors.
+
+    Raises:
+        ValueError: if shapes differ, `mean_precision <= 0`, `df <= D - 1`, or `scale` is not a
+            symmetric positive definite matrix.
+    """
+    loc = tf.convert_to_tensor(loc, tf.float64)
+    scale = tf.convert_to_tensor(scale, tf.float64)
+    if loc.shape.rank != 1:
+        checks.fail("loc", f"shape {tuple(loc.shape)}", "shape [D]")
+    feature_dim = int(loc.shape[0])
+    if tuple(scale.shape) != (feature_dim, feature_dim):
+        checks.fail("scale", f"shape {tuple(scale.shape)}", f"shape [{feature_dim}, {feature_dim}]")
+    mean_precision = checks.number(mean_precision, "mean_precision", above=0.0)
+    df = checks.number(df, "df", above=feature_dim - 1.0)
+    eigenvalues = tf.linalg.eigvalsh(scale)
+    asymmetry = float(tf.reduce_max(tf.abs(scale - tf.linalg.matrix_transpose(scale))))
+    largest = float(tf.reduce_max(tf.abs(scale)))
+    if not float(eigenvalues[0]) > 0.0 or asymmetry > 1e-8 * largest:
+        checks.fail(
+            "scale",
+            f"a matrix with smallest eigenvalue {float(eigenvalues[0]):.3g} "
+            f"and asymmetry {asymmetry:.3g}",
+            "a symmetric positive definite matrix",
+        )
+    return NIWParameters(
+        loc, tf.constant(mean_precision, tf.float64), tf.constant(df, tf.float64), scale
+    )
+
+
+def posterior(prior: NIWParameters, statistics: SufficientStatistics) -> NIWParameters:
+    """NIW posterior given (soft or hard) statistics.
+
+    [DeepDPM] supplement eq. 12-16 (hard) and 20-23 (weighted), with the inverse-Wishart scale in
+    the library's convention: `scale* = scale + S + kappa N / kappa* (xbar - m)(xbar - m)^T` where
+    S is the scatter about the mean `xbar`; this form keeps the result positive definite.
+
+    Args:
+        prior: parameters shared by all components (unbatched), or batched like the statistics.
+        statistics: batch shape `[...]`.
+
+    Returns:
+        Parameters of batch shape `[...]`; the prior itself where the count is zero.
+    """
+    counts, sums, outer_products = statistics
+    mean_precision = prior.mean_precision + counts
+    safe_counts = tf.maximum(counts, tf.constant(1e-300, counts.dtype))
+    means = tf.where(counts[..., tf.newaxis] > 0, sums / safe_counts[..., tf.newaxis], 0.0)
+    scatter = outer_products - counts[..., tf.newaxis, tf.newaxis] * _outer(means)
+    offset = means - prior.loc
+    shrink = prior.mean_precision * counts / mean_precision
+    scale = prior.scale + scatter + shrink[..., tf.newaxis, tf.newaxis] * _outer(offset)
+    scale = tf.where(counts[..., tf.newaxis, tf.newaxis] > 0, scale, prior.scale)
+    loc = prior.loc + (counts / mean_precision)[..., tf.newaxis] * offset
+    return NIWParameters(loc, mean_precision, prior.df + counts, _symmetric(scale))
+
+
+def log_evidence(prior: NIWParameters, statistics: SufficientStatistics) -> tf.Tensor:
+    """Log marginal likelihood of the points behind the statistics, one value per component.
+
+    [DeepDPM] supplement eq. 17 with the numerator `Gamma_D(nu* / 2)` (the printed `nu` is a typo):
+    `-N D / 2 log pi + log Gamma_D(nu*/2) - log Gamma_D(nu/2) + nu/2 log|scale|
+    - nu*/2 log|scale*| + D/2 log(kappa / kappa*)`.
+
+    Args:
+        prior: unbatched parameters.
+        statistics: batch shape `[...]`.
+
+    Returns:
+        `[...]` float64, nats; 0 for a component without points.
+    """
+    after = posterior(prior, statistics)
+    dim = statistics.feature_dim
+    half_dim = 0.5 * dim
+    return (
+        -half_dim * math.log(math.pi) * statistics.counts
+        + log_multigamma(0.5 * after.df, dim)
+        - log_multigamma(0.5 * prior.df, dim)
+        + 0.5 * prior.df * log_determinant(prior.scale)
+        - 0.5 * after.df * log_determinant(after.scale)
+        + half_dim * (tf.math.log(prior.mean_precision) - tf.math.log(after.mean_precision))
+    )
+
+
+def map_components(
+    after: NIWParameters, denominator: str = "joint_mode"
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """MAP mean and covariance of each component.
+
+    Args:
+        after: posterior parameters, batch shape `[...]`.
+        denominator: `"joint_mode"` divides the scale by `nu* + D + 2`; `"paper"` by
+            `nu* - D + 1` ([DeepDPM] supplement eq. 18).
+
+    Returns:
+        Means `[..., D]` and covariances `[..., D, D]`.
+    """
+    checks.one_of(denominator, "denominator", MAP_DENOMINATORS)
+    dim = int(after.loc.shape[-1])
+    divisor = after.df + dim + 2.0 if denominator == "joint_mode" else after.df - dim + 1.0
+    return after.loc, after.scale / divisor[..., tf.newaxis, tf.newaxis]
+
+
+def predictive(after: NIWParameters) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Multivariate-t posterior predictive of one further point.
+
+    `t(df = nu* - D + 1, loc = m*, shape = scale* (kappa* + 1) / (kappa* (nu* - D + 1)))`.
+
+    Returns:
+        `df [...]`, `loc [..., D]`, `scale_tril [..., D, D]` (Cholesky factor of the shape matrix).
+    """
+    dim = int(after.loc.shape[-1])
+    df = after.df - dim + 1.0
+    factor = (after.mean_precision + 1.0) / (after.mean_precision * df)
+    return df, after.loc, cholesky(after.scale * factor[..., tf.newaxis, tf.newaxis])
+
+
+def cholesky(matrices) -> tf.Tensor:
+    """Cholesky factors of symmetric matrices that rounding may have left not positive definite.
+
+    Matrices are scaled to unit diagonal, so that units cannot matter. Only where the plain
+    factorisation fails are the eigenvalues found and the diagonal lifted by what is missing.
+
+    Args:
+        matrices: `[..., D, D]` floating, positive semi-definite up to rounding.
+
+    Returns:
+        `[..., D, D]` lower triangular, finite, with positive diagonal.
+    """
+    matrices = tf.convert_to_tensor(matrices)
+    floor = 1e-12 if matrices.dtype == tf.float64 else 1e-5
+    diagonal = tf.linalg.diag_part(matrices)
+    # A zero (or rounded below zero) variance is lifted to a fraction of the largest one.
+    largest = tf.reduce_max(diagonal, axis=-1, keepdims=True)
+    largest = tf.where(largest > 0, largest, tf.ones_like(largest))
+    deviations = tf.sqrt(tf.maximum(diagonal, floor * largest))
+    unit = matrices / (deviations[..., :, tf.newaxis] * deviations[..., tf.newaxis, :])
+    unit = tf.linalg.set_diag(unit, tf.ones_like(diagonal))
+    factor = tf.linalg.cholesky(unit)
+
+    def lifted():
+        missing = tf.maximum(2.0 * floor - tf.reduce_min(tf.linalg.eigvalsh(unit), axis=-1), 0.0)
+        return tf.linalg.cholesky(
+            tf.linalg.set_diag(unit, tf.ones_like(diagonal) + 2.0 * missing[..., tf.newaxis])
+        )
+
+    is_finite = tf.reduce_all(tf.math.is_finite(factor))
+    factor = tf.cond(is_finite, lambda: factor, lifted)
+    return factor * deviations[..., :, tf.newaxis]
+
+
+def log_determinant(matrices) -> tf.Tensor:
+    """Log determinants of symmetric positive (semi-)definite matrices, `[...]`."""
+    factor = cholesky(matrices)
+    return 2.0 * tf.reduce_sum(tf.math.log(tf.linalg.diag_part(factor)), axis=-1)
+
+
+def log_multigamma(a, dim: int) -> tf.Tensor:
+    """Log multivariate gamma function `log Gamma_dim(a)` for `a > (dim - 1) / 2`."""
+    a = tf.convert_to_tensor(a)
+    halves = 0.5 * tf.range(dim, dtype=a.dtype)
+    return 0.25 * dim * (dim - 1) * math.log(math.pi) + tf.reduce_sum(
+        tf.math.lgamma(a[..., tf.newaxis] - halves), axis=-1
+    )
+
+
+def _outer(vectors) -> tf.Tensor:
+    return vectors[..., :, tf.newaxis] * vectors[..., tf.newaxis, :]
+
+
+def _symmetric(matrices) -> tf.Tensor:
+    return 0.5 * (matrices + tf.linalg.matrix_transpose(matrices))

@@ -1,0 +1,185 @@
+"""The Gaussian mixture itself: weights, means, covariances, log joint density, responsibilities.
+
+How parameters follow from statistics is here too (the M-step); how K changes is not.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfdpm import checks
+from tfdpm.mixture import niw
+from tfdpm.mixture.statistics import SufficientStatistics, moment_features
+
+# Up to this many features the log joint is one product with [1, x, x_i x_j]; above it the
+# points are whitened, whose arithmetic is twice as much but whose arrays stay K D wide.
+_MAX_QUADRATIC_DIM = 64
+_SLICE_ELEMENTS = 4_000_000
+
+
+class MixtureParameters(NamedTuple):
+    """Parameters of a Gaussian mixture, float64.
+
+    Attributes:
+        mixture_weights: `[K]`, positive, summing to one.
+        means: `[K, D]`.
+        covariances: `[K, D, D]`, symmetric positive definite.
+    """
+
+    mixture_weights: tf.Tensor
+    means: tf.Tensor
+    covariances: tf.Tensor
+
+    @property
+    def num_components(self) -> int:
+        """Number of components, K."""
+        return int(self.means.shape[0])
+
+
+def map_mixture_weights(counts, concentration: float, *, rule: str = "dirichlet_map") -> tf.Tensor:
+    """Mixture proportions from soft counts.
+
+    Args:
+        counts: `[K]` float64, non-negative.
+        concentration: total pseudo-count shared evenly by the K components, >= 0. The Dirichlet
+            prior has parameter `1 + concentration / K`, so that its mode adds `concentration / K`
+            to each count and no component can reach weight zero unless `concentration` is zero.
+        rule: `"dirichlet_map"`, or `"official"`, which adds 0.1 to every *fraction*.
+
+    Returns:
+        `[K]` float64, summing to one.
+    """
+    checks.one_of(rule, "rule", ("dirichlet_map", "official"))
+    counts = tf.convert_to_tensor(counts, tf.float64)
+    num_components = tf.cast(tf.shape(counts)[0], tf.float64)
+    total = tf.reduce_sum(counts)
+    if rule == "official":
+        smoothed = tf.math.divide_no_nan(counts, total) + 0.1
+    else:
+        smoothed = counts + concentration / num_components
+    # All counts zero and no pseudo-count: nothing is known, so proportions are equal.
+    normaliser = tf.reduce_sum(smoothed)
+    return tf.where(normaliser > 0, smoothed / normaliser, 1.0 / num_components)
+
+
+def m_step(
+    statistics: SufficientStatistics,
+    prior: niw.NIWParameters | None,
+    *,
+    concentration: float = 1.0,
+    denominator: str = "joint_mode",
+    weight_rule: str = "dirichlet_map",
+) -> MixtureParameters:
+    """MAP mixture parameters from statistics ([DeepDPM] section 4.1, supplement eq. 18-23).
+
+    Args:
+        statistics: `[K]` components, weighted by responsibilities.
+        prior: NIW prior, or `None` for maximum likelihood (the ablation "no prior in the M-step");
+            rounding is then the only thing that keeps covariances positive definite, so a ridge of
+            1e-6 of the total variance is added.
+        concentration: pseudo-count of the mixture weights.
+        denominator: see `niw.map_components`.
+        weight_rule: see `map_mixture_weights`.
+
+    Returns:
+        Parameters with K components; finite and positive definite for any statistics.
+    """
+    weights = map_mixture_weights(statistics.counts, concentration, rule=weight_rule)
+    if prior is None:
+        means, covariances = _maximum_likelihood(statistics)
+    else:
+        means, covariances = niw.map_components(niw.posterior(prior, statistics), denominator)
+    return MixtureParameters(weights, means, covariances)
+
+
+def _maximum_likelihood(statistics: SufficientStatistics) -> tuple[tf.Tensor, tf.Tensor]:
+    counts = tf.maximum(statistics.counts, 1e-9)[:, tf.newaxis]
+    means = statistics.sums / counts
+    second = statistics.outer_products / counts[..., tf.newaxis]
+    covariances = second - means[:, :, tf.newaxis] * means[:, tf.newaxis, :]
+    whole = statistics.total()
+    whole_mean = whole.sums / tf.maximum(whole.counts, 1e-9)
+    variance = tf.linalg.trace(whole.outer_products) / tf.maximum(whole.counts, 1e-9)
+    variance = (variance - tf.reduce_sum(whole_mean**2)) / statistics.feature_dim
+    ridge = 1e-6 * tf.where(variance > 0, variance, 1.0)
+    return means, covariances + ridge * tf.eye(statistics.feature_dim, dtype=tf.float64)
+
+
+class LogJoint:
+    """`log pi_k + log N(x; mu_k, Sigma_k)` for fixed parameters, prepared once for many points."""
+
+    def __init__(self, parameters: MixtureParameters):
+        self._dim = int(parameters.means.shape[-1])
+        factors = niw.cholesky(parameters.covariances)
+        identity = tf.eye(self._dim, batch_shape=tf.shape(factors)[:1], dtype=factors.dtype)
+        whiteners = tf.linalg.triangular_solve(factors, identity)
+        log_det = tf.reduce_sum(tf.math.log(tf.linalg.diag_part(factors)), axis=-1)
+        constants = (
+            tf.math.log(parameters.mixture_weights)
+            - log_det
+            - 0.5 * self._dim * math.log(2.0 * math.pi)
+        )
+        if self._dim <= _MAX_QUADRATIC_DIM:
+            self._kernel = _natural_parameters(parameters.means, whiteners, constants)
+        else:
+            self._whiteners, self._constants = whiteners, constants
+            self._offsets = tf.linalg.matvec(whiteners, parameters.means)
+        self._num_components = parameters.means.shape[0]
+
+    def __call__(self, points) -> tf.Tensor:
+        """Log joint densities of `points [N, D]`, `[N, K]` float64, nats."""
+        points = tf.cast(points, tf.float64)
+        if self._dim <= _MAX_QUADRATIC_DIM:
+            return self._over_slices(points, self.from_moments, self._kernel.shape[0])
+        return self._over_slices(points, self._whitened, int(self._whiteners.shape[0]) * self._dim)
+
+    def from_moments(self, points, moments=None) -> tf.Tensor:
+        """Log joint densities where `moment_features(points)` may be at hand already."""
+        moments = moment_features(points) if moments is None else moments
+        return tf.linalg.matmul(moments, self._kernel)
+
+    def _whitened(self, points) -> tf.Tensor:
+        num_components = tf.shape(self._whiteners)[0]
+        flat = tf.reshape(self._whiteners, [-1, self._dim])
+        whitened = tf.linalg.matmul(points, flat, transpose_b=True)
+        whitened = tf.reshape(whitened, [-1, num_components, self._dim]) - self._offsets
+        return self._constants - 0.5 * tf.reduce_sum(whitened**2, axis=-1)
+
+    def _over_slices(self, points, function, width: int) -> tf.Tensor:
+        slice_size = max(256, _SLICE_ELEMENTS // width)
+        if points.shape[0] is not None and points.shape[0] <= slice_size:
+            return function(points)
+        num_points = tf.shape(points)[0]
+        num_slices = (num_points + slice_size - 1) // slice_size
+        pieces = tf.TensorArray(
+            tf.float64, num_slices, infer_shape=False, element_shape=[None, self._num_components]
+        )
+        for index in tf.range(num_slices):
+            piece = function(points[index * slice_size : (index + 1) * slice_size])
+            pieces = pieces.write(index, piece)
+        return pieces.concat()
+
+
+def _natural_parameters(means, whiteners, constants) -> tf.Tensor:
+    """Coefficients `[1 + D + D (D + 1) / 2, K]` of `[1, x, x_i x_j]` in the log joint."""
+    precisions = tf.linalg.matmul(whiteners, whiteners, transpose_a=True)
+    linear = tf.linalg.matvec(precisions, means)
+    intercepts = constants - 0.5 * tf.reduce_sum(linear * means, axis=-1)
+    dim = int(means.shape[-1])
+    # Off-diagonal products stand once in the features and twice in the quadratic form.
+    doubled = -0.5 * precisions * (2.0 - tf.eye(dim, dtype=precisions.dtype))
+    quadratic = tf.concat([doubled[:, i, i:] for i in range(dim)], axis=1)
+    return tf.transpose(tf.concat([intercepts[:, tf.newaxis], linear, quadratic], axis=1))
+
+
+def log_joint(parameters: MixtureParameters, points) -> tf.Tensor:
+    """`log pi_k + log N(x_i; mu_k, Sigma_k)` ([DeepDPM] eq. 1), `[N, K]` float64, nats."""
+    return LogJoint(parameters)(points)
+
+
+def responsibilities(parameters: MixtureParameters, points) -> tf.Tensor:
+    """E-step probabilities ([DeepDPM] eq. 5), `[N, K]` float64, rows sum to one."""
+    return tf.nn.softmax(log_joint(parameters, points), axis=-1)

@@ -1,0 +1,1 @@
+"""The DeepDPM model: networks, losses, training, and units that are rebuilt when K changes."""

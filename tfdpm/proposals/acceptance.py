@@ -1,0 +1,29 @@
+"""Metropolis acceptance with the uniform numbers given by the caller."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfdpm import checks
+
+
+def accept(log_ratios: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """Accepts each proposal with probability `min(1, ratio)`: where `log u < log ratio`.
+
+    Args:
+        log_ratios: any shape, nats; `-inf` never, `+inf` always.
+        uniforms: same shape, in `[0, 1]`. Ones give the greedy rule "only if it is better".
+
+    Returns:
+        Boolean array of the same shape.
+
+    Raises:
+        ValueError: if shapes differ or a uniform lies outside `[0, 1]`.
+    """
+    log_ratios, uniforms = np.asarray(log_ratios, float), np.asarray(uniforms, float)
+    if log_ratios.shape != uniforms.shape:
+        checks.fail("uniforms", f"shape {uniforms.shape}", f"shape {log_ratios.shape}")
+    if uniforms.size and not (uniforms.min() >= 0.0 and uniforms.max() <= 1.0):
+        checks.fail("uniforms", "values outside [0, 1]", "numbers from 0 to 1")
+    with np.errstate(divide="ignore"):
+        return np.log(uniforms) < log_ratios
