@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from tfdpm.data.datasets import load
+from tfdpm.data.files import read, read_images
+from tfdpm.data.imbalance import imbalance
+from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.data.synthetic import blobs, gaussian_mixture, gaussians15
 
-__all__ = ["blobs", "gaussian_mixture", "gaussians15"]
+__all__ = [
+    "Inputs",
+    "as_features",
+    "blobs",
+    "gaussian_mixture",
+    "gaussians15",
+    "imbalance",
+    "load",
+    "read",
+    "read_images",
+]

@@ -1,0 +1,192 @@
+"""Files and folders as data: .npy, .npz, .csv, .parquet, and folders of images.
+
+Only reading happens here; whether the numbers can be clustered is checked by `inputs.py`.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tfdpm import checks
+
+__all__ = ["looks_like_path", "read", "read_images"]
+
+_SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+_LABEL_COLUMNS = ("y", "label")
+
+Pair = tuple[Any, NDArray[Any] | None]
+
+
+def looks_like_path(source: str) -> bool:
+    """Returns whether `source` is meant as a file or folder rather than a data set's name."""
+    return source.lower().endswith(_SUFFIXES) or os.sep in source
+
+
+def read(path: str | os.PathLike[str], *, name: str = "path") -> Pair:
+    """Reads points, and known labels where the file has some.
+
+    Args:
+        path: one of
+            - .npy: one array of points;
+            - .npz: arrays `x` and, if there are labels, `y`; or a single array of any name;
+            - .csv: comma-separated numbers, with or without a header; a column called "y" or
+              "label" holds labels;
+            - .parquet: columns of numbers, labels as in .csv (needs pandas and pyarrow);
+            - a folder of images, see `read_images`.
+        name: what to call `path` in errors.
+    Returns:
+        `(x, y)`: points as an array (a stream for images), and labels `[N]` or None.
+    Raises:
+        FileNotFoundError: if there is nothing at `path`.
+        ValueError: if the file is of another kind, or its contents are not as above.
+        ImportError: if .parquet is asked for without pandas and pyarrow.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read_images(path, name=name)
+    if not path.exists():
+        wanted = "an existing file, folder of images, or data set name"
+        checks.fail(name, repr(str(path)), wanted, FileNotFoundError)
+    readers = {".npy": _npy, ".npz": _npz, ".csv": _csv, ".parquet": _parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        checks.fail(name, repr(str(path)), "a folder of images or one of " + ", ".join(_SUFFIXES))
+    return reader(path, name)
+
+
+def read_images(
+    folder: str | os.PathLike[str],
+    *,
+    image_size: tuple[int, int] | None = None,
+    name: str = "folder",
+) -> tuple[tf.data.Dataset, NDArray[np.str_] | None]:
+    """Returns a stream of the images below a folder, with sub-folder names as labels.
+
+    Args:
+        folder: searched with its sub-folders for .png, .jpg, .jpeg, .bmp and .gif (first frame),
+            in sorted order of path. If every image lies in a sub-folder, the names of the
+            sub-folders directly below `folder` are the labels.
+        image_size: `(height, width)` in pixels that all images are resized to; None for the size
+            of the first. The first image also decides between grey and colour.
+        name: what to call `folder` in errors.
+    Returns:
+        `(images, labels)`: a `tf.data.Dataset` of `[H, W, C]` uint8 that knows its length, and
+        `[N]` text or None.
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it holds no images, or the first cannot be decoded.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        checks.fail(name, repr(str(folder)), "an existing folder of images", FileNotFoundError)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _IMAGE_SUFFIXES)
+    if not paths:
+        wanted = "images in it: " + ", ".join(_IMAGE_SUFFIXES)
+        checks.fail(name, f"folder {str(folder)!r} without images", wanted)
+    try:
+        first = tf.io.decode_image(paths[0].read_bytes(), expand_animations=False)
+    except tf.errors.InvalidArgumentError:
+        checks.fail(name, f"{str(paths[0])!r}, which cannot be decoded", "images")
+    channels = 1 if first.shape[2] < 3 else 3
+    height, width = first.shape[:2] if image_size is None else image_size
+
+    def decode(path: tf.Tensor) -> tf.Tensor:
+        image = tf.io.decode_image(tf.io.read_file(path), channels, expand_animations=False)
+        image = tf.image.resize(image, (height, width), antialias=True)
+        image = tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
+        return tf.ensure_shape(image, (height, width, channels))
+
+    images = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
+    images = images.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    parents = [path.relative_to(folder).parts[:-1] for path in paths]
+    return images, (np.array([p[0] for p in parents]) if all(parents) else None)
+
+
+def _npy(path: Path, name: str) -> Pair:
+    try:
+        return np.load(path, allow_pickle=False), None
+    except (ValueError, EOFError):
+        checks.fail(name, f"{str(path)!r}, which cannot be read", "an .npy file of numbers")
+
+
+def _npz(path: Path, name: str) -> Pair:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            key = file.files[0] if len(file.files) == 1 else "x"
+            if key not in file.files:
+                got = f"{str(path)!r} with arrays {file.files}"
+                checks.fail(name, got, "an array `x`, and `y` for labels")
+            return file[key], (file["y"] if "y" in file.files and key != "y" else None)
+    except (OSError, EOFError):
+        checks.fail(name, f"{str(path)!r}, which cannot be read", "an .npz file of numbers")
+
+
+def _csv(path: Path, name: str) -> Pair:
+    """Reads with NumPy: the optional pandas is not needed for plain tables."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file)
+        head, second = next(rows, []), next(rows, [])
+    if not head:
+        checks.fail(name, f"{str(path)!r}, which is empty", "rows of numbers")
+    has_header = not all(map(_is_number, head))
+    columns = head if has_header else [str(index) for index in range(len(head))]
+    label = next((i for i, c in enumerate(columns) if c.strip().lower() in _LABEL_COLUMNS), None)
+    used = [index for index in range(len(columns)) if index != label]
+    sample = second if has_header else head
+    text = [columns[i] for i in used if i < len(sample) and not _is_number(sample[i])]
+    if text:
+        checks.fail(name, f"columns that are not numbers: {text}", "columns of numbers", TypeError)
+    options: dict[str, Any] = dict(
+        delimiter=",", skiprows=int(has_header), quotechar='"', comments=None, ndmin=2,
+        encoding="utf-8-sig",
+    )  # fmt: skip
+    try:
+        x = np.loadtxt(path, usecols=used, **options)
+        y = None if label is None else np.loadtxt(path, usecols=[label], dtype=str, **options)
+    except ValueError as error:
+        checks.fail(name, f"{str(path)!r}: {error}", "rows of numbers, all of one length")
+    return x, None if y is None else _whole_or_text(y[:, 0])
+
+
+def _parquet(path: Path, name: str) -> Pair:
+    try:
+        import pandas as pd
+
+        frame = pd.read_parquet(path)
+    except ImportError as error:
+        wanted = "pip install 'tfdpm[pandas]'"
+        raise ImportError(
+            f"`{name}`: got a .parquet file, wanted pandas to read it ({wanted})."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"`{name}`: got {str(path)!r}, which cannot be read, wanted a .parquet file."
+        ) from error
+    label = next((c for c in frame.columns if str(c).lower() in _LABEL_COLUMNS), None)
+    if label is None:
+        return frame, None
+    return frame.drop(columns=label), frame[label].to_numpy()
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True
+
+
+def _whole_or_text(cells: NDArray[np.str_]) -> NDArray[Any]:
+    """Labels as integers where all are whole numbers, so that 10 sorts after 9; else as text."""
+    try:
+        return cells.astype(np.int64)
+    except ValueError:
+        return cells

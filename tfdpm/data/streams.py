@@ -1,0 +1,151 @@
+"""A `tf.data.Dataset` as users have it -> a stream of checked float32 batches of known shape.
+
+Nothing is held in memory beyond one batch. In-memory data is `inputs.py`'s business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from tfdpm import checks
+
+__all__ = ["Stream", "as_batches"]
+
+_WANTED = "a tf.data.Dataset of x or (x, y)"
+_IMAGE_CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A checked stream.
+
+    Attributes:
+        batches: yields `[B, *feature_shape]` float32.
+        labelled: yields `([B, *feature_shape], [B])`, labels as they came; None without labels.
+        num_points: N, or None where the stream does not know.
+        feature_shape: `(D,)`, `(H, W)` or `(H, W, C)`.
+    """
+
+    batches: tf.data.Dataset
+    labelled: tf.data.Dataset | None
+    num_points: int | None
+    feature_shape: tuple[int, ...]
+
+
+def as_batches(dataset: tf.data.Dataset, *, name: str = "x", batch_size: int = 1024) -> Stream:
+    """Returns `dataset` as a stream of float32 batches that checks itself while it is read.
+
+    Whether elements are points or batches follows from the labels' rank where there are labels.
+    Without labels, rank 1 is a point, rank 2 a batch of features, rank 4 a batch of images, and
+    rank 3 one image if its last axis is 1, 3 or 4 and its first is known, else a batch of
+    `[H, W]` images.
+
+    Args:
+        dataset: finite; elements x or `(x, y)`, real numbers. Where the static shape or the length
+            is unknown, one element is read to find it out.
+        name: what to call the data in errors.
+        batch_size: of streams that come unbatched, >= 1; the others keep their batches.
+    Raises:
+        ValueError: if the dataset is endless, empty, or its shapes cannot be clustered. NaN and
+            infinity raise `tf.errors.InvalidArgumentError` when their batch is read; it names
+            `name` and the batch.
+        TypeError: if elements are not x or `(x, y)` tensors of real numbers.
+    """
+    checks.integer(batch_size, "batch_size", minimum=1)
+    _check_elements(dataset, name)
+    length = int(dataset.cardinality())
+    if length == tf.data.INFINITE_CARDINALITY:
+        checks.fail(name, "an endless dataset", "a finite one, such as `dataset.take(n)`")
+    dataset = _with_known_shape(dataset, length, name)
+    x_spec, y_spec = _specs(dataset)
+    if not _is_batched(x_spec.shape, y_spec):
+        dataset = dataset.batch(batch_size)
+        num_points = length if length >= 0 else None
+    else:
+        rows = x_spec.shape[0]
+        num_points = length * rows if length >= 0 and rows is not None else None
+    shape = _specs(dataset)[0].shape[1:]
+    if not shape.is_fully_defined() or shape.rank not in (1, 2, 3) or 0 in shape:
+        wanted = "[D] features or [H, W] or [H, W, C] images, all of one known size"
+        checks.fail(name, f"points of shape {shape}", wanted)
+    checked = dataset.enumerate().map(
+        lambda index, element: _checked(index, element, name), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    if y_spec is None:
+        return Stream(checked, None, num_points, tuple(shape))
+    return Stream(checked.map(lambda x, _: x), checked, num_points, tuple(shape))
+
+
+def _check_elements(dataset: tf.data.Dataset, name: str) -> None:
+    """Raises unless elements are x or (x, y) of dense, real tensors."""
+    spec = dataset.element_spec
+    parts = spec if isinstance(spec, tuple) else (spec,)
+    if len(parts) not in (1, 2) or not all(isinstance(part, tf.TensorSpec) for part in parts):
+        checks.fail(name, f"elements {spec}", _WANTED + ", dense tensors", TypeError)
+    dtype = parts[0].dtype
+    if not (dtype.is_floating or dtype.is_integer or dtype.is_bool) or dtype.is_quantized:
+        checks.fail(name, f"dtype {dtype.name}", "real numbers", TypeError)
+
+
+def _specs(dataset: tf.data.Dataset) -> tuple[tf.TensorSpec, tf.TensorSpec | None]:
+    """Specs of x and of y, which is None where there is none."""
+    spec = dataset.element_spec
+    if not isinstance(spec, tuple):
+        return spec, None
+    return spec[0], (spec[1] if len(spec) == 2 else None)
+
+
+def _with_known_shape(dataset: tf.data.Dataset, length: int, name: str) -> tf.data.Dataset:
+    """`dataset` with static point shapes, from its first element where it does not say."""
+    x_spec, y_spec = _specs(dataset)
+    known = x_spec.shape.rank is not None and (y_spec is None or y_spec.shape.rank is not None)
+    if known:
+        points = x_spec.shape[1:] if _is_batched(x_spec.shape, y_spec) else x_spec.shape
+        known = points.is_fully_defined()
+    if known and length > 0:
+        return dataset
+    first = next(iter(dataset.take(1)), None)
+    if first is None:
+        checks.fail(name, "an empty dataset", "at least 1 point")
+    if known:
+        return dataset
+    x, y = (first[0], first[1:]) if isinstance(first, tuple) else (first, ())
+    # Only the number of points in a batch may differ from element to element.
+    x_shape = x.shape
+    if _is_batched(x_shape, tf.TensorSpec(y[0].shape) if y else None):
+        x_shape = tf.TensorShape([None]).concatenate(x_shape[1:])
+    ranks = [[None] * label.shape.rank for label in y]
+
+    def with_shape(x: tf.Tensor, *y: tf.Tensor) -> Any:
+        x = tf.ensure_shape(x, x_shape)
+        return (x, *map(tf.ensure_shape, y, ranks)) if y else x
+
+    return dataset.map(with_shape)
+
+
+def _is_batched(shape: tf.TensorShape, y_spec: tf.TensorSpec | None) -> bool:
+    """Whether elements hold many points; the rule is in `as_batches`."""
+    if y_spec is not None:
+        return y_spec.shape.rank > 0
+    if shape.rank == 3:
+        return shape[0] is None or shape[2] not in _IMAGE_CHANNELS
+    return shape.rank != 1
+
+
+def _checked(index: tf.Tensor, element: Any, name: str) -> Any:
+    """`element` with x in float32, failing with the batch's number if a value is not finite."""
+    x, rest = (element[0], element[1:]) if isinstance(element, tuple) else (element, ())
+    x = tf.cast(x, tf.float32)
+    bad = tf.logical_not(tf.reduce_all(tf.math.is_finite(x), axis=tf.range(1, tf.rank(x))))
+    message = tf.strings.format(
+        "`" + name + "`: got {} points with NaN or infinite values in batch {}, the first in row "
+        "{} of it, wanted finite numbers only.",
+        (tf.reduce_sum(tf.cast(bad, tf.int32)), index, tf.argmax(tf.cast(bad, tf.int32))),
+    )
+    check = tf.debugging.Assert(tf.logical_not(tf.reduce_any(bad)), [message])
+    with tf.control_dependencies([check]):
+        x = tf.identity(x)
+    return (x, *rest) if rest else x
