@@ -1,1 +1,18 @@
-"""tfdpm: clustering that finds the number of clusters, and the features to cluster."""
+"""tfdpm: clustering that finds the number of clusters, and the features to cluster.
+
+Everything is imported at once, not on first use: `keras.models.load_model` finds the classes of
+this package only if importing it has registered them. Optional packages are imported by the few
+functions that need them.
+"""
+
+from __future__ import annotations
+
+from tfdpm import startup
+
+startup.import_tensorflow()  # before any import below, so that `import tfdpm` prints nothing
+
+from tfdpm import data, metrics  # noqa: E402
+
+__version__ = "0.1.0"
+
+__all__ = ["data", "metrics"]
