@@ -32,7 +32,9 @@ def contingency_table(labels_true: ArrayLike, labels_pred: ArrayLike) -> NDArray
     true = _labels(labels_true, "labels_true")
     pred = _labels(labels_pred, "labels_pred")
     if len(true) != len(pred):
-        checks.fail("labels_pred", f"{len(pred)} labels", f"{len(true)}, one for each of `labels_true`")
+        checks.fail(
+            "labels_pred", f"{len(pred)} labels", f"{len(true)}, one for each of `labels_true`"
+        )
     true_values, true_index = np.unique(true, return_inverse=True)
     pred_values, pred_index = np.unique(pred, return_inverse=True)
     shape = (len(true_values), len(pred_values))
@@ -180,7 +182,7 @@ def _silhouettes(
 def _pair_counts(
     labels_true: ArrayLike, labels_pred: ArrayLike
 ) -> tuple[float, float, float, float]:
-    """Number of pairs together in both, in the true, in the predicted partition, and of all pairs."""
+    """Counts pairs together in both, in the true, in the predicted partition, and all pairs."""
     table = contingency_table(labels_true, labels_pred).astype(np.float64)
 
     def pairs(counts: NDArray[np.float64]) -> float:

@@ -27,7 +27,9 @@ _EXACT_IN_FLOAT32 = 2**24
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Data in the one form that the rest of the library takes. Exactly one of two is set:
+    """Data in the one form that the rest of the library takes: an array or a stream.
+
+    Exactly one of `array` and `dataset` is set.
 
     Attributes:
         array: `[N, ...]` float32 or float64, finite, C order; None for streams. Float64 (and
