@@ -1,0 +1,42 @@
+"""Swapped prediction: every view predicts the codes of the other views of its image.
+
+A pure function; where scores and codes come from is the model's matter.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfdpm import checks
+
+
+def swapped_prediction_loss(
+    scores: tf.Tensor, codes: tf.Tensor, *, temperature: float = 0.1
+) -> tf.Tensor:
+    """Cross entropy of each view's prediction with the codes of the assigning views but its own.
+
+    `mean over n, a, v != a of -sum_p codes[n, a, p] log softmax(scores[n, v] / temperature)[p]`,
+    [SwAV] equation 2 and multi-crop section; sums over a pair of views become a mean, as in the
+    published runs.
+
+    Args:
+        scores: `[B, V, P]` floating, embeddings times prototypes, all views.
+        codes: `[B, A, P]` floating, rows sum to one; code a belongs to view a, A <= V.
+        temperature: > 0.
+    Returns:
+        Scalar float32, nats; `ln P` when predictions or codes are uniform.
+    Raises:
+        ValueError: if the shapes do not fit, there is one view only, or the temperature is bad.
+    """
+    temperature = checks.number(temperature, "temperature", above=0.0)
+    num_views, num_assigning = scores.shape[1], codes.shape[1]
+    if scores.shape.rank != 3 or codes.shape.rank != 3 or scores.shape[2] != codes.shape[2]:
+        checks.fail("codes", f"shape {codes.shape}", f"[B, A, P] beside scores {scores.shape}")
+    if num_views < 2 or num_assigning > num_views:
+        checks.fail("scores", f"{num_views} views", f"at least 2 and at least {num_assigning}")
+    log_predictions = tf.nn.log_softmax(tf.cast(scores, tf.float32) / temperature, axis=-1)
+    codes = tf.stop_gradient(tf.cast(codes, tf.float32))
+    agreement = tf.einsum("bap,bvp->bav", codes, log_predictions)
+    is_other_view = 1.0 - tf.eye(num_assigning, num_views)
+    total = tf.reduce_sum(tf.reduce_mean(agreement, axis=0) * is_other_view)
+    return -total / (num_assigning * (num_views - 1))

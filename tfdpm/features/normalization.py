@@ -1,0 +1,158 @@
+"""Layers that normalise: batch statistics shared by all replicas, unit vectors, image constants.
+
+Nothing here knows about prototypes or losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from tfdpm import checks
+
+# Constants of the published training runs. The red deviation is .228 there, where most other
+# programs have .229; published weights expect it.
+PUBLISHED_MEAN = (0.485, 0.456, 0.406)
+PUBLISHED_STD = (0.228, 0.224, 0.225)
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class BatchNorm(keras.layers.Layer):
+    """Batch normalisation over all axes but the last, in float32, across all replicas.
+
+    One replica uses TensorFlow's fused kernel. Several replicas pool their moments, so that a batch
+    split over R replicas is normalised exactly as on one; the moments are taken about the moving
+    mean, which keeps `E[x^2] - E[x]^2` from cancelling. The moving variance is the unbiased one,
+    as in the published runs.
+
+    Args:
+        momentum: share of the old moving average kept per step, in [0, 1].
+        epsilon: added to the variance, > 0.
+        synchronized: whether replicas share their moments.
+    """
+
+    def __init__(
+        self, momentum: float = 0.9, epsilon: float = 1e-5, synchronized: bool = True, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.momentum = checks.number(momentum, "momentum", minimum=0.0, maximum=1.0)
+        self.epsilon = checks.number(epsilon, "epsilon", above=0.0)
+        self.synchronized = checks.boolean(synchronized, "synchronized")
+
+    def build(self, input_shape):
+        size = input_shape[-1]
+        # Synchronised replicas hold the same averages; others are averaged when they assign.
+        aggregation = "only_first_replica" if self.synchronized else "mean"
+        options = {"shape": (size,), "dtype": "float32", "autocast": False}
+        self.gamma = self.add_weight(name="gamma", initializer="ones", **options)
+        self.beta = self.add_weight(name="beta", initializer="zeros", **options)
+        options |= {"trainable": False, "aggregation": aggregation}
+        self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **options)
+        self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **options)
+
+    def call(self, inputs, training=False):
+        if not (training and self.trainable):
+            return self._affine(inputs, self.moving_mean, self.moving_variance)
+        context = tf.distribute.get_replica_context()
+        if self.synchronized and context is not None and context.num_replicas_in_sync > 1:
+            mean, variance, count = self._pooled_moments(inputs, context)
+            outputs = self._affine(inputs, mean, variance)
+            variance *= count / tf.maximum(count - 1.0, 1.0)
+        else:
+            outputs, mean, variance = self._fused(inputs)
+        self._update(self.moving_mean, mean)
+        self._update(self.moving_variance, variance)
+        return outputs
+
+    def _fused(self, inputs):
+        rank = inputs.shape.rank
+        flat = inputs if rank == 4 else tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            flat,
+            scale=tf.convert_to_tensor(self.gamma),
+            offset=tf.convert_to_tensor(self.beta),
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        return (outputs if rank == 4 else tf.reshape(outputs, tf.shape(inputs))), mean, variance
+
+    def _pooled_moments(self, inputs, context):
+        origin = tf.stop_gradient(tf.convert_to_tensor(self.moving_mean))
+        centred = tf.cast(inputs, tf.float32) - origin
+        axes = list(range(inputs.shape.rank - 1))
+        count = tf.cast(tf.size(centred) // inputs.shape[-1], tf.float32)
+        sums = tf.concat(
+            [tf.reduce_sum(centred, axes), tf.reduce_sum(tf.square(centred), axes), [count]], axis=0
+        )
+        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        size = inputs.shape[-1]
+        count = tf.stop_gradient(sums[-1])
+        mean = sums[:size] / count
+        variance = tf.maximum(sums[size : 2 * size] / count - tf.square(mean), 0.0)
+        return mean + origin, variance, count
+
+    def _affine(self, inputs, mean, variance):
+        scale = tf.math.rsqrt(tf.convert_to_tensor(variance) + self.epsilon) * self.gamma
+        shift = self.beta - mean * scale
+        return tf.cast(tf.cast(inputs, tf.float32) * scale + shift, inputs.dtype)
+
+    def _update(self, average, value):
+        value = tf.stop_gradient(tf.cast(value, tf.float32))
+        average.assign(average * self.momentum + value * (1.0 - self.momentum))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "synchronized": self.synchronized,
+        }
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class UnitNorm(keras.layers.Layer):
+    """Divides each row by its Euclidean norm, in float32; a zero row stays zero, never NaN."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+
+    def call(self, inputs):
+        return tf.math.l2_normalize(tf.cast(inputs, tf.float32), axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class ImageStandardization(keras.layers.Layer):
+    """Images as users hold them to what a backbone was trained on: `(x - mean) / std`.
+
+    uint8 is read as 0..255 and divided by 255; floating images are taken to lie in [0, 1].
+
+    Args:
+        mean, std: one number per channel, in units of [0, 1]; `std` > 0.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs):
+        super().__init__(**kwargs)
+        self.mean = tuple(checks.number(value, "mean") for value in mean)
+        self.std = tuple(checks.number(value, "std", above=0.0) for value in std)
+        if len(self.mean) != len(self.std):
+            checks.fail("std", f"{len(self.std)} values", f"{len(self.mean)}, as many as `mean`")
+
+    def call(self, images):
+        if images.shape[-1] != len(self.mean):
+            checks.fail("images", f"shape {images.shape}", f"{len(self.mean)} channels, last axis")
+        scale = 1.0 if images.dtype.is_floating else 255.0
+        images = tf.cast(images, tf.float32) / scale
+        return tf.cast((images - self.mean) / self.std, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {"mean": self.mean, "std": self.std}
