@@ -1,44 +1,64 @@
-"""Imports TensorFlow without its start-up messages. Nothing else happens at import."""
+"""Imports TensorFlow, and lets it find its devices, without its start-up messages."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
 
-__all__ = ["import_tensorflow"]
+__all__ = ["find_devices", "import_tensorflow"]
 
 # Lines of information as TensorFlow's C++ side writes them ("I0000 ..."), the header that goes with
-# them, and the one continuation line among them.
+# them, the one continuation line among them, and the "error" that says only: no GPU driver here.
 _INFORMATION = re.compile(
     rb"I\d{4} |\d{4}-\d\d-\d\d [\d:.]+: I |WARNING: All log messages before absl::InitializeLog"
-    rb"|To enable the following instructions"
+    rb"|To enable the following instructions|.*failed call to cuInit"
 )
 
 
 def import_tensorflow() -> None:
     """Imports TensorFlow, dropping the information it writes to standard error while loading.
 
-    No setting turns it off: since TensorFlow 2.20 or so, its libraries write it while they are
-    loaded, before `TF_CPP_MIN_LOG_LEVEL` counts. Warnings, errors and anything else written
-    meanwhile come out unchanged afterwards. Does nothing if TensorFlow is imported already.
+    No setting turns that off: recent versions write it while their libraries are loaded, before
+    `TF_CPP_MIN_LOG_LEVEL` counts. Warnings, errors and anything else written meanwhile come out
+    afterwards, unchanged. Does nothing if TensorFlow is imported already.
     """
     if "tensorflow" in sys.modules:
         return
-    sys.stderr.flush()
-    try:
-        stderr = os.dup(2)
-    except OSError:  # no standard error at all, as in a service: nothing to keep clean
+    with _without_information():
         import tensorflow  # noqa: F401
 
+
+def find_devices() -> None:
+    """Lets TensorFlow look for GPUs now, so that no message about there being none comes later.
+
+    For programs of one's own, such as the command line: a library that did so at import would
+    start the GPU driver in processes that may want to fork first.
+    """
+    import tensorflow as tf
+
+    with _without_information():
+        tf.config.list_physical_devices("GPU")
+
+
+@contextlib.contextmanager
+def _without_information() -> Iterator[None]:
+    """Holds standard error back, C++ included, and writes it without the information at the end."""
+    with contextlib.suppress(AttributeError):  # there may be no `sys.stderr`, as in a service
+        sys.stderr.flush()
+    try:
+        stderr = os.dup(2)
+    except OSError:  # nor a file descriptor: nothing to keep clean
+        yield
         return
     with tempfile.TemporaryFile() as written:
         os.dup2(written.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401
+            yield
         finally:
-            sys.stderr.flush()
             os.dup2(stderr, 2)
             os.close(stderr)
             written.seek(0)

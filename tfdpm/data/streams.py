@@ -5,6 +5,7 @@ Nothing is held in memory beyond one batch. In-memory data is `inputs.py`'s busi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from tfdpm import checks
 
-__all__ = ["Stream", "as_batches"]
+__all__ = ["Stream", "as_batches", "reading_error"]
 
 _WANTED = "a tf.data.Dataset of x or (x, y)"
 _IMAGE_CHANNELS = (1, 3, 4)
@@ -77,6 +78,25 @@ def as_batches(dataset: tf.data.Dataset, *, name: str = "x", batch_size: int = 1
     if y_spec is None:
         return Stream(checked, None, num_points, tuple(shape))
     return Stream(checked.map(lambda x, _: x), checked, num_points, tuple(shape))
+
+
+def reading_error(error: Exception) -> ValueError | None:
+    """Returns the user's mistake behind an error of a stream that is being read, in one wording.
+
+    A stream finds a mistake inside TensorFlow, which wraps it in many lines of its own.
+
+    Args:
+        error: whatever was raised while a stream was read.
+    Returns:
+        The error to raise instead, or None if `error` came from anything but reading data.
+    """
+    if not isinstance(error, tf.errors.OpError) or "Iterator" not in error.message:
+        return None
+    found = re.search(r"`\w+`: got .* wanted finite numbers only\.", error.message)
+    if found:
+        return ValueError(found.group())
+    reason = re.sub(r"\{\{.*?\}\} ?|\[Op:.*", "", error.message.strip().splitlines()[0]).strip()
+    return ValueError(f"The data could not be read: {reason}")
 
 
 def _check_elements(dataset: tf.data.Dataset, name: str) -> None:

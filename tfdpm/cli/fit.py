@@ -1,0 +1,95 @@
+"""`tfdpm fit`: clusters data, prints what came out, and saves it if asked to."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tfdpm.cli import output
+
+if TYPE_CHECKING:
+    from tfdpm.data import Inputs
+
+
+def fit(
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A .npy, .npz, .csv or .parquet file, a folder of images, or a name: digits, "
+            "blobs, gaussians15 or one of TensorFlow Datasets. Known labels only score.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Write model.keras, labels.npy and history.json to this folder.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same clusters.")] = 0,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most epochs. It stops by itself when K has been stable."),
+    ] = None,
+    features: Annotated[
+        str, typer.Option(help="How images become features; auto chooses by the data.")
+    ] = "auto",
+) -> None:
+    """Cluster DATA and find out how many clusters it has."""
+    import tfdpm
+    from tfdpm.data import as_features
+
+    inputs = as_features(data, name="DATA")
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    model = tfdpm.fit(_as_given(inputs), features=features, seed=seed, epochs=epochs)
+    seconds = time.perf_counter() - started
+
+    labels, known = output.predictions(model, inputs)
+    output.show_clusters(labels)
+    output.show_scores(
+        {**_label_free_scores(model, inputs, labels), **output.scores(labels, known)}
+    )
+    output.show(f"{seconds:.1f} s")
+    if out is not None:
+        _save(model, labels, out)
+        output.show(f"written to {out}: model.keras, labels.npy, history.json")
+
+
+def _as_given(inputs: Inputs) -> Any:
+    """What `tfdpm.fit` takes: the data, with its known labels where there are some."""
+    if inputs.labelled_dataset is not None:
+        return inputs.labelled_dataset
+    data = inputs.dataset if inputs.array is None else inputs.array
+    return data if inputs.labels is None else (data, inputs.labels)
+
+
+def _label_free_scores(model: Any, inputs: Inputs, labels: Any) -> dict[str, float]:
+    """Scores that need no labels: density, and the silhouette of features held in memory."""
+    from tfdpm import metrics
+
+    scores = {}
+    if inputs.array is not None and inputs.array.ndim == 2:
+        scores["silhouette"] = metrics.silhouette(inputs.array, labels)
+    data = inputs.dataset if inputs.array is None else inputs.array
+    scores["mean log density (nats)"] = float(model.score_samples(data).mean())
+    return scores
+
+
+def _save(model: Any, labels: Any, folder: Path) -> None:
+    import numpy as np
+
+    model.save(folder / "model.keras")
+    np.save(folder / "labels.npy", labels)
+    history = {
+        name: [value if value is None else float(value) for value in values]
+        for name, values in model.history.history.items()
+    }
+    (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n")

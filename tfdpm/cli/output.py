@@ -1,0 +1,81 @@
+"""What the commands print: K, sizes and scores, as tables that read well in a log file too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from tfdpm.data import Inputs
+
+_MOST_ROWS = 20
+
+
+def show(line: str) -> None:
+    """Prints one line."""
+    Console(highlight=False, soft_wrap=True).print(line, markup=False)
+
+
+def predictions(model: Any, inputs: Inputs) -> tuple[Any, Any]:
+    """Returns `[N]` clusters and `[N]` known labels, or None for labels that there are not.
+
+    Labels that come with a stream are read together with their points, in one pass: a stream may
+    come in another order every time.
+    """
+    import numpy as np
+
+    if inputs.labelled_dataset is None:
+        data = inputs.dataset if inputs.array is None else inputs.array
+        return np.asarray(model.predict_labels(data)), inputs.labels
+    pairs = [(model.predict_labels(x), y.numpy()) for x, y in inputs.labelled_dataset]
+    labels, known = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    return labels, known
+
+
+def scores(labels: Any, known: Any) -> dict[str, float]:
+    """Returns the scores against known labels; none if there are no labels."""
+    from tfdpm import metrics
+
+    if known is None:
+        return {}
+    return {
+        "NMI": metrics.nmi(known, labels),
+        "ARI": metrics.ari(known, labels),
+        "ACC": metrics.clustering_accuracy(known, labels),
+    }
+
+
+def show_clusters(labels: Any) -> None:
+    """Prints K and the clusters' sizes, largest first, and no more than 20 of them."""
+    import numpy as np
+
+    clusters, sizes = np.unique(labels, return_counts=True)
+    order = np.argsort(-sizes, kind="stable")
+    show(f"K = {len(clusters)} clusters of {len(labels):,} points")
+    table = _table("cluster", "points", "share")
+    for k in order[:_MOST_ROWS]:
+        table.add_row(str(clusters[k]), f"{sizes[k]:,}", f"{sizes[k] / len(labels):.1%}")
+    rest = sizes[order[_MOST_ROWS:]]
+    if len(rest):
+        table.add_row(f"{len(rest)} more", f"{rest.sum():,}", f"{rest.sum() / len(labels):.1%}")
+    Console().print(table)
+
+
+def show_scores(values: dict[str, float]) -> None:
+    """Prints scores by name, to three digits after the point; nothing if there are none."""
+    if not values:
+        return
+    table = _table("score", "value")
+    for name, value in values.items():
+        table.add_row(name, f"{value:.3f}")
+    Console().print(table)
+
+
+def _table(*columns: str) -> Table:
+    """A table of one left-aligned column of names and right-aligned numbers."""
+    table = Table()
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    return table
