@@ -18,7 +18,9 @@ def fail(name: str, got: Any, wanted: str, error: type[Exception] = ValueError) 
     raise error(f"`{name}`: got {got}, wanted {wanted}.")
 
 
-def integer(value: Any, name: str, *, minimum: int | None = None, maximum: int | None = None) -> int:
+def integer(
+    value: Any, name: str, *, minimum: int | None = None, maximum: int | None = None
+) -> int:
     """Returns `value` as an `int`, or raises unless it is one within the bounds (inclusive)."""
     wanted = "an integer" + _bounds(minimum, maximum)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -36,8 +38,10 @@ def number(
     maximum: float | None = None,
     above: float | None = None,
 ) -> float:
-    """Returns `value` as a finite `float` within `[minimum, maximum]` and strictly above `above`."""
-    wanted = "a finite number" + _bounds(minimum, maximum) + ("" if above is None else f" above {above}")
+    """Returns `value` as a finite `float` in `[minimum, maximum]` and strictly above `above`."""
+    wanted = (
+        "a finite number" + _bounds(minimum, maximum) + ("" if above is None else f" above {above}")
+    )
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         fail(name, f"{value!r} of type {type(value).__name__}", wanted, TypeError)
     result = float(value)
@@ -55,13 +59,15 @@ def number(
 def one_of(value: Any, name: str, choices: Iterable[Any]) -> Any:
     """Returns `value` if it is among `choices`, else raises with the choices spelled out."""
     choices = tuple(choices)
-    if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
+    if not any(
+        value is choice or (type(value) is type(choice) and value == choice) for choice in choices
+    ):
         fail(name, repr(value), "one of " + ", ".join(repr(choice) for choice in choices))
     return value
 
 
 def boolean(value: Any, name: str) -> bool:
-    """Returns `value` if it is `True` or `False`; a string such as "False" is an error, not true."""
+    """Returns `value` if it is `True` or `False`; text such as "False" is an error, not true."""
     if not isinstance(value, bool):
         fail(name, f"{value!r} of type {type(value).__name__}", "True or False", TypeError)
     return value
