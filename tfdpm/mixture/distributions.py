@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -62,20 +63,22 @@ class NormalInverseWishart(tfd.JointDistributionNamed):
     ):
         dtype = _common_dtype(loc, mean_precision, df, scale)
         parts = (tf.convert_to_tensor(part, dtype) for part in (loc, mean_precision, df, scale))
-        self._niw = niw.NIWParameters(*parts)
-        _check_parameters(self._niw)
+        self._niw = _broadcast(niw.NIWParameters(*parts))
         self._dim = int(self._niw.loc.shape[-1])
         scale_tril = niw.cholesky(self._niw.scale)
         precision_tril = niw.cholesky(tf.linalg.cholesky_solve(scale_tril, _eye_like(scale_tril)))
         covariance = tfd.TransformedDistribution(
             tfd.WishartTriL(
-                self._niw.df,
-                scale_tril=precision_tril,
-                input_output_cholesky=True,
-                validate_args=validate_args,
+                self._niw.df, scale_tril=precision_tril, validate_args=validate_args
             ),
-            # Cholesky factor of the precision -> of the covariance -> the covariance.
-            tfb.Chain([tfb.CholeskyOuterProduct(), tfb.CholeskyToInvCholesky()]),
+            # Precision -> its Cholesky factor -> that of the covariance -> the covariance.
+            tfb.Chain(
+                [
+                    tfb.CholeskyOuterProduct(),
+                    tfb.CholeskyToInvCholesky(),
+                    tfb.Invert(tfb.CholeskyOuterProduct()),
+                ]
+            ),
             name="InverseWishart",
         )
 
@@ -93,6 +96,10 @@ class NormalInverseWishart(tfd.JointDistributionNamed):
             use_vectorized_map=False,
             validate_args=validate_args,
             name=name,
+        )
+        # What `copy` and `parameters` are about: this class's arguments, not its base class's.
+        self._parameters = self._no_dependency(
+            dict(self._niw._asdict(), validate_args=validate_args, name=name)
         )
 
     @property
@@ -173,21 +180,57 @@ def _common_dtype(*values) -> tf.DType:
     return tf.float32 if dtypes == {tf.float32} else tf.float64
 
 
-def _check_parameters(parameters: niw.NIWParameters) -> None:
+def _broadcast(parameters: niw.NIWParameters) -> niw.NIWParameters:
+    """Checks parameters and gives them one batch shape, the broadcast of theirs."""
+    _check_shapes(parameters)
+    _check_values(parameters)
     loc, mean_precision, df, scale = parameters
+    batches = [loc.shape[:-1], mean_precision.shape, df.shape, scale.shape[:-2]]
+    try:
+        batch = list(np.broadcast_shapes(*(tuple(shape) for shape in batches)))
+    except ValueError:
+        shapes = ", ".join(str(tuple(shape)) for shape in batches)
+        checks.fail("loc, mean_precision, df, scale", f"batch shapes {shapes}", "one batch shape")
+    dim = int(loc.shape[-1])
+    return niw.NIWParameters(
+        tf.broadcast_to(loc, [*batch, dim]),
+        tf.broadcast_to(mean_precision, batch),
+        tf.broadcast_to(df, batch),
+        tf.broadcast_to(scale, [*batch, dim, dim]),
+    )
+
+
+def _check_shapes(parameters: niw.NIWParameters) -> None:
+    loc, _, _, scale = parameters
     if loc.shape.rank < 1:
         checks.fail("loc", f"shape {tuple(loc.shape)}", "shape [..., D]")
     dim = int(loc.shape[-1])
     if scale.shape.rank < 2 or tuple(scale.shape[-2:]) != (dim, dim):
         checks.fail("scale", f"shape {tuple(scale.shape)}", f"shape [..., {dim}, {dim}]")
+
+
+def _check_values(parameters: niw.NIWParameters) -> None:
+    loc, mean_precision, df, scale = parameters
+    dim = int(loc.shape[-1])
+    for name, part in parameters._asdict().items():
+        if not bool(tf.reduce_all(tf.math.is_finite(part))):
+            checks.fail(name, "numbers that are not finite", "finite numbers")
     if not bool(tf.reduce_all(mean_precision > 0)):
         checks.fail("mean_precision", mean_precision.numpy(), "positive numbers")
     if not bool(tf.reduce_all(df > dim - 1)):
         checks.fail("df", df.numpy(), f"numbers above D - 1 = {dim - 1}")
+    # Half precision of the type is what rounding may take; anything more is another matrix.
+    asymmetry = tf.reduce_max(tf.abs(scale - tf.linalg.matrix_transpose(scale)))
+    if float(asymmetry) > float(tf.reduce_max(tf.abs(scale))) * np.sqrt(_epsilon(scale)):
+        checks.fail("scale", f"asymmetry {float(asymmetry):.3g}", "symmetric matrices")
     if not bool(tf.reduce_all(tf.linalg.eigvalsh(scale) > 0)):
         checks.fail(
             "scale", "a matrix with a non-positive eigenvalue", "positive definite matrices"
         )
+
+
+def _epsilon(tensor) -> float:
+    return float(np.finfo(tensor.dtype.as_numpy_dtype).eps)
 
 
 def _eye_like(matrices) -> tf.Tensor:

@@ -37,8 +37,8 @@ def niw_parameters(loc, mean_precision, df, scale) -> NIWParameters:
     """Checks one (unbatched) prior and returns it as float64 tensors.
 
     Raises:
-        ValueError: if shapes differ, `mean_precision <= 0`, `df <= D - 1`, or `scale` is not a
-            symmetric positive definite matrix.
+        ValueError: if shapes differ, a number is not finite, `mean_precision <= 0`,
+            `df <= D - 1`, or `scale` is not a symmetric positive definite matrix.
     """
     loc = tf.convert_to_tensor(loc, tf.float64)
     scale = tf.convert_to_tensor(scale, tf.float64)
@@ -47,6 +47,9 @@ def niw_parameters(loc, mean_precision, df, scale) -> NIWParameters:
     feature_dim = int(loc.shape[0])
     if tuple(scale.shape) != (feature_dim, feature_dim):
         checks.fail("scale", f"shape {tuple(scale.shape)}", f"shape [{feature_dim}, {feature_dim}]")
+    for name, part in (("loc", loc), ("scale", scale)):
+        if not bool(tf.reduce_all(tf.math.is_finite(part))):
+            checks.fail(name, "numbers that are not finite", "finite numbers")
     mean_precision = checks.number(mean_precision, "mean_precision", above=0.0)
     df = checks.number(df, "df", above=feature_dim - 1.0)
     eigenvalues = tf.linalg.eigvalsh(scale)
@@ -163,7 +166,44 @@ def cholesky(matrices) -> tf.Tensor:
     Returns:
         `[..., D, D]` lower triangular, finite, with positive diagonal.
     """
+    unit, deviations, floor = _unit_diagonal(tf.convert_to_tensor(matrices))
+    factor = tf.linalg.cholesky(unit)
+    is_finite = tf.reduce_all(tf.math.is_finite(factor))
+    factor = tf.cond(
+        is_finite, lambda: factor, lambda: tf.linalg.cholesky(_with_lifted_diagonal(unit, floor))
+    )
+    return factor * deviations[..., :, tf.newaxis]
+
+
+def positive_definite(matrices) -> tf.Tensor:
+    """The matrices themselves where they are safely positive definite, else lifted as `cholesky`.
+
+    Safe means that the smallest eigenvalue, at unit diagonal, exceeds 1e-12 (float32: 1e-5).
+
+    Args:
+        matrices: `[..., D, D]` floating, positive semi-definite up to rounding.
+
+    Returns:
+        `[..., D, D]`, finite, symmetric positive definite.
+    """
     matrices = tf.convert_to_tensor(matrices)
+    unit, deviations, floor = _unit_diagonal(matrices)
+    # That unit - floor * I can still be factorised bounds the smallest eigenvalue from below.
+    margin = tf.linalg.cholesky(tf.linalg.set_diag(unit, tf.linalg.diag_part(unit) - floor))
+    # A lifted variance differs by far more than the rounding of a square root squared.
+    is_kept = deviations**2 <= 1.5 * tf.linalg.diag_part(matrices)
+    is_safe = tf.reduce_all(tf.math.is_finite(margin), axis=[-2, -1]) & tf.reduce_all(is_kept, -1)
+
+    def lifted():
+        scale = deviations[..., :, tf.newaxis] * deviations[..., tf.newaxis, :]
+        is_unchanged = is_safe[..., tf.newaxis, tf.newaxis]
+        return tf.where(is_unchanged, matrices, _with_lifted_diagonal(unit, floor) * scale)
+
+    return tf.cond(tf.reduce_all(is_safe), lambda: matrices, lifted)
+
+
+def _unit_diagonal(matrices) -> tuple[tf.Tensor, tf.Tensor, float]:
+    """Matrices at unit diagonal, the deviations taken out, and the type's relative floor."""
     floor = 1e-12 if matrices.dtype == tf.float64 else 1e-5
     diagonal = tf.linalg.diag_part(matrices)
     # A zero (or rounded below zero) variance is lifted to a fraction of the largest one.
@@ -171,18 +211,13 @@ def cholesky(matrices) -> tf.Tensor:
     largest = tf.where(largest > 0, largest, tf.ones_like(largest))
     deviations = tf.sqrt(tf.maximum(diagonal, floor * largest))
     unit = matrices / (deviations[..., :, tf.newaxis] * deviations[..., tf.newaxis, :])
-    unit = tf.linalg.set_diag(unit, tf.ones_like(diagonal))
-    factor = tf.linalg.cholesky(unit)
+    return tf.linalg.set_diag(unit, tf.ones_like(diagonal)), deviations, floor
 
-    def lifted():
-        missing = tf.maximum(2.0 * floor - tf.reduce_min(tf.linalg.eigvalsh(unit), axis=-1), 0.0)
-        return tf.linalg.cholesky(
-            tf.linalg.set_diag(unit, tf.ones_like(diagonal) + 2.0 * missing[..., tf.newaxis])
-        )
 
-    is_finite = tf.reduce_all(tf.math.is_finite(factor))
-    factor = tf.cond(is_finite, lambda: factor, lifted)
-    return factor * deviations[..., :, tf.newaxis]
+def _with_lifted_diagonal(unit, floor: float) -> tf.Tensor:
+    missing = tf.maximum(2.0 * floor - tf.reduce_min(tf.linalg.eigvalsh(unit), axis=-1), 0.0)
+    diagonal = tf.linalg.diag_part(unit) + 2.0 * missing[..., tf.newaxis]
+    return tf.linalg.set_diag(unit, diagonal)
 
 
 def log_determinant(matrices) -> tf.Tensor:

@@ -92,7 +92,7 @@ def m_step(
         means, covariances = _maximum_likelihood(statistics)
     else:
         means, covariances = niw.map_components(niw.posterior(prior, statistics), denominator)
-    return MixtureParameters(weights, means, covariances)
+    return MixtureParameters(weights, means, niw.positive_definite(covariances))
 
 
 def _maximum_likelihood(statistics: SufficientStatistics) -> tuple[tf.Tensor, tf.Tensor]:
@@ -108,45 +108,52 @@ def _maximum_likelihood(statistics: SufficientStatistics) -> tuple[tf.Tensor, tf
     return means, covariances + ridge * tf.eye(statistics.feature_dim, dtype=tf.float64)
 
 
-class LogJoint:
-    """`log pi_k + log N(x; mu_k, Sigma_k)` for fixed parameters, prepared once for many points."""
+class SquaredDistances:
+    """Squared Mahalanobis distances to K Gaussians, prepared once for many points.
 
-    def __init__(self, parameters: MixtureParameters):
-        self._dim = int(parameters.means.shape[-1])
-        factors = niw.cholesky(parameters.covariances)
+    Args:
+        means: `[K, D]` float64.
+        covariances: `[K, D, D]` float64, positive semi-definite up to rounding.
+    """
+
+    def __init__(self, means, covariances):
+        self._dim = int(means.shape[-1])
+        self._num_components = means.shape[0]
+        factors = niw.cholesky(covariances)
         identity = tf.eye(self._dim, batch_shape=tf.shape(factors)[:1], dtype=factors.dtype)
         whiteners = tf.linalg.triangular_solve(factors, identity)
-        log_det = tf.reduce_sum(tf.math.log(tf.linalg.diag_part(factors)), axis=-1)
-        constants = (
-            tf.math.log(parameters.mixture_weights)
-            - log_det
-            - 0.5 * self._dim * math.log(2.0 * math.pi)
+        self.log_determinants = 2.0 * tf.reduce_sum(
+            tf.math.log(tf.linalg.diag_part(factors)), axis=-1
         )
         if self._dim <= _MAX_QUADRATIC_DIM:
-            self._kernel = _natural_parameters(parameters.means, whiteners, constants)
+            self._kernel = _quadratic_form(means, whiteners)
         else:
-            self._whiteners, self._constants = whiteners, constants
-            self._offsets = tf.linalg.matvec(whiteners, parameters.means)
-        self._num_components = parameters.means.shape[0]
+            self._whiteners = whiteners
+            self._offsets = tf.linalg.matvec(whiteners, means)
 
-    def __call__(self, points) -> tf.Tensor:
-        """Log joint densities of `points [N, D]`, `[N, K]` float64, nats."""
-        points = tf.cast(points, tf.float64)
+    def __call__(self, points, moments=None) -> tf.Tensor:
+        """Distances of `points [N, D]`, `[N, K]` float64, non-negative.
+
+        `moments` may hold `moment_features(points)` if they are at hand already.
+        """
         if self._dim <= _MAX_QUADRATIC_DIM:
-            return self._over_slices(points, self.from_moments, self._kernel.shape[0])
-        return self._over_slices(points, self._whitened, int(self._whiteners.shape[0]) * self._dim)
+            if moments is not None:
+                return self._from_moments(moments)
+            width = int(self._kernel.shape[0])
+            return self._over_slices(
+                points, lambda piece: self._from_moments(moment_features(piece)), width
+            )
+        return self._over_slices(points, self._whitened, self._dim * (self._num_components or 64))
 
-    def from_moments(self, points, moments=None) -> tf.Tensor:
-        """Log joint densities where `moment_features(points)` may be at hand already."""
-        moments = moment_features(points) if moments is None else moments
-        return tf.linalg.matmul(moments, self._kernel)
+    def _from_moments(self, moments) -> tf.Tensor:
+        return tf.maximum(tf.linalg.matmul(moments, self._kernel), 0.0)
 
     def _whitened(self, points) -> tf.Tensor:
         num_components = tf.shape(self._whiteners)[0]
         flat = tf.reshape(self._whiteners, [-1, self._dim])
-        whitened = tf.linalg.matmul(points, flat, transpose_b=True)
+        whitened = tf.linalg.matmul(tf.cast(points, tf.float64), flat, transpose_b=True)
         whitened = tf.reshape(whitened, [-1, num_components, self._dim]) - self._offsets
-        return self._constants - 0.5 * tf.reduce_sum(whitened**2, axis=-1)
+        return tf.reduce_sum(whitened**2, axis=-1)
 
     def _over_slices(self, points, function, width: int) -> tf.Tensor:
         slice_size = max(256, _SLICE_ELEMENTS // width)
@@ -163,16 +170,66 @@ class LogJoint:
         return pieces.concat()
 
 
-def _natural_parameters(means, whiteners, constants) -> tf.Tensor:
-    """Coefficients `[1 + D + D (D + 1) / 2, K]` of `[1, x, x_i x_j]` in the log joint."""
+class LogJoint:
+    """`log pi_k + log N(x; mu_k, Sigma_k)` for fixed parameters, prepared once for many points."""
+
+    def __init__(self, parameters: MixtureParameters):
+        self._distances = SquaredDistances(parameters.means, parameters.covariances)
+        dim = int(parameters.means.shape[-1])
+        self._constants = (
+            tf.math.log(parameters.mixture_weights)
+            - 0.5 * self._distances.log_determinants
+            - 0.5 * dim * math.log(2.0 * math.pi)
+        )
+
+    def __call__(self, points, moments=None) -> tf.Tensor:
+        """Log joint densities of `points [N, D]`, `[N, K]` float64, nats."""
+        return self._constants - 0.5 * self._distances(points, moments)
+
+
+class LogPredictive:
+    """Log posterior predictive density of a mixture: a weighted sum of multivariate t densities.
+
+    Args:
+        mixture_weights: `[K]`.
+        after: NIW posteriors of the components, batch shape `[K]`.
+    """
+
+    def __init__(self, mixture_weights, after: niw.NIWParameters):
+        df, loc, scale_tril = niw.predictive(after)
+        shape = tf.linalg.matmul(scale_tril, scale_tril, transpose_b=True)
+        self._distances = SquaredDistances(loc, shape)
+        self._df = df
+        dim = int(loc.shape[-1])
+        self._half_power = 0.5 * (df + dim)
+        self._constants = (
+            tf.math.log(mixture_weights)
+            + tf.math.lgamma(self._half_power)
+            - tf.math.lgamma(0.5 * df)
+            - 0.5 * dim * tf.math.log(df * math.pi)
+            - 0.5 * self._distances.log_determinants
+        )
+
+    def components(self, points) -> tf.Tensor:
+        """`log pi_k + log t_k(x)`, `[N, K]` float64, nats."""
+        distances = self._distances(points)
+        return self._constants - self._half_power * tf.math.log1p(distances / self._df)
+
+    def __call__(self, points) -> tf.Tensor:
+        """Log density of `points [N, D]`, `[N]` float64, nats."""
+        return tf.reduce_logsumexp(self.components(points), axis=-1)
+
+
+def _quadratic_form(means, whiteners) -> tf.Tensor:
+    """Coefficients `[1 + D + D (D + 1) / 2, K]` of `[1, x, x_i x_j]` in the squared distance."""
     precisions = tf.linalg.matmul(whiteners, whiteners, transpose_a=True)
     linear = tf.linalg.matvec(precisions, means)
-    intercepts = constants - 0.5 * tf.reduce_sum(linear * means, axis=-1)
+    intercepts = tf.reduce_sum(linear * means, axis=-1)
     dim = int(means.shape[-1])
     # Off-diagonal products stand once in the features and twice in the quadratic form.
-    doubled = -0.5 * precisions * (2.0 - tf.eye(dim, dtype=precisions.dtype))
+    doubled = precisions * (2.0 - tf.eye(dim, dtype=precisions.dtype))
     quadratic = tf.concat([doubled[:, i, i:] for i in range(dim)], axis=1)
-    return tf.transpose(tf.concat([intercepts[:, tf.newaxis], linear, quadratic], axis=1))
+    return tf.transpose(tf.concat([intercepts[:, tf.newaxis], -2.0 * linear, quadratic], axis=1))
 
 
 def log_joint(parameters: MixtureParameters, points) -> tf.Tensor:

@@ -1,0 +1,63 @@
+"""The prior from the data alone, and the paper's fixed ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfdpm import checks
+from tfdpm.mixture import niw
+
+
+def automatic_scale(num_points: float, num_components: int, feature_dim: int) -> float:
+    """Smallest scale of the automatic prior, as a multiple of the mean feature variance.
+
+    Real clusters are not Gaussian, and with enough points any shape is better told by more
+    Gaussians. A scale that grows with N keeps the share of the prior in each component's
+    covariance, and with it K, independent of N; the volume of a component shrinks as
+    `K^(-2/D)`, and so does the scale.
+
+    Args:
+        num_points: N, > 0.
+        num_components: K at present.
+        feature_dim: D.
+    """
+    num_points = checks.number(num_points, "num_points", above=0.0)
+    return 2e-5 * num_points * (num_components / 10.0) ** (-2.0 / feature_dim)
+
+
+def prior_from_moments(
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    *,
+    kind: str,
+    scale: float,
+    mean_precision: float,
+    df: float | None,
+    scale_times_df: bool,
+) -> niw.NIWParameters:
+    """NIW prior of `kind` for features with this mean `[D]` and covariance `[D, D]`.
+
+    Args:
+        mean: becomes the prior mean m.
+        covariance: of all features.
+        kind: `"auto"`: `scale` times the mean variance times I; `"identity"`: `scale * I`;
+            `"std"`: `scale * diag(standard deviations)`, the authors' program.
+        scale: the factor above.
+        mean_precision: kappa.
+        df: nu, or `None` for D + 2.
+        scale_times_df: whether the matrix is multiplied by `df` ([DeepDPM] eq. 8: nu * Psi).
+    """
+    dim = len(mean)
+    df = dim + 2.0 if df is None else df
+    variances = np.maximum(np.diag(covariance), 0.0)
+    if kind == "auto":
+        average = variances.mean()
+        diagonal = np.full(dim, average if average > 0 else 1.0)
+    elif kind == "identity":
+        diagonal = np.ones(dim)
+    else:
+        checks.one_of(kind, "kind", ("auto", "identity", "std"))
+        deviations = np.sqrt(variances)
+        diagonal = np.where(deviations > 0, deviations, 1.0)
+    factor = scale * (df if scale_times_df else 1.0)
+    return niw.niw_parameters(mean, mean_precision, df, np.diag(factor * diagonal))

@@ -1,0 +1,683 @@
+"""`DeepDPM`, the Keras model: E-step, gradient steps, M-step, moves, resize, repeat.
+
+What is compiled is in `training.py`, what is decided in `moves.py`, what is remembered in
+`state.py`; here is the order in which it happens, and what users call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdpm import checks, metrics
+from tfdpm.config import DeepDPMConfig
+from tfdpm.data.inputs import Inputs, as_features
+from tfdpm.mixture import niw
+from tfdpm.mixture.parameters import LogPredictive, MixtureParameters, m_step
+from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.model import moves, resize
+from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
+from tfdpm.model.preprocessing import fit_preprocessing
+from tfdpm.model.progress import ProgressBar
+from tfdpm.model.sources import ArraySource, StreamSource
+from tfdpm.model.start import first_mixture
+from tfdpm.model.state import ModelState, moved, subcomponent_start
+from tfdpm.model.training import Passes, StepSettings
+from tfdpm.proposals.transition import Transition
+
+_PREDICT_ROWS = 16_384
+_FEWEST_HIDDEN_UNITS = 50
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class DeepDPM(keras.Model):
+    """Clustering network and subclustering networks under a Dirichlet-process Gaussian mixture.
+
+    [DeepDPM]. `fit` finds the number of clusters; `predict` gives responsibilities of new points.
+
+    Attributes (after `fit`):
+        n_clusters: int, K.
+        labels_: `[N]` int64, clusters of the training points; equal to `predict_labels(x)`.
+        cluster_sizes_: `[K]` int64.
+        means_: `[K, D]` and covariances_: `[K, D, D]` in raw units; weights_: `[K]`.
+        history: Keras `History`: loss, subcluster_loss, n_clusters, proposed and accepted moves,
+            and nmi, ari, acc where labels were given.
+
+    Args:
+        config: a `DeepDPMConfig`, one of the names "default", "paper", "official", or `None`.
+        seed: of everything random in a fit.
+    """
+
+    def __init__(self, config: DeepDPMConfig | str | None = None, *, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.config = _as_config(config)
+        self.seed = checks.integer(seed, "seed", minimum=0, maximum=2**31 - 1)
+        self._state: ModelState | None = None
+        self._labels: np.ndarray | None = None
+        self._passes: Passes | None = None
+        self._num_traces = 0
+        self._moves = moves.MoveCounts()
+        self.clustering: ClusteringNetwork | None = None
+        self.subclustering: SubclusteringNetworks | None = None
+        self.subcluster_optimizer: keras.optimizers.Optimizer | None = None
+        self._base_rates: tuple[float, float] | None = None
+
+    # -- Keras's life cycle -------------------------------------------------------------------
+
+    def compile(self, optimizer="auto", *, subcluster_optimizer="auto", **kwargs) -> DeepDPM:
+        """Sets the optimisers; Adam with the configuration's rates where `"auto"`.
+
+        Args:
+            optimizer: of the clustering network.
+            subcluster_optimizer: of the subclustering networks.
+            **kwargs: passed to `keras.Model.compile`.
+
+        Returns:
+            The model, so that `compile(...).fit(...)` can be written.
+        """
+        if isinstance(optimizer, str) and optimizer == "auto":
+            optimizer = keras.optimizers.Adam(self.config.learning_rate)
+        if isinstance(subcluster_optimizer, str) and subcluster_optimizer == "auto":
+            subcluster_optimizer = keras.optimizers.Adam(self.config.subcluster_learning_rate)
+        super().compile(optimizer=optimizer, **kwargs)
+        self.subcluster_optimizer = keras.optimizers.get(subcluster_optimizer)
+        self._base_rates = tuple(
+            float(rate) if isinstance(rate := each.learning_rate, keras.Variable) else None
+            for each in (self.optimizer, self.subcluster_optimizer)
+        )
+        self._forget_passes()
+        if self.clustering is not None:
+            self._build_optimizers()
+        return self
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Both optimisers, serialised."""
+        return {
+            "optimizer": keras.optimizers.serialize(self.optimizer),
+            "subcluster_optimizer": keras.optimizers.serialize(self.subcluster_optimizer),
+            "base_rates": self._base_rates,
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as before saving; the slots are filled from the file afterwards."""
+        self.compile(
+            keras.optimizers.deserialize(config["optimizer"]),
+            subcluster_optimizer=keras.optimizers.deserialize(config["subcluster_optimizer"]),
+        )
+        self._base_rates = tuple(config["base_rates"])
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        config = {"config": dataclasses.asdict(self.config), "seed": self.seed}
+        return {**config, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> DeepDPM:
+        """A model without weights from `get_config`'s result."""
+        settings = DeepDPMConfig(**config["config"])
+        return cls(settings, seed=config["seed"], name=config["name"])
+
+    def get_build_config(self) -> dict[str, int] | None:
+        """Sizes of the networks, or `None` before the first fit."""
+        if self._state is None:
+            return None
+        return {
+            "feature_dim": self._state.preprocessing.feature_dim,
+            "hidden_units": self.clustering.hidden_units,
+            "capacity": self.clustering.capacity,
+        }
+
+    def build_from_config(self, config: dict[str, int] | None) -> None:
+        """Creates networks of the saved sizes."""
+        if config:
+            self._create_networks(**config)
+
+    def call(self, inputs):
+        """Responsibilities `[B, K]` float32 of raw inputs `[B, D_in]`."""
+        state = self._fitted()
+        logits = self.clustering(
+            state.preprocessing(inputs), num_components=tf.constant(state.num_components)
+        )
+        return tf.nn.softmax(logits[:, : state.num_components])
+
+    def save_own_variables(self, store) -> None:
+        """Writes what is no network weight: mixture, prior, statistics, labels, progress."""
+        if self._state is None:
+            return
+        for name, value in self._state.to_arrays().items():
+            store[name.replace("/", ".")] = value
+        store["moves"] = np.array(dataclasses.astuple(self._moves))
+        if self._labels is not None:
+            store["labels"] = self._labels.astype(np.int32)
+
+    def load_own_variables(self, store) -> None:
+        """Reads what `save_own_variables` wrote."""
+        names = list(store.keys())
+        if not names:
+            return
+        arrays = {name.replace(".", "/"): store[name] for name in names}
+        self._state = ModelState.from_arrays(arrays)
+        self._moves = moves.MoveCounts(*(int(count) for count in np.array(arrays["moves"])))
+        self._labels = None
+        if "labels" in arrays:
+            self._labels = np.array(arrays["labels"]).astype(np.int64)
+        self._fit_capacity()
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Network weights, then the mixture's state, so that callbacks can put both back."""
+        if self._state is None:
+            return super().get_weights()
+        return [*super().get_weights(), *self._state.to_arrays().values()]
+
+    def set_weights(self, weights: Sequence[np.ndarray]) -> None:
+        """Restores `get_weights`' result; the number of clusters may differ."""
+        if self._state is None:
+            super().set_weights(weights)
+            return
+        names = list(self._state.to_arrays())
+        network_weights = weights[: len(weights) - len(names)]
+        self._state = ModelState.from_arrays(
+            dict(zip(names, weights[len(network_weights) :], strict=True))
+        )
+        self._fit_capacity()
+        for variable, value in zip(self.weights, network_weights, strict=True):
+            # A copy from before the networks grew fills the leading slots.
+            paddings = [(0, b - a) for a, b in zip(value.shape, variable.shape, strict=True)]
+            variable.assign(np.pad(value, paddings))
+
+    # -- fit ----------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x,
+        y=None,
+        *,
+        batch_size: int | None = None,
+        epochs: int | None = None,
+        verbose: str | int = "auto",
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        initial_epoch: int = 0,
+        sample_weight=None,
+    ) -> keras.callbacks.History:
+        """Finds K and trains; a fitted or loaded model goes on from where it is.
+
+        Args:
+            x: `[N, D]` array-like, frame, tensor, `(x, y)` pair, or `tf.data.Dataset`.
+            y: `[N]` labels, only for the scores in the history.
+            batch_size: overrides the configuration's; ignored for streams, which have their own.
+            epochs: most epochs, overrides the configuration's. As everywhere in Keras, counted
+                from `initial_epoch` 0.
+            verbose: 0 silent, 1 or `"auto"` a progress bar, 2 a line per epoch.
+            callbacks: any Keras callbacks; they see continuous epochs.
+            initial_epoch: number of the first epoch.
+            sample_weight: `[N]` non-negative weights of the points.
+
+        Returns:
+            The Keras `History`, also kept as `model.history`.
+
+        Raises:
+            ValueError, TypeError: naming the argument, what came and what was wanted.
+        """
+        inputs = as_features(x, y)
+        config = self._fit_config(inputs, batch_size, epochs)
+        source = self._source(inputs, sample_weight)
+        if not self.compiled:
+            self.compile()
+        if self._state is None:
+            self._start(source, config)
+        else:
+            self._check_width(inputs.feature_shape)
+            source.use(self._state.preprocessing)
+        callback_list = self._callback_list(callbacks, verbose, config.epochs)
+        callback_list.on_train_begin()
+        first = self._initial_epoch or checks.integer(initial_epoch, "initial_epoch", minimum=0)
+        self.stop_training = False
+        logs: dict[str, float] = {}
+        for epoch in range(first, config.epochs):
+            self._set_learning_rates()
+            callback_list.on_epoch_begin(epoch)
+            callback_list.on_train_batch_begin(0)
+            logs = self._run_epoch(source, config)
+            logs.update(self._scores(inputs, source))
+            callback_list.on_train_batch_end(0, logs)
+            callback_list.on_epoch_end(epoch, logs)
+            if self.stop_training or self._is_stable(config):
+                break
+        self._finish(source, config)
+        callback_list.on_train_end(logs)
+        return self.history
+
+    def _fit_config(self, inputs: Inputs, batch_size, epochs) -> DeepDPMConfig:
+        changes: dict[str, Any] = {}
+        if batch_size is not None:
+            changes["batch_size"] = batch_size
+        if epochs is not None:
+            changes["epochs"] = epochs
+        config = self.config.replace(**changes)
+        if inputs.num_points is not None and config.start_clusters > inputs.num_points:
+            name = "initial_clusters" if config.fixed_k is None else "fixed_k"
+            checks.fail(name, config.start_clusters, f"at most the {inputs.num_points} points")
+        return config
+
+    def _source(self, inputs: Inputs, sample_weight) -> ArraySource | StreamSource:
+        if len(inputs.feature_shape) != 1:
+            checks.fail("x", f"points of shape {inputs.feature_shape}", "features, shape [N, D]")
+        if inputs.array is None:
+            if sample_weight is not None:
+                checks.fail("sample_weight", "weights beside a stream", "None for a stream")
+            return StreamSource(inputs.dataset, inputs.num_points)
+        if sample_weight is None:
+            return ArraySource(inputs.array)
+        weights = np.asarray(sample_weight, np.float64)
+        if weights.shape != (len(inputs.array),):
+            checks.fail("sample_weight", f"shape {weights.shape}", f"[{len(inputs.array)}]")
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+            checks.fail("sample_weight", "negative, infinite or no weight", "weights >= 0")
+        return ArraySource(inputs.array, weights)
+
+    def _start(self, source: ArraySource | StreamSource, config: DeepDPMConfig) -> None:
+        """Preprocessing, prior, first mixture and networks."""
+        moments = source.moments(config.preprocessing == "normalize")
+        preprocessing = fit_preprocessing(moments, config.preprocessing)
+        source.use(preprocessing)
+        sample = preprocessing.transform(source.sample(config.max_start_points, self.seed))
+        prior, parameters, soft = first_mixture(
+            sample, moments, preprocessing, config, self.seed
+        )
+        sub = subcomponent_start(parameters.means, parameters.covariances)
+        # Until a pass has told the halves apart, all points stand in the first.
+        halves = SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in soft))
+        self._state = ModelState(preprocessing, prior, parameters, *sub, soft, halves)
+        hidden_units = config.hidden_units or max(_FEWEST_HIDDEN_UNITS, parameters.num_components)
+        self._create_networks(
+            preprocessing.feature_dim,
+            hidden_units,
+            resize.next_capacity(parameters.num_components),
+        )
+
+    def _create_networks(self, feature_dim: int, hidden_units: int, capacity: int) -> None:
+        self.clustering = ClusteringNetwork(hidden_units, capacity, self.seed, name="clustering")
+        self.subclustering = SubclusteringNetworks(
+            hidden_units, capacity, self.seed + 1, name="subclustering"
+        )
+        self.clustering.build((None, feature_dim))
+        self.subclustering.build((None, feature_dim))
+        self.built = True
+        self._forget_passes()
+        if self.compiled:
+            self._build_optimizers()
+
+    def _build_optimizers(self) -> None:
+        self.optimizer.build(self.clustering.trainable_variables)
+        self.subcluster_optimizer.build(self.subclustering.trainable_variables)
+
+    def _fit_capacity(self) -> None:
+        """Grows the networks until they hold the state's components."""
+        needed = self._state.num_components
+        self.predict_function = None
+        if self.clustering is None or needed <= self.clustering.capacity:
+            return
+        capacity = resize.next_capacity(needed)
+        self.optimizer = resize.grow_layer(
+            self.clustering.head, self.clustering, self.optimizer, capacity
+        )
+        self.subcluster_optimizer = resize.grow_layer(
+            self.subclustering, self.subclustering, self.subcluster_optimizer, capacity
+        )
+        self._forget_passes()
+
+    def _forget_passes(self) -> None:
+        if self._passes is not None:
+            self._num_traces = self._passes.num_traces
+        self._passes = None
+
+    def _current_passes(self) -> Passes:
+        """The compiled passes; made anew when the networks or optimisers are."""
+        if self._passes is None:
+            self._passes = Passes(
+                self.clustering,
+                self.subclustering,
+                self.optimizer if self.compiled else None,
+                self.subcluster_optimizer,
+                StepSettings(
+                    self.config.cluster_loss,
+                    self.config.kl_direction,
+                    self.config.subclustering,
+                ),
+                self._num_traces,
+            )
+        return self._passes
+
+    def _set_learning_rates(self) -> None:
+        """Rates fall with the epochs since K last changed; a callback may set others after."""
+        if self.config.learning_rate_decay == 1.0:
+            return
+        since = self._state.epoch - self._state.last_change_epoch
+        optimizers = (self.optimizer, self.subcluster_optimizer)
+        for optimizer, base in zip(optimizers, self._base_rates, strict=True):
+            if base is not None:
+                optimizer.learning_rate.assign(base * self.config.learning_rate_decay**since)
+
+    def _run_epoch(self, source, config: DeepDPMConfig) -> dict[str, float]:
+        """Gradient steps, one reduction, M-step, then moves; returns the epoch's logs."""
+        state = self._state
+        trains_subclusters = (
+            config.subclustering == "network" and state.epoch >= config.subcluster_start_epoch
+        )
+        losses = source.train(
+            self._current_passes(), state, config, self.seed, trains_subclusters
+        )
+        reduced = source.reduce(self._current_passes(), state)
+        self._m_step(reduced, config, trains_subclusters)
+        counts = self._propose(config)
+        state = self._state
+        state.epoch += 1
+        if counts.changed:
+            state.last_change_epoch = state.epoch
+        self._moves = self._moves + counts
+        return {
+            "loss": float(losses[0]),
+            "subcluster_loss": float(losses[1]),
+            "n_clusters": state.num_components,
+            "accepted_splits": counts.accepted_splits,
+            "accepted_merges": counts.accepted_merges,
+            "proposed_splits": counts.proposed_splits,
+            "proposed_merges": counts.proposed_merges,
+        }
+
+    def _m_step(self, reduced, config: DeepDPMConfig, trains_subclusters: bool) -> None:
+        """MAP estimates of components and subcomponents from one pass's statistics."""
+        state = self._state
+        prior = state.prior if config.prior_in_m_step else None
+        state.halves = reduced.halves
+        since_move = state.epoch - state.last_change_epoch
+        is_frozen = state.epoch < config.frozen_epochs or (
+            state.last_change_epoch > 0 and since_move < config.frozen_epochs_after_move
+        )
+        if not is_frozen:
+            state.soft = reduced.soft
+            state.parameters = m_step(
+                reduced.soft,
+                prior,
+                concentration=config.weight_concentration,
+                denominator=config.map_denominator,
+                weight_rule=config.weight_rule,
+            )
+        if trains_subclusters or config.subclustering == "two_means":
+            self._sub_m_step(reduced.soft_halves, prior, config)
+
+    def _sub_m_step(self, soft_halves, prior, config: DeepDPMConfig) -> None:
+        """Subcomponents from their weighted statistics; a half that died is started again."""
+        state = self._state
+        flat = SufficientStatistics(
+            *(tf.reshape(part, [-1, *part.shape[2:]]) for part in soft_halves)
+        )
+        estimates = m_step(flat, prior, denominator=config.map_denominator)
+        means = tf.reshape(estimates.means, state.sub_means.shape)
+        covariances = tf.reshape(estimates.covariances, state.sub_covariances.shape)
+        counts = soft_halves.counts
+        totals = tf.reduce_sum(counts, axis=1, keepdims=True)
+        weights = tf.math.divide_no_nan(counts, totals)
+        is_alive = tf.reduce_min(weights, axis=1) > 1e-3
+        fresh = subcomponent_start(state.parameters.means, state.parameters.covariances)
+        state.sub_weights = tf.where(is_alive[:, tf.newaxis], weights, fresh[0])
+        state.sub_means = tf.where(is_alive[:, tf.newaxis, tf.newaxis], means, fresh[1])
+        state.sub_covariances = tf.where(
+            is_alive[:, tf.newaxis, tf.newaxis, tf.newaxis], covariances, fresh[2]
+        )
+
+    def _propose(self, config: DeepDPMConfig) -> moves.MoveCounts:
+        """Splits, merges and removals that are due; carried out at once."""
+        state = self._state
+        generator = np.random.default_rng([self.seed, state.epoch, 2])
+        counts = moves.MoveCounts()
+        is_split_due, is_merge_due = moves.kinds_due(config, state.epoch)
+        if is_split_due:
+            transition, made = moves.split_move(state, state.halves, config, generator)
+            self._apply(transition)
+            counts += made
+        if is_merge_due:
+            transition, made = moves.merge_move(self._state, config, generator)
+            self._apply(transition)
+            counts += made
+        if config.fixed_k is None and (is_split_due or is_merge_due):
+            transition, made = moves.removal_move(self._state)
+            self._apply(transition)
+            counts += made
+        return counts
+
+    def _apply(self, transition: Transition) -> None:
+        """Carries a move out on networks, optimisers and state alike."""
+        if transition.is_identity:
+            return
+        counts = self._state.halves.counts.numpy().sum(axis=1)
+        self._state = moved(self._state, transition, self.config)
+        self._fit_capacity()
+        resize.apply_to_head(self.clustering.head, self.optimizer, transition, counts)
+        resize.apply_to_subnetworks(
+            self.subclustering,
+            self.subcluster_optimizer,
+            transition,
+            self.seed + 101 * (self._state.epoch + 1),
+        )
+
+    def _is_stable(self, config: DeepDPMConfig) -> bool:
+        """Whether K has stayed the same for long enough after moves were possible."""
+        if config.stable_epochs is None:
+            return False
+        since = max(self._state.last_change_epoch, config.first_move_epoch)
+        return self._state.epoch - since >= config.stable_epochs
+
+    def _finish(self, source, config: DeepDPMConfig) -> None:
+        """Statistics, mixture and labels as the final networks see the data."""
+        reduced = source.reduce(self._current_passes(), self._state)
+        self._state.halves = reduced.halves
+        if config.fixed_k is None:
+            transition, made = moves.removal_move(self._state)
+            if made.removed:
+                self._apply(transition)
+                reduced = source.reduce(self._current_passes(), self._state)
+        self._state.halves, self._state.soft = reduced.halves, reduced.soft
+        self._state.parameters = m_step(
+            reduced.soft,
+            self._state.prior if config.prior_in_m_step else None,
+            concentration=config.weight_concentration,
+            denominator=config.map_denominator,
+            weight_rule=config.weight_rule,
+        )
+        self._labels = self._source_labels(source)
+
+    def _source_labels(self, source) -> np.ndarray:
+        pieces = [
+            np.argmax(self._infer(features), axis=1) for features in source.feature_batches()
+        ]
+        return np.concatenate(pieces).astype(np.int64)
+
+    def _scores(self, inputs: Inputs, source) -> dict[str, float]:
+        """Agreement with known labels, where there are any."""
+        if inputs.labels is None:
+            return {}
+        labels = self._source_labels(source)
+        return {
+            "nmi": metrics.nmi(inputs.labels, labels),
+            "ari": metrics.ari(inputs.labels, labels),
+            "acc": metrics.clustering_accuracy(inputs.labels, labels),
+        }
+
+    def _callback_list(self, callbacks, verbose, epochs: int) -> keras.callbacks.CallbackList:
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            return callbacks
+        checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
+        callbacks = list(callbacks or ())
+        if verbose != 0:
+            callbacks.append(ProgressBar(1 if verbose == "auto" else verbose))
+        return keras.callbacks.CallbackList(
+            callbacks,
+            add_history=True,
+            add_progbar=False,
+            model=self,
+            verbose=0 if verbose == 0 else 1,
+            epochs=epochs,
+            steps=1,
+        )
+
+    # -- what users ask of a fitted model -------------------------------------------------------
+
+    def predict(self, x, batch_size: int | None = None, verbose: int = 0, **kwargs) -> np.ndarray:
+        """Responsibilities of raw points.
+
+        Args:
+            x: as for `fit`.
+            batch_size: rows at once; chosen when `None`.
+            verbose: accepted as Keras's `predict` does; nothing is printed.
+            **kwargs: none; named here so that a misspelt argument is an error.
+
+        Returns:
+            `[N, K]` float32, rows sum to one.
+        """
+        if kwargs:
+            checks.fail(next(iter(kwargs)), "an unknown argument", "x, batch_size, verbose")
+        del verbose
+        rows = checks.integer(batch_size or _PREDICT_ROWS, "batch_size", minimum=1)
+        return np.concatenate([self._infer(piece) for piece in self._features_of(x, rows)])
+
+    def predict_labels(self, x) -> np.ndarray:
+        """Most probable cluster of each raw point, `[N]` int64 in `[0, K)`."""
+        pieces = [np.argmax(self._infer(piece), axis=1) for piece in self._features_of(x)]
+        return np.concatenate(pieces).astype(np.int64)
+
+    def score_samples(self, x) -> np.ndarray:
+        """Log posterior predictive density of raw points, `[N]` float64, nats.
+
+        A mixture of multivariate t distributions. Where preprocessing drops axes or normalises
+        rows it is the density of the features, else of the raw inputs.
+        """
+        state = self._fitted()
+        density = LogPredictive(
+            state.parameters.mixture_weights, niw.posterior(state.prior, state.soft)
+        )
+        volume = state.preprocessing.log_volume_change
+        return np.concatenate([density(piece).numpy() for piece in self._features_of(x)]) + volume
+
+    @property
+    def n_clusters(self) -> int:
+        """K, as found so far."""
+        return self._fitted().num_components
+
+    @property
+    def labels_(self) -> np.ndarray:
+        """`[N]` int64 clusters of the training points."""
+        self._fitted()
+        return self._labels
+
+    @property
+    def cluster_sizes_(self) -> np.ndarray:
+        """`[K]` int64 numbers of training points."""
+        return np.bincount(self.labels_, minlength=self.n_clusters)
+
+    @property
+    def means_(self) -> np.ndarray:
+        """`[K, D]` component means in raw units."""
+        state = self._fitted()
+        return state.preprocessing.inverse(state.parameters.means.numpy())
+
+    @property
+    def covariances_(self) -> np.ndarray:
+        """`[K, D, D]` component covariances in squared raw units."""
+        state = self._fitted()
+        return state.preprocessing.inverse_covariance(state.parameters.covariances.numpy())
+
+    @property
+    def weights_(self) -> np.ndarray:
+        """`[K]` mixture weights, summing to one."""
+        return self._fitted().parameters.mixture_weights.numpy()
+
+    @property
+    def mixture_(self) -> MixtureParameters:
+        """The mixture in feature space."""
+        return self._fitted().parameters
+
+    @property
+    def prior_(self) -> niw.NIWParameters:
+        """The Normal-inverse-Wishart prior in feature space."""
+        return self._fitted().prior
+
+    @property
+    def num_traces(self) -> int:
+        """How often a pass over the data was traced: grows with log K, not with the moves."""
+        return self._current_passes().num_traces
+
+    def summary(self, *args, print_fn: Callable[[str], Any] | None = None, **kwargs) -> None:
+        """Keras's summary, then K, sizes, prior and moves."""
+        super().summary(*args, print_fn=print_fn, **kwargs)
+        write = print_fn or (lambda line: sys.stdout.write(line + "\n"))
+        if self._state is None:
+            write("Not fitted yet.")
+            return
+        for line in self._summary_lines():
+            write(line)
+
+    def _summary_lines(self) -> list[str]:
+        state, made = self._state, self._moves
+        scale = np.diag(state.prior.scale.numpy())
+        lines = [
+            f"Clusters: {self.n_clusters}",
+            f"Preprocessing: {state.preprocessing.description}",
+            f"Prior: mean_precision {float(state.prior.mean_precision):.3g}, "
+            f"df {float(state.prior.df):.6g}, scale {scale.min():.3g} to {scale.max():.3g}",
+            f"Moves: {made.accepted_splits} of {made.proposed_splits} splits, "
+            f"{made.accepted_merges} of {made.proposed_merges} merges accepted",
+        ]
+        if self._labels is not None:
+            sizes = np.sort(self.cluster_sizes_)[::-1]
+            shown = ", ".join(str(size) for size in sizes[:20])
+            more = f", and {len(sizes) - 20} more" if len(sizes) > 20 else ""
+            lines.insert(1, f"Sizes: {shown}{more}")
+        return lines
+
+    def _fitted(self) -> ModelState:
+        if self._state is None:
+            checks.fail("model", "a model that was not fitted", "call fit first", RuntimeError)
+        return self._state
+
+    def _check_width(self, feature_shape: tuple[int, ...]) -> None:
+        wanted = self._fitted().preprocessing.input_dim
+        if feature_shape != (wanted,):
+            checks.fail("x", f"points of shape {feature_shape}", f"({wanted},) as in fit")
+
+    def _features_of(self, x, rows: int = _PREDICT_ROWS):
+        """Yields features `[B, D]` of raw points, slice by slice."""
+        self._fitted()
+        inputs = as_features(x, minimum_points=1)
+        self._check_width(inputs.feature_shape)
+        preprocessing = self._state.preprocessing
+        if inputs.array is None:
+            for batch in inputs.dataset:
+                yield preprocessing(batch)
+            return
+        for start in range(0, len(inputs.array), rows):
+            yield tf.constant(preprocessing.transform(inputs.array[start : start + rows]))
+
+    def _infer(self, features) -> np.ndarray:
+        """Responsibilities `[B, K]` of features `[B, D]`."""
+        count = self._state.num_components
+        result = self._current_passes().infer_batch(features, tf.constant(count))
+        return result.numpy()[:, :count]
+
+
+def _as_config(config: DeepDPMConfig | str | None) -> DeepDPMConfig:
+    if config is None:
+        return DeepDPMConfig()
+    if isinstance(config, str):
+        return DeepDPMConfig.named(config)
+    if not isinstance(config, DeepDPMConfig):
+        checks.fail(
+            "config", type(config).__name__, "a DeepDPMConfig, a preset's name or None", TypeError
+        )
+    return config

@@ -1,0 +1,55 @@
+"""Losses of the clustering and the subclustering networks, each a mean over the batch."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfdpm import checks
+
+
+def kl_cluster_loss(logits, log_targets, weights, *, direction: str) -> tf.Tensor:
+    """Divergence between the network's responsibilities r and the E-step's rE.
+
+    [DeepDPM] eq. 6 is `"network_to_target"`, KL(r || rE); the authors' program computes
+    `"target_to_network"`, KL(rE || r).
+
+    Args:
+        logits: `[B, C]` of the clustering network.
+        log_targets: `[B, C]` log responsibilities of the E-step, constants.
+        weights: `[B]` sample weights.
+        direction: as above.
+
+    Returns:
+        Scalar, nats per point; zero exactly when both agree.
+    """
+    checks.one_of(direction, "direction", ("network_to_target", "target_to_network"))
+    log_network = tf.nn.log_softmax(logits)
+    if direction == "network_to_target":
+        first, second = log_network, log_targets
+    else:
+        first, second = log_targets, log_network
+    # Logs are floored so that a masked or impossible component contributes 0 * finite.
+    floor = tf.constant(-100.0, logits.dtype)
+    divergence = tf.exp(first) * (tf.maximum(first, floor) - tf.maximum(second, floor))
+    return _weighted_mean(tf.reduce_sum(divergence, axis=-1), weights)
+
+
+def isotropic_loss(responsibilities, features, means, weights) -> tf.Tensor:
+    """`sum_j r_ij ||x_i - mu_j||^2`, the K-means-like loss of [DeepDPM] eq. 7.
+
+    Args:
+        responsibilities: `[B, J]`.
+        features: `[B, D]`.
+        means: `[J, D]` shared by the batch, or `[B, J, D]` one set per point.
+        weights: `[B]` sample weights.
+
+    Returns:
+        Scalar, squared feature units per point.
+    """
+    distances = tf.reduce_sum((features[:, tf.newaxis, :] - means) ** 2, axis=-1)
+    return _weighted_mean(tf.reduce_sum(responsibilities * distances, axis=-1), weights)
+
+
+def _weighted_mean(values, weights) -> tf.Tensor:
+    weights = tf.cast(weights, values.dtype)
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), tf.reduce_sum(weights))

@@ -1,0 +1,183 @@
+"""The clustering network and the stacked subclustering networks, as Keras layers.
+
+Both hold spare capacity: component k lives in slot k, slots from K on are masked. Moving units
+between slots, and growing the capacity, is `resize.py`'s business.
+"""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+# Logit of a slot without a component: its softmax is exactly zero in float32.
+MASKED_LOGIT = -1e9
+
+
+class _Growing(keras.layers.Layer):
+    """A layer whose variables can be exchanged for larger ones after it was built."""
+
+    def _grow_weight(self, name: str, shape: tuple[int, ...]) -> None:
+        """Replaces a weight by one of `shape` that holds the old values in its leading corner."""
+        old = getattr(self, name)
+        self._tracker.unlock()
+        self._untrack_variable(old)
+        new = self.add_weight(name=name, shape=shape, initializer="zeros")
+        paddings = [[0, size - before] for size, before in zip(shape, old.shape, strict=True)]
+        new.assign(tf.pad(tf.convert_to_tensor(old), paddings))
+        setattr(self, name, new)
+        self._tracker.lock()
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class ComponentHead(_Growing):
+    """Output layer with one unit per component and spare units.
+
+    Args:
+        capacity: number of slots, C >= K.
+    """
+
+    def __init__(self, capacity: int, **kwargs):
+        super().__init__(**kwargs)
+        self.capacity = capacity
+
+    def build(self, input_shape):
+        """Creates `kernel [H, C]` and `bias [C]`."""
+        self.kernel = self.add_weight(
+            name="kernel", shape=(input_shape[-1], self.capacity), initializer="glorot_uniform"
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.capacity,), initializer="zeros")
+
+    def call(self, hidden, num_components):
+        """Logits `[B, C]`; slots from `num_components` on get `MASKED_LOGIT`."""
+        logits = tf.linalg.matmul(hidden, self.kernel) + self.bias
+        is_active = tf.range(self.capacity) < num_components
+        return tf.where(is_active, logits, tf.cast(MASKED_LOGIT, logits.dtype))
+
+    def grow(self, capacity: int) -> None:
+        """Adds spare units until there are `capacity` slots."""
+        self._grow_weight("kernel", (self.kernel.shape[0], capacity))
+        self._grow_weight("bias", (capacity,))
+        self.capacity = capacity
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {**super().get_config(), "capacity": self.capacity}
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class ClusteringNetwork(keras.layers.Layer):
+    """`f_cl`: one hidden layer, then one unit per component ([DeepDPM] eq. 3).
+
+    Args:
+        hidden_units: width H of the hidden layer ([DeepDPM] supplement 7: 50).
+        capacity: number of component slots, C.
+        seed: seed of the initial weights.
+    """
+
+    def __init__(self, hidden_units: int, capacity: int, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden_units = hidden_units
+        self.seed = seed
+        self.hidden = keras.layers.Dense(
+            hidden_units,
+            activation="relu",
+            kernel_initializer=keras.initializers.GlorotUniform(seed),
+            name="hidden",
+        )
+        self.head = ComponentHead(capacity, name="head")
+
+    @property
+    def capacity(self) -> int:
+        """Number of component slots."""
+        return self.head.capacity
+
+    def build(self, input_shape):
+        """Creates the weights for inputs `[B, D]`."""
+        self.hidden.build(input_shape)
+        self.head.build((input_shape[0], self.hidden_units))
+
+    def call(self, features, num_components):
+        """Logits `[B, C]` of `features [B, D]`."""
+        return self.head(self.hidden(features), num_components=num_components)
+
+    def get_config(self):
+        """Constructor arguments."""
+        config = super().get_config()
+        return {
+            **config,
+            "hidden_units": self.hidden_units,
+            "capacity": self.capacity,
+            "seed": self.seed,
+        }
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class SubclusteringNetworks(_Growing):
+    """`f_sub`: K small networks of two outputs each, stacked on a leading axis ([DeepDPM] eq. 4).
+
+    A point only ever meets the network of its own component: kernels are gathered by assignment,
+    so no cross-talk is possible.
+
+    Args:
+        hidden_units: width H of each hidden layer ([DeepDPM] supplement 7: 50).
+        capacity: number of component slots, C.
+        seed: seed of the initial weights.
+    """
+
+    def __init__(self, hidden_units: int, capacity: int, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden_units = hidden_units
+        self.capacity = capacity
+        self.seed = seed
+
+    def build(self, input_shape):
+        """Creates the stacked kernels and biases for inputs `[B, D]`."""
+        feature_dim = input_shape[-1]
+        for name, shape in self.shapes(feature_dim, self.capacity).items():
+            setattr(self, name, self.add_weight(name=name, shape=shape, initializer="zeros"))
+        fresh = self.fresh_weights(feature_dim, self.capacity, self.seed)
+        for name, value in fresh.items():
+            getattr(self, name).assign(value)
+
+    def shapes(self, feature_dim: int, capacity: int) -> dict[str, tuple[int, ...]]:
+        """Shape of each weight, slots first."""
+        return {
+            "hidden_kernel": (capacity, feature_dim, self.hidden_units),
+            "hidden_bias": (capacity, self.hidden_units),
+            "kernel": (capacity, self.hidden_units, 2),
+            "bias": (capacity, 2),
+        }
+
+    def fresh_weights(self, feature_dim: int, count: int, seed: int) -> dict[str, tf.Tensor]:
+        """Glorot-uniform weights of `count` untrained networks."""
+        weights = {}
+        for offset, (name, shape) in enumerate(self.shapes(feature_dim, count).items()):
+            if name.endswith("bias"):
+                weights[name] = tf.zeros(shape)
+                continue
+            limit = (6.0 / (shape[1] + shape[2])) ** 0.5
+            weights[name] = tf.random.stateless_uniform(shape, (seed, offset), -limit, limit)
+        return weights
+
+    def call(self, features, assignments):
+        """Logits `[B, 2]` of `features [B, D]`, each from the network of `assignments [B]`."""
+        hidden = tf.einsum("bd,bdh->bh", features, tf.gather(self.hidden_kernel, assignments))
+        hidden = tf.nn.relu(hidden + tf.gather(self.hidden_bias, assignments))
+        logits = tf.einsum("bh,bhj->bj", hidden, tf.gather(self.kernel, assignments))
+        return logits + tf.gather(self.bias, assignments)
+
+    def grow(self, capacity: int) -> None:
+        """Adds spare networks until there are `capacity` slots."""
+        for name, shape in self.shapes(self.hidden_kernel.shape[1], capacity).items():
+            self._grow_weight(name, shape)
+        self.capacity = capacity
+
+    def get_config(self):
+        """Constructor arguments."""
+        config = super().get_config()
+        return {
+            **config,
+            "hidden_units": self.hidden_units,
+            "capacity": self.capacity,
+            "seed": self.seed,
+        }

@@ -1,0 +1,223 @@
+"""Where a fit's points come from: an array in memory, or a stream read once per pass.
+
+Both answer the same questions (a sample, an epoch of training, a pass of statistics), so the model
+never asks which it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from tfdpm import checks
+from tfdpm.config import DeepDPMConfig
+from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.model.preprocessing import FeatureMoments, Preprocessing, feature_moments, normalize_rows
+from tfdpm.model.state import ModelState
+from tfdpm.model.training import Passes, PassStatistics, epoch_order, log_targets
+
+
+_BATCH_ROWS = 16_384
+
+
+class ArraySource:
+    """Points in memory.
+
+    Args:
+        array: `[N, D_in]` float32 or float64.
+        weights: `[N]` non-negative sample weights, or `None`.
+    """
+
+    def __init__(self, array: np.ndarray, weights: np.ndarray | None = None):
+        self._array = array
+        weights = np.ones(len(array)) if weights is None else weights
+        self._sample_weights = np.asarray(weights, np.float64)
+        self._weights = tf.constant(self._sample_weights, tf.float32)
+        self._features: tf.Tensor | None = None
+
+    @property
+    def num_points(self) -> int:
+        """N."""
+        return len(self._array)
+
+    def sample(self, count: int, seed: int) -> np.ndarray:
+        """At most `count` raw rows, drawn without replacement, in their order."""
+        if count >= len(self._array):
+            return self._array
+        chosen = np.random.default_rng([seed, 1]).choice(len(self._array), count, replace=False)
+        return self._array[np.sort(chosen)]
+
+    def moments(self, normalizes_rows: bool) -> FeatureMoments:
+        """Moments of all raw rows, of their normalised form where asked."""
+        rows = normalize_rows(self._array.astype(np.float64)) if normalizes_rows else self._array
+        return feature_moments(rows, self._sample_weights)
+
+    def use(self, preprocessing: Preprocessing) -> None:
+        """Computes the features once."""
+        self._features = tf.constant(preprocessing.transform(self._array))
+
+    def train(
+        self,
+        passes: Passes,
+        state: ModelState,
+        config: DeepDPMConfig,
+        seed: int,
+        trains_subclusters: bool,
+    ) -> np.ndarray:
+        """One epoch; returns the mean cluster and subcluster losses."""
+        batch_size = config.batch_size or default_batch_size(self.num_points)
+        order = epoch_order(
+            self.num_points, batch_size, config.min_steps_per_epoch, seed, state.epoch
+        )
+        targets = log_targets(state.parameters, self._features, passes.capacity)
+        means, sub_means = padded_means(state, passes.capacity)
+        return passes.train_array(
+            (self._features, targets, self._weights),
+            tf.constant(order),
+            means,
+            sub_means,
+            tf.constant(state.num_components),
+            trains_subclusters,
+        ).numpy()
+
+    def reduce(self, passes: Passes, state: ModelState) -> PassStatistics:
+        """Statistics of all points under the networks, `[K]` components."""
+        _, sub_means = padded_means(state, passes.capacity)
+        result = passes.reduce_array(
+            self._features, self._weights, sub_means, tf.constant(state.num_components)
+        )
+        return _first_components(result, state.num_components)
+
+    def feature_batches(self) -> Iterator[tf.Tensor]:
+        """Features slice by slice, in the order of the points."""
+        for start in range(0, self.num_points, _BATCH_ROWS):
+            yield self._features[start : start + _BATCH_ROWS]
+
+
+class StreamSource:
+    """Points that are read from a `tf.data` stream, once per pass.
+
+    Args:
+        batches: dataset of `[B, D_in]` float32 batches, finite.
+        num_points: N, or `None` if unknown.
+    """
+
+    def __init__(self, batches: tf.data.Dataset, num_points: int | None):
+        self._raw = batches
+        self._num_points = num_points
+        self._batches: tf.data.Dataset | None = None
+        self._sample: np.ndarray | None = None
+        self._moments: FeatureMoments | None = None
+
+    @property
+    def num_points(self) -> int | None:
+        """N, known at the latest after the first pass."""
+        return self._num_points
+
+    def sample(self, count: int, seed: int) -> np.ndarray:
+        """At most `count` raw rows, each row of the stream equally likely."""
+        if self._sample is None or len(self._sample) < min(count, self._num_points or count):
+            self._sample = self._reservoir(count, np.random.default_rng([seed, 1]))
+        return self._sample
+
+    def moments(self, normalizes_rows: bool) -> FeatureMoments:
+        """Moments of the whole stream in one pass."""
+        total: FeatureMoments | None = None
+        for batch in self._raw:
+            rows = batch.numpy()
+            rows = normalize_rows(rows.astype(np.float64)) if normalizes_rows else rows
+            part = feature_moments(rows)
+            total = part if total is None else total.plus(part)
+        if total is None:
+            checks.fail("x", "a stream without batches", "at least 2 points")
+        self._num_points = int(total.num_points)
+        return total
+
+    def use(self, preprocessing: Preprocessing) -> None:
+        """Prepares batches of features with their weights."""
+
+        def prepare(raw):
+            features = preprocessing(raw)
+            return features, tf.ones_like(features[:, 0])
+
+        self._batches = self._raw.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+    def train(
+        self,
+        passes: Passes,
+        state: ModelState,
+        config: DeepDPMConfig,
+        seed: int,
+        trains_subclusters: bool,
+    ) -> np.ndarray:
+        """One epoch; returns the mean cluster and subcluster losses."""
+        del config, seed  # The stream has its own batches and its own order.
+        means, sub_means = padded_means(state, passes.capacity)
+        return passes.train_stream(
+            self._batches,
+            padded_parameters(state.parameters, passes.capacity),
+            means,
+            sub_means,
+            tf.constant(state.num_components),
+            trains_subclusters,
+        ).numpy()
+
+    def reduce(self, passes: Passes, state: ModelState) -> PassStatistics:
+        """Statistics of the whole stream under the networks, `[K]` components."""
+        _, sub_means = padded_means(state, passes.capacity)
+        result = passes.reduce_stream(
+            self._batches, sub_means, tf.constant(state.num_components)
+        )
+        return _first_components(result, state.num_components)
+
+    def feature_batches(self) -> Iterator[tf.Tensor]:
+        """Features batch by batch, in the order of the stream."""
+        for features, _ in self._batches:
+            yield features
+
+    def _reservoir(self, count: int, generator: np.random.Generator) -> np.ndarray:
+        """The `count` rows with the smallest of one random key per row."""
+        keys, rows = np.zeros(0), None
+        for batch in self._raw:
+            values = batch.numpy()
+            rows = values if rows is None else np.concatenate([rows, values])
+            keys = np.concatenate([keys, generator.uniform(size=len(values))])
+            if len(keys) > 2 * count:
+                kept = np.sort(np.argpartition(keys, count)[:count])
+                keys, rows = keys[kept], rows[kept]
+        if rows is None:
+            checks.fail("x", "a stream without batches", "at least 2 points")
+        if len(keys) > count:
+            rows = rows[np.sort(np.argpartition(keys, count)[:count])]
+        return rows
+
+
+def default_batch_size(num_points: int) -> int:
+    """Points per step: small data get small batches, so that an epoch has enough steps."""
+    return int(np.clip(2 ** int(np.log2(max(num_points / 128, 1))), 32, 512))
+
+
+def padded_means(state: ModelState, capacity: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Means `[C, D]` and subcluster means `[C, 2, D]` for the losses, float32."""
+    spare = capacity - state.num_components
+    means = tf.pad(tf.cast(state.parameters.means, tf.float32), [[0, spare], [0, 0]])
+    sub_means = tf.pad(tf.cast(state.sub_means, tf.float32), [[0, spare], [0, 0], [0, 0]])
+    return means, sub_means
+
+
+def padded_parameters(parameters: MixtureParameters, capacity: int) -> MixtureParameters:
+    """The mixture with harmless spare components, so that a pass is traced once per capacity."""
+    spare = capacity - parameters.num_components
+    dim = int(parameters.means.shape[-1])
+    identity = tf.eye(dim, batch_shape=[spare], dtype=tf.float64)
+    return MixtureParameters(
+        tf.pad(parameters.mixture_weights, [[0, spare]], constant_values=1.0),
+        tf.pad(parameters.means, [[0, spare], [0, 0]]),
+        tf.concat([parameters.covariances, identity], axis=0),
+    )
+
+
+def _first_components(statistics: PassStatistics, num_components: int) -> PassStatistics:
+    return tf.nest.map_structure(lambda part: part[:num_components], statistics)
