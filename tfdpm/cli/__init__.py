@@ -54,7 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, ImportError, OSError) as error:
         return _wrong(str(error))
     except (KeyboardInterrupt, typer.Abort):
-        print("tfdpm: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
         mistake = reading_error(error)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -120,13 +121,15 @@ def _npy(path: Path, name: str) -> Pair:
 def _npz(path: Path, name: str) -> Pair:
     try:
         with np.load(path, allow_pickle=False) as file:
-            key = file.files[0] if len(file.files) == 1 else "x"
-            if key not in file.files:
-                got = f"{str(path)!r} with arrays {file.files}"
-                checks.fail(name, got, "an array `x`, and `y` for labels")
-            return file[key], (file["y"] if "y" in file.files and key != "y" else None)
-    except (OSError, EOFError):
+            arrays = {key: file[key] for key in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile):
         checks.fail(name, f"{str(path)!r}, which cannot be read", "an .npz file of numbers")
+    if len(arrays) == 1:
+        return next(iter(arrays.values())), None
+    if "x" not in arrays:
+        got = f"{str(path)!r} with arrays {list(arrays)}"
+        checks.fail(name, got, "an array `x`, and `y` for labels")
+    return arrays["x"], arrays.get("y")
 
 
 def _csv(path: Path, name: str) -> Pair:

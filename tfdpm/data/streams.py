@@ -148,6 +148,8 @@ def _with_known_shape(dataset: tf.data.Dataset, length: int, name: str) -> tf.da
 
 def _is_batched(shape: tf.TensorShape, y_spec: tf.TensorSpec | None) -> bool:
     """Whether elements hold many points; the rule is in `as_batches`."""
+    if shape.rank == 0:
+        return False
     if y_spec is not None:
         return y_spec.shape.rank > 0
     if shape.rank == 3:

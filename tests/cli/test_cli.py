@@ -1,0 +1,261 @@
+"""The command line end to end over a small model: what it prints, what it writes, how it fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfdpm
+from tfdpm.cli import main
+from tfdpm.data import as_features, gaussian_mixture
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class NearestCorner(keras.Model):
+    """A stand-in with the names of a fitted model: cluster 0 left of zero, 1 right of it."""
+
+    def predict_labels(self, x) -> np.ndarray:
+        x = np.concatenate(list(x)) if isinstance(x, tf.data.Dataset) else np.asarray(x)
+        return (x.reshape(len(x), -1)[:, 0] > 0).astype(np.int64)
+
+    def score_samples(self, x) -> np.ndarray:
+        return np.full(len(self.predict_labels(x)), -1.25)
+
+    def call(self, x):
+        return x
+
+    def export(self, path, **_) -> None:
+        tf.io.gfile.makedirs(path)
+        tf.io.write_file(f"{path}/exported", "yes")
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[dict]:
+    """Puts the stand-in in place of `tfdpm.fit`, and returns what that is called with."""
+    made: list[dict] = []
+
+    def fit(data, **options):
+        made.append({"data": data, **options})
+        model = NearestCorner()
+        model(np.zeros((1, 2)))  # builds it
+        model.history = types.SimpleNamespace(
+            history={"loss": [np.float32(2), 1.5], "nmi": [None, 1]}
+        )
+        return model
+
+    monkeypatch.setattr(tfdpm, "fit", fit, raising=False)
+    monkeypatch.setattr(tfdpm, "DeepDPM", NearestCorner, raising=False)
+    return made
+
+
+@pytest.fixture
+def two_blobs(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [30, 10])
+    x = rng.normal(size=(40, 2)) + 10.0 * np.stack([2 * y - 1, y], axis=1)
+    np.savez(tmp_path / "two.npz", x=x, y=y)
+    np.save(tmp_path / "two.npy", x)
+    return tmp_path
+
+
+def test_fit_prints_clusters_scores_and_time(calls, two_blobs, capsys) -> None:
+    assert main(["fit", str(two_blobs / "two.npz"), "--seed", "3", "--epochs", "7"]) == 0
+    printed, errors = capsys.readouterr()
+    assert errors == ""
+    assert "K = 2 clusters of 40 points" in printed
+    for pattern in ("30", "75.0%", "25.0%", "silhouette", "-1.250", "NMI", "ARI", "ACC", "1.000"):
+        assert pattern in printed
+    assert printed.rstrip().endswith(" s")
+    (call,) = calls
+    assert (call["seed"], call["epochs"], call["features"]) == (3, 7, "auto")
+    x, y = call["data"]
+    assert x.shape == (40, 2)
+    assert y.sum() == 10
+
+
+def test_fit_without_labels_prints_only_what_needs_none(calls, two_blobs, capsys) -> None:
+    assert main(["fit", str(two_blobs / "two.npy"), "--features", "none"]) == 0
+    printed = capsys.readouterr().out
+    assert "silhouette" in printed
+    assert "NMI" not in printed
+    assert calls[0]["features"] == "none"
+    assert isinstance(calls[0]["data"], np.ndarray)
+
+
+def test_fit_writes_model_labels_and_history(calls, two_blobs, capsys) -> None:
+    out = two_blobs / "made" / "here"
+    assert main(["fit", str(two_blobs / "two.npz"), "--out", str(out)]) == 0
+    assert "written to" in capsys.readouterr().out
+    np.testing.assert_array_equal(np.load(out / "labels.npy"), np.repeat([0, 1], [30, 10]))
+    history = json.loads((out / "history.json").read_text())
+    assert history == {"loss": [2.0, 1.5], "nmi": [None, 1.0]}
+    assert isinstance(keras.models.load_model(out / "model.keras"), NearestCorner)
+
+
+def test_many_clusters_are_summed_up(calls, monkeypatch, tmp_path, capsys) -> None:
+    labels = np.repeat(np.arange(50), np.arange(1, 51))
+    monkeypatch.setattr(NearestCorner, "predict_labels", lambda self, x: labels)
+    np.save(tmp_path / "x.npy", np.zeros((len(labels), 2)))
+    assert main(["fit", str(tmp_path / "x.npy")]) == 0
+    printed = capsys.readouterr().out
+    assert "K = 50 clusters of 1,275 points" in printed
+    assert "30 more" in printed
+    assert f"{sum(range(1, 31))}" in printed  # the 30 smallest
+
+
+def test_fit_streams_images_and_reads_their_labels_from_folders(calls, tmp_path, capsys) -> None:
+    for index in range(6):
+        folder = tmp_path / "images" / ("light" if index % 2 else "dark")
+        folder.mkdir(parents=True, exist_ok=True)
+        image = tf.cast(tf.fill((4, 4, 1), 255 * (index % 2)), tf.uint8)
+        (folder / f"{index}.png").write_bytes(tf.io.encode_png(image).numpy())
+    assert main(["fit", str(tmp_path / "images")]) == 0
+    printed = capsys.readouterr().out
+    assert "ACC" in printed
+    assert "silhouette" not in printed
+    assert isinstance(calls[0]["data"][0], tf.data.Dataset)
+
+
+def test_labels_of_a_shuffled_stream_are_scored_with_their_points() -> None:
+    from tfdpm.cli import output
+
+    x, y = gaussian_mixture(2, 2, 64, seed=0)
+    x[:, 0] = 2 * y - 1
+    stream = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(64)
+    labels, known = output.predictions(NearestCorner(), as_features(stream, batch_size=10))
+    assert len(labels) == 64
+    np.testing.assert_array_equal(labels, known)
+
+
+def test_predict_prints_one_label_to_a_line(calls, two_blobs, capsys) -> None:
+    main(["fit", str(two_blobs / "two.npz"), "--out", str(two_blobs)])
+    capsys.readouterr()
+    for model in (two_blobs, two_blobs / "model.keras"):
+        assert main(["predict", str(model), str(two_blobs / "two.npy")]) == 0
+        assert capsys.readouterr().out.split() == ["0"] * 30 + ["1"] * 10
+
+
+def test_predict_writes_files(calls, two_blobs, capsys) -> None:
+    main(["fit", str(two_blobs / "two.npz"), "--out", str(two_blobs)])
+    for suffix in (".npy", ".csv"):
+        out = two_blobs / f"predicted{suffix}"
+        arguments = ["predict", str(two_blobs), str(two_blobs / "two.npz"), "--out", str(out)]
+        assert main(arguments) == 0
+        loaded = np.load(out) if suffix == ".npy" else np.loadtxt(out, skiprows=1)
+        np.testing.assert_array_equal(loaded, np.repeat([0, 1], [30, 10]))
+    assert "NMI" in capsys.readouterr().out
+
+
+def test_export_writes_where_it_is_told(calls, two_blobs) -> None:
+    main(["fit", str(two_blobs / "two.npz"), "--out", str(two_blobs)])
+    assert main(["export", str(two_blobs), str(two_blobs / "served" / "1")]) == 0
+    assert (two_blobs / "served" / "1" / "exported").exists()
+
+
+def test_bench_runs_the_module_of_that_name(monkeypatch, tmp_path) -> None:
+    ran = []
+    module = types.ModuleType("tfdpm.benchmarks.speed")
+    module.run = lambda data, *, out, seed: ran.append((data, str(out), seed))
+    monkeypatch.setitem(sys.modules, "tfdpm.benchmarks", types.ModuleType("tfdpm.benchmarks"))
+    monkeypatch.setitem(sys.modules, "tfdpm.benchmarks.speed", module)
+    file = tmp_path / "a.npz"
+    file.touch()
+    assert main(["bench", "speed", "--data", str(file), "--data", str(file), "--seed", "2"]) == 0
+    assert ran == [([file, file], "bench_speed.json", 2)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit"], "Missing argument 'DATA'"),
+        (["fit", "nowhere.csv"], "`DATA`: got 'nowhere.csv', wanted"),
+        (["fit", "no_such_data"], "got 'no_such_data', wanted"),
+        (["fit", "blobs", "--seed", "-1"], "--seed"),
+        (["fit", "blobs", "--epochs", "0"], "--epochs"),
+        (["fit", "blobs", "--nothing"], "No such option"),
+        (["predict", "nowhere", "blobs"], "`MODEL`: got 'nowhere', wanted"),
+        (["predict", "nowhere", "blobs", "--out", "x.txt"], "`--out`: got 'x.txt', wanted"),
+        (["export", "nowhere", "there"], "`MODEL`: got 'nowhere', wanted"),
+        (["bench", "beauty"], "`NAME`: got 'beauty', wanted one of 'quality'"),
+        (["bench", "speed", "--data", "nowhere.npz"], "`--data`: got 'nowhere.npz'"),
+        (["dance"], "No such command 'dance'"),
+    ],
+)
+def test_mistakes_end_with_status_2_and_one_line(arguments, message, capsys) -> None:
+    assert main(arguments) == 2
+    printed, errors = capsys.readouterr()
+    assert printed == ""
+    assert errors.startswith("tfdpm: ")
+    assert errors.count("\n") == 1
+    assert message in errors
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("wrong\nin two lines"), TypeError("wrong"), ImportError("wrong")]
+)
+def test_errors_of_the_library_become_one_line(error, calls, monkeypatch, capsys) -> None:
+    def fit(data, **_):
+        raise error
+
+    monkeypatch.setattr(tfdpm, "fit", fit)
+    assert main(["fit", "blobs"]) == 2
+    assert capsys.readouterr().err in ("tfdpm: wrong\n", "tfdpm: wrong in two lines\n")
+
+
+def test_what_is_found_while_reading_becomes_one_line(calls, monkeypatch, capsys) -> None:
+    def fit(data, **_):
+        stream = tf.data.Dataset.from_tensor_slices([[1.0], [np.nan]])
+        list(as_features(stream).dataset)
+
+    monkeypatch.setattr(tfdpm, "fit", fit)
+    assert main(["fit", "blobs"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("tfdpm: `x`: got 1 points with NaN or infinite values in batch 0")
+    assert errors.count("\n") == 1
+
+
+def test_a_defect_of_ours_is_not_hidden(calls, monkeypatch) -> None:
+    def fit(data, **_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(tfdpm, "fit", fit)
+    with pytest.raises(ZeroDivisionError):
+        main(["fit", "blobs"])
+
+
+def test_interrupting_is_no_traceback(calls, monkeypatch) -> None:
+    def fit(data, **_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tfdpm, "fit", fit)
+    assert main(["fit", "blobs"]) == 130
+
+
+@pytest.mark.parametrize("command", [None, "fit", "predict", "export", "bench"])
+def test_every_command_has_help(command, capsys) -> None:
+    assert main(["--help"] if command is None else [command, "--help"]) == 0
+    printed, errors = capsys.readouterr()
+    assert "Usage: tfdpm" in printed
+    assert errors == ""
+
+
+def test_no_arguments_show_the_help(capsys) -> None:
+    assert main([]) == 0
+    assert "Usage: tfdpm" in capsys.readouterr().out
+
+
+def test_a_fresh_process_prints_one_line_and_returns_the_status() -> None:
+    code = "import sys; from tfdpm.cli import main; sys.exit(main(['fit', 'nowhere.npy']))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
