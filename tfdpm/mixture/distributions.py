@@ -68,9 +68,7 @@ class NormalInverseWishart(tfd.JointDistributionNamed):
         scale_tril = niw.cholesky(self._niw.scale)
         precision_tril = niw.cholesky(tf.linalg.cholesky_solve(scale_tril, _eye_like(scale_tril)))
         covariance = tfd.TransformedDistribution(
-            tfd.WishartTriL(
-                self._niw.df, scale_tril=precision_tril, validate_args=validate_args
-            ),
+            tfd.WishartTriL(self._niw.df, scale_tril=precision_tril, validate_args=validate_args),
             # Precision -> its Cholesky factor -> that of the covariance -> the covariance.
             tfb.Chain(
                 [

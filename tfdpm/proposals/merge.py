@@ -27,6 +27,7 @@ def neighbour_pairs(means: np.ndarray, num_neighbours: int) -> np.ndarray:
     num_components = len(means)
     if num_components < 2:
         return np.zeros((0, 2), int)
+    means = means - means.mean(axis=0)  # or the differences drown when the origin is far
     squares = np.sum(means**2, axis=1)
     distances = squares[:, None] + squares[None, :] - 2.0 * means @ means.T
     np.fill_diagonal(distances, np.inf)

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+from scipy import stats
+
+from tests.reference import niw as reference
+from tests.reference import samples
+from tfdpm.distributions import MultivariateStudentT, NormalInverseWishart
+from tfdpm.mixture import niw
+from tfdpm.mixture.distributions import MeanAndCovariance
+
+
+def random_distribution(feature_dim, seed=0, dtype=np.float64):
+    return NormalInverseWishart(
+        *(np.asarray(part, dtype) for part in samples.prior(feature_dim, seed))
+    )
+
+
+@pytest.mark.parametrize("feature_dim", [1, 2, 5])
+def test_log_prob_is_scipys(feature_dim):
+    prior = samples.prior(feature_dim)
+    covariances = [samples.positive_definite(feature_dim, seed) for seed in (50, 51, 52)]
+    means = samples.points(3, feature_dim, seed=1)
+    actual = NormalInverseWishart(*prior).log_prob(MeanAndCovariance(np.stack(covariances), means))
+    truth = [reference.log_prob(prior, *theta) for theta in zip(means, covariances, strict=True)]
+    np.testing.assert_allclose(actual, truth, rtol=1e-9)
+
+
+def test_log_prob_takes_the_parts_by_name():
+    distribution, covariance = random_distribution(2), np.eye(2)
+    by_name = distribution.log_prob(covariance=covariance, mean=np.ones(2))
+    whole = distribution.log_prob(MeanAndCovariance(covariance=covariance, mean=np.ones(2)))
+    np.testing.assert_allclose(by_name, whole, rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def many_samples():
+    """A two-dimensional prior whose moments exist, and 20 000 samples."""
+    loc, _, _, scale = samples.prior(2)
+    prior = loc, 0.7, 14.0, scale
+    return prior, NormalInverseWishart(*prior).sample(20_000, seed=(1, 2))
+
+
+def test_samples_have_the_stated_means_and_spread(many_samples):
+    (loc, mean_precision, df, scale), drawn = many_samples
+    expected = scale / (df - 2 - 1)
+    # Standard errors are 0.3 % of a deviation here; being off by one in a degree of freedom is 9 %.
+    np.testing.assert_allclose(np.mean(drawn.covariance, axis=0), expected, rtol=0.03)
+    variances = 2 * np.diag(scale) ** 2 / ((df - 3) ** 2 * (df - 5))
+    spread = np.var(drawn.covariance, axis=0).diagonal()
+    np.testing.assert_allclose(spread, variances, rtol=0.15)
+    error = 5 * np.sqrt(np.diag(expected) / mean_precision / 20_000)
+    assert (np.abs(np.mean(drawn.mean, axis=0) - loc) < error).all()
+    actual, truth = np.cov(drawn.mean.numpy().T), expected / mean_precision
+    np.testing.assert_allclose(actual, truth, rtol=0, atol=0.05 * np.diag(truth).min())
+
+
+def test_samples_have_the_stated_distributions_not_only_moments(many_samples):
+    (loc, mean_precision, df, scale), drawn = many_samples
+    # scale_11 / Sigma_11 ~ chi2(df - D + 1), and kappa (mu - m)' Sigma^-1 (mu - m) ~ chi2(D).
+    ratio = scale[0, 0] / drawn.covariance[:, 0, 0].numpy()
+    assert stats.kstest(ratio, stats.chi2(df - 1).cdf).pvalue > 1e-3
+    offset = drawn.mean.numpy() - loc
+    whitened = np.linalg.solve(drawn.covariance.numpy(), offset[..., None])[..., 0]
+    distance = mean_precision * np.sum(offset * whitened, axis=1)
+    assert stats.kstest(distance, stats.chi2(2).cdf).pvalue > 1e-3
+
+
+def test_samples_follow_the_seed_and_are_positive_definite():
+    distribution = random_distribution(3)
+    first, again = (distribution.sample(50, seed=(3, 4)) for _ in range(2))
+    np.testing.assert_array_equal(first.covariance, again.covariance)
+    np.testing.assert_array_equal(first.mean, again.mean)
+    assert not np.allclose(first.mean, distribution.sample(50, seed=(3, 5)).mean)
+    assert np.linalg.eigvalsh(first.covariance.numpy()).min() > 0.0
+
+
+def test_mean_is_stated_and_missing_where_it_does_not_exist():
+    loc, mean_precision, _, scale = samples.prior(3)
+    mean = NormalInverseWishart(loc, mean_precision, [4.0, 7.0], scale).mean()
+    assert np.isnan(mean.covariance[0]).all()
+    np.testing.assert_allclose(mean.covariance[1], scale / 3.0, rtol=1e-12)
+    np.testing.assert_array_equal(mean.mean, [loc, loc])
+
+
+def test_mode_is_where_the_gradient_vanishes_and_nothing_nearby_is_denser():
+    distribution = random_distribution(3)
+    mode = distribution.mode()
+    with tf.GradientTape() as tape:
+        tape.watch(mode)
+        peak = distribution.log_prob(mode)
+    gradient = tape.gradient(peak, mode)
+    np.testing.assert_allclose(gradient.mean, 0.0, atol=1e-10)
+    slope = gradient.covariance + tf.transpose(gradient.covariance)
+    np.testing.assert_allclose(slope, 0.0, atol=1e-9)
+    rng = np.random.default_rng(0)
+    tilts = np.eye(3) + 0.02 * rng.normal(size=(20, 3, 3))
+    nearby = tilts @ mode.covariance.numpy() @ np.swapaxes(tilts, -1, -2)
+    moved = mode.mean + 0.01 * rng.normal(size=(20, 3))
+    assert (distribution.log_prob(mode._replace(covariance=nearby)) < peak).numpy().all()
+    everywhere = tf.broadcast_to(mode.covariance, [20, 3, 3])
+    assert (distribution.log_prob(MeanAndCovariance(everywhere, moved)) < peak).numpy().all()
+
+
+def test_mode_of_the_posterior_is_the_m_steps_estimate():
+    distribution, points = random_distribution(2), samples.points(10, 2)
+    mode = distribution.posterior(distribution.statistics(points)).mode()
+    after = niw.posterior(niw.niw_parameters(*samples.prior(2)), distribution.statistics(points))
+    means, covariances = niw.map_components(after, "joint_mode")
+    np.testing.assert_allclose(mode.mean, means, rtol=1e-12)
+    np.testing.assert_allclose(mode.covariance, covariances, rtol=1e-12)
+
+
+@pytest.mark.parametrize("feature_dim", [1, 2, 4])
+def test_evidence_is_the_chain_of_predictives_through_tfp(feature_dim):
+    prior, points = random_distribution(feature_dim), samples.points(8, feature_dim, loc=0.3)
+    chain = prior.posterior_predictive().log_prob(points[0])
+    for i in range(1, 8):
+        predictive = prior.posterior_predictive(prior.statistics(points[:i]))
+        assert isinstance(predictive, tfp.distributions.MultivariateStudentTLinearOperator)
+        chain += predictive.log_prob(points[i])[0]
+    evidence = prior.log_evidence(prior.statistics(points))
+    assert evidence.dtype == tf.float64
+    np.testing.assert_allclose(evidence, [chain], rtol=1e-10)
+    truth = reference.log_evidence(samples.prior(feature_dim), points)
+    np.testing.assert_allclose(evidence, [truth], rtol=1e-10)
+
+
+def test_evidence_is_bayes_theorem_at_any_mean_and_covariance():
+    # log f(X) = log p(X | theta) + log p(theta) - log p(theta | X), whatever theta.
+    prior, points = random_distribution(3), samples.points(12, 3)
+    statistics = prior.statistics(points)
+    theta = MeanAndCovariance(samples.positive_definite(3, 9), np.array([0.3, -0.2, 0.9]))
+    likelihood = stats.multivariate_normal(theta.mean, theta.covariance).logpdf(points).sum()
+    bayes = likelihood + prior.log_prob(theta) - prior.posterior(statistics).log_prob(theta)
+    np.testing.assert_allclose(prior.log_evidence(statistics), bayes, rtol=1e-10)
+
+
+def test_evidence_ignores_order_and_batches():
+    prior, points = random_distribution(3), samples.points(20, 3)
+    whole = prior.log_evidence(prior.statistics(points))
+    np.testing.assert_allclose(
+        prior.log_evidence(prior.statistics(points[::-1])), whole, rtol=1e-12
+    )
+    in_batches = prior.statistics(points[:3]).plus(prior.statistics(points[3:]))
+    np.testing.assert_allclose(prior.log_evidence(in_batches), whole, rtol=1e-12)
+
+
+def test_posterior_and_predictive_have_one_batch_member_per_component():
+    prior, points, weights = samples.prior(3), samples.points(20, 3), samples.weights(20, 4)
+    distribution = NormalInverseWishart(*prior)
+    statistics = distribution.statistics(points, weights)
+    after = distribution.posterior(statistics)
+    predictive = distribution.posterior_predictive(statistics)
+    assert after.batch_shape == predictive.batch_shape == [4]
+    for k in range(4):
+        truth = reference.posterior(prior, points, weights[:, k])
+        actual = after.loc[k], after.mean_precision[k], after.df[k], after.scale[k]
+        for part, expected in zip(actual, truth, strict=True):
+            np.testing.assert_allclose(part, expected, rtol=1e-9, atol=1e-12)
+        density = reference.predictive(truth).logpdf(points[0])
+        np.testing.assert_allclose(predictive.log_prob(points[0])[k], density, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "shapes, batch",
+    [
+        (([], [], [], []), []),
+        (([3], [3], [3], [3]), [3]),
+        (([3], [], [], []), [3]),
+        (([], [], [3], []), [3]),
+        (([2, 1], [3], [], [1]), [2, 3]),
+    ],
+)
+def test_parameters_broadcast_to_one_batch_shape(shapes, batch):
+    rng = np.random.default_rng(0)
+    loc_shape, precision_shape, df_shape, scale_shape = shapes
+    parts = [
+        rng.normal(size=[*loc_shape, 2]),
+        rng.uniform(0.5, 2.0, precision_shape),
+        rng.uniform(4.0, 9.0, df_shape),
+        np.eye(2) * rng.uniform(0.5, 2.0, [*scale_shape, 1, 1]),
+    ]
+    distribution = NormalInverseWishart(*parts)
+    assert distribution.batch_shape == batch
+    drawn = distribution.sample(5, seed=(0, 1))
+    assert drawn.mean.shape == [5, *batch, 2] and drawn.covariance.shape == [5, *batch, 2, 2]
+    for structure in (distribution.mean(), distribution.mode()):
+        assert structure.mean.shape == [*batch, 2]
+        assert structure.covariance.shape == [*batch, 2, 2]
+    log_density = distribution.log_prob(drawn)
+    assert log_density.shape == [5, *batch]
+    full = [
+        np.broadcast_to(part, [*batch, *shape])
+        for part, shape in zip(parts, ([2], [], [], [2, 2]), strict=True)
+    ]
+    for index in np.ndindex(*batch):
+        mean, covariance = drawn.mean.numpy()[(2, *index)], drawn.covariance.numpy()[(2, *index)]
+        truth = reference.log_prob(tuple(part[index] for part in full), mean, covariance)
+        np.testing.assert_allclose(log_density[(2, *index)], truth, rtol=1e-9)
+
+
+def test_float32_flows_through_and_evidence_stays_float64():
+    single, double = random_distribution(3, dtype=np.float32), random_distribution(3)
+    points = samples.points(15, 3).astype(np.float32)
+    drawn = single.sample(4, seed=(0, 1))
+    assert drawn.mean.dtype == drawn.covariance.dtype == tf.float32
+    theta = MeanAndCovariance(*(tf.cast(part, tf.float64) for part in drawn))
+    np.testing.assert_allclose(single.log_prob(drawn), double.log_prob(theta), rtol=1e-3)
+    statistics = single.statistics(points)
+    assert single.posterior(statistics).loc.dtype == tf.float32
+    assert single.posterior_predictive(statistics).dtype == tf.float32
+    evidence = single.log_evidence(statistics)
+    assert evidence.dtype == tf.float64
+    np.testing.assert_allclose(evidence, double.log_evidence(double.statistics(points)), rtol=1e-6)
+
+
+def test_copy_overrides_this_classes_arguments():
+    prior = samples.prior(2)
+    copy = NormalInverseWishart(*prior).copy(df=9.0)
+    truth = reference.log_prob((prior[0], prior[1], 9.0, prior[3]), np.zeros(2), np.eye(2))
+    np.testing.assert_allclose(copy.log_prob((np.eye(2), np.zeros(2))), truth, rtol=1e-10)
+
+
+def test_public_module_names_the_predictive():
+    assert MultivariateStudentT is tfp.distributions.MultivariateStudentTLinearOperator
+
+
+@pytest.mark.parametrize(
+    "name, arguments, wanted",
+    [
+        ("loc", (0.0, 1.0, 4.0, [[1.0]]), "shape [..., D]"),
+        ("loc", ([0.0, np.nan], 1.0, 4.0, np.eye(2)), "finite numbers"),
+        ("scale", ([0.0, 0.0], 1.0, 4.0, np.eye(3)), "shape [..., 2, 2]"),
+        ("scale", ([0.0, 0.0], 1.0, 4.0, 1.0), "shape [..., 2, 2]"),
+        ("scale", ([0.0, 0.0], 1.0, 4.0, np.full((2, 2), np.nan)), "finite numbers"),
+        ("scale", ([0.0, 0.0], 1.0, 4.0, [[1.0, 0.5], [0.0, 1.0]]), "symmetric"),
+        ("scale", ([0.0, 0.0], 1.0, 4.0, [[1.0, 2.0], [2.0, 1.0]]), "positive definite"),
+        ("mean_precision", ([0.0, 0.0], [1.0, 0.0], 4.0, np.eye(2)), "positive"),
+        ("df", ([0.0, 0.0], 1.0, [4.0, 1.0], np.eye(2)), "above D - 1 = 1"),
+        ("loc, mean_precision, df, scale", (np.zeros((2, 2)), [1.0] * 3, 4.0, np.eye(2)), "one"),
+    ],
+)
+def test_bad_parameters_are_named(name, arguments, wanted):
+    with pytest.raises(ValueError) as raised:
+        NormalInverseWishart(*arguments)
+    assert str(raised.value).startswith(f"`{name}`: got ")
+    assert wanted in str(raised.value).split("wanted")[1]
+
+
+@pytest.mark.parametrize("points", [np.zeros(2), np.zeros((4, 3))], ids=["vector", "features"])
+def test_points_of_another_shape_are_named(points):
+    with pytest.raises(ValueError, match=r"`points`: got shape .*, wanted shape \[N, 2\]"):
+        random_distribution(2).statistics(points)
