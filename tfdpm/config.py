@@ -116,7 +116,7 @@ class DeepDPMConfig:
     subcluster_start_epoch: int = 0
     frozen_epochs_after_move: int = 1
     stable_epochs: int | None = 6
-    max_start_points: int = 200_000
+    max_start_points: int = 20_000
 
     def __post_init__(self):
         """Checks every value, so that a mistake is named where it is made."""

@@ -16,7 +16,7 @@ from tfdpm.mixture.statistics import SufficientStatistics, moment_features
 
 # Up to this many features the log joint is one product with [1, x, x_i x_j]; above it the
 # points are whitened, whose arithmetic is twice as much but whose arrays stay K D wide.
-_MAX_QUADRATIC_DIM = 64
+_MAX_QUADRATIC_DIM = 32
 _SLICE_ELEMENTS = 4_000_000
 
 
@@ -164,9 +164,14 @@ class SquaredDistances:
         pieces = tf.TensorArray(
             tf.float64, num_slices, infer_shape=False, element_shape=[None, self._num_components]
         )
-        for index in tf.range(num_slices):
+
+        def body(index, pieces):
             piece = function(points[index * slice_size : (index + 1) * slice_size])
-            pieces = pieces.write(index, piece)
+            return index + 1, pieces.write(index, piece)
+
+        _, pieces = tf.while_loop(
+            lambda index, _: index < num_slices, body, (0, pieces), parallel_iterations=1
+        )
         return pieces.concat()
 
 

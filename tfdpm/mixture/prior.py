@@ -6,6 +6,7 @@ import numpy as np
 
 from tfdpm import checks
 from tfdpm.mixture import niw
+from tfdpm.mixture.statistics import SufficientStatistics
 
 
 def automatic_scale(num_points: float, num_components: int, feature_dim: int) -> float:
@@ -23,6 +24,37 @@ def automatic_scale(num_points: float, num_components: int, feature_dim: int) ->
     """
     num_points = checks.number(num_points, "num_points", above=0.0)
     return 2e-5 * num_points * (num_components / 10.0) ** (-2.0 / feature_dim)
+
+
+def fitted_scale(
+    prior: niw.NIWParameters, statistics: SufficientStatistics, iterations: int = 20
+) -> float:
+    """Scale `s` of a prior `s * I` with the largest evidence given the partition.
+
+    Type-II maximum likelihood by its fixed point
+    `s <- s nu D K / sum_k nu*_k tr(scale*_k^-1 scale)`.
+
+    Args:
+        prior: NIW with a scale matrix that is a multiple of the identity.
+        statistics: hard statistics `[K]`.
+        iterations: at most.
+
+    Returns:
+        The new multiple, > 0.
+    """
+    dim = statistics.feature_dim
+    scale = float(prior.scale[0, 0])
+    after = niw.posterior(prior, statistics)
+    df = after.df.numpy()[:, np.newaxis]
+    # The posterior's scale matrices share their eigenvectors whatever the multiple of I.
+    spread = np.maximum(np.linalg.eigvalsh(after.scale.numpy()) - scale, 0.0)
+    for _ in range(iterations):
+        updated = float(prior.df) * dim * len(df) / float(np.sum(df / (scale + spread)))
+        has_settled = abs(np.log(updated / scale)) < 0.01
+        scale = updated
+        if has_settled:
+            break
+    return scale
 
 
 def prior_from_moments(

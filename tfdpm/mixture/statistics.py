@@ -82,7 +82,7 @@ def accumulate(points, weights) -> SufficientStatistics:
     packed = _sum_over_slices(
         reduce_slice, points, weights, [num_components, _num_moments(feature_dim)]
     )
-    return _unpack(packed, feature_dim)
+    return unpack_moments(packed, feature_dim)
 
 
 def accumulate_hard(points, assignments, num_components: int, weights=None) -> SufficientStatistics:
@@ -108,7 +108,7 @@ def accumulate_hard(points, assignments, num_components: int, weights=None) -> S
     packed = _sum_over_slices(
         reduce_slice, points, weights, [num_components, _num_moments(feature_dim)], assignments
     )
-    return _unpack(packed, feature_dim)
+    return unpack_moments(packed, feature_dim)
 
 
 def _num_moments(feature_dim: int) -> int:
@@ -132,7 +132,8 @@ def moment_features(points) -> tf.Tensor:
     return tf.concat([tf.ones_like(points[:, :1]), points, products], axis=1)
 
 
-def _unpack(packed, feature_dim: int) -> SufficientStatistics:
+def unpack_moments(packed, feature_dim: int) -> SufficientStatistics:
+    """Statistics from sums of `moment_features`, `[..., 1 + D + D (D + 1) / 2]`."""
     rows, columns = _triangle(feature_dim)
     full_index = np.zeros((feature_dim, feature_dim), np.int32)
     full_index[rows, columns] = full_index[columns, rows] = np.arange(len(rows))

@@ -22,11 +22,12 @@ from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import LogPredictive, MixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.model import moves, resize
+from tfdpm.model.first import first_mixture, new_search, uses_search
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.model.preprocessing import fit_preprocessing
 from tfdpm.model.progress import ProgressBar
-from tfdpm.model.sources import ArraySource, StreamSource
-from tfdpm.model.start import first_mixture
+from tfdpm.model.sources import ArraySource, StreamSource, padded_means
+from tfdpm.model.search import MixtureSearch
 from tfdpm.model.state import ModelState, moved, subcomponent_start
 from tfdpm.model.training import Passes, StepSettings
 from tfdpm.proposals.transition import Transition
@@ -60,8 +61,10 @@ class DeepDPM(keras.Model):
         self.seed = checks.integer(seed, "seed", minimum=0, maximum=2**31 - 1)
         self._state: ModelState | None = None
         self._labels: np.ndarray | None = None
+        self._search: MixtureSearch | None = None
         self._passes: Passes | None = None
         self._num_traces = 0
+        self._fit_start = 0
         self._moves = moves.MoveCounts()
         self.clustering: ClusteringNetwork | None = None
         self.subclustering: SubclusteringNetworks | None = None
@@ -233,7 +236,8 @@ class DeepDPM(keras.Model):
             self._start(source, config)
         else:
             self._check_width(inputs.feature_shape)
-            source.use(self._state.preprocessing)
+            self._go_on(source, config)
+        self._fit_start = self._state.epoch
         callback_list = self._callback_list(callbacks, verbose, config.epochs)
         callback_list.on_train_begin()
         first = self._initial_epoch or checks.integer(initial_epoch, "initial_epoch", minimum=0)
@@ -287,7 +291,7 @@ class DeepDPM(keras.Model):
         preprocessing = fit_preprocessing(moments, config.preprocessing)
         source.use(preprocessing)
         sample = preprocessing.transform(source.sample(config.max_start_points, self.seed))
-        prior, parameters, soft = first_mixture(
+        prior, parameters, soft, self._search = first_mixture(
             sample, moments, preprocessing, config, self.seed
         )
         sub = subcomponent_start(parameters.means, parameters.covariances)
@@ -300,6 +304,17 @@ class DeepDPM(keras.Model):
             hidden_units,
             resize.next_capacity(parameters.num_components),
         )
+
+    def _go_on(self, source: ArraySource | StreamSource, config: DeepDPMConfig) -> None:
+        """Takes up a fit of a model that has been fitted or loaded."""
+        preprocessing = self._state.preprocessing
+        source.use(preprocessing)
+        if uses_search(config) and self._search is None:
+            moments = source.moments(config.preprocessing == "normalize")
+            sample = preprocessing.transform(source.sample(config.max_start_points, self.seed))
+            self._search = new_search(sample, moments, preprocessing, config, self.seed)
+            multiple = moments.num_points / len(self._search.points)
+            self._search.resume(self._state.prior, self._state.num_components, multiple)
 
     def _create_networks(self, feature_dim: int, hidden_units: int, capacity: int) -> None:
         self.clustering = ClusteringNetwork(hidden_units, capacity, self.seed, name="clustering")
@@ -370,9 +385,7 @@ class DeepDPM(keras.Model):
         trains_subclusters = (
             config.subclustering == "network" and state.epoch >= config.subcluster_start_epoch
         )
-        losses = source.train(
-            self._current_passes(), state, config, self.seed, trains_subclusters
-        )
+        losses = source.train(self._current_passes(), state, config, self.seed, trains_subclusters)
         reduced = source.reduce(self._current_passes(), state)
         self._m_step(reduced, config, trains_subclusters)
         counts = self._propose(config)
@@ -439,11 +452,11 @@ class DeepDPM(keras.Model):
         counts = moves.MoveCounts()
         is_split_due, is_merge_due = moves.kinds_due(config, state.epoch)
         if is_split_due:
-            transition, made = moves.split_move(state, state.halves, config, generator)
+            transition, made = self._split_move(config, generator)
             self._apply(transition)
             counts += made
         if is_merge_due:
-            transition, made = moves.merge_move(self._state, config, generator)
+            transition, made = self._merge_move(config, generator)
             self._apply(transition)
             counts += made
         if config.fixed_k is None and (is_split_due or is_merge_due):
@@ -451,6 +464,26 @@ class DeepDPM(keras.Model):
             self._apply(transition)
             counts += made
         return counts
+
+    def _split_move(self, config, generator) -> tuple[Transition, moves.MoveCounts]:
+        if self._search is None:
+            return moves.split_move(self._state, self._state.halves, config, generator)
+        labels, sides = self._sample_labels()
+        return moves.judged_split_move(self._search, labels, sides, self.n_clusters)
+
+    def _merge_move(self, config, generator) -> tuple[Transition, moves.MoveCounts]:
+        if self._search is None:
+            return moves.merge_move(self._state, config, generator)
+        return moves.judged_merge_move(self._search, self._sample_labels()[0], self.n_clusters)
+
+    def _sample_labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Clusters and subclusters `[n]` that the networks give the search's sample."""
+        features = tf.constant(self._search.points, tf.float32)
+        means = padded_means(self._state, self.clustering.capacity)[1]
+        labels, sides = self._current_passes().label_batch(
+            features, means, tf.constant(self._state.num_components)
+        )
+        return labels.numpy().astype(np.int64), sides.numpy().astype(np.int64)
 
     def _apply(self, transition: Transition) -> None:
         """Carries a move out on networks, optimisers and state alike."""
@@ -471,7 +504,7 @@ class DeepDPM(keras.Model):
         """Whether K has stayed the same for long enough after moves were possible."""
         if config.stable_epochs is None:
             return False
-        since = max(self._state.last_change_epoch, config.first_move_epoch)
+        since = max(self._state.last_change_epoch, config.first_move_epoch, self._fit_start)
         return self._state.epoch - since >= config.stable_epochs
 
     def _finish(self, source, config: DeepDPMConfig) -> None:
@@ -494,9 +527,7 @@ class DeepDPM(keras.Model):
         self._labels = self._source_labels(source)
 
     def _source_labels(self, source) -> np.ndarray:
-        pieces = [
-            np.argmax(self._infer(features), axis=1) for features in source.feature_batches()
-        ]
+        pieces = [np.argmax(self._infer(features), axis=1) for features in source.feature_batches()]
         return np.concatenate(pieces).astype(np.int64)
 
     def _scores(self, inputs: Inputs, source) -> dict[str, float]:

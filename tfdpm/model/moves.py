@@ -11,6 +11,7 @@ import numpy as np
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.model.search import MixtureSearch, disjoint_best
 from tfdpm.model.state import ModelState
 from tfdpm.proposals import transition as transitions
 from tfdpm.proposals.merge import accepted_merges, neighbour_pairs
@@ -33,9 +34,7 @@ class MoveCounts:
         return MoveCounts(
             *(
                 a + b
-                for a, b in zip(
-                    dataclasses.astuple(self), dataclasses.astuple(other), strict=True
-                )
+                for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
             )
         )
 
@@ -90,6 +89,31 @@ def merge_move(
     )
     counts = MoveCounts(proposed_merges=len(log_ratios), accepted_merges=len(merged))
     return transitions.of_merges(state.num_components, merged), counts
+
+
+def judged_split_move(
+    search: MixtureSearch, labels: np.ndarray, sides: np.ndarray, num_components: int
+) -> tuple[Transition, MoveCounts]:
+    """Proposes to split every component into the networks' halves, judged by the search's rule.
+
+    Args:
+        search: holds the sample.
+        labels, sides: `[n]` cluster and subcluster of each point of the sample.
+        num_components: K.
+    """
+    is_split = search.judge_splits(labels, sides, num_components) > 0
+    counts = MoveCounts(proposed_splits=num_components, accepted_splits=int(is_split.sum()))
+    return transitions.of_splits(num_components, is_split), counts
+
+
+def judged_merge_move(
+    search: MixtureSearch, labels: np.ndarray, num_components: int
+) -> tuple[Transition, MoveCounts]:
+    """Proposes to merge neighbouring components, judged by the search's rule."""
+    pairs, gains = search.judge_merges(labels, num_components)
+    chosen = disjoint_best(pairs, gains)
+    counts = MoveCounts(proposed_merges=len(pairs), accepted_merges=len(chosen))
+    return transitions.of_merges(num_components, chosen), counts
 
 
 def removal_move(state: ModelState) -> tuple[Transition, MoveCounts]:

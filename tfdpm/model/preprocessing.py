@@ -52,7 +52,9 @@ def feature_moments(features: np.ndarray, weights: np.ndarray | None = None) -> 
         first += weighted.sum(axis=0)
         second += rows.T @ weighted
     mean = first / total
-    return FeatureMoments(float(weights.sum()), origin + mean, second / total - np.outer(mean, mean))
+    return FeatureMoments(
+        float(weights.sum()), origin + mean, second / total - np.outer(mean, mean)
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -167,9 +167,7 @@ class StreamSource:
     def reduce(self, passes: Passes, state: ModelState) -> PassStatistics:
         """Statistics of the whole stream under the networks, `[K]` components."""
         _, sub_means = padded_means(state, passes.capacity)
-        result = passes.reduce_stream(
-            self._batches, sub_means, tf.constant(state.num_components)
-        )
+        result = passes.reduce_stream(self._batches, sub_means, tf.constant(state.num_components))
         return _first_components(result, state.num_components)
 
     def feature_batches(self) -> Iterator[tf.Tensor]:

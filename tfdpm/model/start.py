@@ -1,31 +1,41 @@
-"""The first mixture of a fit: from K-means, as in the paper, or from EM with moves."""
+"""The K-means start of the paper. The default's start, EM with moves, is in `search.py`."""
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import sklearn.cluster
+import sklearn.exceptions
 import tensorflow as tf
+import threadpoolctl
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters, m_step
-from tfdpm.mixture.prior import automatic_scale, prior_from_moments
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
-from tfdpm.model.preprocessing import FeatureMoments, Preprocessing
 
 _KMEANS_MAX_ITERATIONS = 100
+THREADS = threadpoolctl.ThreadpoolController()
 
 
-def kmeans_labels(features: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
-    """Labels `[N]` of K-means; fewer clusters where there are fewer distinct points."""
+def kmeans_labels(
+    features: np.ndarray,
+    num_clusters: int,
+    seed: int,
+    max_iterations: int = _KMEANS_MAX_ITERATIONS,
+) -> np.ndarray:
+    """Labels `[N]` of K-means, numbered without gaps; fewer than asked if points coincide."""
     if num_clusters == 1:
         return np.zeros(len(features), np.int32)
-    distinct = len(np.unique(features, axis=0)) if len(features) < 50_000 else num_clusters
     estimator = sklearn.cluster.KMeans(
-        min(num_clusters, distinct), n_init=1, max_iter=_KMEANS_MAX_ITERATIONS, random_state=seed
+        num_clusters, n_init=1, max_iter=max_iterations, random_state=seed
     )
-    labels = estimator.fit_predict(features)
-    return np.unique(labels, return_inverse=True)[1].astype(np.int32)
+    # One thread: as fast for samples, and sums do not depend on how threads divide the points.
+    with THREADS.limit(limits=1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
+        labels = estimator.fit_predict(features)
+    return np.unique(labels, return_inverse=True)[1].ravel().astype(np.int32)
 
 
 def kmeans_start(
@@ -46,39 +56,3 @@ def kmeans_start(
         weight_rule=config.weight_rule,
     )
     return parameters, statistics
-
-
-def first_mixture(
-    features: np.ndarray,
-    moments: FeatureMoments,
-    preprocessing: Preprocessing,
-    config: DeepDPMConfig,
-    seed: int,
-) -> tuple[niw.NIWParameters, MixtureParameters, SufficientStatistics]:
-    """Prior and first mixture of a fit.
-
-    Args:
-        features: `[N, D]` float32 sample.
-        moments: of all raw inputs.
-        preprocessing: raw inputs -> features.
-        config: settings.
-        seed: of K-means.
-
-    Returns:
-        Prior, mixture, and the statistics behind the mixture.
-    """
-    mean = (moments.mean - preprocessing.mean) @ preprocessing.projection
-    covariance = preprocessing.projection.T @ moments.covariance @ preprocessing.projection
-    scale = config.prior_scale
-    if config.prior == "auto":
-        scale *= max(1.0, automatic_scale(moments.num_points, 10, preprocessing.feature_dim))
-    prior = prior_from_moments(
-        mean,
-        covariance,
-        kind=config.prior,
-        scale=scale,
-        mean_precision=config.mean_precision,
-        df=config.df,
-        scale_times_df=config.scale_times_df,
-    )
-    return prior, *kmeans_start(features, prior, config, seed)

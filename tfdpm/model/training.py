@@ -99,6 +99,7 @@ class Passes:
         self.train_stream = tf.function(self._train_stream)
         self.reduce_array = tf.function(self._reduce_array)
         self.reduce_stream = tf.function(self._reduce_stream)
+        self.label_batch = tf.function(self._label, reduce_retracing=True)
         self.infer_batch = tf.function(self._infer, reduce_retracing=True)
 
     @property
@@ -108,9 +109,7 @@ class Passes:
 
     # -- training ---------------------------------------------------------------------------
 
-    def _train_array(
-        self, data, order, means, sub_means, num_components, trains_subclusters: bool
-    ):
+    def _train_array(self, data, order, means, sub_means, num_components, trains_subclusters: bool):
         """One epoch over an array.
 
         Args:
@@ -212,9 +211,9 @@ class Passes:
         capacity = self.capacity
         logits = self._clustering(features, num_components=num_components)
         assignments = tf.argmax(logits, axis=-1, output_type=tf.int32)
-        responsibilities = tf.nn.softmax(tf.cast(logits, tf.float64)) * tf.cast(
-            weights, tf.float64
-        )[:, tf.newaxis]
+        responsibilities = (
+            tf.nn.softmax(tf.cast(logits, tf.float64)) * tf.cast(weights, tf.float64)[:, tf.newaxis]
+        )
         sub_logits = self._sub_logits(features, assignments, sub_means)
         first = tf.nn.softmax(tf.cast(sub_logits, tf.float64))[:, 0]
         is_second = tf.cast(sub_logits[:, 1] > sub_logits[:, 0], tf.int32)
@@ -244,6 +243,13 @@ class Passes:
         return -1e6 * distances
 
     # -- inference --------------------------------------------------------------------------
+
+    def _label(self, features, sub_means, num_components) -> tuple[tf.Tensor, tf.Tensor]:
+        """Cluster `[B]` int32 and subcluster `[B]` int32 (0 or 1) of each point."""
+        logits = self._clustering(features, num_components=num_components)
+        assignments = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        sub_logits = self._sub_logits(features, assignments, sub_means)
+        return assignments, tf.cast(sub_logits[:, 1] > sub_logits[:, 0], tf.int32)
 
     def _infer(self, features, num_components) -> tf.Tensor:
         """Responsibilities `[B, C]` float32."""

@@ -1,0 +1,113 @@
+"""The first mixture of a fit: prior and components before any network has learned."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tfdpm.config import DeepDPMConfig
+from tfdpm.mixture import niw
+from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.prior import automatic_scale, prior_from_moments
+from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
+from tfdpm.model.preprocessing import FeatureMoments, Preprocessing
+from tfdpm.model.search import MixtureSearch, SearchSettings
+from tfdpm.model.start import kmeans_start
+
+
+class FirstMixture(NamedTuple):
+    """Where a fit starts.
+
+    Attributes:
+        prior: for statistics of all points.
+        parameters: `[K]` components.
+        statistics: hard statistics of the sample behind them.
+        search: judges the networks' proposals from now on, or `None` where plain Hastings ratios
+            of all points do.
+    """
+
+    prior: niw.NIWParameters
+    parameters: MixtureParameters
+    statistics: SufficientStatistics
+    search: MixtureSearch | None
+
+
+def first_mixture(
+    sample: np.ndarray,
+    moments: FeatureMoments,
+    preprocessing: Preprocessing,
+    config: DeepDPMConfig,
+    seed: int,
+) -> FirstMixture:
+    """Prior and first mixture of a fit.
+
+    Args:
+        sample: `[n, D]` float32 features of a sample of the points.
+        moments: of all raw inputs (of normalised rows where those are used).
+        preprocessing: raw inputs -> features.
+        config: settings.
+        seed: of k-means.
+    """
+    if not uses_search(config):
+        prior = _prior_of_all(moments, preprocessing, config, config.start_clusters)
+        return FirstMixture(prior, *kmeans_start(sample, prior, config, seed), None)
+    search = new_search(sample, moments, preprocessing, config, seed)
+    labels, parameters = search.run(config.start_clusters)
+    statistics = accumulate_hard(search.points, labels, parameters.num_components)
+    prior = search.prior(moments.num_points / len(search.points))
+    return FirstMixture(prior, parameters, statistics, search)
+
+
+def uses_search(config: DeepDPMConfig) -> bool:
+    """Whether a fit starts from EM with moves: the default, unless K is given for good."""
+    return config.start == "mixture" and config.fixed_k is None
+
+
+def new_search(
+    sample: np.ndarray,
+    moments: FeatureMoments,
+    preprocessing: Preprocessing,
+    config: DeepDPMConfig,
+    seed: int,
+) -> MixtureSearch:
+    """The search over the distinct rows of a sample; arguments as for `first_mixture`.
+
+    Copies of a point are no evidence for a tight cluster, so each counts once.
+    """
+    distinct = np.unique(sample, axis=0)
+    dim = distinct.shape[1]
+    fixed_scale = None
+    if config.prior != "auto":
+        fixed_scale = _prior_of_all(moments, preprocessing, config, 1).scale.numpy()
+    settings = SearchSettings(
+        splits=config.splits,
+        merges=config.merges,
+        dp_concentration=config.dp_concentration,
+        mean_precision=config.mean_precision,
+        df=dim + 2.0 if config.df is None else config.df,
+        scale_factor=config.prior_scale,
+        num_neighbours=config.num_neighbours,
+        weight_concentration=config.weight_concentration,
+        fixed_scale=fixed_scale,
+    )
+    return MixtureSearch(distinct, settings, seed)
+
+
+def _prior_of_all(
+    moments: FeatureMoments, preprocessing: Preprocessing, config: DeepDPMConfig, count: int
+) -> niw.NIWParameters:
+    """The configured prior from the moments of all points, for about `count` components."""
+    projection = preprocessing.projection
+    scale = config.prior_scale
+    if config.prior == "auto":
+        scale *= automatic_scale(moments.num_points, count, preprocessing.feature_dim)
+    return prior_from_moments(
+        (moments.mean - preprocessing.mean) @ projection,
+        projection.T @ moments.covariance @ projection,
+        kind=config.prior,
+        scale=scale,
+        mean_precision=config.mean_precision,
+        df=config.df,
+        scale_times_df=config.scale_times_df,
+    )

@@ -1,0 +1,435 @@
+"""Expectation-maximisation with split and merge moves on a sample in memory.
+
+Finds the mixture that the networks of the default configuration start from, and judges their
+proposals by the same rule afterwards. No network is used here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfdpm.mixture import niw
+from tfdpm.mixture.parameters import MixtureParameters, m_step
+from tfdpm.mixture.prior import automatic_scale, fitted_scale
+from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.mixture.tails import log_tail_gain
+from tfdpm.model.sample import Sample, as_numpy, sample_moments
+from tfdpm.model.start import THREADS, kmeans_labels
+from tfdpm.proposals.hastings import log_partition_terms
+from tfdpm.proposals.merge import neighbour_pairs
+
+_EM_ITERATIONS = 15
+_SETTLED = 1e-3  # share of points that may still change cluster when EM stops
+_MOST_ROUNDS = 40
+_ROUNDS_WITHOUT_GAIN = 3
+_SCALE_UPDATES = 12
+_LARGEST_SCALE = 3.0
+_NUM_SEEDS = 8  # k-means++ centres of a k-way split
+_SEED_ITERATIONS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSettings:
+    """What the search takes from the configuration; see `DeepDPMConfig`.
+
+    Attributes:
+        splits, merges: whether each kind of move is made.
+        dp_concentration: alpha.
+        mean_precision, df: of the prior.
+        scale_factor: multiplies the prior's scale that is found.
+        fixed_scale: `[D, D]` scale matrix to use instead of finding one, or `None`.
+        num_neighbours: merge candidates.
+        weight_concentration: see `m_step`.
+    """
+
+    splits: bool
+    merges: bool
+    dp_concentration: float
+    mean_precision: float
+    df: float
+    scale_factor: float
+    num_neighbours: int
+    weight_concentration: float
+    fixed_scale: np.ndarray | None = None
+
+
+@dataclasses.dataclass
+class _Partition:
+    """Hard clusters of the sample, their statistics, and the mixture that goes with them."""
+
+    labels: np.ndarray
+    statistics: SufficientStatistics
+    parameters: MixtureParameters
+
+    @property
+    def num_components(self) -> int:
+        return len(self.statistics.counts)
+
+
+class MixtureSearch:
+    """The search over partitions of one sample.
+
+    The score of a partition is `log p(X, z)` under the DP mixture, where a component's evidence
+    may be that of the best elliptical t instead of the Gaussian (`mixture/tails.py`).
+
+    Args:
+        points: `[n, D]` distinct points, centred, mean variance one.
+        settings: moves and prior.
+        seed: of k-means starts.
+    """
+
+    def __init__(self, points: np.ndarray, settings: SearchSettings, seed: int):
+        self._sample = Sample(points)
+        self._settings = settings
+        self._generator = np.random.default_rng([seed, 3])
+        self._seed = seed
+        self._floor = self._floor_for(1)
+        self.scale = max(1.0, self._floor)
+        dim = self._sample.dim
+        shapes = ([None], [None, dim], [None, dim, dim])
+        signature = [tf.TensorSpec(shape, tf.float64) for shape in ([], *shapes)]
+        self._compiled_terms, self._compiled_m_step = (
+            tf.function(function, input_signature=signature, autograph=False)
+            for function in (self._trace_terms, self._trace_m_step)
+        )
+
+    # -- the prior ----------------------------------------------------------------------------
+
+    def prior(self, multiple: float = 1.0) -> niw.NIWParameters:
+        """The current prior; a scale that was found is multiplied by `multiple`.
+
+        Args:
+            multiple: number of all points over that of the sample. The scale is in proportion to
+                the number of points (see `automatic_scale`).
+        """
+        found = self._prior_of(tf.constant(multiple * self.scale, tf.float64))
+        return niw.niw_parameters(
+            found.loc, float(found.mean_precision), float(found.df), found.scale
+        )
+
+    def _prior_of(self, scale: tf.Tensor) -> niw.NIWParameters:
+        dim, settings = self._sample.dim, self._settings
+        if settings.fixed_scale is None:
+            matrix = settings.scale_factor * scale * tf.eye(dim, dtype=tf.float64)
+        else:
+            matrix = tf.constant(settings.fixed_scale, tf.float64)
+        return niw.NIWParameters(
+            tf.zeros([dim], tf.float64),
+            tf.constant(settings.mean_precision, tf.float64),
+            tf.constant(settings.df, tf.float64),
+            matrix,
+        )
+
+    # Small functions of many operations, called thousands of times: worth one trace each.
+
+    def _trace_terms(self, scale, *statistics) -> tf.Tensor:
+        return log_partition_terms(
+            SufficientStatistics(*statistics),
+            self._prior_of(scale),
+            dp_concentration=self._settings.dp_concentration,
+        )
+
+    def _trace_m_step(self, scale, *statistics) -> MixtureParameters:
+        return m_step(
+            SufficientStatistics(*statistics),
+            self._prior_of(scale),
+            concentration=self._settings.weight_concentration,
+        )
+
+    def _floor_for(self, num_components: int) -> float:
+        return automatic_scale(self._sample.num_points, num_components, self._sample.dim)
+
+    def _follow_floor(self, num_components: int) -> None:
+        """Keeps the scale on its floor, where it was, and above it, where it was not."""
+        was_on_floor = self.scale <= self._floor * 1.0001
+        self._floor = self._floor_for(num_components)
+        if was_on_floor or self.scale < self._floor:
+            self.scale = max(self._floor, 1.0) if num_components == 1 else self._floor
+
+    # -- partitions ---------------------------------------------------------------------------
+
+    def _partition(self, labels: np.ndarray) -> _Partition:
+        """Clusters `labels` (renumbered without gaps) and their MAP mixture."""
+        labels = np.unique(labels, return_inverse=True)[1].ravel()
+        num_components = int(labels.max()) + 1
+        self._follow_floor(num_components)
+        statistics = self._sample.hard_statistics(labels, num_components)
+        return _Partition(labels, statistics, self._estimate(statistics))
+
+    def _estimate(self, statistics: SufficientStatistics) -> MixtureParameters:
+        return self._compiled_m_step(tf.constant(self.scale, tf.float64), *statistics)
+
+    def _refined(self, partition: _Partition, iterations: int = _EM_ITERATIONS) -> _Partition:
+        """Soft EM from a partition until few points change cluster; empty components go."""
+        parameters, labels = partition.parameters, None
+        for _ in range(iterations):
+            responsibilities = self._sample.responsibilities(parameters)
+            is_kept = responsibilities.sum(axis=0) > 1.0
+            if not is_kept.all():
+                responsibilities = responsibilities[:, is_kept]
+                totals = responsibilities.sum(axis=1, keepdims=True)
+                responsibilities /= np.maximum(totals, 1e-300)
+            parameters = self._estimate(self._sample.soft_statistics(responsibilities))
+            previous, labels = labels, responsibilities.argmax(axis=1)
+            if previous is not None and is_kept.all() and np.mean(previous != labels) < _SETTLED:
+                break
+        labels = self._sample.responsibilities(parameters).argmax(axis=1)
+        present, labels = np.unique(labels, return_inverse=True)
+        statistics = self._sample.hard_statistics(labels.ravel(), len(present))
+        weights, means, covariances = (tf.gather(part, present) for part in parameters)
+        parameters = MixtureParameters(weights / tf.reduce_sum(weights), means, covariances)
+        return _Partition(labels.ravel(), statistics, parameters)
+
+    def _terms(self, statistics: SufficientStatistics) -> np.ndarray:
+        """Each component's share of `log p(X, z)`, `[K]`."""
+        return self._compiled_terms(tf.constant(self.scale, tf.float64), *statistics).numpy()
+
+    def _score(self, partition: _Partition) -> float:
+        return float(self._terms(partition.statistics).sum())
+
+    def _tail_gains(
+        self,
+        labels: np.ndarray,
+        statistics: SufficientStatistics,
+        rows: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """What a heavy tail adds to each component's evidence, `[K]`."""
+        rows = np.arange(self._sample.num_points) if rows is None else rows
+        distances = self._sample.distances_to_own(labels, statistics, rows)
+        return log_tail_gain(distances, labels, len(statistics.counts), self._sample.dim)
+
+    # -- moves --------------------------------------------------------------------------------
+
+    def split_gains(
+        self, labels: np.ndarray, sides: np.ndarray, statistics: SufficientStatistics
+    ) -> np.ndarray:
+        """Log ratios `[K]` of splitting each cluster into the given sides."""
+        num_components = len(statistics.counts)
+        halves_labels = 2 * labels + sides
+        halves = self._sample.hard_statistics(halves_labels, 2 * num_components)
+        terms = self._terms(halves)
+        gains = terms[0::2] + terms[1::2] - self._terms(statistics)
+        smallest = np.minimum(halves.counts[0::2], halves.counts[1::2])
+        gains = np.where(smallest > 1, gains, -np.inf)
+        if (gains > 0).any():
+            whole_tails = self._tail_gains(labels, statistics)
+            half_tails = self._tail_gains(halves_labels, halves)
+            gains = gains + half_tails[0::2] + half_tails[1::2] - whole_tails
+        return gains
+
+    def _split(self, partition: _Partition) -> tuple[_Partition, int]:
+        """Splits every cluster that gains by it into the sides of its principal axis."""
+        labels, count = partition.labels, partition.num_components
+        sides = self._sample.principal_axis_sides(labels, partition.statistics)
+        sides = self._sample.two_means_sides(labels, count, sides)
+        is_split = self.split_gains(labels, sides, partition.statistics) > 0
+        if not is_split.any():
+            return partition, 0
+        new = count + np.cumsum(is_split) - 1
+        moves = is_split[labels] & (sides == 1)
+        labels = np.where(moves, new[labels], labels)
+        return self._refined(self._partition(labels)), int(is_split.sum())
+
+    def _split_many_ways(self, partition: _Partition) -> tuple[_Partition, int]:
+        """k-means++ parts of each cluster, joined again while that gains, where the rest pays.
+
+        For layouts, such as a grid, in which no cut into two parts gains anything.
+        """
+        labels, next_label, accepted = partition.labels.copy(), partition.num_components, 0
+        terms = self._terms(partition.statistics)
+        for component in range(partition.num_components):
+            rows = np.flatnonzero(partition.labels == component)
+            if len(rows) < 2 * _NUM_SEEDS:
+                continue
+            parts = kmeans_labels(
+                self._sample.points[rows],
+                _NUM_SEEDS,
+                int(self._generator.integers(2**31)),
+                _SEED_ITERATIONS,
+            )
+            parts, statistics = self._joined(rows, parts)
+            num_parts = len(statistics.counts)
+            gain = self._terms(statistics).sum() - terms[component]
+            if num_parts < 2 or gain <= 0:
+                continue
+            whole = partition.statistics.select([component])
+            gain -= self._tail_gains(np.zeros(len(rows), int), as_numpy(whole), rows)[0]
+            if gain > (0.0 if num_parts > 2 else len(rows) * np.log(2.0)):
+                labels[rows] = np.where(parts == 0, component, next_label + parts - 1)
+                next_label += num_parts - 1
+                accepted += 1
+        if not accepted:
+            return partition, 0
+        return self._refined(self._partition(labels)), accepted
+
+    def _joined(
+        self, rows: np.ndarray, parts: np.ndarray
+    ) -> tuple[np.ndarray, SufficientStatistics]:
+        """Greedily joins the pair of parts with the largest gain until none gains."""
+        parts = np.unique(parts, return_inverse=True)[1].ravel()
+        statistics = self._sample.hard_statistics(parts, int(parts.max()) + 1, rows)
+        statistics = SufficientStatistics(*(np.array(part) for part in statistics))
+        while len(statistics.counts) > 1:
+            first, second = np.triu_indices(len(statistics.counts), 1)
+            terms = self._terms(statistics)
+            union = _rows(statistics, first).plus(_rows(statistics, second))
+            gains = self._terms(union) - terms[first] - terms[second]
+            best = int(gains.argmax())
+            if gains[best] <= 0:
+                break
+            kept, joined = first[best], second[best]
+            for part in statistics:
+                part[kept] += part[joined]
+            statistics = SufficientStatistics(*(np.delete(p, joined, 0) for p in statistics))
+            parts = np.where(parts == joined, kept, parts)
+            parts -= parts > joined
+        return parts, statistics
+
+    def merge_gains(
+        self, labels: np.ndarray, statistics: SufficientStatistics
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Neighbouring pairs `[P, 2]` and the log ratios `[P]` of merging them."""
+        pairs = neighbour_pairs(sample_moments(statistics)[0], self._settings.num_neighbours)
+        if not len(pairs):
+            return pairs, np.zeros(0)
+        terms = self._terms(statistics)
+        union = _rows(statistics, pairs[:, 0]).plus(_rows(statistics, pairs[:, 1]))
+        gains = self._terms(union) - terms[pairs[:, 0]] - terms[pairs[:, 1]]
+        # Tails cannot make up for more than a few nats a point; the rest need not be looked at.
+        near = np.flatnonzero(gains > -3.0 * union.counts)
+        if len(near):
+            tails = self._tail_gains(labels, statistics)
+            by_label = [np.flatnonzero(labels == k) for k in range(len(statistics.counts))]
+            rows = [np.concatenate([by_label[a], by_label[b]]) for a, b in pairs[near]]
+            owners = np.repeat(np.arange(len(near)), [len(row) for row in rows])
+            union_tails = self._tail_gains(owners, _rows(union, near), np.concatenate(rows))
+            gains[near] += union_tails - tails[pairs[near, 0]] - tails[pairs[near, 1]]
+        return pairs, gains
+
+    def _merge(self, partition: _Partition) -> tuple[_Partition, int]:
+        """Merges disjoint neighbouring pairs, best first, until none gains."""
+        labels, statistics, merged = partition.labels, partition.statistics, 0
+        while len(statistics.counts) > 1:
+            pairs, gains = self.merge_gains(labels, statistics)
+            chosen = disjoint_best(pairs, gains)
+            if not len(chosen):
+                break
+            merged += len(chosen)
+            target = np.arange(len(statistics.counts))
+            target[chosen[:, 1]] = chosen[:, 0]
+            labels = np.unique(target[labels], return_inverse=True)[1].ravel()
+            statistics = self._sample.hard_statistics(labels, int(labels.max()) + 1)
+        if not merged:
+            return partition, 0
+        return self._refined(self._partition(labels)), merged
+
+    # -- judging the networks' proposals --------------------------------------------------------
+
+    def judge_splits(self, labels: np.ndarray, sides: np.ndarray, count: int) -> np.ndarray:
+        """`[count]` log ratios of splitting clusters of the sample into the networks' halves."""
+        with THREADS.limit(limits=1):
+            statistics = self._sample.hard_statistics(labels, count)
+            return self.split_gains(labels, sides, statistics)
+
+    def judge_merges(self, labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Neighbouring pairs `[P, 2]` of clusters of the sample and the log ratios of merging."""
+        with THREADS.limit(limits=1):
+            statistics = self._sample.hard_statistics(labels, count)
+            return self.merge_gains(labels, statistics)
+
+    def resume(self, prior: niw.NIWParameters, num_components: int, multiple: float) -> None:
+        """Takes up the scale of a prior that `prior(multiple)` once returned."""
+        self._floor = self._floor_for(num_components)
+        self.scale = float(prior.scale[0, 0]) / (multiple * self._settings.scale_factor)
+
+    @property
+    def points(self) -> np.ndarray:
+        """The sample, `[n, D]` float64."""
+        return self._sample.points
+
+    # -- the search ---------------------------------------------------------------------------
+
+    def run(self, initial_clusters: int) -> tuple[np.ndarray, MixtureParameters]:
+        """Moves and EM until nothing changes; the scale of the prior is found on the way.
+
+        Args:
+            initial_clusters: K of the K-means start.
+
+        Returns:
+            Labels `[n]` and the mixture.
+        """
+        # Threads would only wait for each other on products of this size.
+        with THREADS.limit(limits=1):
+            return self._run(initial_clusters)
+
+    def _run(self, initial_clusters: int) -> tuple[np.ndarray, MixtureParameters]:
+        count = max(1, min(initial_clusters, self._sample.num_points))
+        current = self._partition(kmeans_labels(self._sample.points, count, self._seed))
+        if count > 1:
+            current = self._refined(current)
+        best, best_score, without_gain, scale_updates = current, -np.inf, 0, 0
+        for _ in range(_MOST_ROUNDS):
+            current, moved = self._round(current)
+            score = self._score(current)
+            if score > best_score + 1e-6 * abs(score):
+                best, best_score, without_gain = current, score, 0
+            else:
+                without_gain += 1
+            if moved and without_gain < _ROUNDS_WITHOUT_GAIN:
+                continue
+            current = self._refined(self._partition(best.labels), 5)
+            if scale_updates == _SCALE_UPDATES or not self._update_scale(current):
+                break
+            scale_updates += 1
+            current = self._refined(self._partition(current.labels))
+            best, best_score, without_gain = current, -np.inf, 0
+        return current.labels, current.parameters
+
+    def _round(self, partition: _Partition) -> tuple[_Partition, bool]:
+        """Splits, then merges; k-way splits where no two-way split was accepted."""
+        split = merged = 0
+        if self._settings.splits:
+            partition, split = self._split(partition)
+            if not split:
+                partition, split = self._split_many_ways(partition)
+        if self._settings.merges:
+            partition, merged = self._merge(partition)
+        return partition, bool(split or merged)
+
+    def _update_scale(self, partition: _Partition) -> bool:
+        """Sets the scale by the evidence, within its bounds; whether it moved by over 10 %."""
+        if self._settings.fixed_scale is not None:
+            return False
+        self._floor = self._floor_for(partition.num_components)
+        fitted = fitted_scale(self.prior(), as_tensors(partition.statistics))
+        fitted = float(np.clip(fitted, self._floor, max(_LARGEST_SCALE, self._floor)))
+        moved = abs(np.log(fitted / self.scale)) > 0.1
+        if moved:
+            self.scale = fitted
+        return moved
+
+
+def disjoint_best(pairs: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """Pairs `[M, 2]` with positive gain, best first, no component twice."""
+    taken: set[int] = set()
+    chosen = []
+    for index in np.argsort(-gains, kind="stable"):
+        first, second = pairs[index]
+        if gains[index] <= 0:
+            break
+        if first not in taken and second not in taken:
+            taken.update((first, second))
+            chosen.append((first, second))
+    return np.asarray(chosen, int).reshape(-1, 2)
+
+
+def as_tensors(statistics: SufficientStatistics) -> SufficientStatistics:
+    """The same statistics as tensors."""
+    return SufficientStatistics(*(tf.convert_to_tensor(part, tf.float64) for part in statistics))
+
+
+def _rows(statistics: SufficientStatistics, index) -> SufficientStatistics:
+    return SufficientStatistics(*(part[index] for part in statistics))
