@@ -11,8 +11,20 @@ from tfdpm import startup
 
 startup.import_tensorflow()  # before any import below, so that `import tfdpm` prints nothing
 
-from tfdpm import data, metrics  # noqa: E402
+from tfdpm import callbacks, config, data, distributions, metrics  # noqa: E402
+from tfdpm.config import DeepDPMConfig  # noqa: E402
+from tfdpm.model import DeepDPM  # noqa: E402
+from tfdpm.pipeline import fit  # noqa: E402
 
 __version__ = "0.1.0"
 
-__all__ = ["data", "metrics"]
+__all__ = [
+    "DeepDPM",
+    "DeepDPMConfig",
+    "callbacks",
+    "config",
+    "data",
+    "distributions",
+    "fit",
+    "metrics",
+]

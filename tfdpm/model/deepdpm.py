@@ -26,8 +26,8 @@ from tfdpm.model.first import first_mixture, new_search, uses_search
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.model.preprocessing import fit_preprocessing
 from tfdpm.model.progress import ProgressBar
-from tfdpm.model.sources import ArraySource, StreamSource, padded_means
 from tfdpm.model.search import MixtureSearch
+from tfdpm.model.sources import ArraySource, StreamSource, padded_means
 from tfdpm.model.state import ModelState, moved, subcomponent_start
 from tfdpm.model.training import Passes, StepSettings
 from tfdpm.proposals.transition import Transition
@@ -145,7 +145,7 @@ class DeepDPM(keras.Model):
         """Responsibilities `[B, K]` float32 of raw inputs `[B, D_in]`."""
         state = self._fitted()
         logits = self.clustering(
-            state.preprocessing(inputs), num_components=tf.constant(state.num_components)
+            state.preprocessing(as_rows(inputs)), num_components=tf.constant(state.num_components)
         )
         return tf.nn.softmax(logits[:, : state.num_components])
 
@@ -270,20 +270,18 @@ class DeepDPM(keras.Model):
         return config
 
     def _source(self, inputs: Inputs, sample_weight) -> ArraySource | StreamSource:
-        if len(inputs.feature_shape) != 1:
-            checks.fail("x", f"points of shape {inputs.feature_shape}", "features, shape [N, D]")
         if inputs.array is None:
             if sample_weight is not None:
                 checks.fail("sample_weight", "weights beside a stream", "None for a stream")
-            return StreamSource(inputs.dataset, inputs.num_points)
+            return StreamSource(inputs.dataset.map(as_rows), inputs.num_points)
         if sample_weight is None:
-            return ArraySource(inputs.array)
+            return ArraySource(as_rows(inputs.array))
         weights = np.asarray(sample_weight, np.float64)
         if weights.shape != (len(inputs.array),):
             checks.fail("sample_weight", f"shape {weights.shape}", f"[{len(inputs.array)}]")
         if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
             checks.fail("sample_weight", "negative, infinite or no weight", "weights >= 0")
-        return ArraySource(inputs.array, weights)
+        return ArraySource(as_rows(inputs.array), weights)
 
     def _start(self, source: ArraySource | StreamSource, config: DeepDPMConfig) -> None:
         """Preprocessing, prior, first mixture and networks."""
@@ -679,8 +677,8 @@ class DeepDPM(keras.Model):
 
     def _check_width(self, feature_shape: tuple[int, ...]) -> None:
         wanted = self._fitted().preprocessing.input_dim
-        if feature_shape != (wanted,):
-            checks.fail("x", f"points of shape {feature_shape}", f"({wanted},) as in fit")
+        if int(np.prod(feature_shape)) != wanted:
+            checks.fail("x", f"points of shape {feature_shape}", f"{wanted} values as in fit")
 
     def _features_of(self, x, rows: int = _PREDICT_ROWS):
         """Yields features `[B, D]` of raw points, slice by slice."""
@@ -690,16 +688,27 @@ class DeepDPM(keras.Model):
         preprocessing = self._state.preprocessing
         if inputs.array is None:
             for batch in inputs.dataset:
-                yield preprocessing(batch)
+                yield preprocessing(as_rows(batch))
             return
-        for start in range(0, len(inputs.array), rows):
-            yield tf.constant(preprocessing.transform(inputs.array[start : start + rows]))
+        array = as_rows(inputs.array)
+        for start in range(0, len(array), rows):
+            yield tf.constant(preprocessing.transform(array[start : start + rows]))
 
     def _infer(self, features) -> np.ndarray:
         """Responsibilities `[B, K]` of features `[B, D]`."""
         count = self._state.num_components
         result = self._current_passes().infer_batch(features, tf.constant(count))
         return result.numpy()[:, :count]
+
+
+def as_rows(points):
+    """Points of any shape as rows `[N, D]`: the pixels of an image one after the other."""
+    if len(points.shape) == 2:
+        return points
+    width = int(np.prod(points.shape[1:]))
+    if isinstance(points, np.ndarray):
+        return points.reshape(len(points), width)
+    return tf.reshape(points, [-1, width])
 
 
 def _as_config(config: DeepDPMConfig | str | None) -> DeepDPMConfig:

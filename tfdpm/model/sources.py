@@ -18,7 +18,6 @@ from tfdpm.model.preprocessing import FeatureMoments, Preprocessing, feature_mom
 from tfdpm.model.state import ModelState
 from tfdpm.model.training import Passes, PassStatistics, epoch_order, log_targets
 
-
 _BATCH_ROWS = 16_384
 
 

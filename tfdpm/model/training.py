@@ -64,7 +64,7 @@ def epoch_order(num_points: int, batch_size: int, min_steps: int, seed: int, epo
 
 
 def log_targets(parameters: MixtureParameters, features, capacity: int) -> tf.Tensor:
-    """Log responsibilities of the E-step ([DeepDPM] eq. 5), `[N, C]` float32, spare slots masked."""
+    """Log responsibilities of the E-step, [DeepDPM] eq. 5: `[N, C]` float32, spare slots masked."""
     targets = tf.cast(tf.nn.log_softmax(LogJoint(parameters)(features)), tf.float32)
     spare = capacity - parameters.num_components
     return tf.pad(targets, [[0, 0], [0, spare]], constant_values=MASKED_LOGIT)
