@@ -99,6 +99,14 @@ def test_fit_writes_model_labels_and_history(calls, two_blobs, capsys) -> None:
     assert isinstance(keras.models.load_model(out / "model.keras"), NearestCorner)
 
 
+def test_report_goes_to_the_folder_of_the_model_or_here(calls, two_blobs, monkeypatch) -> None:
+    monkeypatch.chdir(two_blobs)
+    assert main(["fit", "two.npz", "--report"]) == 0
+    assert "K = 2 clusters of 40 points" in (two_blobs / "report.html").read_text()
+    assert main(["fit", "two.npz", "--report", "--out", "out"]) == 0
+    assert "<td>NMI</td><td>1.000</td>" in (two_blobs / "out" / "report.html").read_text()
+
+
 def test_many_clusters_are_summed_up(calls, monkeypatch, tmp_path, capsys) -> None:
     labels = np.repeat(np.arange(50), np.arange(1, 51))
     monkeypatch.setattr(NearestCorner, "predict_labels", lambda self, x: labels)

@@ -6,6 +6,7 @@ line on standard error.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Sequence
 
@@ -31,6 +32,8 @@ app = typer.Typer(
 )
 for _command in (fit, predict, export, bench):
     app.command()(_command)
+if importlib.util.find_spec("tfdpm.cli.swav") is not None:
+    app.add_typer(importlib.import_module("tfdpm.cli.swav").app, name="swav")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -40,6 +40,9 @@ def fit(
     features: Annotated[
         str, typer.Option(help="How images become features; auto chooses by the data.")
     ] = "auto",
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report.html, into --out or else here.")
+    ] = False,
 ) -> None:
     """Cluster DATA and find out how many clusters it has."""
     import tfdpm
@@ -54,13 +57,18 @@ def fit(
 
     labels, known = output.predictions(model, inputs)
     output.show_clusters(labels)
-    output.show_scores(
-        {**_label_free_scores(model, inputs, labels), **output.scores(labels, known)}
-    )
+    scores = {**_label_free_scores(model, inputs, labels), **output.scores(labels, known)}
+    output.show_scores(scores)
     output.show(f"{seconds:.1f} s")
     if out is not None:
         _save(model, labels, out)
         output.show(f"written to {out}: model.keras, labels.npy, history.json")
+    if report:
+        from tfdpm.report import html_report
+
+        file = (out or Path()) / "report.html"
+        file.write_text(html_report(data, labels, scores, model.history.history), encoding="utf-8")
+        output.show(f"written to {file}")
 
 
 def _as_given(inputs: Inputs) -> Any:
