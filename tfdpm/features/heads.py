@@ -17,6 +17,12 @@ def _uniform_fan_in(seed: int) -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform", seed=seed)
 
 
+def _uniform_bias(fan_in: int, seed: int) -> keras.initializers.Initializer:
+    """The same bounds for a bias; a zero bias could leave a row of dead units without direction."""
+    bound = fan_in**-0.5
+    return keras.initializers.RandomUniform(-bound, bound, seed=seed)
+
+
 @keras.saving.register_keras_serializable(package="tfdpm")
 class ProjectionHead(keras.layers.Layer):
     """Features to embeddings of unit norm: dense, batch norm, ReLU, dense, L2 normalisation.
@@ -62,6 +68,11 @@ class ProjectionHead(keras.layers.Layer):
 
     def build(self, input_shape):
         shape = tuple(input_shape)
+        if self.hidden is not None:
+            self.hidden.bias_initializer = _uniform_bias(shape[-1], self.seed + 2)
+        self.output_layer.bias_initializer = _uniform_bias(
+            self.hidden_units or shape[-1], self.seed + 3
+        )
         for layer in (self.hidden, self.norm, self.output_layer):
             if layer is not None:
                 layer.build(shape)

@@ -115,13 +115,22 @@ class BatchNorm(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class UnitNorm(keras.layers.Layer):
-    """Divides each row by its Euclidean norm, in float32; a zero row stays zero, never NaN."""
+    """Divides each row by its Euclidean norm, in float32.
+
+    A row of norm below 1e-6 becomes zero and gets no gradient: the direction of nothing is noise,
+    and its gradient would be that noise a million times over.
+    """
 
     def __init__(self, **kwargs):
         super().__init__(**({"dtype": "float32"} | kwargs))
 
     def call(self, inputs):
-        return tf.math.l2_normalize(tf.cast(inputs, tf.float32), axis=-1)
+        rows = tf.cast(inputs, tf.float32)
+        squares = tf.reduce_sum(tf.square(rows), axis=-1, keepdims=True)
+        is_zero = squares < 1e-12
+        # The inner choice keeps the unused branch's gradient finite.
+        scale = tf.math.rsqrt(tf.where(is_zero, 1.0, squares))
+        return tf.where(is_zero, 0.0, rows * scale)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -223,8 +223,8 @@ def small_config(
         jitter=(0.4, 0.4, 0.0, 0.0) if is_gray else (0.4, 0.4, 0.4, 0.1),
         gray_prob=0.0 if is_gray else 0.2,
         blur_prob=0.0,
-        mean=(0.5,) if is_gray else PUBLISHED_MEAN,
-        std=(0.25,) if is_gray else PUBLISHED_STD,
+        mean=(0.0,) if is_gray else PUBLISHED_MEAN,
+        std=(0.3,) if is_gray else PUBLISHED_STD,
     )
     return SwAVConfig(
         embedding_dim=64,

@@ -120,7 +120,7 @@ class SwAV(keras.Model):
             config.synchronized, self.seed, name="head", dtype=self.dtype_policy,
         )
         self.head.build((None, feature_dim))
-        self.prototypes = Prototypes(config.num_prototypes, self.seed + 2, name="prototypes")
+        self.prototypes = Prototypes(config.num_prototypes, self.seed + 4, name="prototypes")
         self.prototypes.build((None, config.embedding_dim))
         self.queue = FeatureQueue(
             config.num_assigning_crops, config.queue_length, config.embedding_dim, name="queue"
@@ -246,9 +246,7 @@ class SwAV(keras.Model):
         prototypes of today.
         """
         config = self.config
-        is_active = tf.logical_and(
-            tf.convert_to_tensor(self._step) >= config.queue_start_steps, self.queue.is_full()
-        )
+        is_active = self.is_queue_active()
         past = self.queue.share() if use_queue and config.queue_length else None
         codes = []
         for lane in range(config.num_assigning_crops):
@@ -267,6 +265,11 @@ class SwAV(keras.Model):
             )
             codes.append(lane_codes[:batch])
         return tf.stack(codes, axis=1)
+
+    def is_queue_active(self) -> tf.Tensor:
+        """Boolean scalar: the queue takes part in the assignment at this step."""
+        has_started = tf.convert_to_tensor(self._step) >= self.config.queue_start_steps
+        return tf.logical_and(has_started, self.queue.is_full())
 
     def train_step(self, data):
         crops = _unpack(data)

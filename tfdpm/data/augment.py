@@ -1,0 +1,266 @@
+"""Random image operations on whole batches, each a pure function of its seed.
+
+Crops with resizing, mirror images, colour, blur. What is drawn how often is decided by the caller;
+reading and batching happen elsewhere. Images are float32 in [0, 1], `[N, H, W, C]`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfdpm import checks
+
+# ITU-R 601-2 luma, the grey that image libraries agree on.
+LUMA = (0.299, 0.587, 0.114)
+BLUR_RADIUS = 11  # the published runs blur with 23 taps
+CROP_TRIES = 10
+
+
+def split_seed(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
+    """`count` independent seeds `[2]` int32 from one."""
+    return tf.unstack(tf.random.split(seed, count))
+
+
+def crop_boxes(
+    seed: tf.Tensor,
+    num_boxes: tf.Tensor | int,
+    height: tf.Tensor | int,
+    width: tf.Tensor | int,
+    *,
+    scale: tuple[float, float],
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> tf.Tensor:
+    """Boxes of random area and aspect ratio inside an image, in whole pixels.
+
+    Area is uniform in `scale` times the image's, the aspect ratio log-uniform. Of ten draws the
+    first that fits is taken; if none fits, the largest centred box whose ratio is allowed.
+
+    Args:
+        seed: `[2]` integer.
+        num_boxes: N.
+        height, width: of the image in pixels.
+        scale: smallest and largest share of the area, in (0, 1].
+        ratio: smallest and largest width / height.
+    Returns:
+        `[N, 4]` float32 with whole numbers: top, left, height, width.
+    """
+    area_seed, ratio_seed, top_seed, left_seed = split_seed(seed, 4)
+    height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    shape = [num_boxes, CROP_TRIES]
+    areas = height * width * tf.random.stateless_uniform(shape, area_seed, *scale)
+    log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
+    ratios = tf.exp(tf.random.stateless_uniform(shape, ratio_seed, log_low, log_high))
+    box_heights = tf.round(tf.sqrt(areas / ratios))
+    box_widths = tf.round(tf.sqrt(areas * ratios))
+    fits = (box_heights >= 1) & (box_heights <= height) & (box_widths >= 1) & (box_widths <= width)
+    first = tf.argmax(tf.cast(fits, tf.int32), axis=1)[:, tf.newaxis]
+    found = tf.reduce_any(fits, axis=1)
+    whole_height = tf.minimum(height, tf.maximum(tf.round(width / ratio[0]), 1.0))
+    whole_width = tf.minimum(width, tf.maximum(tf.round(height * ratio[1]), 1.0))
+    box_height = tf.where(found, tf.gather(box_heights, first, batch_dims=1)[:, 0], whole_height)
+    box_width = tf.where(found, tf.gather(box_widths, first, batch_dims=1)[:, 0], whole_width)
+    free_rows, free_columns = height - box_height, width - box_width
+    top = tf.floor(tf.random.stateless_uniform([num_boxes], top_seed) * (free_rows + 1))
+    left = tf.floor(tf.random.stateless_uniform([num_boxes], left_seed) * (free_columns + 1))
+    top = tf.where(found, tf.minimum(top, free_rows), tf.floor(free_rows / 2))
+    left = tf.where(found, tf.minimum(left, free_columns), tf.floor(free_columns / 2))
+    return tf.stack([top, left, box_height, box_width], axis=1)
+
+
+def _resampling_matrix(start: tf.Tensor, length: tf.Tensor, size: int, extent: int) -> tf.Tensor:
+    """Weights `[..., size, extent]` that resample pixels `start .. start + length` to `size`.
+
+    A triangle as wide as an output pixel (bilinear when enlarging, antialiased when shrinking),
+    cut at the border of the crop.
+    """
+    start, length = start[..., tf.newaxis, tf.newaxis], length[..., tf.newaxis, tf.newaxis]
+    pixels = tf.range(extent, dtype=tf.float32)
+    step = length / size
+    centres = start + (tf.range(size, dtype=tf.float32)[:, tf.newaxis] + 0.5) * step - 0.5
+    weights = tf.maximum(1.0 - tf.abs(pixels - centres) / tf.maximum(step, 1.0), 0.0)
+    inside = (pixels >= start) & (pixels < start + length)
+    weights *= tf.cast(inside, tf.float32)
+    return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)
+
+
+def resized_crops(
+    images: tf.Tensor, boxes: tf.Tensor, size: int, is_mirrored: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Several crops of each image, resized with antialiasing, for images of one size.
+
+    Args:
+        images: `[B, H, W, C]` float32, H, W and C known.
+        boxes: `[B, V, 4]` float32: top, left, height, width in pixels.
+        size: side of the crops in pixels.
+        is_mirrored: `[B, V]` boolean; which crops are flipped left to right.
+    Returns:
+        `[B, V, size, size, C]` float32.
+    """
+    height, width, channels = images.shape[1:]
+    num_views = boxes.shape[1]
+    rows = _resampling_matrix(boxes[..., 0], boxes[..., 2], size, height)
+    columns = _resampling_matrix(boxes[..., 1], boxes[..., 3], size, width)
+    if is_mirrored is not None:
+        columns = tf.where(is_mirrored[..., tf.newaxis, tf.newaxis], columns[..., ::-1, :], columns)
+    batch = tf.shape(images)[0]
+    lines = tf.matmul(
+        tf.reshape(rows, [batch, num_views * size, height]),
+        tf.reshape(images, [batch, height, width * channels]),
+    )
+    lines = tf.reshape(lines, [batch, num_views, size, width, channels])
+    return tf.einsum("bviwc,bvjw->bvijc", lines, columns)
+
+
+def resized_crops_of_one(
+    image: tf.Tensor, boxes: tf.Tensor, size: int, is_mirrored: tf.Tensor
+) -> tf.Tensor:
+    """As `resized_crops` for one image `[H, W, C]` of any size: `[V, size, size, C]`.
+
+    Cuts before it resizes, which is the cheaper way for photographs.
+    """
+    crops = []
+    pixels = tf.unstack(tf.cast(boxes, tf.int32))
+    for box, mirrored in zip(pixels, tf.unstack(is_mirrored), strict=True):
+        top, left, height, width = tf.unstack(box)
+        crop = image[top : top + height, left : left + width]
+        crop = tf.image.resize(crop, [size, size], method="bilinear", antialias=True)
+        crops.append(tf.where(mirrored, crop[:, ::-1], crop))
+    return tf.stack(crops)
+
+
+def grayscale(images: tf.Tensor) -> tf.Tensor:
+    """Luma `[..., 1]` of colour images; one-channel images come back as they are."""
+    if images.shape[-1] == 1:
+        return images
+    return tf.reduce_sum(images * tf.constant(LUMA), axis=-1, keepdims=True)
+
+
+def _blend(images, other, factors):
+    factors = factors[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    return tf.clip_by_value(images * factors + other * (1.0 - factors), 0.0, 1.0)
+
+
+def adjust_brightness(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+    """Images times `factors` `[N]`, clipped to [0, 1]."""
+    return _blend(images, 0.0, factors)
+
+
+def adjust_contrast(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+    """Images blended with their mean grey; factor 0 is flat, 1 the image, above 1 more contrast."""
+    mean = tf.reduce_mean(grayscale(images), axis=(1, 2, 3), keepdims=True)
+    return _blend(images, mean, factors)
+
+
+def adjust_saturation(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+    """Colour images blended with their greys; factor 0 is grey, 1 the image."""
+    return _blend(images, grayscale(images), factors)
+
+
+def adjust_hue(images: tf.Tensor, shifts: tf.Tensor) -> tf.Tensor:
+    """Turns the hue of colour images by `shifts` `[N]`, in turns of the colour circle."""
+    hue, saturation, value = tf.unstack(tf.image.rgb_to_hsv(images), axis=-1)
+    hue = tf.math.floormod(hue + shifts[:, tf.newaxis, tf.newaxis], 1.0)
+    return tf.image.hsv_to_rgb(tf.stack([hue, saturation, value], axis=-1))
+
+
+def color_jitter(
+    seed: tf.Tensor, images: tf.Tensor, strengths: Sequence[float], prob: float
+) -> tf.Tensor:
+    """Brightness, contrast, saturation and hue, each by a random amount, in random order.
+
+    Args:
+        seed: `[2]` integer.
+        images: `[N, H, W, C]`; saturation and hue are left out unless C is 3.
+        strengths: four numbers >= 0; the first three are half widths of the factor around 1, the
+            last of the shift in turns (at most 0.5).
+        prob: share of images that are changed. Amounts are drawn per image, the order per call.
+    Returns:
+        Images of the same shape.
+    """
+    operations = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+    available = 4 if images.shape[-1] == 3 else 2
+    active = [index for index in range(available) if strengths[index] > 0]
+    if not active or prob <= 0:
+        return images
+    order_seed, prob_seed, *amount_seeds = split_seed(seed, 2 + len(active))
+    number = tf.shape(images)[0]
+    steps = []
+    for index, amount_seed in zip(active, amount_seeds, strict=True):
+        strength, centre = strengths[index], 0.0 if index == 3 else 1.0
+        low = centre - strength if index == 3 else max(centre - strength, 0.0)
+        amounts = tf.random.stateless_uniform([number], amount_seed, low, centre + strength)
+        steps.append((operations[index], amounts))
+    order = tf.argsort(tf.random.stateless_uniform([len(steps)], order_seed))
+    result = images
+    for position in range(len(steps)):
+        branches = [
+            lambda current=result, step=step: tf.ensure_shape(
+                step[0](current, step[1]), images.shape
+            )
+            for step in steps
+        ]
+        result = tf.switch_case(order[position], branches)
+    return _where(prob_seed, prob, result, images)
+
+
+def random_grayscale(seed: tf.Tensor, images: tf.Tensor, prob: float) -> tf.Tensor:
+    """Takes the colour from a share `prob` of the images."""
+    if prob <= 0 or images.shape[-1] != 3:
+        return images
+    return _where(seed, prob, tf.repeat(grayscale(images), 3, axis=-1), images)
+
+
+def gaussian_blur(images: tf.Tensor, sigmas: tf.Tensor) -> tf.Tensor:
+    """Blurs each image with its own Gaussian, 23 taps, the border mirrored.
+
+    Args:
+        images: `[N, H, W, C]`, H and W known.
+        sigmas: `[N]` standard deviations in pixels, > 0.
+    """
+    offsets = np.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, dtype=np.float32)
+    taps = tf.exp(-0.5 * tf.square(offsets / sigmas[:, tf.newaxis]))
+    taps /= tf.reduce_sum(taps, axis=1, keepdims=True)
+    number = tf.shape(images)[0]
+    height, width, channels = images.shape[1:]
+    rows = tf.matmul(taps, _mirrored_shifts(height))
+    columns = tf.matmul(taps, _mirrored_shifts(width))
+    blurred = tf.matmul(
+        tf.reshape(rows, [number, height, height]),
+        tf.reshape(images, [number, height, width * channels]),
+    )
+    blurred = tf.reshape(blurred, [number, height, width, channels])
+    return tf.einsum("niwc,njw->nijc", blurred, tf.reshape(columns, [number, width, width]))
+
+
+def random_blur(
+    seed: tf.Tensor, images: tf.Tensor, prob: float, sigma: tuple[float, float]
+) -> tf.Tensor:
+    """Blurs a share `prob` of the images, sigma uniform between two values in pixels."""
+    if prob <= 0:
+        return images
+    prob_seed, sigma_seed = split_seed(seed, 2)
+    sigmas = tf.random.stateless_uniform([tf.shape(images)[0]], sigma_seed, *sigma)
+    return _where(prob_seed, prob, gaussian_blur(images, sigmas), images)
+
+
+def _where(seed, prob, changed, images):
+    chosen = tf.random.stateless_uniform([tf.shape(images)[0]], seed) < prob
+    return tf.where(chosen[:, tf.newaxis, tf.newaxis, tf.newaxis], changed, images)
+
+
+def _mirrored_shifts(extent: int) -> np.ndarray:
+    """`[taps, extent * extent]`: row t moves an axis by t - radius, mirrored without the edge."""
+    positions = np.arange(extent)[np.newaxis] + np.arange(-BLUR_RADIUS, BLUR_RADIUS + 1)[:, None]
+    period = max(2 * (extent - 1), 1)
+    positions = np.abs(positions) % period
+    positions = np.where(positions >= extent, period - positions, positions)
+    return np.eye(extent, dtype=np.float32)[positions].reshape(2 * BLUR_RADIUS + 1, -1)
+
+
+def check_probability(value: float, name: str) -> float:
+    """Returns `value` if it lies in [0, 1]."""
+    return checks.number(value, name, minimum=0.0, maximum=1.0)

@@ -1,0 +1,290 @@
+"""Where images come from: arrays, files, TFRecords, data sets; one interface for all.
+
+A source knows how many images it has and yields them as float32 in [0, 1], in an order that
+follows a seed. Files that cannot be read are skipped and counted.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfdpm import checks
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+_PROBED_FILES = 64
+_LOGGER = logging.getLogger(__name__)
+
+
+class SkippedImages:
+    """Files that could not be read, in the order they were met; each counts once."""
+
+    def __init__(self):
+        self.paths: list[str] = []
+        self._known: set[str] = set()
+
+    @property
+    def count(self) -> int:
+        """Number of different files that were skipped."""
+        return len(self.paths)
+
+    def add(self, path: bytes | str) -> np.int64:
+        """Notes a file and returns the count."""
+        name = path.decode(errors="replace") if isinstance(path, bytes) else str(path)
+        if name not in self._known:
+            self._known.add(name)
+            self.paths.append(name)
+            _LOGGER.warning("skipped %s: not a readable image", name)
+        return np.int64(self.count)
+
+
+def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
+    """Images `[..., C]` with `channels` channels: grey is repeated, colour becomes luma.
+
+    Raises:
+        ValueError: if C is not 1, 3 or 4, or `channels` is something else than C, 1 or 3.
+    """
+    have = images.shape[-1]
+    if have == channels:
+        return images
+    if have not in (1, 3, 4) or channels not in (1, 3):
+        checks.fail("data", f"{have} channels", f"1, 3 or 4 to make {channels} of")
+    if have == 4:
+        images = images[..., :3]
+    if channels == 1 and have != 1:
+        return tf.reduce_sum(images * (0.299, 0.587, 0.114), axis=-1, keepdims=True)
+    return images if have != 1 else tf.repeat(images, channels, axis=-1)
+
+
+def to_unit_range(images: tf.Tensor) -> tf.Tensor:
+    """float32 in [0, 1] from integer images (divided by the type's largest value) or floats."""
+    return tf.image.convert_image_dtype(images, tf.float32)
+
+
+class ArraySource:
+    """Images of one size, held in memory and cut in batches.
+
+    Args:
+        images: `[N, H, W]` or `[N, H, W, C]`, uint8 or floating in [0, 1].
+        channels: wanted.
+        shuffle: whether the order follows the seed.
+    """
+
+    is_batched = True
+
+    def __init__(self, images: Any, channels: int, shuffle: bool):
+        images = np.asarray(images)
+        if images.ndim == 3:
+            images = images[..., np.newaxis]
+        if images.ndim != 4:
+            checks.fail("data", f"an array of shape {images.shape}", "[N, H, W] or [N, H, W, C]")
+        if images.shape[-1] not in (1, 3, 4) and images.shape[-1] != channels:
+            checks.fail("data", f"{images.shape[-1]} channels", "1, 3 or 4 on the last axis")
+        if np.issubdtype(images.dtype, np.floating):
+            images = images.astype(np.float32, copy=False)
+            low, high = (images.min(), images.max()) if images.size else (0.0, 0.0)
+            if not (np.isfinite(low) and np.isfinite(high) and low >= 0 and high <= 1):
+                checks.fail("data", f"floats from {low} to {high}", "floats in [0, 1], or uint8")
+        elif images.dtype != np.uint8:
+            checks.fail("data", f"dtype {images.dtype}", "uint8, or floats in [0, 1]", TypeError)
+        self.num_images = len(images)
+        self._images = tf.constant(images)
+        self._channels = channels
+        self._shuffle = shuffle
+
+    def batches(self, seed: tf.Tensor, batch_size: int) -> tf.data.Dataset:
+        """One epoch of `[batch_size, H, W, channels]` batches, the remainder dropped."""
+        order = _order(seed, self.num_images, self._shuffle)
+        indices = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
+
+        def load(index):
+            images = tf.gather(self._images, index)
+            return to_channels(to_unit_range(images), self._channels)
+
+        return indices.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+class FileSource:
+    """Image files of any size and kind (JPEG, PNG, BMP, GIF).
+
+    Args:
+        paths: of the files.
+        channels: wanted; the decoder converts.
+        shuffle: whether the order follows the seed.
+        skipped: collects the files that could not be read.
+    """
+
+    is_batched = False
+
+    def __init__(self, paths: list[str], channels: int, shuffle: bool, skipped: SkippedImages):
+        if not paths:
+            checks.fail("data", "no image files", "at least one of " + ", ".join(IMAGE_SUFFIXES))
+        self.num_images = len(paths)
+        self._paths = tf.constant(sorted(paths))
+        self._channels = channels
+        self._shuffle = shuffle
+        self._skipped = skipped
+        self._probe(paths)
+
+    def _probe(self, paths):
+        """An epoch without a single image would never end: something must be readable."""
+        for path in paths[:_PROBED_FILES]:
+            try:
+                self._load(tf.constant(path))
+            except tf.errors.OpError:
+                continue
+            return
+        checks.fail("data", f"no readable image among {paths[0]!r} and others", "image files")
+
+    def _load(self, path):
+        image = tf.io.decode_image(
+            tf.io.read_file(path), channels=self._channels, expand_animations=False
+        )
+        return to_unit_range(tf.ensure_shape(image, [None, None, self._channels]))
+
+    def images(self, seed: tf.Tensor) -> tf.data.Dataset:
+        """One epoch of images `[H, W, channels]`, unreadable ones left out."""
+        order = tf.gather(self._paths, _order(seed, self.num_images, self._shuffle))
+        missing = tf.zeros([0, 0, self._channels])
+
+        def one_or_missing(path):
+            image = tf.data.Dataset.from_tensors(path).map(self._load).ignore_errors()
+            fallback = tf.data.Dataset.from_tensors(missing)
+            result = image.concatenate(fallback).take(1)
+            return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(path), result))
+
+        def note(path, image):
+            # Python is entered only for files that failed.
+            tf.cond(
+                tf.equal(tf.size(image), 0),
+                lambda: tf.numpy_function(self._skipped.add, [path], tf.int64),
+                lambda: tf.constant(0, tf.int64),
+            )
+            return image
+
+        images = tf.data.Dataset.from_tensor_slices(order).interleave(
+            one_or_missing, cycle_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        return images.map(note).filter(lambda image: tf.size(image) > 0)
+
+
+class StreamSource:
+    """A `tf.data.Dataset` of single images, read in order and shuffled through a buffer.
+
+    Args:
+        dataset: elements are images `[H, W]` or `[H, W, C]`, or tuples or dictionaries that hold
+            one ("image", or first).
+        channels: wanted.
+        shuffle: whether to shuffle, with a buffer of `shuffle_buffer` images.
+    """
+
+    is_batched = False
+
+    def __init__(self, dataset: tf.data.Dataset, channels: int, shuffle: bool, shuffle_buffer: int):
+        self._dataset = dataset
+        self._channels = channels
+        self._buffer = shuffle_buffer if shuffle else 0
+        size = int(dataset.cardinality())
+        if size == tf.data.INFINITE_CARDINALITY:
+            checks.fail("data", "an endless data set", "one that ends; use its `take`")
+        if size == tf.data.UNKNOWN_CARDINALITY:
+            size = int(dataset.reduce(np.int64(0), lambda total, _: total + 1))
+        self.num_images = size
+
+    def images(self, seed: tf.Tensor) -> tf.data.Dataset:
+        """One epoch of images `[H, W, channels]`."""
+        images = self._dataset
+        if self._buffer:
+            images = images.shuffle(self._buffer, seed=tf.cast(seed[0], tf.int64))
+
+        def prepare(*element):
+            image = element[0] if len(element) == 1 else element
+            if isinstance(image, dict):
+                image = image["image"]
+            if isinstance(image, tuple | list):
+                image = image[0]
+            if image.shape.rank == 2:
+                image = image[..., tf.newaxis]
+            if image.shape.rank != 3:
+                checks.fail("data", f"elements of shape {image.shape}", "single images [H, W, C]")
+            image = to_channels(to_unit_range(image), self._channels)
+            return tf.ensure_shape(image, [None, None, self._channels])
+
+        return images.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def open_source(
+    data: Any, *, channels: int, shuffle: bool, shuffle_buffer: int, skipped: SkippedImages
+):
+    """The source that fits `data`; see `tfdpm.data.multicrop` for what it may be."""
+    if isinstance(data, tf.data.Dataset):
+        return StreamSource(data, channels, shuffle, shuffle_buffer)
+    if isinstance(data, str | os.PathLike):
+        return _open_name(os.fspath(data), channels, shuffle, shuffle_buffer, skipped)
+    if isinstance(data, list | tuple) and data and isinstance(data[0], str | os.PathLike):
+        paths = [os.fspath(path) for path in data]
+        if _is_tfrecord(paths[0]):
+            return StreamSource(tfrecord_images(paths, channels), channels, shuffle, shuffle_buffer)
+        return FileSource(paths, channels, shuffle, skipped)
+    return ArraySource(data, channels, shuffle)
+
+
+def _open_name(name, channels, shuffle, shuffle_buffer, skipped):
+    if os.path.isdir(name):
+        return FileSource(image_files(name), channels, shuffle, skipped)
+    if name.endswith(".npy"):
+        return ArraySource(np.load(name), channels, shuffle)
+    if name.endswith(".npz"):
+        with np.load(name) as arrays:
+            key = "x" if "x" in arrays else arrays.files[0]
+            return ArraySource(arrays[key], channels, shuffle)
+    matches = sorted(glob.glob(name))
+    if matches and _is_tfrecord(matches[0]):
+        return StreamSource(tfrecord_images(matches, channels), channels, shuffle, shuffle_buffer)
+    if matches:
+        return FileSource(matches, channels, shuffle, skipped)
+    if os.sep in name:
+        checks.fail("data", repr(name), "an existing file or folder, or the name of a data set")
+    import tensorflow_datasets as tfds  # a second to import, needed for names only
+
+    return StreamSource(tfds.load(name, split="train"), channels, shuffle, shuffle_buffer)
+
+
+def image_files(folder: str) -> list[str]:
+    """All image files below a folder, sorted, hidden ones left out."""
+    found = []
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
+                found.append(os.path.join(place, name))
+    return sorted(found)
+
+
+def tfrecord_images(paths: list[str], channels: int) -> tf.data.Dataset:
+    """Images from TFRecord files whose examples hold an encoded picture as feature "image"."""
+    features = {"image": tf.io.FixedLenFeature([], tf.string)}
+
+    def decode(record):
+        encoded = tf.io.parse_single_example(record, features)["image"]
+        image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+        return tf.ensure_shape(image, [None, None, channels])
+
+    records = tf.data.TFRecordDataset(paths)
+    total = int(records.reduce(np.int64(0), lambda count, _: count + 1))
+    images = records.map(decode, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
+    return images.repeat().take(total) if total else images
+
+
+def _is_tfrecord(path: str) -> bool:
+    return ".tfrecord" in os.path.basename(path)
+
+
+def _order(seed: tf.Tensor, size: int, shuffle: bool) -> tf.Tensor:
+    if not shuffle:
+        return tf.range(size)
+    return tf.random.experimental.stateless_shuffle(tf.range(size), seed=tf.cast(seed, tf.int64))

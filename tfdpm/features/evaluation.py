@@ -1,0 +1,291 @@
+"""What frozen or fine-tuned features are worth: nearest neighbours, linear probe, few labels.
+
+Features come in as arrays; how they were made does not matter here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdpm import checks
+
+_BLOCK = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Shares of test samples, in [0, 1], after the last epoch and in the best one."""
+
+    top1: float
+    top5: float
+    best_top1: float
+
+
+def knn_accuracy(
+    train_x, train_y, test_x, test_y, k: int = 20, *, temperature: float | None = None
+) -> float:
+    """Share of test samples whose `k` nearest training samples vote for their label.
+
+    Neighbours are those of largest cosine similarity. Ties go to the smaller label.
+
+    Args:
+        train_x, test_x: features `[N, D]`, `[M, D]`; other axes are flattened.
+        train_y, test_y: labels `[N]`, `[M]`, integers or strings.
+        k: neighbours, 1 to N.
+        temperature: `None` counts votes; a number weighs each by `exp(similarity / temperature)`.
+    Returns:
+        Accuracy in [0, 1].
+    Raises:
+        ValueError: if sizes do not fit, values are not finite, or `k` is out of range.
+    """
+    train_x, train_y = _check_pair(train_x, train_y, "train")
+    test_x, test_y = _check_pair(test_x, test_y, "test")
+    _check_same_width(train_x, test_x)
+    k = checks.integer(k, "k", minimum=1, maximum=len(train_x))
+    if temperature is not None:
+        temperature = checks.number(temperature, "temperature", above=0.0)
+    classes, codes = np.unique(train_y, return_inverse=True)
+    votes_of = np.eye(len(classes), dtype=np.float32)[codes]
+    train_x, test_x = _unit_rows(train_x), _unit_rows(test_x)
+    correct = 0
+    for start in range(0, len(test_x), _BLOCK):
+        similarity = test_x[start : start + _BLOCK] @ train_x.T
+        nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
+        weights = np.ones(nearest.shape, np.float32)
+        if temperature is not None:
+            closeness = np.take_along_axis(similarity, nearest, axis=1)
+            weights = np.exp((closeness - closeness.max(1, keepdims=True)) / temperature)
+        votes = np.einsum("mk,mkc->mc", weights, votes_of[nearest])
+        predicted = classes[votes.argmax(1)]
+        correct += int((predicted == test_y[start : start + _BLOCK]).sum())
+    return correct / len(test_x)
+
+
+def linear_probe(
+    train_x,
+    train_y,
+    test_x,
+    test_y,
+    *,
+    epochs: int = 100,
+    batch_size: int = 256,
+    learning_rate: float = 0.3,
+    weight_decay: float = 1e-6,
+    standardize: bool = True,
+    seed: int = 0,
+) -> Accuracy:
+    """Accuracy of a linear softmax classifier on frozen features.
+
+    The published protocol [SwAV]: SGD with momentum 0.9 and Nesterov's look-ahead off, cosine
+    schedule to zero, weights from N(0, 0.01). Features are standardised with the training set's
+    moments first, because the published learning rate suits one network's features only;
+    `standardize=False` is the protocol to the letter.
+
+    Args:
+        train_x, test_x: features `[N, D]`, `[M, D]`; other axes are flattened.
+        train_y, test_y: labels `[N]`, `[M]`.
+        epochs: passes over the training set, >= 1.
+        batch_size: samples per step; the remainder of an epoch is used too.
+        learning_rate: at the start, > 0.
+        weight_decay: L2 coefficient, >= 0.
+        standardize: see above.
+        seed: of weights and order.
+    Returns:
+        `Accuracy`; the published numbers are those of the best epoch.
+    """
+    train_x, train_y = _check_pair(train_x, train_y, "train")
+    test_x, test_y = _check_pair(test_x, test_y, "test")
+    _check_same_width(train_x, test_x)
+    epochs = checks.integer(epochs, "epochs", minimum=1)
+    batch_size = min(checks.integer(batch_size, "batch_size", minimum=1), len(train_x))
+    if standardize:
+        mean, deviation = train_x.mean(0), train_x.std(0)
+        # A constant feature carries nothing; dividing by its rounding noise would amplify it.
+        scale = 1.0 / np.where(deviation > 1e-6 * np.abs(mean) + 1e-12, deviation, np.inf)
+        train_x, test_x = (train_x - mean) * scale, (test_x - mean) * scale
+    classes, train_codes = np.unique(train_y, return_inverse=True)
+    test_codes = _codes_of(classes, test_y)
+    rng = np.random.default_rng(seed)
+    kernel = rng.normal(0.0, 0.01, (train_x.shape[1], len(classes))).astype(np.float32)
+    bias = np.zeros(len(classes), np.float32)
+    step = _probe_epoch()
+    variables = [tf.Variable(value) for value in (kernel, bias)]
+    buffers = [tf.Variable(tf.zeros_like(value)) for value in variables]
+    data, codes = tf.constant(train_x), tf.constant(train_codes, tf.int32)
+    scores = []
+    for epoch in range(epochs):
+        rate = 0.5 * learning_rate * (1 + np.cos(np.pi * epoch / epochs))
+        order = tf.constant(rng.permutation(len(train_x)), tf.int32)
+        step(
+            data, codes, order, tf.constant(batch_size), tf.constant(rate, tf.float32),
+            tf.constant(weight_decay, tf.float32), variables, buffers,
+        )
+        logits = test_x @ variables[0].numpy() + variables[1].numpy()
+        scores.append(_top_accuracies(logits, test_codes))
+    return Accuracy(
+        top1=scores[-1][0], top5=scores[-1][1], best_top1=max(top1 for top1, _ in scores)
+    )
+
+
+def _probe_epoch():
+    """One epoch of SGD as one graph: a linear layer is too small for a call per step."""
+
+    @tf.function(reduce_retracing=True)
+    def run(data, codes, order, batch_size, rate, decay, variables, buffers):
+        kernel, bias = variables
+        for start in tf.range(0, tf.shape(order)[0], batch_size):
+            batch = order[start : start + batch_size]
+            inputs, wanted = tf.gather(data, batch), tf.gather(codes, batch)
+            predicted = tf.nn.softmax(tf.matmul(inputs, kernel) + bias)
+            error = predicted - tf.one_hot(wanted, tf.shape(bias)[0])
+            error /= tf.cast(tf.shape(batch)[0], tf.float32)
+            gradients = (tf.matmul(inputs, error, transpose_a=True), tf.reduce_sum(error, axis=0))
+            for variable, buffer, gradient in zip(variables, buffers, gradients, strict=True):
+                buffer.assign(0.9 * buffer + gradient + decay * variable)
+                variable.assign_sub(rate * buffer)
+
+    return run
+
+
+def semi_supervised(
+    encoder: keras.Model,
+    train_images,
+    train_y,
+    test_images,
+    test_y,
+    *,
+    fraction: float = 0.1,
+    epochs: int = 20,
+    batch_size: int = 256,
+    backbone_learning_rate: float | None = None,
+    head_learning_rate: float | None = None,
+    mirror: bool = True,
+    seed: int = 0,
+) -> Accuracy:
+    """Accuracy after fine-tuning a copy of the encoder on a share of the labels.
+
+    The published protocol [SwAV]: 20 epochs of SGD with momentum 0.9 and no decay, rates 0.02 for
+    the encoder and 5 for the classifier with 1 % of the labels, 0.01 and 0.2 with more; both fall
+    to a fifth at 60 % and at 80 % of the epochs.
+
+    Args:
+        encoder: Keras model from images to features, for example `SwAV(...).encoder`; unchanged.
+        train_images, test_images: `[N, H, W, C]`, as the encoder takes them.
+        train_y, test_y: labels.
+        fraction: share of labels used, drawn per class, at least one per class, in (0, 1].
+        epochs: passes over the labelled share.
+        batch_size: images per step, at most their number.
+        backbone_learning_rate, head_learning_rate: `None` for the published rate.
+        mirror: whether training images are flipped at random; off for digits and letters.
+        seed: of the choice of labels, the weights, order and flips.
+    Returns:
+        `Accuracy`.
+    """
+    fraction = checks.number(fraction, "fraction", above=0.0, maximum=1.0)
+    epochs = checks.integer(epochs, "epochs", minimum=1)
+    train_images, test_images = np.asarray(train_images), np.asarray(test_images)
+    train_y, test_y = np.asarray(train_y), np.asarray(test_y)
+    if len(train_images) != len(train_y) or len(test_images) != len(test_y):
+        checks.fail("train_y, test_y", (len(train_y), len(test_y)), "as many labels as images")
+    rng = np.random.default_rng(seed)
+    chosen = _stratified(train_y, fraction, rng)
+    classes = np.unique(train_y)
+    images, codes = train_images[chosen], _codes_of(classes, train_y[chosen])
+    batch_size = min(batch_size, len(images))
+    few = fraction <= 0.01
+    rates = (
+        backbone_learning_rate or (0.02 if few else 0.01), head_learning_rate or (5.0 if few else 0.2)
+    )
+    copy = keras.models.clone_model(encoder)
+    copy(images[:1])
+    copy.set_weights(encoder.get_weights())
+    head = keras.layers.Dense(
+        len(classes), kernel_initializer=keras.initializers.RandomNormal(0.0, 0.01, seed=seed),
+        dtype="float32",
+    )
+    head.build((None, copy(images[:1]).shape[-1]))
+    optimizers = [keras.optimizers.SGD(rate, momentum=0.9) for rate in rates]
+    step = _fine_tuning_step(copy, head, optimizers)
+    scores = []
+    for epoch in range(epochs):
+        factor = 0.2 ** ((epoch >= 0.6 * epochs) + (epoch >= 0.8 * epochs))
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            optimizer.learning_rate.assign(rate * factor)
+        order = rng.permutation(len(images))
+        for start in range(0, len(images) - batch_size + 1, batch_size):
+            batch = order[start : start + batch_size]
+            pixels = images[batch]
+            if mirror:
+                flipped = rng.random(len(batch)) < 0.5
+                pixels = np.where(flipped[:, None, None, None], pixels[:, :, ::-1], pixels)
+            step(tf.constant(pixels), tf.constant(codes[batch], tf.int32))
+        logits = head(copy.predict(test_images, batch_size=batch_size, verbose=0)).numpy()
+        scores.append(_top_accuracies(logits, _codes_of(classes, test_y)))
+    return Accuracy(
+        top1=scores[-1][0], top5=scores[-1][1], best_top1=max(top1 for top1, _ in scores)
+    )
+
+
+def _fine_tuning_step(encoder, head, optimizers):
+    groups = (encoder.trainable_variables, head.trainable_variables)
+
+    @tf.function
+    def step(images, codes):
+        with tf.GradientTape() as tape:
+            logits = head(encoder(images, training=True))
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
+            loss = tf.reduce_mean(losses)
+        gradients = tape.gradient(loss, groups)
+        for optimizer, values, variables in zip(optimizers, gradients, groups, strict=True):
+            optimizer.apply_gradients(zip(values, variables, strict=True))
+
+    for optimizer, variables in zip(optimizers, groups, strict=True):
+        optimizer.build(variables)
+    return step
+
+
+def _stratified(labels, fraction, rng) -> np.ndarray:
+    chosen = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = max(int(round(fraction * len(members))), 1)
+        chosen.append(rng.choice(members, count, replace=False))
+    return np.sort(np.concatenate(chosen))
+
+
+def _codes_of(classes, labels) -> np.ndarray:
+    """Position of each label among `classes`, -1 for labels never seen in training."""
+    places = np.clip(np.searchsorted(classes, labels), 0, len(classes) - 1)
+    return np.where(classes[places] == labels, places, -1)
+
+
+def _top_accuracies(logits, codes) -> tuple[float, float]:
+    order = np.argsort(-logits, axis=1)[:, :5]
+    hits = order == codes[:, np.newaxis]
+    return float(hits[:, 0].mean()), float(hits.any(1).mean())
+
+
+def _unit_rows(x) -> np.ndarray:
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    return x / np.maximum(norms, 1e-12)
+
+
+def _check_pair(x, y, name) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(x), np.asarray(y)
+    if x.ndim < 2 or len(x) == 0:
+        checks.fail(f"{name}_x", f"shape {x.shape}", "features [N, D] with N >= 1")
+    x = x.reshape(len(x), -1).astype(np.float32)
+    if y.shape != (len(x),):
+        checks.fail(f"{name}_y", f"shape {y.shape}", f"[{len(x)}], one label per sample")
+    if not np.isfinite(x).all():
+        checks.fail(f"{name}_x", "NaN or infinity", "finite features")
+    return x, y
+
+
+def _check_same_width(train_x, test_x) -> None:
+    if train_x.shape[1] != test_x.shape[1]:
+        checks.fail("test_x", f"{test_x.shape[1]} features", f"{train_x.shape[1]}, as `train_x`")
