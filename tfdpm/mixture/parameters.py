@@ -226,14 +226,11 @@ class LogPredictive:
 
 
 def _quadratic_form(means, whiteners) -> tf.Tensor:
-    """Coefficients `[1 + D + D (D + 1) / 2, K]` of `[1, x, x_i x_j]` in the squared distance."""
+    """Coefficients `[1 + D + D^2, K]` of `[1, x, x x^T]` in the squared distance."""
     precisions = tf.linalg.matmul(whiteners, whiteners, transpose_a=True)
     linear = tf.linalg.matvec(precisions, means)
     intercepts = tf.reduce_sum(linear * means, axis=-1)
-    dim = int(means.shape[-1])
-    # Off-diagonal products stand once in the features and twice in the quadratic form.
-    doubled = precisions * (2.0 - tf.eye(dim, dtype=precisions.dtype))
-    quadratic = tf.concat([doubled[:, i, i:] for i in range(dim)], axis=1)
+    quadratic = tf.reshape(precisions, [-1, int(means.shape[-1]) ** 2])
     return tf.transpose(tf.concat([intercepts[:, tf.newaxis], -2.0 * linear, quadratic], axis=1))
 
 

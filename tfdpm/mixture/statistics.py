@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
-# Points are reduced in slices so that the [slice, D^2 / 2] products stay within a few caches'
+# Points are reduced in slices so that the [slice, D^2] products stay within a few caches'
 # worth of memory whatever the number of points.
-_SLICE_ELEMENTS = 4_000_000
+_SLICE_ELEMENTS = 1_000_000
 
 
 class SufficientStatistics(NamedTuple):
@@ -63,8 +62,8 @@ def zeros(num_components: int, feature_dim: int) -> SufficientStatistics:
 def accumulate(points, weights) -> SufficientStatistics:
     """Statistics of `points` under soft weights.
 
-    One matrix product `weights^T [1, x, x_i x_j (i <= j)]` per slice of points, in float64: half
-    the arithmetic of full outer products, and no array larger than a slice times D^2 / 2.
+    One matrix product `weights^T [1, x, x x^T]` per slice of points, in float64; no array is
+    larger than a slice times D^2.
 
     Args:
         points: `[N, D]` floating.
@@ -80,7 +79,7 @@ def accumulate(points, weights) -> SufficientStatistics:
         return tf.linalg.matmul(tf.cast(w, tf.float64), moment_features(x), transpose_a=True)
 
     packed = _sum_over_slices(
-        reduce_slice, points, weights, [num_components, _num_moments(feature_dim)]
+        reduce_slice, points, weights, [num_components, num_moments(feature_dim)]
     )
     return unpack_moments(packed, feature_dim)
 
@@ -106,48 +105,48 @@ def accumulate_hard(points, assignments, num_components: int, weights=None) -> S
         return tf.math.unsorted_segment_sum(moments, z, num_components)
 
     packed = _sum_over_slices(
-        reduce_slice, points, weights, [num_components, _num_moments(feature_dim)], assignments
+        reduce_slice, points, weights, [num_components, num_moments(feature_dim)], assignments
     )
     return unpack_moments(packed, feature_dim)
 
 
-def _num_moments(feature_dim: int) -> int:
-    return 1 + feature_dim + feature_dim * (feature_dim + 1) // 2
+def num_moments(feature_dim: int) -> int:
+    """Columns of `moment_features`."""
+    return 1 + feature_dim + feature_dim**2
 
 
-def _triangle(feature_dim: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.triu_indices(feature_dim)
+def slice_rows(feature_dim: int) -> int:
+    """How many points are reduced at once."""
+    return min(16_384, max(256, _SLICE_ELEMENTS // num_moments(feature_dim)))
 
 
 def moment_features(points) -> tf.Tensor:
-    """`[N, 1 + D + D (D + 1) / 2]` float64: one, the point, and its products `x_i x_j`, i <= j."""
+    """`[N, 1 + D + D^2]` float64: one, the point, and all products of its features.
+
+    Both triangles of the products are kept: a broadcast product of whole rows is several times
+    cheaper than picking out one triangle, which costs more than it saves later.
+    """
     points = tf.cast(points, tf.float64)
     feature_dim = int(points.shape[-1])
-    if feature_dim <= 64:
-        # Slices of rows of the outer product: cheaper than gathering scattered columns.
-        products = [points[:, i : i + 1] * points[:, i:] for i in range(feature_dim)]
-        return tf.concat([tf.ones_like(points[:, :1]), points, *products], axis=1)
-    rows, columns = _triangle(feature_dim)
-    products = tf.gather(points, rows, axis=1) * tf.gather(points, columns, axis=1)
+    products = points[:, :, tf.newaxis] * points[:, tf.newaxis, :]
+    products = tf.reshape(products, [-1, feature_dim**2])
     return tf.concat([tf.ones_like(points[:, :1]), points, products], axis=1)
 
 
 def unpack_moments(packed, feature_dim: int) -> SufficientStatistics:
-    """Statistics from sums of `moment_features`, `[..., 1 + D + D (D + 1) / 2]`."""
-    rows, columns = _triangle(feature_dim)
-    full_index = np.zeros((feature_dim, feature_dim), np.int32)
-    full_index[rows, columns] = full_index[columns, rows] = np.arange(len(rows))
-    products = tf.gather(packed[..., 1 + feature_dim :], full_index.ravel(), axis=-1)
+    """Statistics from sums of `moment_features`, `[..., 1 + D + D^2]`."""
+    products = packed[..., 1 + feature_dim :]
     shape = tf.concat([tf.shape(products)[:-1], [feature_dim, feature_dim]], axis=0)
-    return SufficientStatistics(
-        packed[..., 0], packed[..., 1 : 1 + feature_dim], tf.reshape(products, shape)
-    )
+    products = tf.reshape(products, shape)
+    # Sums of equal products may differ in their last digit between the triangles.
+    products = 0.5 * (products + tf.linalg.matrix_transpose(products))
+    return SufficientStatistics(packed[..., 0], packed[..., 1 : 1 + feature_dim], products)
 
 
 def _sum_over_slices(reduce_slice, points, weights, shape, assignments=None) -> tf.Tensor:
     """Sums `reduce_slice` over slices of the points; one call when everything fits a slice."""
     arrays = [points, weights] + ([] if assignments is None else [assignments])
-    slice_size = max(256, _SLICE_ELEMENTS // _num_moments(int(points.shape[-1])))
+    slice_size = slice_rows(int(points.shape[-1]))
     static = points.shape[0]
     if static is not None and static <= slice_size:
         return reduce_slice(*arrays)

@@ -15,15 +15,13 @@ import tensorflow as tf
 from tfdpm.mixture.parameters import LogJoint, MixtureParameters
 from tfdpm.mixture.statistics import (
     SufficientStatistics,
-    accumulate,
-    accumulate_hard,
-    zeros,
+    moment_features,
+    num_moments,
+    slice_rows,
+    unpack_moments,
 )
 from tfdpm.model.losses import isotropic_loss, kl_cluster_loss
 from tfdpm.model.networks import MASKED_LOGIT, ClusteringNetwork, SubclusteringNetworks
-
-# Rows reduced at once in a pass without gradients.
-_PASS_ROWS = 8192
 
 
 class PassStatistics(NamedTuple):
@@ -95,12 +93,13 @@ class Passes:
         self._optimizer, self._subcluster_optimizer = optimizer, subcluster_optimizer
         self._settings = settings
         self.num_traces = num_traces
-        self.train_array = tf.function(self._train_array)
-        self.train_stream = tf.function(self._train_stream)
-        self.reduce_array = tf.function(self._reduce_array)
-        self.reduce_stream = tf.function(self._reduce_stream)
-        self.label_batch = tf.function(self._label, reduce_retracing=True)
-        self.infer_batch = tf.function(self._infer, reduce_retracing=True)
+        # Loops are written as such, so that no time goes into converting Python to graphs.
+        self.train_array = tf.function(self._train_array, autograph=False)
+        self.train_stream = tf.function(self._train_stream, autograph=False)
+        self.reduce_array = tf.function(self._reduce_array, autograph=False)
+        self.reduce_stream = tf.function(self._reduce_stream, autograph=False)
+        self.label_batch = tf.function(self._label, autograph=False, reduce_retracing=True)
+        self.infer_batch = tf.function(self._infer, autograph=False, reduce_retracing=True)
 
     @property
     def capacity(self) -> int:
@@ -120,28 +119,38 @@ class Passes:
             trains_subclusters: Python bool, whether the subclustering networks learn.
         """
         self.num_traces += 1
-        total = tf.zeros([2])
-        for step in tf.range(tf.shape(order)[0]):
-            index = order[step]
-            batch = [tf.gather(part, index) for part in data]
-            total += self._step(batch, means, sub_means, num_components, trains_subclusters)
-        return total / tf.cast(tf.maximum(tf.shape(order)[0], 1), tf.float32)
+        num_steps = tf.shape(order)[0]
+
+        def body(step, total):
+            batch = [tf.gather(part, order[step]) for part in data]
+            losses = self._step(batch, means, sub_means, num_components, trains_subclusters)
+            return step + 1, total + losses
+
+        _, total = tf.while_loop(
+            lambda step, _: step < num_steps, body, (0, tf.zeros([2])), parallel_iterations=1
+        )
+        return total / tf.cast(tf.maximum(num_steps, 1), tf.float32)
 
     def _train_stream(
         self, batches, parameters, means, sub_means, num_components, trains_subclusters: bool
     ):
         """One epoch over a stream of `(features, weights)`; the E-step is made batch by batch."""
         self.num_traces += 1
-        total, steps = tf.zeros([2]), tf.constant(0.0)
         log_joint = LogJoint(parameters)
-        for features, weights in batches:
-            log_density = log_joint(features)
-            slots = tf.range(self.capacity) < num_components
-            masked = tf.where(slots, log_density, tf.constant(MASKED_LOGIT, tf.float64))
-            targets = tf.cast(tf.nn.log_softmax(masked), tf.float32)
-            batch = (features, targets, weights)
-            total += self._step(batch, means, sub_means, num_components, trains_subclusters)
-            steps += 1.0
+        is_active = tf.range(self.capacity) < num_components
+
+        def body(state, batch):
+            total, steps = state
+            features, weights = batch
+            logits = tf.where(is_active, log_joint(features), MASKED_LOGIT)
+            targets = tf.cast(tf.nn.log_softmax(logits), tf.float32)
+            losses = self._step(
+                (features, targets, weights), means, sub_means, num_components, trains_subclusters
+            )
+            return total + losses, steps + 1.0
+
+        body = tf.autograph.experimental.do_not_convert(body)
+        total, steps = batches.reduce((tf.zeros([2]), tf.constant(0.0)), body)
         return tf.math.divide_no_nan(total, steps)
 
     def _step(self, batch, means, sub_means, num_components, trains_subclusters: bool):
@@ -181,57 +190,62 @@ class Passes:
     def _reduce_array(self, features, weights, sub_means, num_components) -> PassStatistics:
         """Statistics of all of an array, slice by slice."""
         self.num_traces += 1
-        result = self._no_points(int(features.shape[-1]))
-        start, num_points = tf.constant(0), tf.shape(features)[0]
-        while start < num_points:
-            stop = start + _PASS_ROWS
+        dim, num_points = int(features.shape[-1]), tf.shape(features)[0]
+        rows = slice_rows(dim)
+
+        def body(start, sums):
+            stop = start + rows
             piece = self._reduce(
                 features[start:stop], weights[start:stop], sub_means, num_components
             )
-            result = tf.nest.map_structure(tf.add, result, piece)
-            start = stop
-        return result
+            return stop, [a + b for a, b in zip(sums, piece, strict=True)]
+
+        _, sums = tf.while_loop(
+            lambda start, _: start < num_points,
+            body,
+            (0, self._no_sums(dim)),
+            parallel_iterations=1,
+        )
+        return _pass_statistics(sums, dim)
 
     def _reduce_stream(self, batches, sub_means, num_components) -> PassStatistics:
         """Statistics of all batches of `(features, weights)`."""
         self.num_traces += 1
-        result = self._no_points(int(batches.element_spec[0].shape[-1]))
-        for features, weights in batches:
-            piece = self._reduce(features, weights, sub_means, num_components)
-            result = tf.nest.map_structure(tf.add, result, piece)
-        return result
+        dim = int(batches.element_spec[0].shape[-1])
 
-    def _no_points(self, feature_dim: int) -> PassStatistics:
-        whole = zeros(self.capacity, feature_dim)
-        halves = SufficientStatistics(*(tf.stack([part, part], axis=1) for part in whole))
-        return PassStatistics(whole, halves, halves)
+        def body(sums, batch):
+            piece = self._reduce(*batch, sub_means, num_components)
+            return tuple(a + b for a, b in zip(sums, piece, strict=True))
 
-    def _reduce(self, features, weights, sub_means, num_components) -> PassStatistics:
-        """Statistics of one batch under both networks, slots first."""
+        body = tf.autograph.experimental.do_not_convert(body)
+        return _pass_statistics(batches.reduce(tuple(self._no_sums(dim)), body), dim)
+
+    def _no_sums(self, dim: int) -> list[tf.Tensor]:
+        width = num_moments(dim)
+        slots = (self.capacity, 2 * self.capacity, self.capacity)
+        return [tf.zeros([count, width], tf.float64) for count in slots]
+
+    def _reduce(self, features, weights, sub_means, num_components) -> list[tf.Tensor]:
+        """Sums of moments of one batch under both networks.
+
+        Returns:
+            `[C, M]` weighted by responsibilities, `[2 C, M]` of hard subclusters, and `[C, M]` of
+            hard clusters weighted by the first subcluster's responsibility.
+        """
         capacity = self.capacity
         logits = self._clustering(features, num_components=num_components)
         assignments = tf.argmax(logits, axis=-1, output_type=tf.int32)
-        responsibilities = (
-            tf.nn.softmax(tf.cast(logits, tf.float64)) * tf.cast(weights, tf.float64)[:, tf.newaxis]
-        )
         sub_logits = self._sub_logits(features, assignments, sub_means)
-        first = tf.nn.softmax(tf.cast(sub_logits, tf.float64))[:, 0]
+        first = tf.nn.softmax(tf.cast(sub_logits, tf.float64))[:, :1]
         is_second = tf.cast(sub_logits[:, 1] > sub_logits[:, 0], tf.int32)
-        halves = accumulate_hard(features, 2 * assignments + is_second, 2 * capacity, weights)
-        soft_first = accumulate_hard(
-            features, assignments, capacity, tf.cast(weights, tf.float64) * first
-        )
-        halves = SufficientStatistics(
-            *(tf.reshape(part, [capacity, 2, *part.shape[1:]]) for part in halves)
-        )
-        # Subcluster responsibilities sum to one, so the second half is the rest.
-        soft_halves = SufficientStatistics(
-            *(
-                tf.stack([part, tf.reduce_sum(whole, axis=1) - part], axis=1)
-                for part, whole in zip(soft_first, halves, strict=True)
-            )
-        )
-        return PassStatistics(accumulate(features, responsibilities), halves, soft_halves)
+        moments = moment_features(features) * tf.cast(weights, tf.float64)[:, tf.newaxis]
+        responsibilities = tf.nn.softmax(tf.cast(logits, tf.float64))
+        segments = 2 * assignments + is_second
+        return [
+            tf.linalg.matmul(responsibilities, moments, transpose_a=True),
+            tf.math.unsorted_segment_sum(moments, segments, 2 * capacity),
+            tf.math.unsorted_segment_sum(moments * first, assignments, capacity),
+        ]
 
     def _sub_logits(self, features, assignments, sub_means) -> tf.Tensor:
         """Logits `[B, 2]` of each point's subclusters, by network or by the nearer mean."""
@@ -255,3 +269,19 @@ class Passes:
         """Responsibilities `[B, C]` float32."""
         self.num_traces += 1
         return tf.nn.softmax(self._clustering(features, num_components=num_components))
+
+
+def _pass_statistics(sums, dim: int) -> PassStatistics:
+    """Statistics from sums of moments; see `Passes._reduce`."""
+    soft, hard_halves, soft_first = (unpack_moments(part, dim) for part in sums)
+    halves = SufficientStatistics(
+        *(tf.reshape(part, [-1, 2, *part.shape[1:]]) for part in hard_halves)
+    )
+    # Subcluster responsibilities sum to one, so the second half is the rest.
+    soft_halves = SufficientStatistics(
+        *(
+            tf.stack([part, tf.reduce_sum(whole, axis=1) - part], axis=1)
+            for part, whole in zip(soft_first, halves, strict=True)
+        )
+    )
+    return PassStatistics(soft, halves, soft_halves)
