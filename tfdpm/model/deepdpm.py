@@ -188,6 +188,7 @@ class DeepDPM(keras.Model):
         self._state = ModelState.from_arrays(
             dict(zip(names, weights[len(network_weights) :], strict=True))
         )
+        self._labels = None
         self._fit_capacity()
         for variable, value in zip(self.weights, network_weights, strict=True):
             # A copy from before the networks grew fills the leading slots.
@@ -255,6 +256,8 @@ class DeepDPM(keras.Model):
                 break
         self._finish(source, config)
         callback_list.on_train_end(logs)
+        if self._labels is None:  # a callback put earlier weights back
+            self._finish(source, config)
         return self.history
 
     def _fit_config(self, inputs: Inputs, batch_size, epochs) -> DeepDPMConfig:
@@ -543,7 +546,11 @@ class DeepDPM(keras.Model):
         if isinstance(callbacks, keras.callbacks.CallbackList):
             return callbacks
         checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
+        callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks
         callbacks = list(callbacks or ())
+        for callback in callbacks:
+            if not isinstance(callback, keras.callbacks.Callback):
+                checks.fail("callbacks", repr(callback), "Keras callbacks", TypeError)
         if verbose != 0:
             callbacks.append(ProgressBar(1 if verbose == "auto" else verbose))
         return keras.callbacks.CallbackList(
@@ -573,7 +580,8 @@ class DeepDPM(keras.Model):
         if kwargs:
             checks.fail(next(iter(kwargs)), "an unknown argument", "x, batch_size, verbose")
         del verbose
-        rows = checks.integer(batch_size or _PREDICT_ROWS, "batch_size", minimum=1)
+        batch_size = _PREDICT_ROWS if batch_size is None else batch_size
+        rows = checks.integer(batch_size, "batch_size", minimum=1)
         return np.concatenate([self._infer(piece) for piece in self._features_of(x, rows)])
 
     def predict_labels(self, x) -> np.ndarray:
@@ -603,6 +611,9 @@ class DeepDPM(keras.Model):
     def labels_(self) -> np.ndarray:
         """`[N]` int64 clusters of the training points."""
         self._fitted()
+        if self._labels is None:
+            got = "weights that were saved within a fit or set by hand"
+            checks.fail("labels_", got, "a fit that ended; or use predict_labels(x)", RuntimeError)
         return self._labels
 
     @property
