@@ -34,16 +34,20 @@ class ComponentHead(_Growing):
 
     Args:
         capacity: number of slots, C >= K.
+        seed: seed of the initial weights.
     """
 
-    def __init__(self, capacity: int, **kwargs):
+    def __init__(self, capacity: int, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
         self.capacity = capacity
+        self.seed = seed
 
     def build(self, input_shape):
         """Creates `kernel [H, C]` and `bias [C]`."""
         self.kernel = self.add_weight(
-            name="kernel", shape=(input_shape[-1], self.capacity), initializer="glorot_uniform"
+            name="kernel",
+            shape=(input_shape[-1], self.capacity),
+            initializer=keras.initializers.GlorotUniform(self.seed),
         )
         self.bias = self.add_weight(name="bias", shape=(self.capacity,), initializer="zeros")
 
@@ -61,7 +65,7 @@ class ComponentHead(_Growing):
 
     def get_config(self):
         """Constructor arguments."""
-        return {**super().get_config(), "capacity": self.capacity}
+        return {**super().get_config(), "capacity": self.capacity, "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -84,7 +88,7 @@ class ClusteringNetwork(keras.layers.Layer):
             kernel_initializer=keras.initializers.GlorotUniform(seed),
             name="hidden",
         )
-        self.head = ComponentHead(capacity, name="head")
+        self.head = ComponentHead(capacity, seed + 1, name="head")
 
     @property
     def capacity(self) -> int:

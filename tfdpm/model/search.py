@@ -167,7 +167,9 @@ class MixtureSearch:
         parameters, labels = partition.parameters, None
         for _ in range(iterations):
             responsibilities = self._sample.responsibilities(parameters)
-            is_kept = responsibilities.sum(axis=0) > 1.0
+            totals = responsibilities.sum(axis=0)
+            # Of a sample of one or two points, no component need hold more than one.
+            is_kept = (totals > 1.0) | (totals == totals.max())
             if not is_kept.all():
                 responsibilities = responsibilities[:, is_kept]
                 totals = responsibilities.sum(axis=1, keepdims=True)
