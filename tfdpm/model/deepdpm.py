@@ -64,7 +64,7 @@ class DeepDPM(keras.Model):
         self._search: MixtureSearch | None = None
         self._passes: Passes | None = None
         self._num_traces = 0
-        self._fit_start = 0
+        self._fit_start = self._first_epoch = 0
         self._moves = moves.MoveCounts()
         self.clustering: ClusteringNetwork | None = None
         self.subclustering: SubclusteringNetworks | None = None
@@ -241,7 +241,9 @@ class DeepDPM(keras.Model):
         self._fit_start = self._state.epoch
         callback_list = self._callback_list(callbacks, verbose, config.epochs)
         callback_list.on_train_begin()
+        # Keras's BackupAndRestore asks for its epoch through this attribute.
         first = self._initial_epoch or checks.integer(initial_epoch, "initial_epoch", minimum=0)
+        self._first_epoch = first
         self.stop_training = False
         logs: dict[str, float] = {}
         for epoch in range(first, config.epochs):
@@ -501,12 +503,24 @@ class DeepDPM(keras.Model):
             self.seed + 101 * (self._state.epoch + 1),
         )
 
-    def _is_stable(self, config: DeepDPMConfig) -> bool:
-        """Whether K has stayed the same for long enough after moves were possible."""
+    def expected_epochs(self, most: int) -> int:
+        """Epochs that the current fit will have made if no further move is accepted."""
+        stop = self._stable_epoch(self.config)
+        if stop is None:
+            return most
+        return min(most, self._first_epoch + max(stop - self._fit_start, 0))
+
+    def _stable_epoch(self, config: DeepDPMConfig) -> int | None:
+        """Number of epochs after which K will have been the same for long enough."""
         if config.stable_epochs is None:
-            return False
+            return None
+        # Moves must have been possible, and a further fit has the same patience again.
         since = max(self._state.last_change_epoch, config.first_move_epoch, self._fit_start)
-        return self._state.epoch - since >= config.stable_epochs
+        return since + config.stable_epochs
+
+    def _is_stable(self, config: DeepDPMConfig) -> bool:
+        stop = self._stable_epoch(config)
+        return stop is not None and self._state.epoch >= stop
 
     def _finish(self, source, config: DeepDPMConfig) -> None:
         """Statistics, mixture and labels as the final networks see the data."""

@@ -1,56 +1,67 @@
-"""The progress bar of a fit: epoch, K, losses, moves, time left."""
+"""The progress of a fit in one line: epoch, K, losses, moves, time left."""
 
 from __future__ import annotations
 
-import keras
+import sys
+import time
 
-_SHOWN = {
-    "n_clusters": "K",
-    "loss": "loss",
-    "subcluster_loss": "subcluster_loss",
-    "accepted_splits": "splits",
-    "accepted_merges": "merges",
-    "nmi": "nmi",
-    "acc": "acc",
-}
-_SUMMED = ("accepted_splits", "accepted_merges")
+import keras
+from tqdm.auto import tqdm
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Keras's own bar with one step per epoch; it is readable in a notebook, a terminal or a log.
+    """A bar in a terminal or a notebook, plain lines in a log file.
 
     Args:
-        verbose: 1 for a bar, 2 for a line per epoch.
+        verbose: 1 for a bar where one can be drawn, 2 for a line per epoch.
     """
 
     def __init__(self, verbose: int = 1):
         super().__init__()
         self._verbose = verbose
-        self._bar = None
-        self._totals = dict.fromkeys(_SUMMED, 0)
-        self._last = 0
+        self._bar: tqdm | None = None
+        self._splits = self._merges = self._done = 0
+        self._started = 0.0
 
     def on_train_begin(self, logs=None):
         """Starts the bar."""
-        names = list(_SHOWN.values())
-        self._bar = keras.utils.Progbar(
-            self.params["epochs"], verbose=self._verbose, stateful_metrics=names, unit_name="epoch"
-        )
-        self._totals = dict.fromkeys(_SUMMED, 0)
+        self._splits = self._merges = self._done = 0
+        self._started = time.monotonic()
+        draws_bar = self._verbose == 1 and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        if draws_bar:
+            self._bar = tqdm(total=self.params["epochs"], unit="epoch", dynamic_ncols=True)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Moves the bar by one epoch; moves accepted so far are summed."""
+        """Shows the epoch that has ended; moves are summed over the fit."""
         logs = logs or {}
-        for name in _SUMMED:
-            self._totals[name] += logs.get(name, 0)
-        shown = {**logs, **self._totals}
-        values = [(title, shown[name]) for name, title in _SHOWN.items() if name in shown]
-        self._last = epoch + 1
-        self._values = values
-        self._bar.update(epoch + 1, values, finalize=epoch + 1 == self.params["epochs"])
+        self._done += 1
+        self._splits += int(logs.get("accepted_splits", 0))
+        self._merges += int(logs.get("accepted_merges", 0))
+        expected = max(self.model.expected_epochs(self.params["epochs"]), epoch + 1)
+        if self._bar is not None:
+            self._bar.total = expected
+            self._bar.set_postfix_str(self._line(logs), refresh=False)
+            self._bar.update(epoch + 1 - self._bar.n)
+            return
+        pace = (time.monotonic() - self._started) / self._done
+        left = pace * (expected - epoch - 1)
+        sys.stdout.write(f"epoch {epoch + 1}/{expected}, {self._line(logs)}, {left:.0f} s left\n")
+        sys.stdout.flush()
 
     def on_train_end(self, logs=None):
-        """Ends the line of a fit that stopped before its last epoch."""
-        if 0 < self._last < self.params["epochs"]:
-            self._bar.target = self._last
-            self._bar.update(self._last, self._values, finalize=True)
+        """Closes the bar."""
+        if self._bar is not None:
+            self._bar.total = self._bar.n
+            self._bar.close()
+            self._bar = None
+
+    def _line(self, logs) -> str:
+        parts = [
+            f"K {int(logs['n_clusters'])}",
+            f"loss {logs['loss']:.4f}",
+            f"subcluster_loss {logs['subcluster_loss']:.4g}",
+            f"splits {self._splits}",
+            f"merges {self._merges}",
+        ]
+        parts += [f"{name} {logs[name]:.3f}" for name in ("nmi", "acc") if name in logs]
+        return ", ".join(parts)
