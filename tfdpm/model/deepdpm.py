@@ -19,17 +19,19 @@ from tfdpm import checks, metrics
 from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.mixture import niw
-from tfdpm.mixture.parameters import LogPredictive, MixtureParameters, m_step
+from tfdpm.mixture.parameters import LogJoint, LogPredictive, MixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.model import moves, resize
 from tfdpm.model.first import first_mixture, new_search, uses_search
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
-from tfdpm.model.preprocessing import fit_preprocessing
+from tfdpm.model.preprocessing import Preprocessing, feature_moments, fit_preprocessing
 from tfdpm.model.progress import ProgressBar
 from tfdpm.model.search import MixtureSearch
 from tfdpm.model.sources import ArraySource, StreamSource, padded_means
+from tfdpm.model.stability import Stability, co_assignment, k_posterior
 from tfdpm.model.state import ModelState, moved, subcomponent_start
 from tfdpm.model.training import Passes, StepSettings
+from tfdpm.proposals.tally import MoveCounts
 from tfdpm.proposals.transition import Transition
 
 _PREDICT_ROWS = 16_384
@@ -62,10 +64,11 @@ class DeepDPM(keras.Model):
         self._state: ModelState | None = None
         self._labels: np.ndarray | None = None
         self._search: MixtureSearch | None = None
+        self._k_posterior: dict[int, float] | None = None
         self._passes: Passes | None = None
         self._num_traces = 0
         self._fit_start = self._first_epoch = 0
-        self._moves = moves.MoveCounts()
+        self._moves = MoveCounts()
         self.clustering: ClusteringNetwork | None = None
         self.subclustering: SubclusteringNetworks | None = None
         self.subcluster_optimizer: keras.optimizers.Optimizer | None = None
@@ -166,7 +169,7 @@ class DeepDPM(keras.Model):
             return
         arrays = {name.replace(".", "/"): store[name] for name in names}
         self._state = ModelState.from_arrays(arrays)
-        self._moves = moves.MoveCounts(*(int(count) for count in np.array(arrays["moves"])))
+        self._moves = MoveCounts(*(int(count) for count in np.array(arrays["moves"])))
         self._labels = None
         if "labels" in arrays:
             self._labels = np.array(arrays["labels"]).astype(np.int64)
@@ -297,6 +300,8 @@ class DeepDPM(keras.Model):
         prior, parameters, soft, self._search = first_mixture(
             sample, moments, preprocessing, config, self.seed
         )
+        if self._search is not None:
+            self._moves = self._search.moves
         sub = subcomponent_start(parameters.means, parameters.covariances)
         # Until a pass has told the halves apart, all points stand in the first.
         halves = SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in soft))
@@ -448,11 +453,11 @@ class DeepDPM(keras.Model):
             is_alive[:, tf.newaxis, tf.newaxis, tf.newaxis], covariances, fresh[2]
         )
 
-    def _propose(self, config: DeepDPMConfig) -> moves.MoveCounts:
+    def _propose(self, config: DeepDPMConfig) -> MoveCounts:
         """Splits, merges and removals that are due; carried out at once."""
         state = self._state
         generator = np.random.default_rng([self.seed, state.epoch, 2])
-        counts = moves.MoveCounts()
+        counts = MoveCounts()
         is_split_due, is_merge_due = moves.kinds_due(config, state.epoch)
         if is_split_due:
             transition, made = self._split_move(config, generator)
@@ -468,13 +473,13 @@ class DeepDPM(keras.Model):
             counts += made
         return counts
 
-    def _split_move(self, config, generator) -> tuple[Transition, moves.MoveCounts]:
+    def _split_move(self, config, generator) -> tuple[Transition, MoveCounts]:
         if self._search is None:
             return moves.split_move(self._state, self._state.halves, config, generator)
         labels, sides = self._sample_labels()
         return moves.judged_split_move(self._search, labels, sides, self.n_clusters)
 
-    def _merge_move(self, config, generator) -> tuple[Transition, moves.MoveCounts]:
+    def _merge_move(self, config, generator) -> tuple[Transition, MoveCounts]:
         if self._search is None:
             return moves.merge_move(self._state, config, generator)
         return moves.judged_merge_move(self._search, self._sample_labels()[0], self.n_clusters)
@@ -540,6 +545,7 @@ class DeepDPM(keras.Model):
             weight_rule=config.weight_rule,
         )
         self._labels = self._source_labels(source)
+        self._k_posterior = None
 
     def _source_labels(self, source) -> np.ndarray:
         pieces = [np.argmax(self._infer(features), axis=1) for features in source.feature_batches()]
@@ -616,6 +622,67 @@ class DeepDPM(keras.Model):
         volume = state.preprocessing.log_volume_change
         return np.concatenate([density(piece).numpy() for piece in self._features_of(x)]) + volume
 
+    def stability(self, x, *, num_chains: int = 8, seed: int = 0) -> Stability:
+        """K with error bars, and how firmly each point belongs to its cluster.
+
+        Several chains of splits and merges start from the trained clusters, disturbed, each on
+        its own random part of the data, and end where nothing changes any more.
+
+        Args:
+            x: points, as for `predict`; those of the fit, or others like them.
+            num_chains: at least 1.
+            seed: of the chains.
+        """
+        num_chains = checks.integer(num_chains, "num_chains", minimum=1)
+        seed = checks.integer(seed, "seed", minimum=0)
+        features = np.concatenate([piece.numpy() for piece in self._features_of(x)])
+        mixtures = self._chains(self._search_on(features), num_chains, seed)
+        labels = np.concatenate(
+            [np.argmax(self._infer(piece), axis=1) for piece in _slices(features)]
+        )
+        scores = np.zeros(len(features))
+        for mixture in mixtures:
+            density = LogJoint(mixture)
+            chain_labels = np.concatenate(
+                [np.argmax(density(piece).numpy(), axis=1) for piece in _slices(features)]
+            )
+            scores += co_assignment(labels, chain_labels) / num_chains
+        return Stability(k_posterior(mixtures), scores)
+
+    @property
+    def k_posterior_(self) -> dict[int, float]:
+        """Share of 8 split/merge chains on the sample of the fit that ended with each K."""
+        if self._k_posterior is None:
+            self._fitted()
+            if self._search is None:
+                checks.fail(
+                    "k_posterior_",
+                    "a model without the points of its fit",
+                    "a call of stability(x).k_posterior",
+                    AttributeError,
+                )
+            self._k_posterior = k_posterior(self._chains(self._search, 8, self.seed))
+        return self._k_posterior
+
+    def _chains(self, search: MixtureSearch, count: int, seed: int) -> list[MixtureParameters]:
+        labels = np.concatenate(
+            [np.argmax(self._infer(piece), axis=1) for piece in _slices(search.points)]
+        )
+        return [search.chain(labels, seed + index) for index in range(count)]
+
+    def _search_on(self, features: np.ndarray) -> MixtureSearch:
+        """A search over (a sample of) features that judges as the fit did."""
+        if len(features) > self.config.max_start_points:
+            generator = np.random.default_rng([self.seed, 5])
+            chosen = generator.choice(len(features), self.config.max_start_points, replace=False)
+            features = features[chosen]
+        state, dim = self._fitted(), features.shape[1]
+        unit = Preprocessing(np.zeros(dim), np.eye(dim))
+        search = new_search(features, feature_moments(features), unit, self.config, self.seed)
+        multiple = float(np.sum(state.soft.counts)) / len(search.points)
+        search.resume(state.prior, state.num_components, multiple)
+        return search
+
     @property
     def n_clusters(self) -> int:
         """K, as found so far."""
@@ -688,6 +755,8 @@ class DeepDPM(keras.Model):
             f"Moves: {made.accepted_splits} of {made.proposed_splits} splits, "
             f"{made.accepted_merges} of {made.proposed_merges} merges accepted",
         ]
+        if made.advice():
+            lines.append(f"Note: {made.advice()}")
         if self._labels is not None:
             sizes = np.sort(self.cluster_sizes_)[::-1]
             shown = ", ".join(str(size) for size in sizes[:20])
@@ -724,6 +793,12 @@ class DeepDPM(keras.Model):
         count = self._state.num_components
         result = self._current_passes().infer_batch(features, tf.constant(count))
         return result.numpy()[:, :count]
+
+
+def _slices(features: np.ndarray):
+    """Features `[B, D]` float32, slice by slice."""
+    for start in range(0, len(features), _PREDICT_ROWS):
+        yield tf.constant(features[start : start + _PREDICT_ROWS], tf.float32)
 
 
 def as_rows(points):

@@ -5,8 +5,6 @@ Returns transitions; carrying them out on networks and state is the model's busi
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from tfdpm.config import DeepDPMConfig
@@ -16,32 +14,8 @@ from tfdpm.model.state import ModelState
 from tfdpm.proposals import transition as transitions
 from tfdpm.proposals.merge import accepted_merges, neighbour_pairs
 from tfdpm.proposals.split import accepted_splits
+from tfdpm.proposals.tally import MoveCounts
 from tfdpm.proposals.transition import Transition
-
-
-@dataclasses.dataclass(frozen=True)
-class MoveCounts:
-    """How many moves of each kind were proposed and accepted."""
-
-    proposed_splits: int = 0
-    accepted_splits: int = 0
-    proposed_merges: int = 0
-    accepted_merges: int = 0
-    removed: int = 0
-
-    def __add__(self, other: MoveCounts) -> MoveCounts:
-        """Counts of both together."""
-        return MoveCounts(
-            *(
-                a + b
-                for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-            )
-        )
-
-    @property
-    def changed(self) -> bool:
-        """Whether K's components are no longer the same."""
-        return bool(self.accepted_splits or self.accepted_merges or self.removed)
 
 
 def kinds_due(config: DeepDPMConfig, epoch: int) -> tuple[bool, bool]:

@@ -20,6 +20,7 @@ from tfdpm.model.sample import Sample, as_numpy, sample_moments
 from tfdpm.model.start import THREADS, kmeans_labels
 from tfdpm.proposals.hastings import log_partition_terms
 from tfdpm.proposals.merge import neighbour_pairs
+from tfdpm.proposals.tally import MoveCounts
 
 _EM_ITERATIONS = 15
 _SETTLED = 1e-3  # share of points that may still change cluster when EM stops
@@ -79,6 +80,10 @@ class MixtureSearch:
         points: `[n, D]` distinct points, centred, mean variance one.
         settings: moves and prior.
         seed: of k-means starts.
+
+    Attributes:
+        scale: of the prior, as a multiple of I.
+        moves: proposed and accepted so far.
     """
 
     def __init__(self, points: np.ndarray, settings: SearchSettings, seed: int):
@@ -88,6 +93,7 @@ class MixtureSearch:
         self._seed = seed
         self._floor = self._floor_for(1)
         self.scale = max(1.0, self._floor)
+        self.moves = MoveCounts()
         dim = self._sample.dim
         shapes = ([None], [None, dim], [None, dim, dim])
         signature = [tf.TensorSpec(shape, tf.float64) for shape in ([], *shapes)]
@@ -228,6 +234,7 @@ class MixtureSearch:
         sides = self._sample.principal_axis_sides(labels, partition.statistics)
         sides = self._sample.two_means_sides(labels, count, sides)
         is_split = self.split_gains(labels, sides, partition.statistics) > 0
+        self.moves += MoveCounts(proposed_splits=count, accepted_splits=int(is_split.sum()))
         if not is_split.any():
             return partition, 0
         new = count + np.cumsum(is_split) - 1
@@ -263,6 +270,7 @@ class MixtureSearch:
                 labels[rows] = np.where(parts == 0, component, next_label + parts - 1)
                 next_label += num_parts - 1
                 accepted += 1
+        self.moves += MoveCounts(proposed_splits=partition.num_components, accepted_splits=accepted)
         if not accepted:
             return partition, 0
         return self._refined(self._partition(labels)), accepted
@@ -317,6 +325,7 @@ class MixtureSearch:
         while len(statistics.counts) > 1:
             pairs, gains = self.merge_gains(labels, statistics)
             chosen = disjoint_best(pairs, gains)
+            self.moves += MoveCounts(proposed_merges=len(pairs), accepted_merges=len(chosen))
             if not len(chosen):
                 break
             merged += len(chosen)
@@ -347,6 +356,34 @@ class MixtureSearch:
         self._floor = self._floor_for(num_components)
         self.scale = float(prior.scale[0, 0]) / (multiple * self._settings.scale_factor)
 
+    def chain(self, labels: np.ndarray, seed: int) -> MixtureParameters:
+        """Where moves lead from a disturbed partition of a random part of the sample.
+
+        Four fifths of the points are kept; every cluster is cut in two at random with probability
+        one half, so that each chain has to find its way back.
+
+        Args:
+            labels: `[n]` clusters of the sample.
+            seed: of the choice of points and of the disturbance.
+        """
+        generator = np.random.default_rng([seed, 4])
+        count = max(2, int(0.8 * len(labels)))
+        chosen = np.sort(generator.permutation(len(labels))[:count])
+        part = MixtureSearch(self._sample.points[chosen], self._settings, seed)
+        part._floor = part._floor_for(int(labels.max()) + 1)
+        part.scale = self.scale * len(chosen) / len(labels)
+        return part.run_from(part._disturbed(labels[chosen], generator))[1]
+
+    def _disturbed(self, labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Labels after random cuts through the means of some clusters."""
+        labels = np.unique(labels, return_inverse=True)[1].ravel()
+        count = int(labels.max()) + 1
+        means, _ = sample_moments(self._sample.hard_statistics(labels, count))
+        directions = generator.standard_normal(means.shape)
+        heights = np.einsum("nd,nd->n", self._sample.points - means[labels], directions[labels])
+        is_cut = generator.uniform(size=count) < 0.5
+        return np.where(is_cut[labels] & (heights > 0), count + labels, labels)
+
     @property
     def points(self) -> np.ndarray:
         """The sample, `[n, D]` float64."""
@@ -363,15 +400,19 @@ class MixtureSearch:
         Returns:
             Labels `[n]` and the mixture.
         """
+        count = max(1, min(initial_clusters, self._sample.num_points))
+        return self.run_from(kmeans_labels(self._sample.points, count, self._seed))
+
+    def run_from(self, labels: np.ndarray) -> tuple[np.ndarray, MixtureParameters]:
+        """As `run`, from given labels `[n]` of the sample."""
         # Threads would only wait for each other on products of this size.
         with THREADS.limit(limits=1):
-            return self._run(initial_clusters)
+            current = self._partition(labels)
+            if current.num_components > 1:
+                current = self._refined(current)
+            return self._climb(current)
 
-    def _run(self, initial_clusters: int) -> tuple[np.ndarray, MixtureParameters]:
-        count = max(1, min(initial_clusters, self._sample.num_points))
-        current = self._partition(kmeans_labels(self._sample.points, count, self._seed))
-        if count > 1:
-            current = self._refined(current)
+    def _climb(self, current: _Partition) -> tuple[np.ndarray, MixtureParameters]:
         best, best_score, without_gain, scale_updates = current, -np.inf, 0, 0
         for _ in range(_MOST_ROUNDS):
             current, moved = self._round(current)
