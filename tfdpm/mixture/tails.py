@@ -48,7 +48,8 @@ def log_tail_gain(
     t_likelihood = _best_t_log_likelihood(histogram, typical, counts, feature_dim)
     gaussian_likelihood = -0.5 * (histogram * typical).sum(axis=1)
     gain = t_likelihood - gaussian_likelihood - np.log(np.maximum(counts, 2.0))
-    return np.where(counts > 2, np.maximum(gain, 0.0), 0.0)
+    # Of points that are all the same there is no shape to tell.
+    return np.where((counts > 2) & (sums > 0), np.maximum(gain, 0.0), 0.0)
 
 
 def _best_t_log_likelihood(histogram, typical, counts, feature_dim) -> np.ndarray:

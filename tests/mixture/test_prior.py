@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.reference import niw as reference
+from tfdpm.mixture import niw
+from tfdpm.mixture.prior import automatic_scale, fitted_scale, prior_from_moments
+from tfdpm.mixture.statistics import accumulate_hard
+
+
+def isotropic_prior(scale, dim=2):
+    return niw.niw_parameters(np.zeros(dim), 1e-4, dim + 2.0, scale * np.eye(dim))
+
+
+def blobs(spreads, dim=2, num_points=60, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=dim) * 5 + s * rng.normal(size=(num_points, dim)) for s in spreads]
+
+
+def statistics_of(parts):
+    labels = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return accumulate_hard(tf.constant(np.concatenate(parts)), tf.constant(labels), len(parts))
+
+
+@pytest.mark.parametrize("start", [1e-3, 1.0, 100.0])
+@pytest.mark.parametrize("spreads", [(0.1, 0.12, 0.09), (0.05, 0.3, 1.0, 0.2)])
+def test_the_fitted_scale_maximises_the_evidence(spreads, start):
+    parts = blobs(spreads)
+    actual = fitted_scale(isotropic_prior(start), statistics_of(parts), iterations=500)
+    grid = actual * np.exp(np.linspace(-0.5, 0.5, 21))
+    evidence = [
+        sum(
+            reference.log_evidence_closed_form((np.zeros(2), 1e-4, 4.0, scale * np.eye(2)), part)
+            for part in parts
+        )
+        for scale in grid
+    ]
+    assert abs(np.argmax(evidence) - 10) <= 1, (actual, grid[np.argmax(evidence)])
+
+
+def test_the_fitted_scale_follows_the_units():
+    parts = blobs((0.1, 0.2))
+    once = fitted_scale(isotropic_prior(1.0), statistics_of(parts), iterations=500)
+    scaled = [10.0 * part for part in parts]
+    again = fitted_scale(isotropic_prior(100.0), statistics_of(scaled), iterations=500)
+    np.testing.assert_allclose(again, 100.0 * once, rtol=1e-6)
+
+
+def test_the_automatic_scale_is_in_proportion_to_the_points_and_to_a_components_area():
+    assert automatic_scale(2000, 10, 3) == pytest.approx(2 * automatic_scale(1000, 10, 3))
+    ratio = automatic_scale(1000, 80, 3) / automatic_scale(1000, 10, 3)
+    assert ratio == pytest.approx(8.0 ** (-2 / 3))
+    with pytest.raises(ValueError, match="`num_points`"):
+        automatic_scale(0, 1, 2)
+
+
+COVARIANCE = np.array([[4.0, 1.0], [1.0, 16.0]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "diagonal"), [("auto", [10.0, 10.0]), ("identity", [1.0, 1.0]), ("std", [2.0, 4.0])]
+)
+@pytest.mark.parametrize("scale_times_df", [False, True])
+def test_each_kind_of_prior_has_its_scale_matrix(kind, diagonal, scale_times_df):
+    prior = prior_from_moments(
+        np.array([1.0, 2.0]),
+        COVARIANCE,
+        kind=kind,
+        scale=0.5,
+        mean_precision=0.1,
+        df=None,
+        scale_times_df=scale_times_df,
+    )
+    factor = 0.5 * (4.0 if scale_times_df else 1.0)
+    np.testing.assert_allclose(prior.scale, factor * np.diag(diagonal))
+    np.testing.assert_allclose(prior.loc, [1.0, 2.0])
+    assert float(prior.df) == 4.0 and float(prior.mean_precision) == 0.1
+
+
+@pytest.mark.parametrize("kind", ["auto", "identity", "std"])
+def test_constant_features_still_give_a_proper_prior(kind):
+    prior = prior_from_moments(
+        np.zeros(2),
+        np.zeros((2, 2)),
+        kind=kind,
+        scale=1.0,
+        mean_precision=1.0,
+        df=7.0,
+        scale_times_df=False,
+    )
+    np.testing.assert_allclose(prior.scale, np.eye(2))
+    assert float(prior.df) == 7.0
+
+
+def test_an_unknown_kind_is_named():
+    with pytest.raises(ValueError, match="`kind`: got 'flat'"):
+        prior_from_moments(
+            np.zeros(2),
+            np.eye(2),
+            kind="flat",
+            scale=1.0,
+            mean_precision=1.0,
+            df=None,
+            scale_times_df=False,
+        )

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.reference import mixture as reference
+from tests.reference import samples
+from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.model.sample import Sample, sample_moments
+
+NUM_COMPONENTS = 4
+# Below and above the number of features up to which products are kept.
+DIMS = pytest.mark.parametrize("dim", [3, 30])
+
+
+def sample_of(dim, num_points=50):
+    points = samples.points(num_points, dim, seed=dim)
+    return points, Sample(points)
+
+
+def assert_statistics(actual, expected):
+    for part, wanted in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(part, wanted, atol=1e-9)
+
+
+@DIMS
+def test_soft_statistics_are_those_of_a_loop(dim):
+    points, sample = sample_of(dim)
+    weights = samples.weights(50, NUM_COMPONENTS)
+    assert_statistics(sample.soft_statistics(weights), reference.moments(points, weights))
+
+
+@DIMS
+@pytest.mark.parametrize("some", [False, True])
+def test_hard_statistics_are_those_of_a_loop(dim, some):
+    points, sample = sample_of(dim)
+    rows = np.array([3, 7, 7, 20, 41, 0]) if some else np.arange(50)
+    labels = np.random.default_rng(0).choice([0, 1, 3], size=len(rows))  # 2 stays empty
+    expected = reference.moments(points[rows], np.eye(NUM_COMPONENTS)[labels])
+    actual = sample.hard_statistics(labels, NUM_COMPONENTS, rows if some else None)
+    assert_statistics(actual, expected)
+    assert actual.counts[2] == 0.0
+
+
+@DIMS
+def test_responsibilities_are_those_of_a_loop(dim):
+    points, sample = sample_of(dim)
+    parameters = (
+        np.array([0.1, 0.2, 0.7]),
+        samples.points(3, dim, seed=9),
+        np.stack([samples.positive_definite(dim, seed) for seed in range(3)]),
+    )
+    actual = sample.responsibilities(MixtureParameters(*map(tf.constant, parameters)))
+    np.testing.assert_allclose(actual, reference.responsibilities(*parameters, points), atol=1e-7)
+
+
+def test_responsibilities_of_far_points_are_no_nan():
+    sample = Sample(np.array([[0.0], [1e6]]))
+    parameters = MixtureParameters(
+        *map(tf.constant, ([0.5, 0.5], [[0.0], [1.0]], [[[1e-4]], [[1e-4]]]))
+    )
+    parameters = MixtureParameters(*(tf.cast(part, tf.float64) for part in parameters))
+    actual = sample.responsibilities(parameters)
+    np.testing.assert_allclose(actual, [[1.0, 0.0], [0.0, 1.0]], atol=1e-12)
+
+
+def test_moments_are_sample_means_and_covariances():
+    points, sample = sample_of(3)
+    labels = np.arange(50) % 2
+    means, covariances = sample_moments(sample.hard_statistics(labels, 2))
+    for k in range(2):
+        rows = points[labels == k]
+        np.testing.assert_allclose(means[k], rows.mean(axis=0))
+        np.testing.assert_allclose(covariances[k], np.cov(rows.T, bias=True), atol=1e-12)
+
+
+def test_sides_are_those_of_each_clusters_principal_axis():
+    points, sample = sample_of(3)
+    labels = np.arange(50) % 2
+    sides = sample.principal_axis_sides(labels, sample.hard_statistics(labels, 2))
+    for k in range(2):
+        rows = points[labels == k]
+        axis = np.linalg.eigh(np.cov(rows.T))[1][:, -1]
+        expected = (rows - rows.mean(axis=0)) @ axis > 0
+        agreement = np.mean(sides[labels == k] == expected)
+        assert agreement in (0.0, 1.0)  # the axis has no sign
+
+
+def test_two_means_is_lloyds_algorithm_in_every_cluster():
+    points, sample = sample_of(3)
+    labels = np.arange(50) % 2
+    start = np.random.default_rng(0).integers(2, size=50)
+    sides = sample.two_means_sides(labels, 2, start, iterations=50)
+    for k in range(2):
+        rows, expected = points[labels == k], start[labels == k]
+        for _ in range(50):
+            centres = np.stack([rows[expected == side].mean(axis=0) for side in (0, 1)])
+            expected = ((rows[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+        np.testing.assert_array_equal(sides[labels == k], expected)
+
+
+def test_distances_are_mahalanobis_distances_to_the_own_cluster():
+    points = np.random.default_rng(1).normal(size=(50, 3)) * [1.0, 2.0, 3.0]
+    sample, rows = Sample(points), np.arange(0, 50, 2)
+    labels = np.random.default_rng(0).integers(2, size=len(rows))
+    statistics = sample.hard_statistics(labels, 2, rows)
+    actual = sample.distances_to_own(labels, statistics, rows)
+    for k in range(2):
+        own = points[rows[labels == k]]
+        offsets = own - own.mean(axis=0)
+        expected = np.einsum(
+            "nd,de,ne->n", offsets, np.linalg.inv(np.cov(own.T, bias=True)), offsets
+        )
+        np.testing.assert_allclose(actual[labels == k], expected, rtol=1e-4)
+
+
+def test_distances_are_finite_where_a_cluster_is_flat_or_single():
+    points = np.zeros((6, 3))
+    points[:5, 0] = np.arange(5)
+    sample, labels = Sample(points), np.array([0, 0, 0, 0, 0, 1])
+    statistics = sample.hard_statistics(labels, 2)
+    assert isinstance(statistics, SufficientStatistics)
+    distances = sample.distances_to_own(labels, statistics, np.arange(6))
+    assert np.isfinite(distances).all() and distances[5] == 0.0
