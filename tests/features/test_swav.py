@@ -48,17 +48,22 @@ def make_dataset(crops, batch=16):
     return tf.data.Dataset.from_tensor_slices(crops).batch(batch, drop_remainder=True)
 
 
-def reference_forward(model, crops):
+def parameters_of(model):
+    """Kernels and biases of the linear backbone and head, and the prototypes, in float64."""
+    arrays = [*model.backbone.get_weights(), *model.head.output_layer.get_weights()]
+    return [array.astype(np.float64) for array in (*arrays, model.prototypes.kernel.numpy())]
+
+
+def reference_forward(parameters, crops):
     """Embeddings and scores `[B, V, .]` of the linear backbone and linear head, in NumPy."""
-    kernel, bias = (value.astype(np.float64) for value in model.backbone.get_weights())
-    head, head_bias = (value.astype(np.float64) for value in model.head.output_layer.get_weights())
+    kernel, bias, head, head_bias, prototypes = parameters
     features = []
     for views in crops:
         pooled = [np.square(views).mean((2, 3, 4)), views.max((2, 3, 4))]
         features.append(np.stack(pooled, axis=-1) @ kernel + bias)
     output = np.concatenate(features, axis=1) @ head + head_bias
     embeddings = output / np.linalg.norm(output, axis=-1, keepdims=True)
-    return embeddings, embeddings @ model.prototypes.kernel.numpy().astype(np.float64)
+    return embeddings, embeddings @ prototypes
 
 
 @pytest.mark.parametrize("with_queue", [False, True])
@@ -69,7 +74,7 @@ def test_loss_and_codes_of_a_step_equal_numpy(with_queue):
     if with_queue:
         model.queue.storage.assign(past)
         model.queue.filled.assign(32)
-    embeddings, scores = reference_forward(model, crops)
+    embeddings, scores = reference_forward(parameters_of(model), crops)
     codes = []
     for lane in range(2):
         rows = scores[:, lane]
@@ -96,34 +101,23 @@ def test_gradients_of_a_step_equal_finite_differences(with_queue):
         past = np.random.default_rng(5).normal(size=(2, 32, 5))
         model.queue.storage.assign(past / np.linalg.norm(past, axis=-1, keepdims=True))
     codes = model.assign_codes(model(crops)[1]).numpy()
-    variables = {
-        "backbone": model.backbone.trainable_variables[0],
-        "head": model.head.output_layer.kernel,
-        "prototypes": model.prototypes.kernel,
-    }
-    before = {name: variable.numpy() for name, variable in variables.items()}
-    slopes = {}
-    for name, variable in variables.items():
-        slopes[name] = {}
-        for place in list(np.ndindex(*before[name].shape))[::7]:
+    before = parameters_of(model)
+    model.fit(make_dataset(crops), epochs=1, verbose=0)
+    steps = [old - new for old, new in zip(before, parameters_of(model), strict=True)]
+    for index in range(len(before)):
+        for place in list(np.ndindex(*before[index].shape))[::7]:
             values = []
             for sign in (1, -1):
-                moved = before[name].copy()
-                moved[place] += sign * 1e-3
-                variable.assign(moved)
-                values.append(reference_loss(reference_forward(model, crops)[1], codes, 0.1))
-            slopes[name][place] = (values[0] - values[1]) / 2e-3
-        variable.assign(before[name])
-    model.fit(make_dataset(crops), epochs=1, verbose=0)
-    for name, variable in variables.items():
-        step = before[name] - variable.numpy()
-        for place, slope in slopes[name].items():
-            assert step[place] == pytest.approx(slope, abs=1e-4), (name, place)
+                moved = [array.copy() for array in before]
+                moved[index][place] += sign * 1e-5
+                values.append(reference_loss(reference_forward(moved, crops)[1], codes, 0.1))
+            slope = (values[0] - values[1]) / 2e-5
+            assert steps[index][place] == pytest.approx(slope, rel=1e-4, abs=1e-4), (index, place)
 
 
 def convolutional_model(**options):
     backbone = small_resnet(channels=1, widths=(4,), seed=3)
-    return make_model(keras.optimizers.SGD(0.1), backbone, hidden_units=8, **options)
+    return make_model(keras.optimizers.SGD(0.05), backbone, hidden_units=8, **options)
 
 
 def test_two_replicas_equal_one(two_replicas):
@@ -137,7 +131,9 @@ def test_two_replicas_equal_one(two_replicas):
     for name, values in histories[0].items():
         np.testing.assert_allclose(histories[1][name], values, rtol=1e-5, err_msg=name)
     for ours, theirs in zip(single.weights, double.weights, strict=True):
-        np.testing.assert_allclose(theirs.numpy(), ours.numpy(), atol=1e-5, err_msg=ours.path)
+        np.testing.assert_allclose(
+            theirs.numpy(), ours.numpy(), rtol=1e-5, atol=2e-5, err_msg=ours.path
+        )
 
 
 def test_prototypes_stay_frozen_then_move_and_have_unit_norm():

@@ -195,15 +195,15 @@ def color_jitter(
         amounts = tf.random.stateless_uniform([number], amount_seed, low, centre + strength)
         steps.append((operations[index], amounts))
     order = tf.argsort(tf.random.stateless_uniform([len(steps)], order_seed))
-    result = images
-    for position in range(len(steps)):
-        branches = [
-            lambda current=result, step=step: tf.ensure_shape(
-                step[0](current, step[1]), images.shape
-            )
-            for step in steps
-        ]
-        result = tf.switch_case(order[position], branches)
+
+    def apply_next(position, current):
+        branches = [lambda step=step: step[0](current, step[1]) for step in steps]
+        changed = tf.switch_case(order[position], branches)
+        return position + 1, tf.ensure_shape(changed, images.shape)
+
+    _, result = tf.while_loop(
+        lambda position, _: position < len(steps), apply_next, (0, images), parallel_iterations=1
+    )
     return _where(prob_seed, prob, result, images)
 
 

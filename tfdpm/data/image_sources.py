@@ -198,24 +198,47 @@ class StreamSource:
 
     def images(self, seed: tf.Tensor) -> tf.data.Dataset:
         """One epoch of images `[H, W, channels]`."""
-        images = self._dataset
+        images = self._dataset.map(_image_of, num_parallel_calls=tf.data.AUTOTUNE)
         if self._buffer:
-            images = images.shuffle(self._buffer, seed=tf.cast(seed[0], tf.int64))
+            images = _shuffled_in_blocks(images, self._buffer, seed)
 
-        def prepare(*element):
-            image = element[0] if len(element) == 1 else element
-            if isinstance(image, dict):
-                image = image["image"]
-            if isinstance(image, tuple | list):
-                image = image[0]
-            if image.shape.rank == 2:
-                image = image[..., tf.newaxis]
-            if image.shape.rank != 3:
-                checks.fail("data", f"elements of shape {image.shape}", "single images [H, W, C]")
+        def prepare(image):
             image = to_channels(to_unit_range(image), self._channels)
             return tf.ensure_shape(image, [None, None, self._channels])
 
         return images.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _image_of(*element) -> tf.Tensor:
+    """The image `[H, W, C]` of an element: alone, first of a tuple, or named in a dictionary."""
+    image = element[0]
+    if isinstance(image, dict):
+        image = image["image"]
+    if image.shape.rank == 2:
+        image = image[..., tf.newaxis]
+    if image.shape.rank != 3:
+        checks.fail("data", f"elements of shape {image.shape}", "single images [H, W, C]")
+    return image
+
+
+def _shuffled_in_blocks(images: tf.data.Dataset, size: int, seed: tf.Tensor) -> tf.data.Dataset:
+    """Images in random order within blocks of `size`, the same for equal seeds everywhere.
+
+    `Dataset.shuffle` would also follow the process's global seed. Images of different sizes share a
+    block as serialised tensors.
+    """
+    spec = images.element_spec
+    blocks = images.map(tf.io.serialize_tensor).batch(size).enumerate()
+
+    def permute(number, block):
+        block_seed = tf.random.fold_in(seed, tf.cast(number, tf.int32))
+        order = tf.argsort(tf.random.stateless_uniform(tf.shape(block), block_seed))
+        return tf.gather(block, order)
+
+    def restore(serialised):
+        return tf.ensure_shape(tf.io.parse_tensor(serialised, spec.dtype), spec.shape)
+
+    return blocks.map(permute).unbatch().map(restore, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def open_source(
