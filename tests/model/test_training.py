@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import keras
 import numpy as np
 import pytest
@@ -238,3 +240,20 @@ def test_passes_are_traced_once_whatever_changes_from_epoch_to_epoch():
         passes.train_array(data, order, MEANS + epoch, SUB_MEANS, tf.constant(epoch + 1), True)
         passes.reduce_array(*data[::2], tf.constant(SUB_MEANS), tf.constant(epoch + 1))
     assert passes.num_traces == 2
+
+
+def test_many_models_in_one_process_are_no_reason_for_warnings():
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    tf.get_logger().addHandler(handler)
+    try:
+        for _ in range(8):
+            passes, _ = make_passes()
+            for count in (5, 6, 7):
+                passes.infer_batch(tf.constant(FEATURES[:count]), COUNT)
+            passes.reduce_array(tf.constant(FEATURES), tf.ones(96), tf.constant(SUB_MEANS), COUNT)
+            assert passes.num_traces <= 3
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert [record.getMessage() for record in records] == []

@@ -6,6 +6,7 @@ so a pass is traced once per capacity; which moves follow is decided elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -68,6 +69,17 @@ def log_targets(parameters: MixtureParameters, features, capacity: int) -> tf.Te
     return tf.pad(targets, [[0, 0], [0, spare]], constant_values=MASKED_LOGIT)
 
 
+def _compiled(method: Callable, **options) -> Callable:
+    """`method` as a graph per kind of arguments.
+
+    TensorFlow counts traces by line of code and so takes many models in one process for one that
+    is retraced too often; concrete functions are not counted. Loops are written as such, so that
+    no time goes into converting Python to graphs.
+    """
+    function = tf.function(method, autograph=False, **options)
+    return lambda *arguments: function.get_concrete_function(*arguments)(*arguments)
+
+
 class Passes:
     """The compiled passes of one pair of networks at one capacity.
 
@@ -93,13 +105,12 @@ class Passes:
         self._optimizer, self._subcluster_optimizer = optimizer, subcluster_optimizer
         self._settings = settings
         self.num_traces = num_traces
-        # Loops are written as such, so that no time goes into converting Python to graphs.
-        self.train_array = tf.function(self._train_array, autograph=False)
-        self.train_stream = tf.function(self._train_stream, autograph=False)
-        self.reduce_array = tf.function(self._reduce_array, autograph=False)
-        self.reduce_stream = tf.function(self._reduce_stream, autograph=False)
-        self.label_batch = tf.function(self._label, autograph=False, reduce_retracing=True)
-        self.infer_batch = tf.function(self._infer, autograph=False, reduce_retracing=True)
+        self.train_array = _compiled(self._train_array)
+        self.train_stream = _compiled(self._train_stream)
+        self.reduce_array = _compiled(self._reduce_array)
+        self.reduce_stream = _compiled(self._reduce_stream)
+        self.label_batch = _compiled(self._label, reduce_retracing=True)
+        self.infer_batch = _compiled(self._infer, reduce_retracing=True)
 
     @property
     def capacity(self) -> int:
