@@ -97,7 +97,7 @@ class DeepDPMConfig:
     num_neighbours: int = 3
     merge_order: str = "best_first"
     min_subcluster_points: float = 0.0
-    first_move_epoch: int = 4
+    first_move_epoch: int = 2
     move_interval_epochs: int = 2
     alternate_moves: bool = False
     subclustering: str = "network"
@@ -107,15 +107,15 @@ class DeepDPMConfig:
     cluster_loss: str = "kl"
     kl_direction: str = "target_to_network"
     batch_size: int | None = None
-    learning_rate: float = 1e-2
+    learning_rate: float = 2e-3
     subcluster_learning_rate: float = 1e-2
-    learning_rate_decay: float = 0.8
+    learning_rate_decay: float = 0.7
     min_steps_per_epoch: int = 100
     epochs: int = 50
-    frozen_epochs: int = 4
+    frozen_epochs: int = 1
     subcluster_start_epoch: int = 0
     frozen_epochs_after_move: int = 1
-    stable_epochs: int | None = 6
+    stable_epochs: int | None = 4
     max_start_points: int = 20_000
 
     def __post_init__(self):

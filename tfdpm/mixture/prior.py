@@ -8,14 +8,18 @@ from tfdpm import checks
 from tfdpm.mixture import niw
 from tfdpm.mixture.statistics import SufficientStatistics
 
+# Half or double the scale changes accuracies by about a hundredth on average.
+_SCALE_PER_POINT = 2e-5
+_MANY_COMPONENTS = 20.0
+
 
 def automatic_scale(num_points: float, num_components: int, feature_dim: int) -> float:
     """Smallest scale of the automatic prior, as a multiple of the mean feature variance.
 
     Real clusters are not Gaussian, and with enough points any shape is better told by more
     Gaussians. A scale that grows with N keeps the share of the prior in each component's
-    covariance, and with it K, independent of N; the volume of a component shrinks as
-    `K^(-2/D)`, and so does the scale.
+    covariance, and with it K, independent of N. With more than 20 components, the volume of one,
+    and with it the scale, shrinks as `K^(-2/D)`.
 
     Args:
         num_points: N, > 0.
@@ -23,7 +27,8 @@ def automatic_scale(num_points: float, num_components: int, feature_dim: int) ->
         feature_dim: D.
     """
     num_points = checks.number(num_points, "num_points", above=0.0)
-    return 2e-5 * num_points * (num_components / 10.0) ** (-2.0 / feature_dim)
+    shrinkage = min(1.0, (num_components / _MANY_COMPONENTS) ** (-2.0 / feature_dim))
+    return _SCALE_PER_POINT * num_points * shrinkage
 
 
 def fitted_scale(
@@ -42,14 +47,28 @@ def fitted_scale(
     Returns:
         The new multiple, > 0.
     """
-    dim = statistics.feature_dim
     scale = float(prior.scale[0, 0])
     after = niw.posterior(prior, statistics)
-    df = after.df.numpy()[:, np.newaxis]
-    # The posterior's scale matrices share their eigenvectors whatever the multiple of I.
     spread = np.maximum(np.linalg.eigvalsh(after.scale.numpy()) - scale, 0.0)
+    return fixed_point_scale(spread, after.df.numpy(), float(prior.df), scale, iterations)
+
+
+def fixed_point_scale(
+    spread: np.ndarray, posterior_df: np.ndarray, df: float, scale: float, iterations: int = 20
+) -> float:
+    """The fixed point of `fitted_scale`, where the eigenvalues are known.
+
+    Args:
+        spread: `[K, D]` eigenvalues of each component's posterior scale matrix less the prior's;
+            they do not depend on the multiple of I.
+        posterior_df: `[K]` nu*.
+        df: nu.
+        scale: to start from.
+        iterations: at most.
+    """
     for _ in range(iterations):
-        updated = float(prior.df) * dim * len(df) / float(np.sum(df / (scale + spread)))
+        share = np.sum(posterior_df[:, np.newaxis] / (scale + spread))
+        updated = df * spread.size / float(share)
         has_settled = abs(np.log(updated / scale)) < 0.01
         scale = updated
         if has_settled:

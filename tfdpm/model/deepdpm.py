@@ -22,9 +22,10 @@ from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import LogJoint, LogPredictive, MixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.model import moves, resize
-from tfdpm.model.first import first_mixture, new_search, uses_search
+from tfdpm.model.first import first_mixture, search_inputs, uses_search
+from tfdpm.model.initial_weights import start_from_mixture
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
-from tfdpm.model.preprocessing import Preprocessing, feature_moments, fit_preprocessing
+from tfdpm.model.preprocessing import FeatureMoments, feature_moments, fit_preprocessing
 from tfdpm.model.progress import ProgressBar
 from tfdpm.model.search import MixtureSearch
 from tfdpm.model.sources import ArraySource, StreamSource, padded_means
@@ -35,7 +36,8 @@ from tfdpm.proposals.tally import MoveCounts
 from tfdpm.proposals.transition import Transition
 
 _PREDICT_ROWS = 16_384
-_FEWEST_HIDDEN_UNITS = 50
+_FEWEST_HIDDEN_UNITS, _MOST_HIDDEN_UNITS = 50, 1024
+_FULL_DATA_PASSES = 3  # of EM, after a search on a sample
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -302,15 +304,32 @@ class DeepDPM(keras.Model):
         )
         if self._search is not None:
             self._moves = self._search.moves
+            if source.num_points is None or source.num_points > len(self._search.points):
+                for _ in range(_FULL_DATA_PASSES):
+                    soft = source.expectation(parameters)
+                    parameters = self._estimate(soft, prior, config)
         sub = subcomponent_start(parameters.means, parameters.covariances)
         # Until a pass has told the halves apart, all points stand in the first.
         halves = SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in soft))
         self._state = ModelState(preprocessing, prior, parameters, *sub, soft, halves)
-        hidden_units = config.hidden_units or max(_FEWEST_HIDDEN_UNITS, parameters.num_components)
         self._create_networks(
             preprocessing.feature_dim,
-            hidden_units,
+            config.hidden_units or _default_hidden_units(parameters.num_components),
             resize.next_capacity(parameters.num_components),
+        )
+        if self._search is not None:
+            points = self._search.points
+            start_from_mixture(self.clustering, parameters, points, self.seed)
+
+    def _estimate(
+        self, statistics: SufficientStatistics, prior, config: DeepDPMConfig
+    ) -> MixtureParameters:
+        return m_step(
+            statistics,
+            prior if config.prior_in_m_step else None,
+            concentration=config.weight_concentration,
+            denominator=config.map_denominator,
+            weight_rule=config.weight_rule,
         )
 
     def _go_on(self, source: ArraySource | StreamSource, config: DeepDPMConfig) -> None:
@@ -320,9 +339,17 @@ class DeepDPM(keras.Model):
         if uses_search(config) and self._search is None:
             moments = source.moments(config.preprocessing == "normalize")
             sample = preprocessing.transform(source.sample(config.max_start_points, self.seed))
-            self._search = new_search(sample, moments, preprocessing, config, self.seed)
-            multiple = moments.num_points / len(self._search.points)
-            self._search.resume(self._state.prior, self._state.num_components, multiple)
+            self._search = self._resumed_search(sample, moments, config)
+
+    def _resumed_search(
+        self, sample: np.ndarray, moments: FeatureMoments, config: DeepDPMConfig
+    ) -> MixtureSearch:
+        """A search over a sample that judges as the one of the first fit did."""
+        state = self._state
+        points, settings = search_inputs(sample, moments, state.preprocessing, config)
+        return MixtureSearch.resumed(
+            points, settings, self.seed, state.prior, state.num_components, moments.num_points
+        )
 
     def _create_networks(self, feature_dim: int, hidden_units: int, capacity: int) -> None:
         self.clustering = ClusteringNetwork(hidden_units, capacity, self.seed, name="clustering")
@@ -423,13 +450,7 @@ class DeepDPM(keras.Model):
         )
         if not is_frozen:
             state.soft = reduced.soft
-            state.parameters = m_step(
-                reduced.soft,
-                prior,
-                concentration=config.weight_concentration,
-                denominator=config.map_denominator,
-                weight_rule=config.weight_rule,
-            )
+            state.parameters = self._estimate(reduced.soft, state.prior, config)
         if trains_subclusters or config.subclustering == "two_means":
             self._sub_m_step(reduced.soft_halves, prior, config)
 
@@ -537,13 +558,7 @@ class DeepDPM(keras.Model):
                 self._apply(transition)
                 reduced = source.reduce(self._current_passes(), self._state)
         self._state.halves, self._state.soft = reduced.halves, reduced.soft
-        self._state.parameters = m_step(
-            reduced.soft,
-            self._state.prior if config.prior_in_m_step else None,
-            concentration=config.weight_concentration,
-            denominator=config.map_denominator,
-            weight_rule=config.weight_rule,
-        )
+        self._state.parameters = self._estimate(reduced.soft, self._state.prior, config)
         self._labels = self._source_labels(source)
         self._k_posterior = None
 
@@ -676,12 +691,10 @@ class DeepDPM(keras.Model):
             generator = np.random.default_rng([self.seed, 5])
             chosen = generator.choice(len(features), self.config.max_start_points, replace=False)
             features = features[chosen]
-        state, dim = self._fitted(), features.shape[1]
-        unit = Preprocessing(np.zeros(dim), np.eye(dim))
-        search = new_search(features, feature_moments(features), unit, self.config, self.seed)
-        multiple = float(np.sum(state.soft.counts)) / len(search.points)
-        search.resume(state.prior, state.num_components, multiple)
-        return search
+        moments = feature_moments(features)
+        # The prior stands for all points of the fit, however many of them are looked at here.
+        moments = moments._replace(num_points=float(np.sum(self._fitted().soft.counts)))
+        return self._resumed_search(features, moments, self.config)
 
     @property
     def n_clusters(self) -> int:
@@ -809,6 +822,11 @@ def as_rows(points):
     if isinstance(points, np.ndarray):
         return points.reshape(len(points), width)
     return tf.reshape(points, [-1, width])
+
+
+def _default_hidden_units(num_components: int) -> int:
+    """The paper's 50, and two for each component where there are more than 25."""
+    return min(max(_FEWEST_HIDDEN_UNITS, 2 * num_components), _MOST_HIDDEN_UNITS)
 
 
 def _as_config(config: DeepDPMConfig | str | None) -> DeepDPMConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture import niw
@@ -12,7 +13,7 @@ from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.prior import automatic_scale, prior_from_moments
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 from tfdpm.model.preprocessing import FeatureMoments, Preprocessing
-from tfdpm.model.search import MixtureSearch, SearchSettings
+from tfdpm.model.search import MixtureSearch, SearchSettings, best_search
 from tfdpm.model.start import kmeans_start
 
 
@@ -52,11 +53,12 @@ def first_mixture(
     if not uses_search(config):
         prior = _prior_of_all(moments, preprocessing, config, config.start_clusters)
         return FirstMixture(prior, *kmeans_start(sample, prior, config, seed), None)
-    search = new_search(sample, moments, preprocessing, config, seed)
-    labels, parameters = search.run(config.start_clusters)
+    points, settings = search_inputs(sample, moments, preprocessing, config)
+    search, labels, parameters = best_search(points, settings, seed, config.start_clusters)
     statistics = accumulate_hard(search.points, labels, parameters.num_components)
     prior = search.prior(moments.num_points / len(search.points))
-    return FirstMixture(prior, parameters, statistics, search)
+    tensors = MixtureParameters(*(tf.constant(part) for part in parameters))
+    return FirstMixture(prior, tensors, statistics, search)
 
 
 def uses_search(config: DeepDPMConfig) -> bool:
@@ -64,14 +66,13 @@ def uses_search(config: DeepDPMConfig) -> bool:
     return config.start == "mixture" and config.fixed_k is None
 
 
-def new_search(
+def search_inputs(
     sample: np.ndarray,
     moments: FeatureMoments,
     preprocessing: Preprocessing,
     config: DeepDPMConfig,
-    seed: int,
-) -> MixtureSearch:
-    """The search over the distinct rows of a sample; arguments as for `first_mixture`.
+) -> tuple[np.ndarray, SearchSettings]:
+    """Points and settings of a search; arguments as for `first_mixture`.
 
     Copies of a point are no evidence for a tight cluster, so each counts once.
     """
@@ -91,7 +92,7 @@ def new_search(
         weight_concentration=config.weight_concentration,
         fixed_scale=fixed_scale,
     )
-    return MixtureSearch(distinct, settings, seed)
+    return distinct, settings
 
 
 def _prior_of_all(

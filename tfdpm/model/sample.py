@@ -7,15 +7,10 @@ each iteration is one matrix product.
 from __future__ import annotations
 
 import numpy as np
-import tensorflow as tf
 
-from tfdpm.mixture.parameters import LogJoint, MixtureParameters
-from tfdpm.mixture.statistics import (
-    SufficientStatistics,
-    accumulate,
-    moment_features,
-    unpack_moments,
-)
+from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.partition import squared_distances
+from tfdpm.mixture.statistics import SufficientStatistics
 
 # Up to this many features, products x_i x_j are kept, so that each E-step and each reduction is
 # one matrix product; 20,000 points then take 50 MB.
@@ -34,25 +29,15 @@ class Sample:
         self.num_points, self.dim = self.points.shape
         self._moments = None
         if self.dim <= _MAX_KEPT_DIM:
-            self._moments = moment_features(tf.constant(self.points)).numpy()
-        self._tensor = tf.constant(self.points)
-        self._moment_tensor = None if self._moments is None else tf.constant(self._moments)
-        dim = self.dim
-        self._log_joint = tf.function(
-            self._trace_log_joint,
-            input_signature=[
-                tf.TensorSpec(shape, tf.float64)
-                for shape in ([None], [None, dim], [None, dim, dim])
-            ],
-            autograph=False,
-        )
-
-    def _trace_log_joint(self, *parameters) -> tf.Tensor:
-        return LogJoint(MixtureParameters(*parameters))(self._tensor, self._moment_tensor)
+            products = self.points[:, :, np.newaxis] * self.points[:, np.newaxis, :]
+            ones = np.ones((self.num_points, 1))
+            products = products.reshape(self.num_points, -1)
+            self._moments = np.concatenate([ones, self.points, products], axis=1)
 
     def responsibilities(self, parameters: MixtureParameters) -> np.ndarray:
         """E-step, `[n, K]`."""
-        logits = self._log_joint(*parameters).numpy()
+        distances, log_determinants = squared_distances(parameters, self.points, self._moments)
+        logits = np.log(parameters.mixture_weights) - 0.5 * (distances + log_determinants)
         logits -= logits.max(axis=1, keepdims=True)
         np.exp(logits, out=logits)
         logits /= logits.sum(axis=1, keepdims=True)
@@ -60,9 +45,18 @@ class Sample:
 
     def soft_statistics(self, responsibilities: np.ndarray) -> SufficientStatistics:
         """Statistics weighted by `[n, K]`."""
-        if self._moments is None:
-            return as_numpy(accumulate(tf.constant(self.points), tf.constant(responsibilities)))
-        return as_numpy(unpack_moments(responsibilities.T @ self._moments, self.dim))
+        if self._moments is not None:
+            return self._unpack(responsibilities.T @ self._moments)
+        products = [
+            (self.points * column[:, np.newaxis]).T @ self.points for column in responsibilities.T
+        ]
+        return SufficientStatistics(
+            responsibilities.sum(axis=0), responsibilities.T @ self.points, np.stack(products)
+        )
+
+    def _unpack(self, packed: np.ndarray) -> SufficientStatistics:
+        products = packed[:, 1 + self.dim :].reshape(-1, self.dim, self.dim)
+        return SufficientStatistics(packed[:, 0], packed[:, 1 : 1 + self.dim], products)
 
     def hard_statistics(
         self, assignments: np.ndarray, num_components: int, rows: np.ndarray | None = None
@@ -78,7 +72,7 @@ class Sample:
             if len(present):
                 ordered = self._moments[rows[order]]
                 packed[present] = np.add.reduceat(ordered, starts[present], axis=0)
-            return as_numpy(unpack_moments(packed, self.dim))
+            return self._unpack(packed)
         ordered = self.points[rows[order]]
         sums = np.zeros((num_components, self.dim))
         products = np.zeros((num_components, self.dim, self.dim))
@@ -143,8 +137,3 @@ def sample_moments(statistics: SufficientStatistics) -> tuple[np.ndarray, np.nda
     means = statistics.sums / counts[:, np.newaxis]
     second = statistics.outer_products / counts[:, np.newaxis, np.newaxis]
     return means, second - means[:, :, np.newaxis] * means[:, np.newaxis, :]
-
-
-def as_numpy(statistics: SufficientStatistics) -> SufficientStatistics:
-    """The same statistics as NumPy arrays."""
-    return SufficientStatistics(*(np.asarray(part) for part in statistics))

@@ -9,27 +9,28 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import tensorflow as tf
 
 from tfdpm.mixture import niw
-from tfdpm.mixture.parameters import MixtureParameters, m_step
-from tfdpm.mixture.prior import automatic_scale, fitted_scale
+from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.partition import PartitionPrior
+from tfdpm.mixture.prior import automatic_scale, fixed_point_scale
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.mixture.tails import log_tail_gain
-from tfdpm.model.sample import Sample, as_numpy, sample_moments
+from tfdpm.model.sample import Sample, sample_moments
 from tfdpm.model.start import THREADS, kmeans_labels
-from tfdpm.proposals.hastings import log_partition_terms
 from tfdpm.proposals.merge import neighbour_pairs
 from tfdpm.proposals.tally import MoveCounts
 
 _EM_ITERATIONS = 15
 _SETTLED = 1e-3  # share of points that may still change cluster when EM stops
-_MOST_ROUNDS = 40
-_ROUNDS_WITHOUT_GAIN = 3
+_MOST_ROUNDS = 60
+_ROUNDS_WITHOUT_GAIN = 2
 _SCALE_UPDATES = 12
 _LARGEST_SCALE = 3.0
 _NUM_SEEDS = 8  # k-means++ centres of a k-way split
 _SEED_ITERATIONS = 10
+_LARGEST_TAIL = 3.0  # nats per point that a tail could add; only saves looking at hopeless pairs
+_SCARCE = 0.05  # D^2 above this share of n: points are scarce for full covariances
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,36 +74,63 @@ class _Partition:
 class MixtureSearch:
     """The search over partitions of one sample.
 
-    The score of a partition is `log p(X, z)` under the DP mixture, where a component's evidence
-    may be that of the best elliptical t instead of the Gaussian (`mixture/tails.py`).
+    The score of a partition is `log p(X, z)` under the DP mixture. Where two clusters may be one
+    with heavy tails, a component's evidence is that of the best elliptical t (`mixture/tails.py`).
 
     Args:
         points: `[n, D]` distinct points, centred, mean variance one.
         settings: moves and prior.
         seed: of k-means starts.
+        extra_df: added to the degrees of freedom; the scale matrix grows alike, so that the prior
+            mean of a covariance stays and only its weight grows.
 
     Attributes:
         scale: of the prior, as a multiple of I.
         moves: proposed and accepted so far.
     """
 
-    def __init__(self, points: np.ndarray, settings: SearchSettings, seed: int):
+    def __init__(
+        self, points: np.ndarray, settings: SearchSettings, seed: int, extra_df: float = 0.0
+    ):
         self._sample = Sample(points)
         self._settings = settings
         self._generator = np.random.default_rng([seed, 3])
         self._seed = seed
+        self.extra_df = extra_df
         self._floor = self._floor_for(1)
-        self.scale = max(1.0, self._floor)
+        self.scale = max(1.0 + extra_df, self._floor)
         self.moves = MoveCounts()
-        dim = self._sample.dim
-        shapes = ([None], [None, dim], [None, dim, dim])
-        signature = [tf.TensorSpec(shape, tf.float64) for shape in ([], *shapes)]
-        self._compiled_terms, self._compiled_m_step = (
-            tf.function(function, input_signature=signature, autograph=False)
-            for function in (self._trace_terms, self._trace_m_step)
-        )
+
+    @classmethod
+    def resumed(
+        cls,
+        points: np.ndarray,
+        settings: SearchSettings,
+        seed: int,
+        prior: niw.NIWParameters,
+        num_components: int,
+        num_points: float,
+    ) -> MixtureSearch:
+        """A search that goes on with a prior that `prior()` of another once returned.
+
+        Args:
+            points, settings, seed: as for the class.
+            prior: of `num_points` points.
+            num_components: K at present.
+            num_points: how many points the prior is for.
+        """
+        search = cls(points, settings, seed, float(prior.df) - settings.df)
+        search._floor = search._floor_for(num_components)
+        multiple = num_points / len(points)
+        search.scale = float(prior.scale[0, 0]) / (multiple * settings.scale_factor)
+        return search
 
     # -- the prior ----------------------------------------------------------------------------
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom of the prior."""
+        return self._settings.df + self.extra_df
 
     def prior(self, multiple: float = 1.0) -> niw.NIWParameters:
         """The current prior; a scale that was found is multiplied by `multiple`.
@@ -111,38 +139,22 @@ class MixtureSearch:
             multiple: number of all points over that of the sample. The scale is in proportion to
                 the number of points (see `automatic_scale`).
         """
-        found = self._prior_of(tf.constant(multiple * self.scale, tf.float64))
+        scale = self._partition_prior(multiple).scale
         return niw.niw_parameters(
-            found.loc, float(found.mean_precision), float(found.df), found.scale
+            np.zeros(len(scale)), self._settings.mean_precision, self.df, scale
         )
 
-    def _prior_of(self, scale: tf.Tensor) -> niw.NIWParameters:
-        dim, settings = self._sample.dim, self._settings
-        if settings.fixed_scale is None:
-            matrix = settings.scale_factor * scale * tf.eye(dim, dtype=tf.float64)
-        else:
-            matrix = tf.constant(settings.fixed_scale, tf.float64)
-        return niw.NIWParameters(
-            tf.zeros([dim], tf.float64),
-            tf.constant(settings.mean_precision, tf.float64),
-            tf.constant(settings.df, tf.float64),
-            matrix,
-        )
-
-    # Small functions of many operations, called thousands of times: worth one trace each.
-
-    def _trace_terms(self, scale, *statistics) -> tf.Tensor:
-        return log_partition_terms(
-            SufficientStatistics(*statistics),
-            self._prior_of(scale),
-            dp_concentration=self._settings.dp_concentration,
-        )
-
-    def _trace_m_step(self, scale, *statistics) -> MixtureParameters:
-        return m_step(
-            SufficientStatistics(*statistics),
-            self._prior_of(scale),
-            concentration=self._settings.weight_concentration,
+    def _partition_prior(self, multiple: float = 1.0) -> PartitionPrior:
+        settings = self._settings
+        scale = settings.fixed_scale
+        if scale is None:
+            scale = multiple * settings.scale_factor * self.scale * np.eye(self._sample.dim)
+        return PartitionPrior(
+            scale,
+            self.df,
+            settings.mean_precision,
+            settings.dp_concentration,
+            settings.weight_concentration,
         )
 
     def _floor_for(self, num_components: int) -> float:
@@ -153,7 +165,7 @@ class MixtureSearch:
         was_on_floor = self.scale <= self._floor * 1.0001
         self._floor = self._floor_for(num_components)
         if was_on_floor or self.scale < self._floor:
-            self.scale = max(self._floor, 1.0) if num_components == 1 else self._floor
+            self.scale = self._floor
 
     # -- partitions ---------------------------------------------------------------------------
 
@@ -166,7 +178,7 @@ class MixtureSearch:
         return _Partition(labels, statistics, self._estimate(statistics))
 
     def _estimate(self, statistics: SufficientStatistics) -> MixtureParameters:
-        return self._compiled_m_step(tf.constant(self.scale, tf.float64), *statistics)
+        return self._partition_prior().map_mixture(statistics)
 
     def _refined(self, partition: _Partition, iterations: int = _EM_ITERATIONS) -> _Partition:
         """Soft EM from a partition until few points change cluster; empty components go."""
@@ -187,13 +199,13 @@ class MixtureSearch:
         labels = self._sample.responsibilities(parameters).argmax(axis=1)
         present, labels = np.unique(labels, return_inverse=True)
         statistics = self._sample.hard_statistics(labels.ravel(), len(present))
-        weights, means, covariances = (tf.gather(part, present) for part in parameters)
-        parameters = MixtureParameters(weights / tf.reduce_sum(weights), means, covariances)
+        weights, means, covariances = (part[present] for part in parameters)
+        parameters = MixtureParameters(weights / weights.sum(), means, covariances)
         return _Partition(labels.ravel(), statistics, parameters)
 
     def _terms(self, statistics: SufficientStatistics) -> np.ndarray:
         """Each component's share of `log p(X, z)`, `[K]`."""
-        return self._compiled_terms(tf.constant(self.scale, tf.float64), *statistics).numpy()
+        return self._partition_prior().terms(statistics)
 
     def _score(self, partition: _Partition) -> float:
         return float(self._terms(partition.statistics).sum())
@@ -221,12 +233,7 @@ class MixtureSearch:
         terms = self._terms(halves)
         gains = terms[0::2] + terms[1::2] - self._terms(statistics)
         smallest = np.minimum(halves.counts[0::2], halves.counts[1::2])
-        gains = np.where(smallest > 1, gains, -np.inf)
-        if (gains > 0).any():
-            whole_tails = self._tail_gains(labels, statistics)
-            half_tails = self._tail_gains(halves_labels, halves)
-            gains = gains + half_tails[0::2] + half_tails[1::2] - whole_tails
-        return gains
+        return np.where(smallest > 1, gains, -np.inf)
 
     def _split(self, partition: _Partition) -> tuple[_Partition, int]:
         """Splits every cluster that gains by it into the sides of its principal axis."""
@@ -264,9 +271,11 @@ class MixtureSearch:
             gain = self._terms(statistics).sum() - terms[component]
             if num_parts < 2 or gain <= 0:
                 continue
-            whole = partition.statistics.select([component])
-            gain -= self._tail_gains(np.zeros(len(rows), int), as_numpy(whole), rows)[0]
-            if gain > (0.0 if num_parts > 2 else len(rows) * np.log(2.0)):
+            whole = _rows(partition.statistics, [component])
+            tail = self._tail_gains(np.zeros(len(rows), int), whole, rows)[0]
+            # Two parts are the two-way move's business, unless nothing else explains them.
+            is_plain = num_parts > 2 or tail == 0.0
+            if gain - tail > (0.0 if is_plain else len(rows) * np.log(2.0)):
                 labels[rows] = np.where(parts == 0, component, next_label + parts - 1)
                 next_label += num_parts - 1
                 accepted += 1
@@ -308,8 +317,7 @@ class MixtureSearch:
         terms = self._terms(statistics)
         union = _rows(statistics, pairs[:, 0]).plus(_rows(statistics, pairs[:, 1]))
         gains = self._terms(union) - terms[pairs[:, 0]] - terms[pairs[:, 1]]
-        # Tails cannot make up for more than a few nats a point; the rest need not be looked at.
-        near = np.flatnonzero(gains > -3.0 * union.counts)
+        near = np.flatnonzero((gains <= 0) & (gains > -_LARGEST_TAIL * union.counts))
         if len(near):
             tails = self._tail_gains(labels, statistics)
             by_label = [np.flatnonzero(labels == k) for k in range(len(statistics.counts))]
@@ -351,11 +359,6 @@ class MixtureSearch:
             statistics = self._sample.hard_statistics(labels, count)
             return self.merge_gains(labels, statistics)
 
-    def resume(self, prior: niw.NIWParameters, num_components: int, multiple: float) -> None:
-        """Takes up the scale of a prior that `prior(multiple)` once returned."""
-        self._floor = self._floor_for(num_components)
-        self.scale = float(prior.scale[0, 0]) / (multiple * self._settings.scale_factor)
-
     def chain(self, labels: np.ndarray, seed: int) -> MixtureParameters:
         """Where moves lead from a disturbed partition of a random part of the sample.
 
@@ -369,7 +372,7 @@ class MixtureSearch:
         generator = np.random.default_rng([seed, 4])
         count = max(2, int(0.8 * len(labels)))
         chosen = np.sort(generator.permutation(len(labels))[:count])
-        part = MixtureSearch(self._sample.points[chosen], self._settings, seed)
+        part = MixtureSearch(self._sample.points[chosen], self._settings, seed, self.extra_df)
         part._floor = part._floor_for(int(labels.max()) + 1)
         part.scale = self.scale * len(chosen) / len(labels)
         return part.run_from(part._disturbed(labels[chosen], generator))[1]
@@ -389,6 +392,25 @@ class MixtureSearch:
         """The sample, `[n, D]` float64."""
         return self._sample.points
 
+    def _collapse(self, partition: _Partition) -> tuple[_Partition, int]:
+        """Everything into one cluster, if that gains.
+
+        A cloud that was cut into many pieces at the start has no single pair worth merging.
+        """
+        count = partition.num_components
+        if count == 1:
+            return partition, 0
+        whole = SufficientStatistics(
+            *(part.sum(axis=0, keepdims=True) for part in partition.statistics)
+        )
+        gain = self._terms(whole)[0] - self._score(partition)
+        labels = np.zeros_like(partition.labels)
+        if -_LARGEST_TAIL * len(labels) < gain <= 0:
+            gain += self._tail_gains(labels, whole)[0]
+            gain -= self._tail_gains(partition.labels, partition.statistics).sum()
+        self.moves += MoveCounts(proposed_merges=1, accepted_merges=int(gain > 0))
+        return (self._partition(labels), count - 1) if gain > 0 else (partition, 0)
+
     # -- the search ---------------------------------------------------------------------------
 
     def run(self, initial_clusters: int) -> tuple[np.ndarray, MixtureParameters]:
@@ -400,7 +422,7 @@ class MixtureSearch:
         Returns:
             Labels `[n]` and the mixture.
         """
-        count = max(1, min(initial_clusters, self._sample.num_points))
+        count = max(1, min(initial_clusters, self._sample.num_points // 4))
         return self.run_from(kmeans_labels(self._sample.points, count, self._seed))
 
     def run_from(self, labels: np.ndarray) -> tuple[np.ndarray, MixtureParameters]:
@@ -413,46 +435,86 @@ class MixtureSearch:
             return self._climb(current)
 
     def _climb(self, current: _Partition) -> tuple[np.ndarray, MixtureParameters]:
-        best, best_score, without_gain, scale_updates = current, -np.inf, 0, 0
+        best: _Partition | None = None
+        without_gain = scale_updates = 0
         for _ in range(_MOST_ROUNDS):
-            current, moved = self._round(current)
+            current, moved = self._round(current, tries_two_way=without_gain == 0)
+            # The prior follows K, so the best partition is scored anew under the present one.
             score = self._score(current)
-            if score > best_score + 1e-6 * abs(score):
-                best, best_score, without_gain = current, score, 0
+            kept = -np.inf if best is None else self._score(best)
+            if score > kept + 1e-6 * abs(score):
+                best, without_gain = current, 0
             else:
                 without_gain += 1
+                current = self._refined(self._partition(best.labels), 5)
             if moved and without_gain < _ROUNDS_WITHOUT_GAIN:
                 continue
             current = self._refined(self._partition(best.labels), 5)
             if scale_updates == _SCALE_UPDATES or not self._update_scale(current):
                 break
             scale_updates += 1
-            current = self._refined(self._partition(current.labels))
-            best, best_score, without_gain = current, -np.inf, 0
+            current = self._refined(
+                _Partition(current.labels, current.statistics, self._estimate(current.statistics))
+            )
+            best, without_gain = None, 0
         return current.labels, current.parameters
 
-    def _round(self, partition: _Partition) -> tuple[_Partition, bool]:
+    def _round(self, partition: _Partition, tries_two_way: bool) -> tuple[_Partition, bool]:
         """Splits, then merges; k-way splits where no two-way split was accepted."""
         split = merged = 0
         if self._settings.splits:
-            partition, split = self._split(partition)
+            if tries_two_way:
+                partition, split = self._split(partition)
             if not split:
                 partition, split = self._split_many_ways(partition)
         if self._settings.merges:
             partition, merged = self._merge(partition)
+            if not merged:
+                partition, merged = self._collapse(partition)
         return partition, bool(split or merged)
 
     def _update_scale(self, partition: _Partition) -> bool:
         """Sets the scale by the evidence, within its bounds; whether it moved by over 10 %."""
         if self._settings.fixed_scale is not None:
             return False
+        prior = self._partition_prior()
+        factor = self._settings.scale_factor
+        fitted = fixed_point_scale(
+            prior.spread(partition.statistics),
+            self.df + partition.statistics.counts,
+            self.df,
+            factor * self.scale,
+        )
         self._floor = self._floor_for(partition.num_components)
-        fitted = fitted_scale(self.prior(), as_tensors(partition.statistics))
-        fitted = float(np.clip(fitted, self._floor, max(_LARGEST_SCALE, self._floor)))
+        largest = max(_LARGEST_SCALE * (1.0 + self.extra_df), self._floor)
+        fitted = float(np.clip(fitted / factor, self._floor, largest))
         moved = abs(np.log(fitted / self.scale)) > 0.1
         if moved:
             self.scale = fitted
         return moved
+
+    def score(self, labels: np.ndarray) -> float:
+        """`log p(X, z)` of the sample under the current prior, nats, up to a constant of n."""
+        return float(self._terms(self._sample.hard_statistics(labels, int(labels.max()) + 1)).sum())
+
+
+def best_search(
+    points: np.ndarray, settings: SearchSettings, seed: int, initial_clusters: int
+) -> tuple[MixtureSearch, np.ndarray, MixtureParameters]:
+    """The search to go on with, its labels and its mixture; arguments as for `MixtureSearch`.
+
+    Where points are scarce for full covariances, a second search with a prior worth D / 2 points
+    more is made, and the evidence chooses between the two.
+    """
+    search = MixtureSearch(points, settings, seed)
+    labels, parameters = search.run(initial_clusters)
+    num_points, dim = points.shape
+    if settings.fixed_scale is None and dim**2 > _SCARCE * num_points:
+        firmer = MixtureSearch(points, settings, seed, extra_df=float(round(dim / 2)))
+        firmer_labels, firmer_parameters = firmer.run(initial_clusters)
+        if firmer.score(firmer_labels) > search.score(labels):
+            return firmer, firmer_labels, firmer_parameters
+    return search, labels, parameters
 
 
 def disjoint_best(pairs: np.ndarray, gains: np.ndarray) -> np.ndarray:
@@ -467,11 +529,6 @@ def disjoint_best(pairs: np.ndarray, gains: np.ndarray) -> np.ndarray:
             taken.update((first, second))
             chosen.append((first, second))
     return np.asarray(chosen, int).reshape(-1, 2)
-
-
-def as_tensors(statistics: SufficientStatistics) -> SufficientStatistics:
-    """The same statistics as tensors."""
-    return SufficientStatistics(*(tf.convert_to_tensor(part, tf.float64) for part in statistics))
 
 
 def _rows(statistics: SufficientStatistics, index) -> SufficientStatistics:

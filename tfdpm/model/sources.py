@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
-from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.parameters import LogJoint, MixtureParameters
+from tfdpm.mixture.statistics import SufficientStatistics, accumulate, slice_rows, zeros
 from tfdpm.model.preprocessing import FeatureMoments, Preprocessing, feature_moments, normalize_rows
 from tfdpm.model.state import ModelState
 from tfdpm.model.training import Passes, PassStatistics, epoch_order, log_targets
@@ -88,6 +89,19 @@ class ArraySource:
             self._features, self._weights, sub_means, tf.constant(state.num_components)
         )
         return _first_components(result, state.num_components)
+
+    def expectation(self, parameters: MixtureParameters) -> SufficientStatistics:
+        """Statistics of all points under the E-step of a mixture, `[K]` components."""
+        log_joint, total = LogJoint(parameters), None
+        rows = slice_rows(int(self._features.shape[1]))
+        for start in range(0, self.num_points, rows):
+            piece = soft_statistics(
+                log_joint,
+                self._features[start : start + rows],
+                self._weights[start : start + rows],
+            )
+            total = piece if total is None else total.plus(piece)
+        return total
 
     def feature_batches(self) -> Iterator[tf.Tensor]:
         """Features slice by slice, in the order of the points."""
@@ -169,6 +183,17 @@ class StreamSource:
         result = passes.reduce_stream(self._batches, sub_means, tf.constant(state.num_components))
         return _first_components(result, state.num_components)
 
+    def expectation(self, parameters: MixtureParameters) -> SufficientStatistics:
+        """Statistics of all points under the E-step of a mixture, `[K]` components."""
+        log_joint = LogJoint(parameters)
+
+        def add(total, batch):
+            return tuple(SufficientStatistics(*total).plus(soft_statistics(log_joint, *batch)))
+
+        nothing = zeros(parameters.num_components, int(parameters.means.shape[-1]))
+        add = tf.autograph.experimental.do_not_convert(add)
+        return SufficientStatistics(*self._batches.reduce(tuple(nothing), add))
+
     def feature_batches(self) -> Iterator[tf.Tensor]:
         """Features batch by batch, in the order of the stream."""
         for features, _ in self._batches:
@@ -189,6 +214,12 @@ class StreamSource:
         if len(keys) > count:
             rows = rows[np.sort(np.argpartition(keys, count)[:count])]
         return rows
+
+
+def soft_statistics(log_joint: LogJoint, features, weights) -> SufficientStatistics:
+    """Statistics of one batch weighted by its E-step responsibilities."""
+    responsibilities = tf.nn.softmax(log_joint(features))
+    return accumulate(features, responsibilities * tf.cast(weights, tf.float64)[:, tf.newaxis])
 
 
 def default_batch_size(num_points: int) -> int:
