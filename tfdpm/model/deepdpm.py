@@ -104,8 +104,10 @@ class DeepDPM(keras.Model):
             self._build_optimizers()
         return self
 
-    def get_compile_config(self) -> dict[str, Any]:
-        """Both optimisers, serialised."""
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Both optimisers, serialised; `None` before `compile` or `fit`."""
+        if not self.compiled:
+            return None
         return {
             "optimizer": keras.optimizers.serialize(self.optimizer),
             "subcluster_optimizer": keras.optimizers.serialize(self.subcluster_optimizer),
