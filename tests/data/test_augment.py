@@ -19,7 +19,9 @@ def photographs(number=2, height=40, width=56, seed=0):
 @pytest.mark.parametrize("size", [8, 20, 48])
 def test_resized_crops_equal_pillow(size):
     images = photographs()
-    boxes = np.array([[[3, 5, 30, 21], [0, 0, 40, 56]], [[10, 1, 9, 13], [39, 55, 1, 1]]], np.float32)
+    boxes = np.array(
+        [[[3, 5, 30, 21], [0, 0, 40, 56]], [[10, 1, 9, 13], [39, 55, 1, 1]]], np.float32
+    )
     crops = augment.resized_crops(images, boxes, size).numpy()
     for image in range(2):
         for view in range(2):
@@ -69,8 +71,10 @@ def test_boxes_that_never_fit_fall_back_to_the_centre():
 
 
 def test_boxes_follow_the_seed():
-    draw = [augment.crop_boxes(seed, 9, 50, 50, scale=(0.1, 1.0)).numpy()
-            for seed in (SEED, SEED, tf.constant([1, 3]))]
+    draw = [
+        augment.crop_boxes(seed, 9, 50, 50, scale=(0.1, 1.0)).numpy()
+        for seed in (SEED, SEED, tf.constant([1, 3]))
+    ]
     np.testing.assert_array_equal(draw[0], draw[1])
     assert (draw[0] != draw[2]).any()
 

@@ -73,8 +73,14 @@ def test_a_resumed_sequence_equals_the_uninterrupted_one(source, tmp_path):
 def test_flips_and_standardisation():
     ramp = np.tile(np.arange(16, dtype=np.uint8) * 10, (200, 16, 1))
     views = multicrop(
-        ramp, batch_size=200, crop_sizes=(16,), crop_counts=(2,), crop_scales=((1.0, 1.0),),
-        mean=(0.2,), std=(0.5,), **(PLAIN | {"flip_prob": 0.3}),
+        ramp,
+        batch_size=200,
+        crop_sizes=(16,),
+        crop_counts=(2,),
+        crop_scales=((1.0, 1.0),),
+        mean=(0.2,),
+        std=(0.5,),
+        **(PLAIN | {"flip_prob": 0.3}),
     )
     crops = arrays(views)[0][0]
     flipped = crops[:, :, 0, 0] > crops[:, :, 0, -1]
@@ -96,8 +102,9 @@ def test_any_usual_number_of_channels_becomes_the_wanted_one(channels, wanted):
 def test_bytes_and_floats_give_the_same_views():
     images = np.random.default_rng(0).integers(0, 256, size=(8, 16, 16, 3), dtype=np.uint8)
     floats = (images / 255.0).astype(np.float32)
-    for a, b in zip(arrays(multicrop(images, **SMALL)), arrays(multicrop(floats, **SMALL)),
-                    strict=True):
+    for a, b in zip(
+        arrays(multicrop(images, **SMALL)), arrays(multicrop(floats, **SMALL)), strict=True
+    ):
         np.testing.assert_allclose(a[0], b[0], atol=1e-4)
 
 
@@ -139,8 +146,14 @@ def test_every_kind_of_source_reaches_every_image(tmp_path):
     np.savez(tmp_path / "images.npz", x=images)
     labelled = tf.data.Dataset.from_tensor_slices({"image": images, "label": np.arange(8)})
     sources = [
-        images, images[..., 0], str(folder), [str(path) for path in folder.iterdir()], record,
-        str(tmp_path / "images.npz"), labelled, tf.data.Dataset.from_tensor_slices(images),
+        images,
+        images[..., 0],
+        str(folder),
+        [str(path) for path in folder.iterdir()],
+        record,
+        str(tmp_path / "images.npz"),
+        labelled,
+        tf.data.Dataset.from_tensor_slices(images),
     ]
     for source in sources:
         batches = arrays(multicrop(source, **SMALL, **PLAIN, **GRAY))

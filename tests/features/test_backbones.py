@@ -16,7 +16,9 @@ def resnet50_parameters(width):
     for stage, blocks in enumerate((3, 4, 6, 3)):
         inner = 64 * width * 2**stage
         for block in range(blocks):
-            total += entering * inner + 9 * inner**2 + 4 * inner**2 + 2 * (inner + inner + 4 * inner)
+            total += (
+                entering * inner + 9 * inner**2 + 4 * inner**2 + 2 * (inner + inner + 4 * inner)
+            )
             if block == 0:
                 total += entering * 4 * inner + 2 * 4 * inner
             entering = 4 * inner

@@ -22,7 +22,10 @@ def judge(watchdog, **logs):
 
 
 HEALTHY = {
-    "loss": 1.2, "code_entropy": 0.8, "mean_code_entropy": math.log(10), "used_prototypes": 1.0
+    "loss": 1.2,
+    "code_entropy": 0.8,
+    "mean_code_entropy": math.log(10),
+    "used_prototypes": 1.0,
 }
 
 

@@ -76,8 +76,14 @@ def test_fine_tuning_learns_from_few_labels_and_spares_the_encoder():
     encoder = keras.Model(inputs, features)
     before = encoder.get_weights()
     result = semi_supervised(
-        encoder, images[:300], labels[:300], images[300:], labels[300:], fraction=0.1,
-        batch_size=10, mirror=False,
+        encoder,
+        images[:300],
+        labels[:300],
+        images[300:],
+        labels[300:],
+        fraction=0.1,
+        batch_size=10,
+        mirror=False,
     )
     assert result.top1 > 0.9
     for ours, theirs in zip(encoder.get_weights(), before, strict=True):
@@ -87,7 +93,10 @@ def test_fine_tuning_learns_from_few_labels_and_spares_the_encoder():
 @pytest.mark.parametrize(
     "change",
     [
-        {"k": 0}, {"k": 301}, {"train_y": np.zeros(3)}, {"test_x": np.zeros((200, 9))},
+        {"k": 0},
+        {"k": 301},
+        {"train_y": np.zeros(3)},
+        {"test_x": np.zeros((200, 9))},
         {"train_x": np.full((300, 10), np.nan)},
     ],
 )

@@ -50,7 +50,9 @@ def test_gradient_equals_a_finite_difference():
     for place in [(0, 0, 0), (1, 2, 3), (3, 1, 6)]:
         step = np.zeros_like(scores)
         step[place] = 1e-5
-        slope = reference_loss(scores + step, codes, 0.1) - reference_loss(scores - step, codes, 0.1)
+        slope = reference_loss(scores + step, codes, 0.1) - reference_loss(
+            scores - step, codes, 0.1
+        )
         np.testing.assert_allclose(gradient[place], slope / 2e-5, rtol=1e-4, atol=1e-6)
 
 

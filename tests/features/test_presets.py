@@ -13,10 +13,15 @@ from tfdpm.features.presets import PRESETS, SwAVConfig, ViewConfig, preset, smal
 @pytest.mark.parametrize(
     ("name", "batch", "epochs", "queue", "crops"),
     [
-        ("100ep", 4096, 100, 0, 8), ("200ep", 4096, 200, 0, 8), ("400ep", 4096, 400, 0, 8),
-        ("800ep", 4096, 800, 0, 8), ("200ep_bs256", 256, 200, 3840, 8),
-        ("400ep_bs256", 256, 400, 3840, 8), ("400ep_2x224", 4096, 400, 0, 2),
-        ("200ep_bs256_2x160_4x96", 256, 200, 3840, 6), ("RN50w4_400ep", 2560, 400, 2560, 6),
+        ("100ep", 4096, 100, 0, 8),
+        ("200ep", 4096, 200, 0, 8),
+        ("400ep", 4096, 400, 0, 8),
+        ("800ep", 4096, 800, 0, 8),
+        ("200ep_bs256", 256, 200, 3840, 8),
+        ("400ep_bs256", 256, 400, 3840, 8),
+        ("400ep_2x224", 4096, 400, 0, 2),
+        ("200ep_bs256_2x160_4x96", 256, 200, 3840, 6),
+        ("RN50w4_400ep", 2560, 400, 2560, 6),
     ],
 )
 def test_published_runs(name, batch, epochs, queue, crops):
@@ -34,11 +39,9 @@ def test_small_batch_run_starts_its_queue_at_epoch_15():
 
 @pytest.mark.parametrize(("images", "batch"), [(500, 20), (8000, 128), (50_000, 256)])
 def test_small_settings_have_samples_for_their_prototypes(images, batch):
-    config = small_config(
-        image_size=32, channels=3, num_images=images, batch_size=batch, epochs=10
-    )
+    config = small_config(image_size=32, channels=3, num_images=images, batch_size=batch, epochs=10)
     assert config.queue_length % batch == 0
-    assert config.queue_length + batch >= config.num_prototypes
+    assert 2 * (config.queue_length + batch) >= config.num_prototypes
     assert config.queue_length <= images / 4
 
 

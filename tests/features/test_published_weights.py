@@ -35,16 +35,15 @@ def published_shapes(hidden=16, embedding=8, prototypes=12):
     shapes |= {"projection_head.0.weight": (hidden, 2048), "projection_head.0.bias": (hidden,)}
     norm("projection_head.1", hidden)
     shapes |= {
-        "projection_head.3.weight": (embedding, hidden), "projection_head.3.bias": (embedding,),
+        "projection_head.3.weight": (embedding, hidden),
+        "projection_head.3.bias": (embedding,),
         "prototypes.weight": (prototypes, embedding),
     }
     return {f"module.{key}": shape for key, shape in shapes.items()}
 
 
 def make_model(num_prototypes=12):
-    return SwAV(
-        resnet50(), hidden_units=16, embedding_dim=8, num_prototypes=num_prototypes
-    )
+    return SwAV(resnet50(), hidden_units=16, embedding_dim=8, num_prototypes=num_prototypes)
 
 
 def test_every_variable_is_filled_and_every_key_reported():

@@ -28,8 +28,11 @@ def linear_backbone(seed=0):
 
 def make_model(optimizer=None, backbone=None, **options):
     settings = {
-        "num_prototypes": 10, "embedding_dim": 5, "hidden_units": 0,
-        "freeze_prototypes_steps": 0, "views": VIEWS,
+        "num_prototypes": 10,
+        "embedding_dim": 5,
+        "hidden_units": 0,
+        "freeze_prototypes_steps": 0,
+        "views": VIEWS,
     }
     model = SwAV(backbone or linear_backbone(), SwAVConfig(**(settings | options)), seed=1)
     model.compile(optimizer or keras.optimizers.SGD(0.0))

@@ -54,17 +54,23 @@ class _Builder:
 
     def bottleneck(self, inputs, width: int, stride: int, name: str):
         """1x1, 3x3 (which carries the stride), 1x1 to four times the width, plus the shortcut."""
-        hidden = self.relu(self.norm(self.conv(inputs, width, 1, 1, f"{name}_conv1"),
-                                     f"{name}_bn1"), f"{name}_relu1")
-        hidden = self.relu(self.norm(self.conv(hidden, width, 3, stride, f"{name}_conv2"),
-                                     f"{name}_bn2"), f"{name}_relu2")
+        hidden = self.relu(
+            self.norm(self.conv(inputs, width, 1, 1, f"{name}_conv1"), f"{name}_bn1"),
+            f"{name}_relu1",
+        )
+        hidden = self.relu(
+            self.norm(self.conv(hidden, width, 3, stride, f"{name}_conv2"), f"{name}_bn2"),
+            f"{name}_relu2",
+        )
         hidden = self.norm(self.conv(hidden, 4 * width, 1, 1, f"{name}_conv3"), f"{name}_bn3")
         return self._join(inputs, hidden, 4 * width, stride, name)
 
     def basic(self, inputs, width: int, stride: int, name: str):
         """Two 3x3 convolutions plus the shortcut."""
-        hidden = self.relu(self.norm(self.conv(inputs, width, 3, stride, f"{name}_conv1"),
-                                     f"{name}_bn1"), f"{name}_relu1")
+        hidden = self.relu(
+            self.norm(self.conv(inputs, width, 3, stride, f"{name}_conv1"), f"{name}_bn1"),
+            f"{name}_relu1",
+        )
         hidden = self.norm(self.conv(hidden, width, 3, 1, f"{name}_conv2"), f"{name}_bn2")
         return self._join(inputs, hidden, width, stride, name)
 
@@ -164,6 +170,10 @@ def resnet18(*, channels: int = 3, synchronized: bool = True, seed: int = 0, dty
     Args as for `small_resnet`.
     """
     return small_resnet(
-        channels=channels, widths=(64, 128, 256, 512), blocks=2, synchronized=synchronized,
-        seed=seed, dtype=dtype,
+        channels=channels,
+        widths=(64, 128, 256, 512),
+        blocks=2,
+        synchronized=synchronized,
+        seed=seed,
+        dtype=dtype,
     )

@@ -40,28 +40,43 @@ class CollapseWatchdog(keras.callbacks.Callback):
         logs = logs or {}
         loss = logs.get("loss")
         if loss is not None and not math.isfinite(loss):
-            self._report("loss", "the loss is not a number: lower the learning rate, or train in "
-                                 "bfloat16 or float32 instead of float16")
+            self._report(
+                "loss",
+                "the loss is not a number: lower the learning rate, or train in "
+                "bfloat16 or float32 instead of float16",
+            )
         if epoch + 1 <= self.patience:
             return
         ceiling = math.log(self.model.config.num_prototypes)
         close = (1.0 - self.margin) * ceiling
         if loss is not None and loss > close:
-            self._report("stuck", f"the loss, {loss:.3f}, is stuck at ln(prototypes) = "
-                                  f"{ceiling:.3f}, that of an encoder that ignores its input: lower"
-                                  " `sinkhorn_epsilon` to 0.03, freeze the prototypes longer, "
-                                  "lower the learning rate, or make the crops easier")
+            self._report(
+                "stuck",
+                f"the loss, {loss:.3f}, is stuck at ln(prototypes) = "
+                f"{ceiling:.3f}, that of an encoder that ignores its input: lower"
+                " `sinkhorn_epsilon` to 0.03, freeze the prototypes longer, "
+                "lower the learning rate, or make the crops easier",
+            )
         if logs.get("code_entropy", 0.0) > close:
-            self._report("uniform", f"the codes are uniform (entropy {logs['code_entropy']:.3f} of "
-                                    f"{ceiling:.3f}): lower `sinkhorn_epsilon` to 0.05 or 0.03, "
-                                    "and keep `renormalize_prototypes` on")
+            self._report(
+                "uniform",
+                f"the codes are uniform (entropy {logs['code_entropy']:.3f} of "
+                f"{ceiling:.3f}): lower `sinkhorn_epsilon` to 0.05 or 0.03, "
+                "and keep `renormalize_prototypes` on",
+            )
         if logs.get("mean_code_entropy", ceiling) < 0.5 * ceiling:
-            self._report("mean", "most samples share a few prototypes: raise "
-                                 "`sinkhorn_iterations`, or the batch or queue")
+            self._report(
+                "mean",
+                "most samples share a few prototypes: raise "
+                "`sinkhorn_iterations`, or the batch or queue",
+            )
         used = logs.get("used_prototypes", 1.0)
         if used < 1.0 - self.dead_share and self._could_use_all():
-            self._report("dead", f"{1 - used:.0%} of the prototypes were no sample's first choice: "
-                                 "lower `num_prototypes` or raise `queue_length`")
+            self._report(
+                "dead",
+                f"{1 - used:.0%} of the prototypes were no sample's first choice: "
+                "lower `num_prototypes` or raise `queue_length`",
+            )
 
     def _could_use_all(self) -> bool:
         """Whether the epoch had enough samples to use every prototype."""

@@ -121,8 +121,14 @@ def linear_probe(
         rate = 0.5 * learning_rate * (1 + np.cos(np.pi * epoch / epochs))
         order = tf.constant(rng.permutation(len(train_x)), tf.int32)
         step(
-            data, codes, order, tf.constant(batch_size), tf.constant(rate, tf.float32),
-            tf.constant(weight_decay, tf.float32), variables, buffers,
+            data,
+            codes,
+            order,
+            tf.constant(batch_size),
+            tf.constant(rate, tf.float32),
+            tf.constant(weight_decay, tf.float32),
+            variables,
+            buffers,
         )
         logits = test_x @ variables[0].numpy() + variables[1].numpy()
         scores.append(_top_accuracies(logits, test_codes))
@@ -198,13 +204,15 @@ def semi_supervised(
     batch_size = min(batch_size, len(images))
     few = fraction <= 0.01
     rates = (
-        backbone_learning_rate or (0.02 if few else 0.01), head_learning_rate or (5.0 if few else 0.2)
+        backbone_learning_rate or (0.02 if few else 0.01),
+        head_learning_rate or (5.0 if few else 0.2),
     )
     copy = keras.models.clone_model(encoder)
     copy(images[:1])
     copy.set_weights(encoder.get_weights())
     head = keras.layers.Dense(
-        len(classes), kernel_initializer=keras.initializers.RandomNormal(0.0, 0.01, seed=seed),
+        len(classes),
+        kernel_initializer=keras.initializers.RandomNormal(0.0, 0.01, seed=seed),
         dtype="float32",
     )
     head.build((None, copy(images[:1]).shape[-1]))

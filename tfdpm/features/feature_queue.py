@@ -35,12 +35,16 @@ class FeatureQueue(keras.layers.Layer):
         if self.built:
             return
         options = {
-            "trainable": False, "initializer": "zeros", "autocast": False,
+            "trainable": False,
+            "initializer": "zeros",
+            "autocast": False,
             "aggregation": "only_first_replica",
         }
         self.storage = self.add_weight(
-            name="storage", shape=(self.num_lanes, self.length, self.embedding_dim),
-            dtype="float32", **options,
+            name="storage",
+            shape=(self.num_lanes, self.length, self.embedding_dim),
+            dtype="float32",
+            **options,
         )
         self.filled = self.add_weight(name="filled", shape=(), dtype="int32", **options)
         self.built = True

@@ -53,7 +53,9 @@ class ProjectionHead(keras.layers.Layer):
         self.hidden = self.norm = None
         if self.hidden_units:
             self.hidden = keras.layers.Dense(
-                self.hidden_units, kernel_initializer=_uniform_fan_in(self.seed), name="hidden",
+                self.hidden_units,
+                kernel_initializer=_uniform_fan_in(self.seed),
+                name="hidden",
                 dtype=self.dtype_policy,
             )
             if self.batch_norm:
@@ -61,7 +63,9 @@ class ProjectionHead(keras.layers.Layer):
                     synchronized=self.synchronized, name="norm", dtype=self.dtype_policy
                 )
         self.output_layer = keras.layers.Dense(
-            self.embedding_dim, kernel_initializer=_uniform_fan_in(self.seed + 1), name="output",
+            self.embedding_dim,
+            kernel_initializer=_uniform_fan_in(self.seed + 1),
+            name="output",
             dtype=self.dtype_policy,
         )
         self.unit_norm = UnitNorm(name="unit_norm")

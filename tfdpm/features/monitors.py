@@ -56,7 +56,9 @@ class PrototypeUsage(keras.metrics.Metric):
         """Adds codes `[N, P]`."""
         hits = tf.math.bincount(
             tf.argmax(codes, axis=-1, output_type=tf.int32),
-            minlength=self.num_prototypes, maxlength=self.num_prototypes, dtype=tf.float32,
+            minlength=self.num_prototypes,
+            maxlength=self.num_prototypes,
+            dtype=tf.float32,
         )
         self.hits.assign(self.hits + hits)
 

@@ -50,7 +50,9 @@ class BatchNorm(keras.layers.Layer):
         self.beta = self.add_weight(name="beta", initializer="zeros", **options)
         options |= {"trainable": False, "aggregation": aggregation}
         self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **options)
-        self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **options)
+        self.moving_variance = self.add_weight(
+            name="moving_variance", initializer="ones", **options
+        )
 
     def call(self, inputs, training=False):
         if not (training and self.trainable):

@@ -44,8 +44,8 @@ def lars_direction(
         return decayed
     variable_norm = tf.norm(variable)
     gradient_norm = tf.norm(gradient)
-    ratio = trust_coefficient * variable_norm / (
-        gradient_norm + weight_decay * variable_norm + epsilon
+    ratio = (
+        trust_coefficient * variable_norm / (gradient_norm + weight_decay * variable_norm + epsilon)
     )
     is_regular = tf.logical_and(variable_norm > 0.0, gradient_norm > 0.0)
     return tf.where(is_regular, ratio * decayed, gradient)

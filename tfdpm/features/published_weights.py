@@ -16,7 +16,9 @@ from tfdpm import checks
 from tfdpm.features.swav import SwAV
 
 _NORM = {
-    "weight": "gamma", "bias": "beta", "running_mean": "moving_mean",
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
     "running_var": "moving_variance",
 }
 

@@ -41,8 +41,10 @@ class Encoder(keras.Model):
         self.backbone = backbone
         views = presets.ViewConfig()
         self.standardize = ImageStandardization(
-            views.mean if mean is None else mean, views.std if std is None else std,
-            name="standardize", dtype=backbone.dtype_policy,
+            views.mean if mean is None else mean,
+            views.std if std is None else std,
+            name="standardize",
+            dtype=backbone.dtype_policy,
         )
         self.standardize.build((None, None, None, len(self.standardize.mean)))
         self.built = True
@@ -102,8 +104,13 @@ class SwAV(keras.Model):
         self.backbone = backbone
         self._build_layers(_feature_dim(backbone, self.config))
         self._step = self.add_weight(
-            name="step", shape=(), dtype="int64", initializer="zeros", trainable=False,
-            aggregation="only_first_replica", autocast=False,
+            name="step",
+            shape=(),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+            autocast=False,
         )
         self._loss_mean = keras.metrics.Mean(name="loss")
         self._code_entropy = keras.metrics.Mean(name="code_entropy")
@@ -116,8 +123,13 @@ class SwAV(keras.Model):
     def _build_layers(self, feature_dim: int) -> None:
         config = self.config
         self.head = ProjectionHead(
-            config.embedding_dim, config.hidden_units, config.head_batch_norm,
-            config.synchronized, self.seed, name="head", dtype=self.dtype_policy,
+            config.embedding_dim,
+            config.hidden_units,
+            config.head_batch_norm,
+            config.synchronized,
+            self.seed,
+            name="head",
+            dtype=self.dtype_policy,
         )
         self.head.build((None, feature_dim))
         self.prototypes = Prototypes(config.num_prototypes, self.seed + 4, name="prototypes")
@@ -133,7 +145,7 @@ class SwAV(keras.Model):
         image_size: int,
         channels: int = 3,
         num_images: int,
-        batch_size: int = 128,
+        batch_size: int = 64,
         epochs: int = 30,
         seed: int = 0,
         print_fn: Callable[[str], None] = print,
@@ -150,8 +162,11 @@ class SwAV(keras.Model):
             print_fn: where the summary of the choices goes.
         """
         config = presets.small_config(
-            image_size=image_size, channels=channels, num_images=num_images,
-            batch_size=batch_size, epochs=epochs,
+            image_size=image_size,
+            channels=channels,
+            num_images=num_images,
+            batch_size=batch_size,
+            epochs=epochs,
         )
         widths = (32, 64, 128) if channels == 1 else (48, 96, 192)
         backbone = small_resnet(channels=channels, widths=widths, stem_stride=2, seed=seed)
@@ -180,8 +195,10 @@ class SwAV(keras.Model):
         steps = training.steps_per_epoch
         if steps is None:
             checks.fail(
-                "num_images", None, "the size of the training set in `config.training`, "
-                "which sets the schedule; or pass `compile` an optimizer"
+                "num_images",
+                None,
+                "the size of the training set in `config.training`, "
+                "which sets the schedule; or pass `compile` an optimizer",
             )
         schedule = WarmupCosine(
             training.peak_learning_rate,
@@ -192,9 +209,7 @@ class SwAV(keras.Model):
         )
         if training.optimizer == "adam":
             return keras.optimizers.Adam(schedule)
-        return LARS(
-            schedule, training.momentum, training.trust_coefficient, training.weight_decay
-        )
+        return LARS(schedule, training.momentum, training.trust_coefficient, training.weight_decay)
 
     def compile(self, optimizer=None, **kwargs):
         """Keras's `compile`; without an optimizer, the one of the settings. There is no `loss`."""
@@ -255,13 +270,19 @@ class SwAV(keras.Model):
             if past is not None:
                 past_scores = self.prototypes(past[lane])
                 weights = tf.concat(
-                    [tf.ones([batch]), tf.fill([tf.shape(past_scores)[0]],
-                                               tf.cast(is_active, tf.float32))], axis=0
+                    [
+                        tf.ones([batch]),
+                        tf.fill([tf.shape(past_scores)[0]], tf.cast(is_active, tf.float32)),
+                    ],
+                    axis=0,
                 )
                 rows = tf.concat([rows, past_scores], axis=0)
             lane_codes = sinkhorn(
-                rows, config.sinkhorn_epsilon, config.sinkhorn_iterations,
-                row_weights=weights, gather_replicas=gather_across_replicas,
+                rows,
+                config.sinkhorn_epsilon,
+                config.sinkhorn_iterations,
+                row_weights=weights,
+                gather_replicas=gather_across_replicas,
             )
             codes.append(lane_codes[:batch])
         return tf.stack(codes, axis=1)
@@ -305,7 +326,8 @@ class SwAV(keras.Model):
         is_free = tf.convert_to_tensor(self._step) >= self.config.freeze_prototypes_steps
         return [
             gradient * tf.cast(is_free, gradient.dtype)
-            if variable is self.prototypes.kernel else gradient
+            if variable is self.prototypes.kernel
+            else gradient
             for gradient, variable in zip(gradients, variables, strict=True)
         ]
 
@@ -316,18 +338,21 @@ class SwAV(keras.Model):
         self._mean_code_entropy.update_state(flat)
         self._used_prototypes.update_state(flat)
         monitors = (
-            self._loss_mean, self._code_entropy, self._mean_code_entropy, self._used_prototypes
+            self._loss_mean,
+            self._code_entropy,
+            self._mean_code_entropy,
+            self._used_prototypes,
         )
         return {metric.name: metric.result() for metric in monitors}
 
     def _warn_if_too_few_samples(self, crops) -> None:
-        """Runs while tracing: batch and queue together should outnumber the prototypes."""
+        """Runs while tracing: half as many samples (batch and queue) as prototypes is too few."""
         batch = crops[0].shape[0]
         if batch is None:
             return
         samples = batch * tf.distribute.get_strategy().num_replicas_in_sync
         samples += self.config.queue_length
-        if samples < self.config.num_prototypes:
+        if 2 * samples < self.config.num_prototypes:
             warnings.warn(
                 f"{samples} samples (batch and queue) share {self.config.num_prototypes} "
                 "prototypes, so most codes are guesses: lower `num_prototypes` or raise "
@@ -388,7 +413,8 @@ def _check_crops(crops, config: SwAVConfig) -> tuple[tf.Tensor, ...]:
     for views in crops:
         if views.shape.rank != 5:
             checks.fail(
-                "x", f"a tensor of shape {views.shape}",
+                "x",
+                f"a tensor of shape {views.shape}",
                 "crops [B, views, H, W, C] per resolution, as `tfdpm.data.multicrop` makes them",
             )
         if not views.dtype.is_floating:
@@ -396,7 +422,8 @@ def _check_crops(crops, config: SwAVConfig) -> tuple[tf.Tensor, ...]:
     num_views = sum(views.shape[1] for views in crops)
     if num_views < 2 or crops[0].shape[1] < config.num_assigning_crops:
         checks.fail(
-            "x", f"{crops[0].shape[1]} large crops of {num_views}",
+            "x",
+            f"{crops[0].shape[1]} large crops of {num_views}",
             f"at least {config.num_assigning_crops} large crops and 2 views",
         )
     return crops

@@ -1,0 +1,312 @@
+"""`tfdpm swav`: train an encoder on images without labels, convert one, measure what it is worth.
+
+Thin: every command reads, calls the library once, and prints what came back.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tfdpm import checks
+from tfdpm.cli.output import show
+
+if TYPE_CHECKING:
+    import keras
+
+app = typer.Typer(help="Features of images without labels.", no_args_is_help=True)
+
+_LARGEST_DEFAULT_SIZE = 64
+
+Images = Annotated[
+    list[str],
+    typer.Argument(metavar="IMAGES...", help="Folders, image files, .npy, .npz or .tfrecord."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Decides every draw.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="swav.keras or encoder.keras.")]
+Labelled = Annotated[Path, typer.Argument(metavar="FILE.npz", help="Arrays x (images) and y.")]
+
+
+@app.command()
+def fit(
+    images: Images,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models go.")] = Path("swav"),
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the images.")] = 30,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images per step.")] = 64,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            help="Pixels of the large crops; default the images', "
+            f"at most {_LARGEST_DEFAULT_SIZE}.",
+        ),
+    ] = None,
+    channels: Annotated[int, typer.Option(help="1 for grey, 3 for colour.")] = 3,
+    preset: Annotated[
+        str | None, typer.Option(help="A published run for ResNet-50, such as 200ep_bs256.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on where DIR/swav.keras stopped.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Train an encoder on images."""
+    from tfdpm.data.image_sources import SkippedImages
+    from tfdpm.data.multicrop import multicrop
+    from tfdpm.features import CollapseWatchdog, TrainingState
+
+    skipped = SkippedImages()
+    data = _gather(images)
+    num_images, side = _look_at(data, channels)
+    if resume:
+        model = _load(out / "swav.keras")
+    else:
+        model = _make_model(
+            preset,
+            image_size or min(side, _LARGEST_DEFAULT_SIZE),
+            channels,
+            num_images,
+            batch_size,
+            epochs,
+            seed,
+        )
+    training = model.config.training
+    first_epoch = int(model.optimizer.iterations) // training.steps_per_epoch
+    views = multicrop(
+        data, seed=seed, initial_epoch=first_epoch, skipped=skipped, **model.view_options()
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    history = model.fit(
+        views,
+        initial_epoch=first_epoch,
+        verbose=0,
+        callbacks=[CollapseWatchdog(), TrainingState(), _progress(training), _saver(out)],
+    ).history
+    model.encoder.save(out / "encoder.keras")
+    (out / "history.json").write_text(json.dumps(_floats(history), indent=1))
+    if skipped.count:
+        show(f"{skipped.count} unreadable files were skipped, the first is {skipped.paths[0]}")
+    show(f"wrote {out / 'swav.keras'} and {out / 'encoder.keras'}")
+
+
+@app.command()
+def knn(
+    model: Model,
+    train: Labelled,
+    test: Labelled,
+    k: Annotated[int, typer.Option(min=1, help="Neighbours.")] = 20,
+) -> None:
+    """Accuracy of the nearest neighbours in feature space."""
+    from tfdpm.features import knn_accuracy
+
+    show(f"kNN accuracy {knn_accuracy(*_features(model, train), *_features(model, test), k):.4f}")
+
+
+@app.command()
+def probe(
+    model: Model,
+    train: Labelled,
+    test: Labelled,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training set.")] = 100,
+    seed: Seed = 0,
+) -> None:
+    """Accuracy of a linear classifier on frozen features."""
+    from tfdpm.features import linear_probe
+
+    result = linear_probe(
+        *_features(model, train), *_features(model, test), epochs=epochs, seed=seed
+    )
+    show(
+        f"linear probe top-1 {result.top1:.4f}, top-5 {result.top5:.4f}, "
+        f"best epoch {result.best_top1:.4f}"
+    )
+
+
+@app.command()
+def finetune(
+    model: Model,
+    train: Labelled,
+    test: Labelled,
+    fraction: Annotated[float, typer.Option(help="Share of the labels used.")] = 0.1,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the labelled share.")] = 20,
+    mirror: Annotated[bool, typer.Option(help="Flip training images at random.")] = True,
+    seed: Seed = 0,
+) -> None:
+    """Accuracy after fine-tuning on a share of the labels."""
+    from tfdpm.features import semi_supervised
+
+    result = semi_supervised(
+        _encoder(model),
+        *_labelled(train),
+        *_labelled(test),
+        fraction=fraction,
+        epochs=epochs,
+        mirror=mirror,
+        seed=seed,
+    )
+    show(f"fine-tuned on {fraction:.0%}: top-1 {result.top1:.4f}, top-5 {result.top5:.4f}")
+
+
+@app.command()
+def convert(
+    weights: Annotated[Path, typer.Argument(metavar="FILE.pth.tar", help="A published file.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where models go.")] = Path("swav"),
+    width: Annotated[int, typer.Option(help="1, 2, 4 or 5 for RN50-w1 to RN50-w5.")] = 1,
+) -> None:
+    """Turn the authors' published weights, on your disk, into Keras models."""
+    from tfdpm.features import SwAV, convert_published_weights, resnet50
+    from tfdpm.features import preset as published
+
+    checks.one_of(width, "--width", (1, 2, 4, 5))
+    name = "800ep" if width == 1 else f"RN50w{width}_400ep"
+    model = SwAV(resnet50(width), published(name))
+    report = convert_published_weights(model, weights)
+    show(str(report))
+    out.mkdir(parents=True, exist_ok=True)
+    model.encoder.save(out / "encoder.keras")
+    model.save(out / "swav.keras")
+    show(
+        f"{len(report.converted)} converted, {len(report.unused)} unused, "
+        f"{len(report.missing)} missing, {len(report.mismatched)} of another shape"
+    )
+
+
+def _gather(images: list[str]) -> Any:
+    """One path as it is; several folders and files as one list of files."""
+    from tfdpm.data.image_sources import image_files
+
+    for name in images:
+        if not Path(name).exists():
+            checks.fail("IMAGES", repr(name), "an existing file or folder", FileNotFoundError)
+    if len(images) == 1:
+        return images[0]
+    files: list[str] = []
+    for name in images:
+        files += image_files(name) if Path(name).is_dir() else [name]
+    return files
+
+
+def _look_at(data: Any, channels: int) -> tuple[int, int]:
+    """Number of images, and the shorter side of the first one in pixels."""
+    import tensorflow as tf
+
+    from tfdpm.data.image_sources import SkippedImages, open_source
+
+    checks.one_of(channels, "--channels", (1, 3))
+    source = open_source(
+        data, channels=channels, shuffle=False, shuffle_buffer=1, skipped=SkippedImages()
+    )
+    seed = tf.zeros([2], tf.int32)
+    first = source.batches(seed, 1) if source.is_batched else source.images(seed).batch(1)
+    image = next(iter(first))
+    return source.num_images, int(min(image.shape[1:3]))
+
+
+def _make_model(preset, image_size, channels, num_images, batch_size, epochs, seed):
+    from dataclasses import replace
+
+    from tfdpm.features import SwAV, resnet50
+    from tfdpm.features import preset as published
+
+    if preset is None:
+        return SwAV.small(
+            image_size=image_size,
+            channels=channels,
+            num_images=num_images,
+            batch_size=batch_size,
+            epochs=epochs,
+            seed=seed,
+            print_fn=show,
+        )
+    config = published(preset)
+    width = int(preset[5]) if preset.startswith("RN50w") else 1
+    config = replace(config, training=replace(config.training, num_images=num_images))
+    model = SwAV(resnet50(width, seed=seed), config, seed=seed)
+    model.compile()
+    return model
+
+
+def _load(path: Path) -> keras.Model:
+    import keras
+
+    import tfdpm.features  # noqa: F401  registers the classes that the file names
+
+    if not path.is_file():
+        checks.fail("MODEL", repr(str(path)), "an existing .keras file", FileNotFoundError)
+    return keras.models.load_model(path)
+
+
+def _encoder(path: Path) -> keras.Model:
+    model = _load(path)
+    return model.encoder if hasattr(model, "prototypes") else model
+
+
+def _labelled(path: Path) -> tuple[Any, Any]:
+    import numpy as np
+
+    with np.load(path) as arrays:
+        for name in ("x", "y"):
+            if name not in arrays:
+                checks.fail(str(path), f"arrays {arrays.files}", "arrays x and y")
+        x, y = arrays["x"], arrays["y"]
+    return (x[..., np.newaxis] if x.ndim == 3 else x), y
+
+
+def _features(model: Path, path: Path) -> tuple[Any, Any]:
+    encoder = _encoder(model)
+    x, y = _labelled(path)
+    return encoder.predict(x, batch_size=256, verbose=0), y
+
+
+def _floats(history: dict[str, list]) -> dict[str, list[float | None]]:
+    """JSON has no NaN: a loss that is not a number becomes null."""
+    return {
+        name: [float(value) if math.isfinite(value) else None for value in values]
+        for name, values in history.items()
+    }
+
+
+def _saver(out: Path) -> keras.callbacks.Callback:
+    import keras
+
+    return keras.callbacks.ModelCheckpoint(str(out / "swav.keras"))
+
+
+def _progress(training: Any) -> keras.callbacks.Callback:
+    """A bar over all steps with the loss, images per second and the time left."""
+    import keras
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    class ProgressBar(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            total = training.epochs * training.steps_per_epoch
+            self._bar = Progress(
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total} steps"),
+                TextColumn("loss {task.fields[loss]:.3f}"),
+                TextColumn("{task.fields[rate]:.0f} images/s"),
+                TimeRemainingColumn(),
+            )
+            done = int(self.model.optimizer.iterations)
+            self._task = self._bar.add_task(
+                "", total=total, completed=done, epoch=1, loss=math.nan, rate=0.0
+            )
+            self._images, self._start = 0, time.perf_counter()
+            self._bar.start()
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self._bar.update(self._task, epoch=epoch + 1)
+
+        def on_train_batch_end(self, batch, logs=None):
+            self._images += training.batch_size
+            rate = self._images / (time.perf_counter() - self._start)
+            self._bar.update(self._task, advance=1, loss=float(logs["loss"]), rate=rate)
+
+        def on_train_end(self, logs=None):
+            self._bar.stop()
+
+    return ProgressBar()
