@@ -1,0 +1,1 @@
+"""Measurements: how good, how fast, how robust. `tfdpm bench NAME` runs the module of that name."""

@@ -1,0 +1,95 @@
+"""scikit-learn's ways to cluster, each with one default for every data set.
+
+K-means and the Gaussian mixture are given the true K, the others find their own. Their tables are
+made by `quality.py` and `speed.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.cluster import DBSCAN, HDBSCAN, KMeans
+from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
+from sklearn.neighbors import NearestNeighbors
+
+from tfdpm import checks
+
+__all__ = ["PEERS", "Peer", "chosen_peers", "knee_radius"]
+
+# [N, D] points, the true K and a seed -> [N] clusters; -1 is noise.
+Peer = Callable[[np.ndarray, int, int], np.ndarray]
+
+_SMALLEST_SHARE = 0.005  # of the points: HDBSCAN's smallest cluster
+
+
+def k_means(x: np.ndarray, true_k: int, seed: int) -> np.ndarray:
+    """K-means with the true K, best of 10 starts."""
+    return KMeans(true_k, n_init=10, random_state=seed).fit_predict(x)
+
+
+def gaussian_mixture(x: np.ndarray, true_k: int, seed: int) -> np.ndarray:
+    """EM of full covariances with the true K, started from K-means."""
+    return GaussianMixture(true_k, random_state=seed).fit_predict(x)
+
+
+def bayesian_gaussian_mixture(x: np.ndarray, true_k: int, seed: int) -> np.ndarray:
+    """Variational Dirichlet-process mixture of at most 30 components and 500 iterations."""
+    del true_k
+    components = min(30, len(x))
+    return BayesianGaussianMixture(
+        n_components=components, max_iter=500, random_state=seed
+    ).fit_predict(x)
+
+
+def hdbscan(x: np.ndarray, true_k: int, seed: int) -> np.ndarray:
+    """HDBSCAN with a smallest cluster of 0.5 % of the points, at least 5."""
+    del true_k, seed  # neither is needed: it is deterministic
+    smallest = max(5, round(_SMALLEST_SHARE * len(x)))
+    return HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(x)
+
+
+def dbscan(x: np.ndarray, true_k: int, seed: int) -> np.ndarray:
+    """DBSCAN with 2 D neighbours within the radius at the knee of the neighbour distances."""
+    del true_k, seed  # neither is needed: it is deterministic
+    neighbours = min(2 * x.shape[1], len(x) - 1)
+    radius = knee_radius(x, neighbours)
+    # In copies of one point every neighbour is at distance 0, but a radius must be above it.
+    return DBSCAN(eps=max(radius, 1e-12), min_samples=neighbours).fit_predict(x)
+
+
+PEERS: dict[str, Peer] = {
+    "kmeans": k_means,
+    "gmm": gaussian_mixture,
+    "bgmm": bayesian_gaussian_mixture,
+    "hdbscan": hdbscan,
+    "dbscan": dbscan,
+}
+
+
+def chosen_peers(text: str) -> list[str]:
+    """Names out of a list with commas, or all of them for "all", or none for "none"."""
+    if text == "all":
+        return list(PEERS)
+    if text == "none":
+        return []
+    names = [name.strip() for name in text.split(",")]
+    return [checks.one_of(name, "--peers", (*PEERS, "all", "none")) for name in names]
+
+
+def knee_radius(x: np.ndarray, neighbours: int) -> float:
+    """Where the sorted distances to the k-th neighbour bend most.
+
+    That is the point farthest below the line from the smallest distance to the largest, as in
+    Ester et al. (1996), who read it off a plot.
+
+    Args:
+        x: `[N, D]` points.
+        neighbours: k, from 1 to N - 1.
+    Returns:
+        A distance in the units of `x`.
+    """
+    search = NearestNeighbors(n_neighbors=neighbours).fit(x)
+    distances = np.sort(search.kneighbors()[0][:, -1])
+    line = np.linspace(distances[0], distances[-1], len(distances))
+    return float(distances[np.argmax(line - distances)])

@@ -1,0 +1,100 @@
+"""How well tfdpm clusters, against peers that are told the true K and peers that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tfdpm import checks
+from tfdpm.benchmarks.labelled import fewer, read_labelled, thin_classes
+from tfdpm.benchmarks.peers import PEERS, chosen_peers
+from tfdpm.benchmarks.records import fit_record, measured, show, spread, summarised, write
+
+__all__ = ["run"]
+
+_QUICK_POINTS = 300
+
+
+def run(
+    data: Sequence[str | Path],
+    *,
+    out: str | Path = "bench_quality.json",
+    seed: int = 0,
+    seeds: int = 3,
+    peers: str = "all",
+    imbalanced: bool = False,
+    normalize_rows: bool = False,
+    quick: bool = False,
+) -> dict[str, Any]:
+    """Clusters every data set with every method and seed.
+
+    Args:
+        data: .npz files with `x` and `y`.
+        out: JSON file, written anew after every data set.
+        seed: the first seed; the others follow it.
+        seeds: how many.
+        peers: names from `peers.PEERS` with commas between them, "all" or "none".
+        imbalanced: adds the imbalanced versions of MNIST, USPS and Fashion-MNIST.
+        normalize_rows: brings every point to unit length first, for all methods alike.
+        quick: 300 points of each data set and one seed.
+    Returns:
+        What was written: `records`, and `summary` with means and standard deviations.
+    """
+    checks.integer(seeds, "--seeds", minimum=1)
+    names = chosen_peers(peers)
+    sets = read_labelled(data, normalize_rows=normalize_rows)
+    if imbalanced:
+        sets += [thin_classes(each, seed) for each in sets]
+    if quick:
+        sets, seeds = [fewer(each, _QUICK_POINTS, seed) for each in sets], 1
+    results: dict[str, Any] = {"benchmark": "quality", "normalize_rows": normalize_rows}
+    records: list[dict[str, Any]] = []
+    for each in sets:
+        for number in range(seed, seed + seeds):
+            records.append(fit_record(each, number))
+            for name in names:
+                records.append(_peer_record(each, name, number))
+        results.update(records=records, summary=summarised(records, "data", "method"))
+        write(out, results)
+    _show(results["summary"])
+    return results
+
+
+def _peer_record(data, name: str, seed: int) -> dict[str, Any]:
+    return measured(data, name, seed, lambda: PEERS[name](data.x, data.true_k, seed))
+
+
+def _show(summary: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            row["data"],
+            row["method"],
+            *(spread(row[name]) for name in ("nmi", "ari", "acc")),
+            spread(row["clusters"], 1),
+            " ".join(str(count) for count in row["each_clusters"]),
+            spread(row["seconds"], 1),
+        )
+        for row in summary
+    ]
+    rows += _means_over_data(summary)
+    columns = ("data", "method", "NMI", "ARI", "ACC", "K", "each K", "seconds")
+    show("Quality, mean ± standard deviation over seeds", columns, rows)
+
+
+def _means_over_data(summary: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """One row per method with its mean over the data sets, where there are several."""
+    if len({row["data"] for row in summary}) < 2:
+        return []
+    rows = []
+    for method in dict.fromkeys(row["method"] for row in summary):
+        own = [row for row in summary if row["method"] == method]
+
+        def mean(name, own=own):
+            return sum(row[name]["mean"] for row in own) / len(own)
+
+        score = [f"{mean(name):.3f}" for name in ("nmi", "ari", "acc")]
+        rows.append(
+            ("mean", method, *score, f"{mean('clusters'):.1f}", "", f"{mean('seconds'):.1f}")
+        )
+    return rows
