@@ -65,6 +65,7 @@ class DeepDPMConfig:
         kl_direction: `"network_to_target"`, KL(r || rE), [DeepDPM] eq. 6;
             `"target_to_network"`, KL(rE || r), the authors' program.
         batch_size: points per step; `None` chooses by N.
+        max_subcluster_batch: points of a batch that the subclustering networks learn from.
         learning_rate, subcluster_learning_rate: Adam step sizes.
         learning_rate_decay: factor per epoch on both, (0, 1].
         min_steps_per_epoch: small data are passed over several times within an epoch.
@@ -107,6 +108,7 @@ class DeepDPMConfig:
     cluster_loss: str = "kl"
     kl_direction: str = "target_to_network"
     batch_size: int | None = None
+    max_subcluster_batch: int = 128
     learning_rate: float = 2e-3
     subcluster_learning_rate: float = 1e-2
     learning_rate_decay: float = 0.7
@@ -155,6 +157,7 @@ class DeepDPMConfig:
             ("first_move_epoch", 0),
             ("move_interval_epochs", 1),
             ("min_steps_per_epoch", 1),
+            ("max_subcluster_batch", 1),
             ("epochs", 0),
             ("frozen_epochs", 0),
             ("subcluster_start_epoch", 0),

@@ -401,6 +401,7 @@ class DeepDPM(keras.Model):
                     self.config.cluster_loss,
                     self.config.kl_direction,
                     self.config.subclustering,
+                    self.config.max_subcluster_batch,
                 ),
                 self._num_traces,
             )

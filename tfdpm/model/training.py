@@ -45,6 +45,7 @@ class StepSettings(NamedTuple):
     cluster_loss: str
     kl_direction: str
     subclustering: str
+    max_subcluster_batch: int
 
 
 def epoch_order(num_points: int, batch_size: int, min_steps: int, seed: int, epoch: int):
@@ -178,10 +179,15 @@ class Passes:
                 cluster_loss = isotropic_loss(tf.nn.softmax(logits), features, means, weights)
             total, subcluster_loss = cluster_loss, tf.zeros([])
             if trains_subclusters:
-                assignments = tf.argmax(logits, axis=-1, output_type=tf.int32)
-                sub_logits = self._subclustering(features, assignments=assignments)
+                # Batches are in random order, so that their first points are as good as any.
+                first = slice(settings.max_subcluster_batch)
+                assignments = tf.argmax(logits[first], axis=-1, output_type=tf.int32)
+                sub_logits = self._subclustering(features[first], assignments=assignments)
                 subcluster_loss = isotropic_loss(
-                    tf.nn.softmax(sub_logits), features, tf.gather(sub_means, assignments), weights
+                    tf.nn.softmax(sub_logits),
+                    features[first],
+                    tf.gather(sub_means, assignments),
+                    weights[first],
                 )
                 total += subcluster_loss
         cluster_variables = self._clustering.trainable_variables
