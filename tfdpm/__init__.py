@@ -11,8 +11,9 @@ from tfdpm import startup
 
 startup.import_tensorflow()  # before any import below, so that `import tfdpm` prints nothing
 
-from tfdpm import callbacks, config, data, distributions, metrics  # noqa: E402
+from tfdpm import callbacks, config, data, distributions, export, metrics  # noqa: E402
 from tfdpm.config import DeepDPMConfig  # noqa: E402
+from tfdpm.export import load  # noqa: E402
 from tfdpm.model import DeepDPM  # noqa: E402
 from tfdpm.pipeline import fit  # noqa: E402
 
@@ -25,6 +26,8 @@ __all__ = [
     "config",
     "data",
     "distributions",
+    "export",
     "fit",
+    "load",
     "metrics",
 ]

@@ -7,6 +7,7 @@ What is compiled is in `training.py`, what is decided in `moves.py`, what is rem
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,9 +20,10 @@ from tfdpm import checks, metrics
 from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.mixture import niw
-from tfdpm.mixture.parameters import LogJoint, LogPredictive, MixtureParameters, m_step
+from tfdpm.mixture.outliers import PredictiveTails
+from tfdpm.mixture.parameters import LogJoint, MixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.model import moves, resize
+from tfdpm.model import moves, resize, serving
 from tfdpm.model.first import first_mixture, search_inputs, uses_search
 from tfdpm.model.initial_weights import start_from_mixture
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
@@ -64,6 +66,7 @@ class DeepDPM(keras.Model):
         self.config = _as_config(config)
         self.seed = checks.integer(seed, "seed", minimum=0, maximum=2**31 - 1)
         self._state: ModelState | None = None
+        self._feature_shape: tuple[int, ...] = ()
         self._labels: np.ndarray | None = None
         self._search: MixtureSearch | None = None
         self._k_posterior: dict[int, float] | None = None
@@ -163,6 +166,7 @@ class DeepDPM(keras.Model):
         for name, value in self._state.to_arrays().items():
             store[name.replace("/", ".")] = value
         store["moves"] = np.array(dataclasses.astuple(self._moves))
+        store["feature_shape"] = np.array(self._feature_shape, np.int64)
         if self._labels is not None:
             store["labels"] = self._labels.astype(np.int32)
 
@@ -174,6 +178,9 @@ class DeepDPM(keras.Model):
         arrays = {name.replace(".", "/"): store[name] for name in names}
         self._state = ModelState.from_arrays(arrays)
         self._moves = MoveCounts(*(int(count) for count in np.array(arrays["moves"])))
+        self._feature_shape = (self._state.preprocessing.input_dim,)
+        if "feature_shape" in arrays:
+            self._feature_shape = tuple(int(size) for size in np.array(arrays["feature_shape"]))
         self._labels = None
         if "labels" in arrays:
             self._labels = np.array(arrays["labels"]).astype(np.int64)
@@ -241,6 +248,7 @@ class DeepDPM(keras.Model):
         if not self.compiled:
             self.compile()
         if self._state is None:
+            self._feature_shape = inputs.feature_shape
             self._start(source, config)
         else:
             self._check_width(inputs.feature_shape)
@@ -622,10 +630,40 @@ class DeepDPM(keras.Model):
         rows = checks.integer(batch_size, "batch_size", minimum=1)
         return np.concatenate([self._infer(piece) for piece in self._features_of(x, rows)])
 
-    def predict_labels(self, x) -> np.ndarray:
-        """Most probable cluster of each raw point, `[N]` int64 in `[0, K)`."""
-        pieces = [np.argmax(self._infer(piece), axis=1) for piece in self._features_of(x)]
+    def predict_labels(self, x, *, reject_below: float | None = None) -> np.ndarray:
+        """Most probable cluster of each raw point, `[N]` int64 in `[0, K)`.
+
+        Args:
+            x: as for `fit`.
+            reject_below: points whose `outlier_p` is less get -1; 0.01 rejects about 1 % of the
+                points that belong. `None` rejects none.
+        """
+        level = reject_below
+        if level is not None:
+            level = checks.number(level, "reject_below", minimum=0.0, maximum=1.0)
+        pieces = []
+        for piece in self._features_of(x):
+            labels = np.argmax(self._infer(piece), axis=1)
+            pieces.append(labels if level is None else self._rejected(piece, labels, level))
         return np.concatenate(pieces).astype(np.int64)
+
+    def _rejected(self, features, labels: np.ndarray, level: float) -> np.ndarray:
+        return np.where(self._tails().tails(features)[1].numpy() < level, -1, labels)
+
+    def outlier_p(self, x) -> np.ndarray:
+        """P-value of each raw point under the posterior predictive, `[N]` float64 in `[0, 1]`.
+
+        Uniform for points of the mixture, near zero for points that belong to no cluster; see
+        `tfdpm.mixture.outliers.PredictiveTails`.
+        """
+        tails = self._tails()
+        return np.concatenate([tails.tails(piece)[1].numpy() for piece in self._features_of(x)])
+
+    def _tails(self) -> PredictiveTails:
+        state = self._fitted()
+        return PredictiveTails(
+            state.parameters.mixture_weights, niw.posterior(state.prior, state.soft)
+        )
 
     def score_samples(self, x) -> np.ndarray:
         """Log posterior predictive density of raw points, `[N]` float64, nats.
@@ -634,9 +672,7 @@ class DeepDPM(keras.Model):
         rows it is the density of the features, else of the raw inputs.
         """
         state = self._fitted()
-        density = LogPredictive(
-            state.parameters.mixture_weights, niw.posterior(state.prior, state.soft)
-        )
+        density = self._tails()
         volume = state.preprocessing.log_volume_change
         return np.concatenate([density(piece).numpy() for piece in self._features_of(x)]) + volume
 
@@ -698,6 +734,34 @@ class DeepDPM(keras.Model):
         # The prior stands for all points of the fit, however many of them are looked at here.
         moments = moments._replace(num_points=float(np.sum(self._fitted().soft.counts)))
         return self._resumed_search(features, moments, self.config)
+
+    def export(self, directory: str | os.PathLike[str]) -> None:
+        """Writes a SavedModel that is served without this package, and its model card.
+
+        Signature `serving_default`: `inputs` float32, any number of points of the shape seen in
+        `fit`, to `labels` int64 `[B]`, `responsibilities` float32 `[B, K]`, `log_density` float32
+        `[B]` (nats) and `outlier_p` float32 `[B]`. Signature `embed`: `inputs` to `features`
+        float32 `[B, D]`. Preprocessing is inside. `tfdpm.load` opens the folder again.
+
+        Args:
+            directory: a version that does not exist yet, such as `saved_models/name/1`.
+
+        Raises:
+            FileExistsError: if the folder exists.
+        """
+        state = self._fitted()
+        card = {
+            "n_clusters": state.num_components,
+            "input_shape": list(self._feature_shape),
+            "feature_dim": state.preprocessing.feature_dim,
+            "preprocessing": state.preprocessing.description,
+            "num_points": float(np.sum(state.soft.counts)),
+            "epochs": state.epoch,
+            "seed": self.seed,
+            "config": dataclasses.asdict(self.config),
+        }
+        module = serving.ServingModule(state, self.clustering, self._feature_shape)
+        serving.write(module, directory, card)
 
     @property
     def n_clusters(self) -> int:

@@ -1,0 +1,231 @@
+"""SavedModels: run without this package, refused when damaged, never written over another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfdpm
+from tfdpm.config import DeepDPMConfig
+from tfdpm.model import serving
+
+CONFIG = DeepDPMConfig(min_steps_per_epoch=5, stable_epochs=None)
+X = 10.0 * tfdpm.data.gaussian_mixture(3, 4, 200, seed=0)[0] + 100.0
+
+# What a server without tfdpm does; prints arrays as JSON.
+CLIENT = """
+import json, sys
+import tensorflow as tf
+import numpy as np
+folder, points = sys.argv[1:]
+signatures = tf.saved_model.load(folder).signatures
+inputs = tf.constant(np.load(points))
+outputs = signatures["serving_default"](inputs=inputs)
+outputs.update(signatures["embed"](inputs=inputs))
+empty = signatures["serving_default"](inputs=inputs[:0])
+outputs = {name: value.numpy().tolist() for name, value in outputs.items()}
+outputs["empty"] = [value.shape[0] for value in empty.values()]
+outputs["has_tfdpm"] = any(name.split(".")[0] == "tfdpm" for name in sys.modules)
+print(json.dumps(outputs))
+"""
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = tfdpm.DeepDPM(CONFIG, seed=3)
+    model.fit(X, epochs=2, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("served") / "name" / "1"
+    model.export(directory)
+    return directory
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return Path(shutil.copytree(folder, tmp_path / "1"))
+
+
+def test_fresh_process_without_the_package_gives_the_models_outputs(model, folder, tmp_path):
+    np.save(tmp_path / "points.npy", X)
+    arguments = [sys.executable, "-c", CLIENT, str(folder), str(tmp_path / "points.npy")]
+    result = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert result.returncode == 0, result.stderr
+    outputs = json.loads(result.stdout)
+    assert outputs.pop("has_tfdpm") is False
+    assert outputs["empty"] == [0, 0, 0, 0]
+    np.testing.assert_array_equal(outputs["labels"], model.predict_labels(X))
+    np.testing.assert_allclose(outputs["responsibilities"], model.predict(X), atol=1e-6)
+    np.testing.assert_allclose(outputs["log_density"], model.score_samples(X), rtol=1e-6)
+    np.testing.assert_allclose(outputs["outlier_p"], model.outlier_p(X), atol=1e-6)
+    features = model._state.preprocessing.transform(X)
+    np.testing.assert_allclose(outputs["features"], features, atol=1e-6)
+
+
+def test_loaded_model_answers_as_the_model(model, folder):
+    loaded = tfdpm.load(folder)
+    assert (loaded.n_clusters, loaded.input_dim) == (model.n_clusters, 4)
+    np.testing.assert_array_equal(loaded.predict_labels(X), model.predict_labels(X))
+    np.testing.assert_array_equal(
+        loaded.predict_labels(X, reject_below=0.1), model.predict_labels(X, reject_below=0.1)
+    )
+    np.testing.assert_allclose(loaded.predict(X), model.predict(X), atol=1e-6)
+    np.testing.assert_allclose(loaded.score_samples(X), model.score_samples(X), rtol=1e-6)
+    np.testing.assert_allclose(loaded.outlier_p(X), model.outlier_p(X), atol=1e-6)
+    stream = tf.data.Dataset.from_tensor_slices(X).batch(64)
+    np.testing.assert_array_equal(loaded.predict_labels(stream), model.predict_labels(X))
+    np.testing.assert_allclose(
+        loaded.embed(X[:1]), model._state.preprocessing.transform(X[:1]), atol=1e-6
+    )
+    with pytest.raises(ValueError, match="`x`: got points of shape"):
+        loaded.predict(X[:, :2])
+
+
+def test_types_are_those_of_json_and_the_batch_is_free(folder):
+    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    dtypes = {name: spec.dtype for name, spec in signature.structured_outputs.items()}
+    assert dtypes.pop("labels") == tf.int64
+    assert set(dtypes) == {"responsibilities", "log_density", "outlier_p"}
+    assert set(dtypes.values()) == {tf.float32}
+    assert signature.structured_input_signature[1]["inputs"].shape.as_list() == [None, 4]
+
+
+def test_model_of_images_takes_images(tmp_path):
+    x = X.reshape(-1, 2, 2, 1)
+    model = tfdpm.DeepDPM(CONFIG, seed=3)
+    model.fit(x, epochs=1, verbose=0)
+    model.save(tmp_path / "m.keras")
+    keras.models.load_model(tmp_path / "m.keras").export(tmp_path / "1")
+    loaded = tfdpm.load(tmp_path / "1")
+    assert (loaded.input_shape, loaded.input_dim) == ((2, 2, 1), 4)
+    np.testing.assert_allclose(loaded.predict(x), model.predict(x), atol=1e-6)
+    np.testing.assert_allclose(loaded.predict(X), model.predict(x), atol=1e-6)
+
+
+def test_card_says_what_the_model_is(model, folder):
+    card = json.loads((folder / "model_card.json").read_text())
+    assert card["n_clusters"] == model.n_clusters and card["seed"] == 3
+    assert DeepDPMConfig(**card["config"]) == CONFIG
+    assert card["versions"]["tensorflow"] == tf.__version__
+    assert "saved_model.pb" in card["files"]
+
+
+def test_parent_stands_for_its_newest_version(folder, tmp_path):
+    for version in ("2", "10"):
+        shutil.copytree(folder, tmp_path / version)
+    card = json.loads((tmp_path / "10" / "model_card.json").read_text())
+    (tmp_path / "10" / "model_card.json").write_text(json.dumps({**card, "seed": 77}))
+    assert tfdpm.load(tmp_path).card["seed"] == 77
+
+
+def test_existing_version_is_refused_and_left_alone(model, copy):
+    before = serving.checksums(copy)
+    with pytest.raises(FileExistsError, match="`directory`: got .*which exists, wanted a version"):
+        model.export(copy)
+    (copy.parent / "empty").mkdir()
+    with pytest.raises(FileExistsError, match="`directory`"):
+        tfdpm.export.export(model, copy.parent / "empty")
+    assert serving.checksums(copy) == before
+    with pytest.raises(NotADirectoryError, match="`directory`"):
+        model.export(copy / "saved_model.pb" / "1")
+
+
+def test_export_that_fails_leaves_nothing(model, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(serving, "checksums", fail)
+    with pytest.raises(OSError, match="disk full"):
+        model.export(tmp_path / "name" / "1")
+    assert list((tmp_path / "name").iterdir()) == []
+
+
+def damage_truncated(folder: Path) -> None:
+    data = (folder / "saved_model.pb").read_bytes()
+    (folder / "saved_model.pb").write_bytes(data[: len(data) // 2])
+
+
+def damage_flipped_bit(folder: Path) -> None:
+    path = next((folder / "variables").glob("*.data-*"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def damage_missing(folder: Path) -> None:
+    shutil.rmtree(folder / "variables")
+
+
+def damage_no_card(folder: Path) -> None:
+    (folder / "model_card.json").unlink()
+
+
+def damage_cut_card(folder: Path) -> None:
+    path = folder / "model_card.json"
+    path.write_text(path.read_text()[:-20])
+
+
+def damage_foreign_card(folder: Path) -> None:
+    (folder / "model_card.json").write_text("[1, 2]")
+
+
+def damage_other_format(folder: Path) -> None:
+    card = json.loads((folder / "model_card.json").read_text())
+    (folder / "model_card.json").write_text(json.dumps({**card, "format": "tfdpm 999"}))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_truncated,
+        damage_flipped_bit,
+        damage_missing,
+        damage_no_card,
+        damage_cut_card,
+        damage_foreign_card,
+        damage_other_format,
+    ],
+)
+def test_damaged_or_foreign_folder_is_one_clear_error(copy, damage):
+    damage(copy)
+    with pytest.raises(ValueError, match="`directory`: got .*, wanted .*") as caught:
+        tfdpm.load(copy)
+    assert str(copy) in str(caught.value)
+
+
+def test_folder_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="`directory`"):
+        tfdpm.load(tmp_path / "nothing")
+
+
+def test_only_a_fitted_model_is_exported(tmp_path):
+    with pytest.raises(RuntimeError, match="call fit first"):
+        tfdpm.DeepDPM().export(tmp_path / "1")
+    with pytest.raises(TypeError, match="`model`: got a str"):
+        tfdpm.export.export("m.keras", tmp_path / "1")
+    assert not (tmp_path / "1").exists()
+
+
+def test_saved_model_cli_runs_it(folder, tmp_path):
+    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
+    which = ["--dir", str(folder), "--tag_set", "serve", "--signature_def", "serving_default"]
+    np.save(tmp_path / "x.npy", X)
+    files = ["--inputs", f"inputs={tmp_path}/x.npy", "--outdir", str(tmp_path)]
+    result = subprocess.run(
+        [*command, "run", *which, *files], capture_output=True, text=True, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "labels.npy"), tfdpm.load(folder).predict_labels(X)
+    )

@@ -1,0 +1,142 @@
+"""Models for serving: `export` writes a SavedModel, `load` opens one.
+
+What is loaded is a graph: no Python code comes from the folder, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfdpm import checks
+from tfdpm.data.inputs import as_features
+from tfdpm.model import DeepDPM
+from tfdpm.model.serving import CARD_NAME, FORMAT, checksums
+
+__all__ = ["ServedModel", "export", "load"]
+
+_ROWS = 16_384
+_WANTED = "a folder that `model.export` wrote"
+
+
+def export(model: DeepDPM, directory: str | os.PathLike[str]) -> None:
+    """Writes `model` for serving; see `DeepDPM.export`."""
+    if not isinstance(model, DeepDPM):
+        checks.fail("model", f"a {type(model).__name__}", "a fitted DeepDPM", TypeError)
+    model.export(directory)
+
+
+class ServedModel:
+    """A loaded SavedModel that answers as the model it was made of. `load` makes it.
+
+    Attributes:
+        card: the model card, as a dictionary.
+        n_clusters: int, K.
+        input_dim: int, values of one point.
+        input_shape: shape of one point.
+    """
+
+    def __init__(self, signatures: dict[str, Any], card: dict[str, Any]):
+        self._serve, self._embed = signatures["serving_default"], signatures["embed"]
+        self.card = card
+        self.input_shape = tuple(card["input_shape"])
+        self.n_clusters = int(card["n_clusters"])
+        self.input_dim = int(np.prod(self.input_shape))
+
+    def predict(self, x) -> np.ndarray:
+        """Responsibilities `[N, K]` float32 of raw points, rows sum to one."""
+        return self._collect(self._serve, "responsibilities", x)
+
+    def predict_labels(self, x, *, reject_below: float | None = None) -> np.ndarray:
+        """Most probable cluster of each raw point, `[N]` int64.
+
+        Args:
+            x: points, as for `DeepDPM.predict`.
+            reject_below: points whose `outlier_p` is less get -1.
+        """
+        labels = self._collect(self._serve, "labels", x)
+        if reject_below is None:
+            return labels
+        level = checks.number(reject_below, "reject_below", minimum=0.0, maximum=1.0)
+        return np.where(self.outlier_p(x) < level, -1, labels)
+
+    def score_samples(self, x) -> np.ndarray:
+        """Log posterior predictive density `[N]` float32 of raw points, nats."""
+        return self._collect(self._serve, "log_density", x)
+
+    def outlier_p(self, x) -> np.ndarray:
+        """P-values `[N]` float32 of raw points: uniform for points of the mixture."""
+        return self._collect(self._serve, "outlier_p", x)
+
+    def embed(self, x) -> np.ndarray:
+        """Features `[N, D]` float32 that the mixture sees."""
+        return self._collect(self._embed, "features", x)
+
+    def _collect(self, signature, name: str, x) -> np.ndarray:
+        inputs = as_features(x, minimum_points=1)
+        if int(np.prod(inputs.feature_shape)) != self.input_dim:
+            got = f"points of shape {inputs.feature_shape}"
+            checks.fail("x", got, f"{self.input_dim} values as in fit")
+        if inputs.array is None:
+            batches = inputs.dataset
+        else:
+            starts = range(0, len(inputs.array), _ROWS)
+            batches = (inputs.array[start : start + _ROWS] for start in starts)
+        shape = [-1, *self.input_shape]
+        return np.concatenate(
+            [
+                signature(inputs=tf.reshape(tf.cast(batch, tf.float32), shape))[name].numpy()
+                for batch in batches
+            ]
+        )
+
+
+def load(directory: str | os.PathLike[str]) -> ServedModel:
+    """Opens what `model.export` wrote.
+
+    Args:
+        directory: the folder; or its parent, of which the version with the highest number counts.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if the folder holds something else, or files are missing, cut or changed.
+    """
+    folder = Path(directory)
+    if not folder.is_dir():
+        checks.fail("directory", repr(str(folder)), _WANTED, FileNotFoundError)
+    folder = _newest_version(folder)
+    card = _read_card(folder)
+    if checksums(folder) != card["files"]:
+        got = f"{str(folder)!r}, in which files are missing, cut or changed"
+        checks.fail("directory", got, _WANTED)
+    signatures = tf.saved_model.load(str(folder)).signatures
+    return ServedModel(dict(signatures), card)
+
+
+def _newest_version(folder: Path) -> Path:
+    versions = [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
+    if (folder / CARD_NAME).exists() or not versions:
+        return folder
+    return max(versions, key=lambda path: int(path.name))
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    """The model card, complete and of this format."""
+    try:
+        card = json.loads((folder / CARD_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        checks.fail("directory", f"{str(folder)!r} without {CARD_NAME}", _WANTED)
+    except ValueError:  # neither text nor JSON
+        checks.fail("directory", f"{str(folder)!r} with a damaged {CARD_NAME}", _WANTED)
+    needed = ("format", "input_shape", "n_clusters", "files")
+    if not isinstance(card, dict) or not all(name in card for name in needed):
+        checks.fail("directory", f"{str(folder)!r} with a foreign {CARD_NAME}", _WANTED)
+    if card["format"] != FORMAT:
+        got = f"{str(folder)!r} of format {card['format']!r}"
+        checks.fail("directory", got, f"format {FORMAT!r}")
+    return card

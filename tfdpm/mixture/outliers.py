@@ -1,0 +1,43 @@
+"""How surprising a point is under a mixture's posterior predictive, as a calibrated p-value."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tfdpm.mixture.parameters import LogPredictive
+
+
+class PredictiveTails(LogPredictive):
+    """Log density and p-value of points under a mixture of multivariate t distributions.
+
+    Of D-dimensional points of a multivariate t with `df` degrees of freedom, the squared
+    Mahalanobis distance d2 over D follows Fisher's F with `(D, df)` degrees of freedom. The share
+    of a component that lies farther out, where its density is lower, is thus the regularised
+    incomplete beta function `I(df / 2, D / 2; df / (df + d2))`. A point's p-value is the mean of
+    its components' shares, weighted by their posterior probabilities.
+
+    Shares count within components. A share of the whole mixture's density would call every point
+    of a small, wide cluster an outlier, however typical it is of that cluster.
+
+    The p-value is the mean, given the point, of the share of the component that it was drawn from,
+    and that share is uniform. So for points of the mixture it is uniform where components do not
+    overlap; where they do, at most `2 p` of the points have a value below `p` (Meng 1994,
+    "Posterior predictive p-values", section 5).
+
+    Args:
+        mixture_weights: `[K]`.
+        after: NIW posteriors of the components, batch shape `[K]`.
+    """
+
+    def tails(self, points) -> tuple[tf.Tensor, tf.Tensor]:
+        """Log density, nats, and p-value of `points [N, D]`, both `[N]` float64."""
+        distances = self._distances(points)
+        logits = self._constants - self._half_power * tf.math.log1p(distances / self._df)
+        # The operation does not broadcast.
+        ones = tf.ones_like(distances)
+        half_dim = self._half_power - 0.5 * self._df
+        shares = tf.math.betainc(
+            0.5 * self._df * ones, half_dim * ones, self._df / (self._df + distances)
+        )
+        p_values = tf.reduce_sum(tf.nn.softmax(logits) * shares, axis=-1)
+        return tf.reduce_logsumexp(logits, axis=-1), p_values
