@@ -1,0 +1,170 @@
+"""How cost grows: a whole fit with N, an epoch with K and with D, and the machine's own limit.
+
+The points are random Gaussians around random means, for which only time and memory are asked.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tfdpm
+from tfdpm.config import DeepDPMConfig
+
+__all__ = [
+    "epoch_arithmetic",
+    "epoch_cost",
+    "exponent",
+    "fit_cost",
+    "fit_cost_alone",
+    "matmul_rate",
+    "random_points",
+]
+
+_BLOCK_ROWS = 10_000
+_TIMED_EPOCHS = 4
+_MATMUL_SIZE = 1024
+_MIB = 2.0**20
+_MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes; `getrusage` differs by system
+
+
+def random_points(num_points: int, dim: int, clusters: int, seed: int) -> np.ndarray:
+    """`[N, D]` float32 of equally likely unit Gaussians with means from N(0, 36 I)."""
+    rng = np.random.default_rng([seed, 13])
+    means = 6.0 * rng.standard_normal((clusters, dim))
+    points = np.empty((num_points, dim), np.float32)
+    for start in range(0, num_points, _BLOCK_ROWS):  # so that making them costs no memory
+        rows = min(_BLOCK_ROWS, num_points - start)
+        chosen = means[rng.integers(clusters, size=rows)]
+        points[start : start + rows] = chosen + rng.standard_normal((rows, dim))
+    return points
+
+
+def fit_cost(num_points: int, dim: int, clusters: int, seed: int) -> dict[str, Any]:
+    """Wall time of `tfdpm.fit` with defaults, and the peak of memory above what the points take.
+
+    The peak is that of the process: it means something only where nothing larger ran before.
+    """
+    tfdpm.fit(random_points(500, dim, 2, seed), seed=seed, epochs=1, verbose=0)  # warms up
+    x = random_points(num_points, dim, clusters, seed)
+    before = _peak_bytes()
+    wall, cpu = time.perf_counter(), time.process_time()
+    model = tfdpm.fit(x, seed=seed, verbose=0)
+    seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
+    return {
+        "num_points": num_points,
+        "dim": dim,
+        "true_clusters": clusters,
+        "clusters": model.n_clusters,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "epochs": len(model.history.epoch),
+        "traces": model.num_traces,
+        "data_mib": x.nbytes / _MIB,
+        "peak_above_data_mib": (_peak_bytes() - before) / _MIB,
+    }
+
+
+def fit_cost_alone(num_points: int, dim: int, clusters: int, seed: int) -> dict[str, Any]:
+    """`fit_cost` in a process of its own, whose peak of memory is that of this fit."""
+    arguments = json.dumps([num_points, dim, clusters, seed])
+    command = [sys.executable, "-m", __name__, arguments]
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def epoch_cost(num_points: int, dim: int, clusters: int, seed: int) -> dict[str, Any]:
+    """Seconds of one epoch at a fixed K: median over the epochs after the one that traces."""
+    x = random_points(num_points, dim, clusters, seed)
+    config = DeepDPMConfig(
+        start="kmeans",
+        fixed_k=clusters,
+        preprocessing="center",
+        min_steps_per_epoch=1,
+        stable_epochs=None,
+    )
+    clock = _EpochClock()
+    model = tfdpm.fit(
+        x, config=config, seed=seed, epochs=1 + _TIMED_EPOCHS, callbacks=[clock], verbose=0
+    )
+    seconds = float(np.median(clock.seconds[1:]))
+    operations = epoch_arithmetic(num_points, dim, clusters, model.clustering.hidden_units)
+    return {
+        "num_points": num_points,
+        "dim": dim,
+        "clusters": clusters,
+        "seconds": seconds,
+        "traces": model.num_traces,
+        "operations": operations,
+        "operations_per_second": operations / seconds,
+    }
+
+
+def epoch_arithmetic(num_points: int, dim: int, clusters: int, hidden_units: int) -> float:
+    """Floating-point operations that the equations of one epoch ask for.
+
+    Per point: the E-step's quadratic forms and the weighted second moments, 2 for each entry of
+    a symmetric D x D matrix, a mean and a count in every component; then 8 for every weight of
+    the clustering network and of the point's own subclustering network (2 forward and 4 backward
+    in training, 2 forward in the reduction). Exponentials and sorting are left out.
+    """
+    moments = 1 + dim + dim * (dim + 1) / 2
+    mixture = 4.0 * clusters * moments
+    networks = 8.0 * hidden_units * ((dim + clusters) + (dim + 2))
+    return num_points * (mixture + networks)
+
+
+def matmul_rate(dtype: str, seconds: float = 1.0) -> float:
+    """Operations per second of TensorFlow's products of square matrices, best of many.
+
+    Args:
+        dtype: "float32" or "float64".
+        seconds: how long to try.
+    """
+    rng = np.random.default_rng(0)
+    matrix = tf.constant(rng.standard_normal((_MATMUL_SIZE, _MATMUL_SIZE)), dtype)
+    tf.linalg.matmul(matrix, matrix).numpy()
+    best, end = np.inf, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        tf.linalg.matmul(matrix, matrix).numpy()
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * _MATMUL_SIZE**3 / best
+
+
+def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float | None:
+    """The b of the least-squares fit `seconds = a * size ** b`; None of fewer than two sizes."""
+    if len(set(sizes)) < 2:
+        return None
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+class _EpochClock(keras.callbacks.Callback):
+    """Wall time of every epoch, seconds."""
+
+    def __init__(self):
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds.append(time.perf_counter() - self._start)
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_UNIT
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(fit_cost(*json.loads(sys.argv[1]))) + "\n")

@@ -1,0 +1,180 @@
+"""How fast tfdpm is: ratios against peers on the same threads, and growth with N, K and D."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.mixture import GaussianMixture
+
+import tfdpm
+from tfdpm import checks
+from tfdpm.benchmarks import growth, speed_picture
+from tfdpm.benchmarks.labelled import LabelledData, fewer, read_labelled
+from tfdpm.benchmarks.peers import PEERS, chosen_peers
+from tfdpm.benchmarks.records import fit_record, measured, show, write
+from tfdpm.benchmarks.threads import same_threads
+
+__all__ = ["run"]
+
+_GROWTH_DIM, _GROWTH_CLUSTERS = 10, 10
+_GROWTH_POINTS = 51_200  # of the growth with K and D
+_PREDICT_REPEATS = 5
+_QUICK_POINTS = 300
+_SHARES = ("share_of_float32_rate", "share_of_float64_rate", "traces")
+
+
+def run(
+    data: Sequence[str | Path] = (),
+    *,
+    out: str | Path = "bench_speed.json",
+    seed: int = 0,
+    repeats: int = 3,
+    threads: int = 1,
+    peers: str = "gmm,hdbscan,bgmm",
+    normalize_rows: bool = False,
+    points: Sequence[int] = (10_000, 30_000, 100_000),
+    clusters: Sequence[int] = (10, 30, 100),
+    dims: Sequence[int] = (2, 8, 32, 128),
+    quick: bool = False,
+) -> dict[str, Any]:
+    """Times tfdpm and its peers on every data set, then fits and epochs of growing size.
+
+    Args:
+        data: .npz files with `x` and `y`; none for growth alone.
+        out: JSON file, written anew after every part; a picture goes beside it.
+        seed: of all methods.
+        repeats: runs of each method, of which the median counts.
+        threads: cores and threads of all methods.
+        peers: names from `peers.PEERS` with commas between them, "all" or "none".
+        normalize_rows: brings every point to unit length first, for all methods alike.
+        points: N of the fits at D = 10 and 10 clusters, each in a process of its own.
+        clusters: K of the epochs at D = 10 and N = 51,200.
+        dims: D of the epochs at K = 10 and N = 51,200.
+        quick: 300 points of each data set, one run, and growth over tiny sizes.
+    Returns:
+        What was written: `comparisons`, `growth` with fitted exponents, and the matmul rates.
+    """
+    checks.integer(repeats, "--repeats", minimum=1)
+    names = chosen_peers(peers)
+    sets = read_labelled(data, normalize_rows=normalize_rows) if data else []
+    epoch_points, fit_cost = _GROWTH_POINTS, growth.fit_cost_alone
+    if quick:
+        sets, repeats = [fewer(each, _QUICK_POINTS, seed) for each in sets], 1
+        points, clusters, dims = points and (300, 600), clusters and (2, 4), dims and (2, 4)
+        epoch_points, fit_cost = 500, growth.fit_cost
+    with same_threads(threads) as cores:
+        results: dict[str, Any] = {"benchmark": "speed", "cores": cores, "comparisons": []}
+        for each in sets:
+            results["comparisons"].append(_comparison(each, names, repeats, seed))
+            write(out, results)
+        results["matmul_rate"] = {
+            dtype: growth.matmul_rate(dtype, 0.05 if quick else 1.0)
+            for dtype in ("float32", "float64")
+        }
+        results["growth"] = {
+            "points": [fit_cost(n, _GROWTH_DIM, _GROWTH_CLUSTERS, seed) for n in points],
+            "clusters": [growth.epoch_cost(epoch_points, _GROWTH_DIM, k, seed) for k in clusters],
+            "dims": [growth.epoch_cost(epoch_points, d, _GROWTH_CLUSTERS, seed) for d in dims],
+        }
+    _add_exponents(results)
+    results["picture"] = speed_picture.draw(results, Path(out).with_suffix(".png"))
+    write(out, results)
+    _show(results)
+    return results
+
+
+def _comparison(
+    data: LabelledData, names: Sequence[str], repeats: int, seed: int
+) -> dict[str, Any]:
+    """Median seconds of every method on one data set, their ratios, and those of predicting."""
+    own = [fit_record(data, seed) for _ in range(repeats)]
+    methods = {"tfdpm": _median_record(own)}
+    for name in names:
+        methods[name] = _median_record(
+            [measured(data, name, seed, _peer_call(name, data, seed)) for _ in range(repeats)]
+        )
+    seconds = methods["tfdpm"]["seconds"]
+    return {
+        "data": data.name,
+        "methods": methods,
+        "ratios": {name: seconds / methods[name]["seconds"] for name in names},
+        "predict": _prediction(data, seed),
+    }
+
+
+def _peer_call(name: str, data: LabelledData, seed: int) -> Callable[[], np.ndarray]:
+    return lambda: PEERS[name](data.x, data.true_k, seed)
+
+
+def _median_record(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first record with the median times, and every wall time beside them."""
+    seconds, cpu = ([record[name] for record in records] for name in ("seconds", "cpu_seconds"))
+    medians = {"seconds": float(np.median(seconds)), "cpu_seconds": float(np.median(cpu))}
+    return {**records[0], **medians, "each_seconds": seconds}
+
+
+def _prediction(data: LabelledData, seed: int) -> dict[str, float]:
+    """Median seconds of labelling all points, by tfdpm and by a Gaussian mixture of the same K."""
+    model = tfdpm.fit(data.x, seed=seed, epochs=1, verbose=0)
+    mixture = GaussianMixture(model.n_clusters, random_state=seed).fit(data.x)
+    own, peer = (_seconds(call, data.x) for call in (model.predict_labels, mixture.predict))
+    return {"clusters": model.n_clusters, "tfdpm": own, "gmm": peer, "ratio": own / peer}
+
+
+def _seconds(call: Callable[[np.ndarray], Any], x: np.ndarray) -> float:
+    """Median wall time of a call, after one that warms up."""
+    times = []
+    for _ in range(1 + _PREDICT_REPEATS):
+        start = time.perf_counter()
+        call(x)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]))
+
+
+def _add_exponents(results: dict[str, Any]) -> None:
+    """Fitted exponents of growth, and each epoch's share of the measured matmul rates."""
+    sizes = {"points": "num_points", "clusters": "clusters", "dims": "dim"}
+    results["exponents"] = {
+        name: growth.exponent([row[size] for row in rows], [row["seconds"] for row in rows])
+        for name, size in sizes.items()
+        for rows in [results["growth"][name]]
+    }
+    for name in ("clusters", "dims"):
+        for row in results["growth"][name]:
+            for dtype, rate in results["matmul_rate"].items():
+                row[f"share_of_{dtype}_rate"] = row["operations_per_second"] / rate
+
+
+def _show(results: dict[str, Any]) -> None:
+    rows = [
+        (
+            comparison["data"],
+            name,
+            f"{record['seconds']:.2f}",
+            f"{record['cpu_seconds']:.2f}",
+            f"{comparison['ratios'][name]:.3f}" if name in comparison["ratios"] else "",
+            f"{record['nmi']:.3f}",
+            record["clusters"],
+            record.get("traces", ""),
+        )
+        for comparison in results["comparisons"]
+        for name, record in comparison["methods"].items()
+    ]
+    columns = ("data", "method", "seconds", "processor", "tfdpm / method", "NMI", "K", "traces")
+    if rows:
+        show(f"Fits on {results['cores']} core(s)", columns, rows)
+        rows = [[each["data"], *each["predict"].values()] for each in results["comparisons"]]
+        show("Labels of all points, seconds", ("data", "K", "tfdpm", "gmm", "ratio"), rows)
+    for name, title, names in (
+        ("points", "Fit over N", ("num_points", "clusters", "seconds", "peak_above_data_mib")),
+        ("clusters", "Epoch over K", ("clusters", "seconds", *_SHARES)),
+        ("dims", "Epoch over D", ("dim", "seconds", *_SHARES)),
+    ):
+        if results["growth"][name]:
+            power = results["exponents"][name]
+            title = title if power is None else f"{title}: exponent {power:.2f}"
+            show(title, names, [[row[key] for key in names] for row in results["growth"][name]])
