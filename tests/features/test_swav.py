@@ -222,7 +222,7 @@ def test_encoder_takes_raw_images_of_any_size_and_survives_saving(tmp_path):
 def test_small_says_what_it_chose():
     said: list[str] = []
     model = SwAV.small(
-        image_size=16, channels=1, num_images=500, batch_size=20, epochs=2, print_fn=said.append
+        image_size=16, channels=1, num_images=8000, batch_size=20, epochs=2, print_fn=said.append
     )
     assert f"prototypes  {model.config.num_prototypes}" in said[0]
     assert f"{model.config.queue_length} embeddings" in said[0]

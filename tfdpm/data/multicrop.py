@@ -187,6 +187,8 @@ def multicrop(
         checks.fail("batch_size", batch_size, f"at most the number of images, {source.num_images}")
     steps = source.num_images // batch_size
 
+    # Nothing here needs autograph, whose rewriting would take most of the time to build a pipeline.
+    @tf.autograph.experimental.do_not_convert
     def one_epoch(epoch):
         epoch_seed = _fold(tf.constant([seed, 0], tf.int32), epoch)
         return _batches(source, recipe, epoch_seed, batch_size, steps)
