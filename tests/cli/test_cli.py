@@ -179,6 +179,26 @@ def test_bench_runs_the_module_of_that_name(monkeypatch, tmp_path) -> None:
     assert ran == [([file, file], "bench_speed.json", 2)]
 
 
+def test_bench_passes_only_the_options_that_are_given(monkeypatch, tmp_path, capsys) -> None:
+    from tfdpm.benchmarks import robustness, stress
+
+    ran = []
+
+    def run(data, *, out, seed, seeds=1, initial_clusters=(1,), quick=False):
+        ran.append((data, seed, seeds, initial_clusters, quick))
+
+    monkeypatch.setattr(robustness, "run", run)
+    arguments = ["bench", "robustness", "--initial-clusters", "3, 10", "--quick"]
+    assert main(arguments) == 0
+    assert main(["bench", "robustness", "--initial-clusters", "none"]) == 0
+    assert ran == [([], 0, 1, (3, 10), True), ([], 0, 1, (), False)]
+    assert main([*arguments, "--cases", "4"]) == 2
+    assert "`--cases`: got an option of other benchmarks, wanted" in capsys.readouterr().err
+    monkeypatch.setattr(stress, "run", lambda data, *, out, seed, cases: ran.append(cases))
+    assert main(["bench", "stress", "--cases", "4"]) == 0
+    assert ran[-1] == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -193,6 +213,9 @@ def test_bench_runs_the_module_of_that_name(monkeypatch, tmp_path) -> None:
         (["export", "nowhere", "there"], "`MODEL`: got 'nowhere', wanted"),
         (["bench", "beauty"], "`NAME`: got 'beauty', wanted one of 'quality'"),
         (["bench", "speed", "--data", "nowhere.npz"], "`--data`: got 'nowhere.npz'"),
+        (["bench", "speed", "--points", "10,ten"], "`--points`: got '10,ten', wanted positive"),
+        (["bench", "speed", "--threads", "0"], "--threads"),
+        (["bench", "quality"], "`--data`: got no file"),
         (["dance"], "No such command 'dance'"),
     ],
 )

@@ -1,0 +1,49 @@
+"""scikit-learn's methods behind one signature."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from tfdpm.benchmarks.peers import PEERS, chosen_peers, knee_radius
+from tfdpm.data import gaussian_mixture
+from tfdpm.metrics import ari
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peer_finds_far_clusters(name: str) -> None:
+    x, y = gaussian_mixture(3, 2, 300, separation=10.0, anisotropy=1.0, seed=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the variational mixture says when it has not converged
+        labels = PEERS[name](x, 3, 0)
+    assert labels.shape == (300,)
+    # Those that choose their own K may cut clusters up, but never join them.
+    assert ari(y, labels) > (0.5 if name in ("bgmm", "dbscan") else 0.99)
+    largest = {cluster: np.bincount(y[labels == cluster]).max() for cluster in np.unique(labels)}
+    pure = sum(largest[cluster] for cluster in largest if cluster >= 0) / np.sum(labels >= 0)
+    assert pure > 0.99
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_the_seed_settles_everything(name: str) -> None:
+    x, _ = gaussian_mixture(4, 3, 50, separation=1.0, seed=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.testing.assert_array_equal(PEERS[name](x, 4, 7), PEERS[name](x, 4, 7))
+
+
+def test_names_are_chosen_from_a_list() -> None:
+    assert chosen_peers("all") == list(PEERS)
+    assert chosen_peers("none") == []
+    assert chosen_peers("hdbscan, kmeans") == ["hdbscan", "kmeans"]
+    with pytest.raises(ValueError, match="--peers.*'optics'"):
+        chosen_peers("kmeans,optics")
+
+
+def test_knee_separates_a_crowd_from_stragglers() -> None:
+    crowd = np.linspace(0, 1, 101)[:, np.newaxis]  # nearest neighbours at 0.01
+    stragglers = 10.0 * np.arange(1, 6)[:, np.newaxis]  # at 9 and more
+    radius = knee_radius(np.vstack([crowd, stragglers]), 1)
+    assert radius == pytest.approx(0.01)
