@@ -11,7 +11,7 @@ from tfdpm import startup
 
 startup.import_tensorflow()  # before any import below, so that `import tfdpm` prints nothing
 
-from tfdpm import callbacks, config, data, distributions, export, metrics  # noqa: E402
+from tfdpm import callbacks, config, data, distributions, export, metrics, sklearn  # noqa: E402
 from tfdpm.config import DeepDPMConfig  # noqa: E402
 from tfdpm.export import load  # noqa: E402
 from tfdpm.model import DeepDPM  # noqa: E402
@@ -30,4 +30,5 @@ __all__ = [
     "fit",
     "load",
     "metrics",
+    "sklearn",
 ]

@@ -1,0 +1,116 @@
+"""The estimator by scikit-learn's own checks, and where it is used: pipelines, searches."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, ShuffleSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import estimator_checks
+
+import tfdpm
+from tfdpm import DeepDPMConfig
+from tfdpm.sklearn import DeepDPMClusterer
+
+FAST = DeepDPMConfig(min_steps_per_epoch=10, stable_epochs=None)
+X, Y = tfdpm.data.gaussian_mixture(3, 2, 150, seed=0)
+
+# Those that tell most for their time; `check_estimator` runs all.
+TELLING = (
+    "check_no_attributes_set_in_init",
+    "check_parameters_default_constructible",
+    "check_get_params_invariance",
+    "check_set_params",
+    "check_estimators_unfitted",
+    "check_estimators_empty_data_messages",
+    "check_complex_data",
+    "check_estimator_sparse_array",
+    "check_fit1d",
+    "check_fit2d_1sample",
+    "check_mixin_order",
+    "check_dict_unchanged",
+    "check_n_features_in",
+)
+
+
+def clusterer(**arguments):
+    return DeepDPMClusterer(FAST, **{"epochs": 1, **arguments})
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return clusterer(reject_below=0.05).fit(X)
+
+
+@pytest.mark.parametrize("name", TELLING)
+def test_scikit_learns_check_passes(name):
+    getattr(estimator_checks, name)("DeepDPMClusterer", clusterer())
+
+
+@pytest.mark.slow
+def test_all_of_scikit_learns_checks_pass():
+    results = estimator_checks.check_estimator(clusterer(epochs=2), on_fail="raise")
+    assert len(results) > 40
+
+
+def test_attributes_and_methods_are_those_of_the_model(fitted):
+    assert fitted.n_clusters_ == 3 and fitted.n_features_in_ == 2 and fitted.n_iter_ == 1
+    assert tfdpm.metrics.ari(Y, fitted.labels_) == pytest.approx(1.0)
+    np.testing.assert_array_equal(fitted.labels_, fitted.model_.labels_)
+    np.testing.assert_array_equal(fitted.predict_proba(X), fitted.model_.predict(X))
+    np.testing.assert_allclose(fitted.score(X), fitted.model_.score_samples(X).mean())
+    labels = fitted.predict(X)
+    assert 0 < (labels == -1).sum() < 30
+    np.testing.assert_array_equal(labels[labels >= 0], fitted.labels_[labels >= 0])
+
+
+def test_pickled_estimator_answers_the_same(fitted):
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict(X), fitted.predict(X))
+    np.testing.assert_array_equal(again.score_samples(X), fitted.score_samples(X))
+
+
+def test_clone_has_the_settings_and_nothing_learned(fitted):
+    copy = clone(fitted)
+    assert copy.get_params() == fitted.get_params()
+    with pytest.raises(NotFittedError):
+        copy.predict(X)
+
+
+def test_works_at_the_end_of_a_pipeline_and_knows_columns():
+    frame = pd.DataFrame(X, columns=["width", "height"])
+    steps = make_pipeline(StandardScaler().set_output(transform="pandas"), clusterer())
+    labels = steps.fit_predict(frame)
+    assert tfdpm.metrics.ari(Y, labels) == pytest.approx(1.0)
+    np.testing.assert_array_equal(steps.predict(frame), labels)
+    np.testing.assert_array_equal(steps[-1].feature_names_in_, ["width", "height"])
+    with pytest.raises(ValueError, match="feature names"):
+        steps.predict(frame.rename(columns={"width": "depth"}))
+
+
+def test_grid_search_prefers_the_settings_that_predict_held_out_points():
+    search = GridSearchCV(
+        clusterer(epochs=8), {"fixed_k": [1, 3]}, cv=ShuffleSplit(1, random_state=0)
+    ).fit(X)
+    assert search.best_params_ == {"fixed_k": 3}
+    assert search.best_estimator_.n_clusters_ == 3
+
+
+def test_settings_replace_those_of_the_configuration():
+    config = clusterer(initial_clusters=4, prior_scale=0.5, dp_concentration=2.0)._config()
+    expected = FAST.replace(initial_clusters=4, prior_scale=0.5, dp_concentration=2.0, epochs=1)
+    assert config == expected
+    with pytest.raises(ValueError, match="`prior_scale`"):
+        clusterer(prior_scale=-1.0).fit(X)
+
+
+def test_seed_may_be_a_generator_or_none():
+    generator = np.random.RandomState(5)
+    expected = np.random.RandomState(5).randint(2**31 - 1)
+    assert clusterer(random_state=generator).fit(X).model_.seed == expected
