@@ -62,7 +62,7 @@ def fit(
     if not isinstance(config, DeepDPMConfig):
         wanted = "a DeepDPMConfig, a preset's name or None"
         checks.fail("config", type(config).__name__, wanted, TypeError)
-    if initial_clusters != 1:
+    if checks.integer(initial_clusters, "initial_clusters", minimum=1) != 1:
         config = config.replace(initial_clusters=initial_clusters)
     name = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "data"
     inputs = as_features(data, name=name)

@@ -703,6 +703,10 @@ class DeepDPM(keras.Model):
             scores += co_assignment(labels, chain_labels) / num_chains
         return Stability(k_posterior(mixtures), scores)
 
+    def __dir__(self) -> list[str]:
+        """All names but that of the one value that takes long: Keras reads all of them to save."""
+        return [name for name in super().__dir__() if name != "k_posterior_"]
+
     @property
     def k_posterior_(self) -> dict[int, float]:
         """Share of 8 split/merge chains on the sample of the fit that ended with each K."""

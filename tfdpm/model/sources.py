@@ -121,6 +121,7 @@ class StreamSource:
         self._raw = batches
         self._num_points = num_points
         self._batches: tf.data.Dataset | None = None
+        self._num_batches: int | None = None
         self._sample: np.ndarray | None = None
         self._moments: FeatureMoments | None = None
 
@@ -138,7 +139,9 @@ class StreamSource:
     def moments(self, normalizes_rows: bool) -> FeatureMoments:
         """Moments of the whole stream in one pass."""
         total: FeatureMoments | None = None
+        self._num_batches = 0
         for batch in self._raw:
+            self._num_batches += 1
             rows = batch.numpy()
             rows = normalize_rows(rows.astype(np.float64)) if normalizes_rows else rows
             part = feature_moments(rows)
@@ -166,10 +169,14 @@ class StreamSource:
         trains_subclusters: bool,
     ) -> np.ndarray:
         """One epoch; returns the mean cluster and subcluster losses."""
-        del config, seed  # The stream has its own batches and its own order.
+        del seed  # The stream has its own batches and its own order.
+        if self._num_batches is None:
+            self._num_batches = sum(1 for _ in self._raw)
+        # Small data are passed over several times within an epoch, as those of an array are.
+        rounds = -(-config.min_steps_per_epoch // max(self._num_batches, 1))
         means, sub_means = padded_means(state, passes.capacity)
         return passes.train_stream(
-            self._batches,
+            self._batches.repeat(rounds),
             padded_parameters(state.parameters, passes.capacity),
             means,
             sub_means,
