@@ -16,9 +16,11 @@ def test_every_initial_k_is_fitted_and_the_range_is_told(fits, labelled_file, tm
         initial_clusters=(1, 9),
         configuration="paper",
         epochs=50,
+        max_points=90,
     )
     assert [call["initial_clusters"] for call in fits] == [1, 9]
     assert {call["seed"] for call in fits} == {2}
+    assert {len(call["x"]) for call in fits} == {90}
     assert fits[0]["config"].start == "kmeans"
     assert fits[0]["config"].epochs == 50
     assert fits[0]["config"].move_interval_epochs == 3  # 30 of 500

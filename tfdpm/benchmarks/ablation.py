@@ -37,6 +37,7 @@ def run(
     initial_clusters: Sequence[int] = (3, 10, 30),
     configuration: str = "default",
     epochs: int | None = None,
+    max_points: int | None = None,
     quick: bool = False,
 ) -> dict[str, Any]:
     """Fits every data set with every part left out, from every initial K.
@@ -51,15 +52,15 @@ def run(
             learn; "paper" or "official": networks only.
         epochs: most epochs of each fit; fewer than the configuration's bring its schedule forward
             in proportion. `None` for the configuration's.
+        max_points: thins each data set to so many points; `None` for all of them.
         quick: 300 points of each data set, an initial K of 3 and four epochs.
     Returns:
         What was written: `records` and their `summary` over seeds.
     """
     checks.integer(seeds, "--seeds", minimum=1)
-    sets = read_labelled(data)
     if quick:
-        sets = [fewer(each, _QUICK_POINTS, seed) for each in sets]
-        initial_clusters, seeds, epochs = (3,), 1, _QUICK_EPOCHS
+        max_points, initial_clusters, seeds, epochs = _QUICK_POINTS, (3,), 1, _QUICK_EPOCHS
+    sets = [fewer(each, max_points, seed) for each in read_labelled(data)]
     config = DeepDPMConfig.named(configuration)
     if epochs is not None:
         config = shortened(config, epochs)

@@ -69,11 +69,11 @@ def thin_classes(data: LabelledData, seed: int) -> LabelledData:
     checks.fail("--imbalanced", f"a file called {data.name!r}", wanted)
 
 
-def fewer(data: LabelledData, num_points: int, seed: int) -> LabelledData:
-    """At most `num_points` of the points, drawn without replacement, in their order."""
-    if len(data.x) <= num_points:
+def fewer(data: LabelledData, max_points: int | None, seed: int) -> LabelledData:
+    """At most `max_points` of the points (`None`: all), without replacement, in their order."""
+    if max_points is None or len(data.x) <= max_points:
         return data
-    chosen = np.random.default_rng([seed, 11]).choice(len(data.x), num_points, replace=False)
+    chosen = np.random.default_rng([seed, 11]).choice(len(data.x), max_points, replace=False)
     chosen.sort()
     return LabelledData(data.name, data.x[chosen], data.y[chosen])
 

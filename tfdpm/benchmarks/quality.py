@@ -25,6 +25,7 @@ def run(
     peers: str = "all",
     imbalanced: bool = False,
     normalize_rows: bool = False,
+    max_points: int | None = None,
     quick: bool = False,
 ) -> dict[str, Any]:
     """Clusters every data set with every method and seed.
@@ -37,6 +38,7 @@ def run(
         peers: names from `peers.PEERS` with commas between them, "all" or "none".
         imbalanced: adds the imbalanced versions of MNIST, USPS and Fashion-MNIST.
         normalize_rows: brings every point to unit length first, for all methods alike.
+        max_points: thins each data set to so many points; `None` for all of them.
         quick: 300 points of each data set and one seed.
     Returns:
         What was written: `records`, and `summary` with means and standard deviations.
@@ -47,7 +49,8 @@ def run(
     if imbalanced:
         sets += [thin_classes(each, seed) for each in sets]
     if quick:
-        sets, seeds = [fewer(each, _QUICK_POINTS, seed) for each in sets], 1
+        max_points, seeds = _QUICK_POINTS, 1
+    sets = [fewer(each, max_points, seed) for each in sets]
     results: dict[str, Any] = {"benchmark": "quality", "normalize_rows": normalize_rows}
     records: list[dict[str, Any]] = []
     for each in sets:

@@ -26,6 +26,7 @@ def run(
     initial_clusters: Sequence[int] = (1, 3, 10, 30, 100),
     configuration: str = "default",
     epochs: int | None = None,
+    max_points: int | None = None,
     quick: bool = False,
 ) -> dict[str, Any]:
     """Fits every data set from every initial K.
@@ -39,15 +40,15 @@ def run(
         configuration: "default", "paper" or "official".
         epochs: most epochs of each fit; fewer than the configuration's bring its schedule forward
             in proportion. `None` for the configuration's.
+        max_points: thins each data set to so many points; `None` for all of them.
         quick: 300 points of each data set and initial K of 1 and 10.
     Returns:
         What was written: `records` with K by epoch, and `summary` with the range of final K.
     """
     checks.integer(seeds, "--seeds", minimum=1)
-    sets = read_labelled(data)
     if quick:
-        sets = [fewer(each, _QUICK_POINTS, seed) for each in sets]
-        initial_clusters, seeds = (1, 10), 1
+        max_points, initial_clusters, seeds = _QUICK_POINTS, (1, 10), 1
+    sets = [fewer(each, max_points, seed) for each in read_labelled(data)]
     config = DeepDPMConfig.named(configuration)
     if epochs is not None:
         config = shortened(config, epochs)
@@ -76,9 +77,15 @@ def _ranges(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _show(results: dict[str, Any]) -> None:
-    names = ("data", "seed", "initial_clusters", "clusters", "nmi", "ari", "acc", "seconds")
     columns = ("data", "seed", "initial K", "final K", "NMI", "ARI", "ACC", "seconds")
-    rows = [[record[name] for name in names] for record in results["records"]]
+    rows = [
+        (
+            *(record[name] for name in ("data", "seed", "initial_clusters", "clusters")),
+            *(f"{record[name]:.3f}" for name in ("nmi", "ari", "acc")),
+            f"{record['seconds']:.1f}",
+        )
+        for record in results["records"]
+    ]
     show("Robustness to the initial K", columns, rows)
     rows = [[*row.values(), row["most"] - row["fewest"]] for row in results["summary"]]
     show("Final K over all initial K", ("data", "seed", "fewest", "most", "difference"), rows)

@@ -52,6 +52,10 @@ def bench(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Most epochs of a fit: robustness, ablation, swav.")
     ] = None,
+    max_points: Annotated[
+        int | None,
+        typer.Option(min=2, help="Thins the data: quality, robustness, ablation."),
+    ] = None,
     repeats: Annotated[
         int | None, typer.Option(min=1, help="Times of which the median counts: speed.")
     ] = None,
@@ -83,6 +87,7 @@ def bench(
         "initial_clusters": _numbers(initial_clusters, "--initial-clusters"),
         "configuration": configuration,
         "epochs": epochs,
+        "max_points": max_points,
         "repeats": repeats,
         "threads": threads,
         "points": _numbers(points, "--points"),
