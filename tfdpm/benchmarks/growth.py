@@ -78,7 +78,10 @@ def fit_cost_alone(num_points: int, dim: int, clusters: int, seed: int) -> dict[
     """`fit_cost` in a process of its own, whose peak of memory is that of this fit."""
     arguments = json.dumps([num_points, dim, clusters, seed])
     command = [sys.executable, "-m", __name__, arguments]
-    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        last = (result.stderr.splitlines() or [""])[-1]
+        raise RuntimeError(f"A fit of {num_points} points ended with {result.returncode}: {last}")
     return json.loads(result.stdout.splitlines()[-1])
 
 

@@ -97,13 +97,19 @@ def _comparison(
         methods[name] = _median_record(
             [measured(data, name, seed, _peer_call(name, data, seed)) for _ in range(repeats)]
         )
-    seconds = methods["tfdpm"]["seconds"]
     return {
         "data": data.name,
         "methods": methods,
-        "ratios": {name: seconds / methods[name]["seconds"] for name in names},
+        "ratios": _ratios(methods, "seconds"),
+        "cpu_ratios": _ratios(methods, "cpu_seconds"),
         "predict": _prediction(data, seed),
     }
+
+
+def _ratios(methods: dict[str, dict[str, Any]], clock: str) -> dict[str, float]:
+    """tfdpm's time by that of each other method."""
+    own = methods["tfdpm"][clock]
+    return {name: own / record[clock] for name, record in methods.items() if name != "tfdpm"}
 
 
 def _peer_call(name: str, data: LabelledData, seed: int) -> Callable[[], np.ndarray]:
@@ -154,9 +160,8 @@ def _show(results: dict[str, Any]) -> None:
         (
             comparison["data"],
             name,
-            f"{record['seconds']:.2f}",
-            f"{record['cpu_seconds']:.2f}",
-            f"{comparison['ratios'][name]:.3f}" if name in comparison["ratios"] else "",
+            *(f"{record[clock]:.2f}" for clock in ("seconds", "cpu_seconds")),
+            *(f"{comparison[ratio].get(name, 1):.3f}" for ratio in ("ratios", "cpu_ratios")),
             f"{record['nmi']:.3f}",
             record["clusters"],
             record.get("traces", ""),
@@ -164,7 +169,7 @@ def _show(results: dict[str, Any]) -> None:
         for comparison in results["comparisons"]
         for name, record in comparison["methods"].items()
     ]
-    columns = ("data", "method", "seconds", "processor", "tfdpm / method", "NMI", "K", "traces")
+    columns = ("data", "method", "seconds", "CPU s", "tfdpm / it", "CPU", "NMI", "K", "traces")
     if rows:
         show(f"Fits on {results['cores']} core(s)", columns, rows)
         rows = [[each["data"], *each["predict"].values()] for each in results["comparisons"]]
