@@ -107,7 +107,7 @@ def _comparison(
 
 
 def _ratios(methods: dict[str, dict[str, Any]], clock: str) -> dict[str, float]:
-    """tfdpm's time by that of each other method."""
+    """The time of tfdpm by that of each other method."""
     own = methods["tfdpm"][clock]
     return {name: own / record[clock] for name, record in methods.items() if name != "tfdpm"}
 
