@@ -24,6 +24,7 @@ from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import LogJoint, MixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.model import moves, resize, serving
+from tfdpm.model.checkpoint import Checkpoint
 from tfdpm.model.first import first_mixture, search_inputs, uses_search
 from tfdpm.model.initial_weights import start_from_mixture
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
@@ -74,6 +75,7 @@ class DeepDPM(keras.Model):
         self._num_traces = 0
         self._fit_start = self._first_epoch = 0
         self._moves = MoveCounts()
+        self.last_proposals: tuple[moves.Proposal, ...] = ()  # of the last epoch that made any
         self.clustering: ClusteringNetwork | None = None
         self.subclustering: SubclusteringNetworks | None = None
         self.subcluster_optimizer: keras.optimizers.Optimizer | None = None
@@ -255,6 +257,9 @@ class DeepDPM(keras.Model):
             self._go_on(source, config)
         self._fit_start = self._state.epoch
         callback_list = self._callback_list(callbacks, verbose, config.epochs)
+        for callback in callback_list.callbacks:
+            if isinstance(callback, Checkpoint):
+                callback.accompany(callback_list.callbacks)
         callback_list.on_train_begin()
         # Keras's BackupAndRestore asks for its epoch through this attribute.
         first = self._initial_epoch or checks.integer(initial_epoch, "initial_epoch", minimum=0)
@@ -383,7 +388,10 @@ class DeepDPM(keras.Model):
         self.predict_function = None
         if self.clustering is None or needed <= self.clustering.capacity:
             return
-        capacity = resize.next_capacity(needed)
+        self._grow(resize.next_capacity(needed))
+
+    def _grow(self, capacity: int) -> None:
+        """Gives networks and optimisers more slots."""
         self.optimizer = resize.grow_layer(
             self.clustering.head, self.clustering, self.optimizer, capacity
         )
@@ -490,31 +498,34 @@ class DeepDPM(keras.Model):
         state = self._state
         generator = np.random.default_rng([self.seed, state.epoch, 2])
         counts = MoveCounts()
+        ledger: list[moves.Proposal] = []
         is_split_due, is_merge_due = moves.kinds_due(config, state.epoch)
         if is_split_due:
-            transition, made = self._split_move(config, generator)
+            transition, made = self._split_move(config, generator, ledger)
             self._apply(transition)
             counts += made
         if is_merge_due:
-            transition, made = self._merge_move(config, generator)
+            transition, made = self._merge_move(config, generator, ledger)
             self._apply(transition)
             counts += made
         if config.fixed_k is None and (is_split_due or is_merge_due):
-            transition, made = moves.removal_move(self._state)
+            transition, made = moves.removal_move(self._state, ledger)
             self._apply(transition)
             counts += made
+        self.last_proposals = tuple(ledger)
         return counts
 
-    def _split_move(self, config, generator) -> tuple[Transition, MoveCounts]:
+    def _split_move(self, config, generator, ledger) -> tuple[Transition, MoveCounts]:
         if self._search is None:
-            return moves.split_move(self._state, self._state.halves, config, generator)
+            return moves.split_move(self._state, self._state.halves, config, generator, ledger)
         labels, sides = self._sample_labels()
-        return moves.judged_split_move(self._search, labels, sides, self.n_clusters)
+        return moves.judged_split_move(self._search, labels, sides, self.n_clusters, ledger)
 
-    def _merge_move(self, config, generator) -> tuple[Transition, MoveCounts]:
+    def _merge_move(self, config, generator, ledger) -> tuple[Transition, MoveCounts]:
         if self._search is None:
-            return moves.merge_move(self._state, config, generator)
-        return moves.judged_merge_move(self._search, self._sample_labels()[0], self.n_clusters)
+            return moves.merge_move(self._state, config, generator, ledger)
+        labels = self._sample_labels()[0]
+        return moves.judged_merge_move(self._search, labels, self.n_clusters, ledger)
 
     def _sample_labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Clusters and subclusters `[n]` that the networks give the search's sample."""
@@ -564,7 +575,9 @@ class DeepDPM(keras.Model):
         reduced = source.reduce(self._current_passes(), self._state)
         self._state.halves = reduced.halves
         if config.fixed_k is None:
-            transition, made = moves.removal_move(self._state)
+            ledger: list[moves.Proposal] = []
+            transition, made = moves.removal_move(self._state, ledger)
+            self.last_proposals = tuple(ledger)
             if made.removed:
                 self._apply(transition)
                 reduced = source.reduce(self._current_passes(), self._state)

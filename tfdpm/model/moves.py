@@ -5,6 +5,8 @@ Returns transitions; carrying them out on networks and state is the model's busi
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from tfdpm.config import DeepDPMConfig
@@ -16,6 +18,24 @@ from tfdpm.proposals.merge import accepted_merges, neighbour_pairs
 from tfdpm.proposals.split import accepted_splits
 from tfdpm.proposals.tally import MoveCounts
 from tfdpm.proposals.transition import Transition
+
+
+class Proposal(NamedTuple):
+    """One proposed move, as a ledger keeps it.
+
+    Attributes:
+        kind: `"split"`, `"merge"`, or `"removal"` of a component without points.
+        components: the component, or the two of a merge, numbered as before the move.
+        sizes: points of the two halves, or of the two components; weighted where points are.
+        log_ratio: nats; the move is better than none where it is positive. Of a removal: 0.
+        is_accepted: whether the move was made.
+    """
+
+    kind: str
+    components: tuple[int, ...]
+    sizes: tuple[float, ...]
+    log_ratio: float
+    is_accepted: bool
 
 
 def kinds_due(config: DeepDPMConfig, epoch: int) -> tuple[bool, bool]:
@@ -34,22 +54,30 @@ def split_move(
     halves: SufficientStatistics,
     config: DeepDPMConfig,
     generator: np.random.Generator,
+    ledger: list[Proposal] | None = None,
 ) -> tuple[Transition, MoveCounts]:
-    """Proposes to split every component into the given hard halves `[K, 2]`."""
+    """Proposes to split every component into the given hard halves `[K, 2]`.
+
+    Here and below each proposal is added to `ledger`, if there is one.
+    """
     uniforms = _uniforms(state.num_components, config, generator)
-    is_split, _ = accepted_splits(
+    is_split, log_ratios = accepted_splits(
         halves,
         state.prior,
         dp_concentration=config.dp_concentration,
         uniforms=uniforms,
         min_points=config.min_subcluster_points,
     )
+    _note_splits(ledger, halves.counts.numpy(), log_ratios, is_split)
     counts = MoveCounts(proposed_splits=len(is_split), accepted_splits=int(is_split.sum()))
     return transitions.of_splits(state.num_components, is_split), counts
 
 
 def merge_move(
-    state: ModelState, config: DeepDPMConfig, generator: np.random.Generator
+    state: ModelState,
+    config: DeepDPMConfig,
+    generator: np.random.Generator,
+    ledger: list[Proposal] | None = None,
 ) -> tuple[Transition, MoveCounts]:
     """Proposes to merge every component with its nearest neighbours."""
     pairs = neighbour_pairs(state.parameters.means.numpy(), config.num_neighbours)
@@ -61,12 +89,17 @@ def merge_move(
         uniforms=_uniforms(len(pairs), config, generator),
         order=config.merge_order,
     )
+    _note_merges(ledger, state.halves.counts.numpy().sum(axis=1), pairs, log_ratios, merged)
     counts = MoveCounts(proposed_merges=len(log_ratios), accepted_merges=len(merged))
     return transitions.of_merges(state.num_components, merged), counts
 
 
 def judged_split_move(
-    search: MixtureSearch, labels: np.ndarray, sides: np.ndarray, num_components: int
+    search: MixtureSearch,
+    labels: np.ndarray,
+    sides: np.ndarray,
+    num_components: int,
+    ledger: list[Proposal] | None = None,
 ) -> tuple[Transition, MoveCounts]:
     """Proposes to split every component into the networks' halves, judged by the search's rule.
 
@@ -74,28 +107,42 @@ def judged_split_move(
         search: holds the sample.
         labels, sides: `[n]` cluster and subcluster of each point of the sample.
         num_components: K.
+        ledger: see `split_move`; sizes are points of the sample.
     """
-    is_split = search.judge_splits(labels, sides, num_components) > 0
+    log_ratios = search.judge_splits(labels, sides, num_components)
+    is_split = log_ratios > 0
+    sizes = np.bincount(2 * labels + sides, minlength=2 * num_components).reshape(-1, 2)
+    _note_splits(ledger, sizes, log_ratios, is_split)
     counts = MoveCounts(proposed_splits=num_components, accepted_splits=int(is_split.sum()))
     return transitions.of_splits(num_components, is_split), counts
 
 
 def judged_merge_move(
-    search: MixtureSearch, labels: np.ndarray, num_components: int
+    search: MixtureSearch,
+    labels: np.ndarray,
+    num_components: int,
+    ledger: list[Proposal] | None = None,
 ) -> tuple[Transition, MoveCounts]:
     """Proposes to merge neighbouring components, judged by the search's rule."""
     pairs, gains = search.judge_merges(labels, num_components)
     chosen = disjoint_best(pairs, gains)
+    sizes = np.bincount(labels, minlength=num_components)
+    _note_merges(ledger, sizes, pairs, gains, chosen)
     counts = MoveCounts(proposed_merges=len(pairs), accepted_merges=len(chosen))
     return transitions.of_merges(num_components, chosen), counts
 
 
-def removal_move(state: ModelState) -> tuple[Transition, MoveCounts]:
+def removal_move(
+    state: ModelState, ledger: list[Proposal] | None = None
+) -> tuple[Transition, MoveCounts]:
     """Drops components that no point is assigned to."""
     counts = state.halves.counts.numpy().sum(axis=1)
     is_kept = counts > 0
     if not is_kept.any():
         is_kept[np.argmax(state.parameters.mixture_weights.numpy())] = True
+    if ledger is not None:
+        removed = np.flatnonzero(~is_kept)
+        ledger.extend(Proposal("removal", (int(k),), (0.0,), 0.0, True) for k in removed)
     return (
         transitions.of_removals(state.num_components, is_kept),
         MoveCounts(removed=int((~is_kept).sum())),
@@ -104,3 +151,23 @@ def removal_move(state: ModelState) -> tuple[Transition, MoveCounts]:
 
 def _uniforms(count: int, config: DeepDPMConfig, generator: np.random.Generator) -> np.ndarray:
     return generator.uniform(size=count) if config.stochastic_acceptance else np.ones(count)
+
+
+def _note_splits(ledger: list[Proposal] | None, sizes, log_ratios, is_split) -> None:
+    if ledger is None:
+        return
+    ledger.extend(
+        Proposal("split", (k,), tuple(map(float, sizes[k])), float(ratio), bool(accepted))
+        for k, (ratio, accepted) in enumerate(zip(log_ratios, is_split, strict=True))
+    )
+
+
+def _note_merges(ledger: list[Proposal] | None, sizes, pairs, log_ratios, merged) -> None:
+    if ledger is None:
+        return
+    accepted = {tuple(pair) for pair in np.asarray(merged, int).tolist()}
+    for pair, ratio in zip(np.asarray(pairs, int).tolist(), log_ratios, strict=True):
+        first, second = pair
+        pair_sizes = (float(sizes[first]), float(sizes[second]))
+        is_accepted = (first, second) in accepted
+        ledger.append(Proposal("merge", (first, second), pair_sizes, float(ratio), is_accepted))
