@@ -21,9 +21,13 @@ NAMES = ("quality", "speed", "ablation", "robustness", "stress", "swav")
 
 def bench(
     name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(NAMES) + ".")],
+    more: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE.npz]...", help="More data: what follows the first --data."),
+    ] = None,
     data: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE.npz", help="Arrays x and y. Can be given several times."),
+        typer.Option(metavar="FILE.npz...", help="Arrays x and y; one file or several."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Default: bench_NAME.json.")
@@ -76,7 +80,8 @@ def bench(
 ) -> None:
     """Measure, print a table, and write it as JSON."""
     checks.one_of(name, "NAME", NAMES)
-    for path in data or ():
+    data = [*(data or ()), *(more or ())]
+    for path in data:
         if not path.is_file():
             checks.fail("--data", repr(str(path)), "an existing .npz file", FileNotFoundError)
     options = {
