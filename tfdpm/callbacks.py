@@ -1,5 +1,6 @@
 """Public Keras callbacks, of clustering and of feature learning."""
 
-from tfdpm.model.callbacks import StableClusters
+from tfdpm.model.callbacks import ClusterPlot, MoveLedger, StableClusters
+from tfdpm.model.checkpoint import Checkpoint
 
-__all__ = ["StableClusters"]
+__all__ = ["Checkpoint", "ClusterPlot", "MoveLedger", "StableClusters"]

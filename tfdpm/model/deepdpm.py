@@ -574,6 +574,7 @@ class DeepDPM(keras.Model):
         """Statistics, mixture and labels as the final networks see the data."""
         reduced = source.reduce(self._current_passes(), self._state)
         self._state.halves = reduced.halves
+        self.last_proposals = ()
         if config.fixed_k is None:
             ledger: list[moves.Proposal] = []
             transition, made = moves.removal_move(self._state, ledger)
@@ -689,6 +690,10 @@ class DeepDPM(keras.Model):
         volume = state.preprocessing.log_volume_change
         return np.concatenate([density(piece).numpy() for piece in self._features_of(x)]) + volume
 
+    def embed(self, x) -> np.ndarray:
+        """Features `[N, D]` float32 of raw points, which the mixture sees."""
+        return np.concatenate([piece.numpy() for piece in self._features_of(x)])
+
     def stability(self, x, *, num_chains: int = 8, seed: int = 0) -> Stability:
         """K with error bars, and how firmly each point belongs to its cluster.
 
@@ -702,7 +707,7 @@ class DeepDPM(keras.Model):
         """
         num_chains = checks.integer(num_chains, "num_chains", minimum=1)
         seed = checks.integer(seed, "seed", minimum=0)
-        features = np.concatenate([piece.numpy() for piece in self._features_of(x)])
+        features = self.embed(x)
         mixtures = self._chains(self._search_on(features), num_chains, seed)
         labels = np.concatenate(
             [np.argmax(self._infer(piece), axis=1) for piece in _slices(features)]
