@@ -218,13 +218,12 @@ def test_only_a_fitted_model_is_exported(tmp_path):
 
 
 def test_saved_model_cli_runs_it(folder, tmp_path):
-    command = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli"]
-    which = ["--dir", str(folder), "--tag_set", "serve", "--signature_def", "serving_default"]
     np.save(tmp_path / "x.npy", X)
+    program = ["-m", "tensorflow.python.tools.saved_model_cli", "run"]
+    which = ["--dir", str(folder), "--tag_set", "serve", "--signature_def", "serving_default"]
     files = ["--inputs", f"inputs={tmp_path}/x.npy", "--outdir", str(tmp_path)]
-    result = subprocess.run(
-        [*command, "run", *which, *files], capture_output=True, text=True, timeout=300
-    )
+    command = [sys.executable, *program, *which, *files]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert result.returncode == 0, result.stderr
     np.testing.assert_array_equal(
         np.load(tmp_path / "labels.npy"), tfdpm.load(folder).predict_labels(X)

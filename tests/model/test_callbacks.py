@@ -2,9 +2,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
+import tensorflow as tf
 
-from tfdpm.callbacks import StableClusters
+import tfdpm
+from tfdpm.callbacks import ClusterPlot, MoveLedger, StableClusters
+from tfdpm.model import callbacks
 
 
 def stopped_after(counts, **arguments):
@@ -38,3 +43,96 @@ def test_logs_without_the_number_of_clusters_are_an_error():
 def test_arguments_are_checked(arguments):
     with pytest.raises(ValueError, match=f"`{next(iter(arguments))}`"):
         StableClusters(**arguments)
+
+
+# -- with a model ---------------------------------------------------------------------------------
+
+X, _ = tfdpm.data.gaussian_mixture(3, 4, 300, seed=0)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A model that splits on its way, with what its ledger and its pictures have kept."""
+    folder = tmp_path_factory.mktemp("callbacks")
+    config = tfdpm.DeepDPMConfig(
+        start="kmeans",
+        min_steps_per_epoch=20,
+        first_move_epoch=1,
+        move_interval_epochs=1,
+        stable_epochs=None,
+    )
+    ledger = MoveLedger(folder / "moves.csv")
+    pictures = ClusterPlot(folder / "pictures", X, every_epochs=3)
+    model = tfdpm.DeepDPM(config, seed=0)
+    model.fit(X, epochs=7, verbose=0, callbacks=[ledger, pictures])
+    return model, ledger, folder
+
+
+def test_ledger_agrees_with_the_history(fitted):
+    model, ledger, _ = fitted
+    history = model.history.history
+    assert sum(history["accepted_splits"]) >= 2
+    for epoch in range(7):
+        for kind in ("split", "merge"):
+            made = [r for r in ledger.records if r["epoch"] == epoch and r["kind"] == kind]
+            assert len(made) == history[f"proposed_{kind}s"][epoch]
+            accepted = sum(record["is_accepted"] for record in made)
+            assert accepted == history[f"accepted_{kind}s"][epoch]
+
+
+def test_number_of_clusters_follows_from_the_ledger(fitted):
+    model, ledger, _ = fitted
+    change = {"split": 1, "merge": -1, "removal": -1}
+    accepted = [record for record in ledger.records if record["is_accepted"]]
+    assert 1 + sum(change[record["kind"]] for record in accepted) == model.n_clusters
+    for record in accepted:
+        assert record["kind"] == "removal" or record["log_ratio"] > 0
+    first = next(record for record in ledger.records if record["kind"] == "split")
+    assert first["components"] == (0,) and sum(first["sizes"]) == 300
+
+
+def test_ledgers_file_holds_the_same(fitted):
+    _, ledger, folder = fitted
+    frame = pd.read_csv(folder / "moves.csv")
+    assert list(frame.columns) == [
+        "epoch",
+        "kind",
+        "components",
+        "sizes",
+        "log_ratio",
+        "is_accepted",
+    ]
+    assert frame["kind"].tolist() == [record["kind"] for record in ledger.records]
+    np.testing.assert_allclose(frame["log_ratio"], [r["log_ratio"] for r in ledger.records])
+
+
+def test_pictures_are_drawn_every_few_epochs_and_at_the_end(fitted):
+    pictures = sorted((fitted[2] / "pictures").iterdir())
+    assert [path.name for path in pictures] == ["epoch_0003.png", "epoch_0006.png", "final.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+
+
+def test_plane_of_a_picture_is_that_of_largest_variance():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(500, 4)) * [0.1, 5.0, 0.2, 2.0]
+    plane = callbacks.principal_plane(features)
+    np.testing.assert_allclose(np.abs(plane), np.eye(4)[:, [1, 3]], atol=0.05)
+    np.testing.assert_allclose(plane.T @ plane, np.eye(2), atol=1e-12)
+    np.testing.assert_array_equal(callbacks.principal_plane(features[:, :1]), [[1.0, 0.0]])
+
+
+def test_ellipses_lie_two_standard_deviations_from_the_mean():
+    mean, root = np.array([3.0, -1.0]), np.array([[2.0, 0.0], [1.5, 0.5]])
+    (outline,) = callbacks.ellipses(mean[None], (root @ root.T)[None])
+    whitened = np.linalg.solve(root, outline - mean[:, None])
+    np.testing.assert_allclose(np.linalg.norm(whitened, axis=0), 2.0)
+
+
+def test_pictures_need_matplotlib_and_points_in_memory(tmp_path, monkeypatch):
+    pictures = ClusterPlot(tmp_path, X)
+    monkeypatch.setattr(callbacks.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="`ClusterPlot`: got no matplotlib"):
+        pictures.on_train_begin()
+    with pytest.raises(ValueError, match="`x`: got a stream"):
+        ClusterPlot(tmp_path, tf.data.Dataset.from_tensor_slices(X))
+    assert len(ClusterPlot(tmp_path, np.zeros((12_001, 2))).x) == 4001

@@ -153,17 +153,19 @@ def test_networks_that_had_grown_are_grown_again(tmp_path):
 
 def test_crash_while_writing_leaves_the_checkpoint_before(tmp_path, monkeypatch):
     path = tmp_path / "fit.npz"
-    fit_and_die(path, 2)
+    checkpoint._write(path, {"value": np.arange(3)})
     before = path.read_bytes()
 
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        fit([Checkpoint(path)])
-    assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["fit.npz"]
+    for function in ("fsync", "replace"):
+        with monkeypatch.context() as context:
+            context.setattr(checkpoint.os, function, fail)
+            with pytest.raises(OSError, match="disk full"):
+                checkpoint._write(path, {"value": np.zeros(7)})
+        assert path.read_bytes() == before
+        assert os.listdir(tmp_path) == ["fit.npz"]
 
 
 def test_later_fit_of_the_same_model_does_not_go_back(tmp_path):
@@ -174,12 +176,26 @@ def test_later_fit_of_the_same_model_does_not_go_back(tmp_path):
     assert model._state.epoch == 3
 
 
-def test_checkpoint_of_another_fit_is_an_error(tmp_path):
-    path = tmp_path / "fit.npz"
-    fit([Checkpoint(path)], epochs=1)
-    for arguments in ({"x": X + 1.0}, {"config": CONFIG.replace(dp_concentration=3.0)}):
+def test_checkpoint_of_another_fit_is_an_error(uninterrupted, tmp_path):
+    model, _ = uninterrupted
+    arrays = snapshot.take(model)
+    assert snapshot.fits(model, arrays)
+    progress = {"format": checkpoint._FORMAT, "epoch": 1, "callbacks": []}
+    arrays["progress"] = np.frombuffer(json.dumps(progress).encode(), np.uint8)
+    saving = Checkpoint(tmp_path / "fit.npz")
+    saving.set_model(model)
+    for name in ("state/preprocessing/mean", "state/prior/scale", "identity"):
+        checkpoint._write(saving.path, {**arrays, name: other(arrays, name)})
         with pytest.raises(ValueError, match="`path`: got .* of another fit, wanted"):
-            fit([Checkpoint(path)], **{"epochs": 1, **arguments})
+            saving.on_train_begin()
+
+
+def other(arrays, name):
+    """What another seed, or other data, would have left under this name."""
+    if name != "identity":
+        return arrays[name] + 1e-9
+    text = arrays[name].tobytes().replace(b'"seed": 1', b'"seed": 2')
+    return np.frombuffer(text, np.uint8)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:500], lambda data: b"", lambda data: b"x"])
