@@ -78,6 +78,10 @@ def test_small_halves_are_refused_where_the_configuration_says_so():
         assert counts.accepted_splits == accepted
 
 
+def repeated(group, count):
+    return type(group)(*(tf.repeat(part, count, axis=0) for part in group))
+
+
 def test_stochastic_acceptance_follows_its_generator():
     state = make_state(np.zeros(240, int), np.arange(240) % 2, 1)
     left, right = (state.halves.select(side, axis=1) for side in (0, 1))
@@ -85,11 +89,11 @@ def test_stochastic_acceptance_follows_its_generator():
     # Concentration enters the ratio as a factor: the split is now better with probability 0.5.
     alpha = float(np.exp(np.log(0.5) - log_ratio))
     config = GREEDY.replace(stochastic_acceptance=True, dp_concentration=alpha)
-    accepted = [
-        moves.split_move(state, state.halves, config, np.random.default_rng(seed))[1].changed
-        for seed in range(300)
-    ]
-    assert abs(np.mean(accepted) - 0.5) < 0.1
+    many = dataclasses.replace(state, parameters=repeated(state.parameters, 1000))
+    _, counts = moves.split_move(
+        many, repeated(state.halves, 1000), config, np.random.default_rng(0)
+    )
+    assert abs(counts.accepted_splits / 1000 - 0.5) < 0.05
     greedy = config.replace(stochastic_acceptance=False)
     generator = np.random.default_rng(0)
     assert not moves.split_move(state, state.halves, greedy, generator)[1].changed

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.reference import mixture as reference
 from tests.reference import samples
@@ -52,16 +51,15 @@ def test_responsibilities_are_those_of_a_loop(dim):
         samples.points(3, dim, seed=9),
         np.stack([samples.positive_definite(dim, seed) for seed in range(3)]),
     )
-    actual = sample.responsibilities(MixtureParameters(*map(tf.constant, parameters)))
+    actual = sample.responsibilities(MixtureParameters(*parameters))
     np.testing.assert_allclose(actual, reference.responsibilities(*parameters, points), atol=1e-7)
 
 
 def test_responsibilities_of_far_points_are_no_nan():
     sample = Sample(np.array([[0.0], [1e6]]))
     parameters = MixtureParameters(
-        *map(tf.constant, ([0.5, 0.5], [[0.0], [1.0]], [[[1e-4]], [[1e-4]]]))
+        np.full(2, 0.5), np.array([[0.0], [1.0]]), np.full((2, 1, 1), 1e-4)
     )
-    parameters = MixtureParameters(*(tf.cast(part, tf.float64) for part in parameters))
     actual = sample.responsibilities(parameters)
     np.testing.assert_allclose(actual, [[1.0, 0.0], [0.0, 1.0]], atol=1e-12)
 

@@ -151,8 +151,7 @@ def test_a_resumed_search_judges_with_the_scale_of_the_prior(judged):
     settings = SearchSettings(**{**SETTINGS, "scale_factor": 0.5})
     first = MixtureSearch(x, settings, 0)
     first.run(1)
-    again = MixtureSearch(x, settings, 0)
-    again.resume(first.prior(7.0), 5, 7.0)
+    again = MixtureSearch.resumed(x, settings, 0, first.prior(7.0), 5, 7.0 * len(x))
     assert again.scale == pytest.approx(first.scale)
     expected = first.judge_merges(labels, 5)[1]
     np.testing.assert_allclose(again.judge_merges(labels, 5)[1], expected)

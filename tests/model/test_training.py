@@ -28,13 +28,13 @@ PARAMETERS = MixtureParameters(
 COUNT = tf.constant(NUM_COMPONENTS)
 
 
-def make_passes(cluster_loss="kl", subclustering="network", rate=1e-2):
+def make_passes(cluster_loss="kl", subclustering="network", rate=1e-2, most_taught=1000):
     networks = ClusteringNetwork(8, CAPACITY, 0), SubclusteringNetworks(8, CAPACITY, 1)
     optimizers = keras.optimizers.Adam(rate), keras.optimizers.Adam(rate)
     for network, optimizer in zip(networks, optimizers, strict=True):
         network.build((None, DIM))
         optimizer.build(network.trainable_variables)
-    settings = StepSettings(cluster_loss, "target_to_network", subclustering)
+    settings = StepSettings(cluster_loss, "target_to_network", subclustering, most_taught)
     return Passes(*networks, *optimizers, settings), networks
 
 
@@ -206,6 +206,19 @@ def test_points_without_weight_teach_nothing():
         np.testing.assert_array_equal(old, new)
 
 
+def test_subclustering_networks_learn_from_the_first_points_of_a_batch():
+    targets = log_targets(PARAMETERS, FEATURES, CAPACITY)
+    taught = []
+    for most_taught, weights in ((8, np.ones(96)), (1000, np.arange(96) < 8)):
+        passes, networks = make_passes(most_taught=most_taught)
+        data = tf.constant(FEATURES), targets, tf.constant(weights, tf.float32)
+        order = tf.constant(np.arange(96)[None], tf.int32)
+        passes.train_array(data, order, MEANS, SUB_MEANS, COUNT, True)
+        taught.append(networks[1].get_weights())
+    for one, other in zip(*taught, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
 def test_two_means_assigns_each_point_to_the_nearer_of_its_clusters_means():
     passes, networks = make_passes(subclustering="two_means")
     labels = networks[0](FEATURES, num_components=COUNT).numpy().argmax(axis=1)
@@ -248,7 +261,7 @@ def test_many_models_in_one_process_are_no_reason_for_warnings():
     handler.emit = records.append
     tf.get_logger().addHandler(handler)
     try:
-        for _ in range(8):
+        for _ in range(6):  # five are enough for a warning
             passes, _ = make_passes()
             for count in (5, 6, 7):
                 passes.infer_batch(tf.constant(FEATURES[:count]), COUNT)
