@@ -30,7 +30,7 @@ _LARGEST_SCALE = 3.0
 _NUM_SEEDS = 8  # k-means++ centres of a k-way split
 _SEED_ITERATIONS = 10
 _LARGEST_TAIL = 3.0  # nats per point that a tail could add; only saves looking at hopeless pairs
-_SCARCE = 0.05  # D^2 above this share of n: points are scarce for full covariances
+_SCARCE = 0.05  # D^2 above this share of n, or above n / K: scarce for full covariances
 
 
 @dataclasses.dataclass(frozen=True)
@@ -503,17 +503,22 @@ def best_search(
 ) -> tuple[MixtureSearch, np.ndarray, MixtureParameters]:
     """The search to go on with, its labels and its mixture; arguments as for `MixtureSearch`.
 
-    Where points are scarce for full covariances, a second search with a prior worth D / 2 points
-    more is made, and the evidence chooses between the two.
+    Where points are scarce for full covariances, further searches with firmer priors are made as
+    long as the evidence rises: the prior is worth D / 2, D, 2 D and at most 4 D points more.
     """
     search = MixtureSearch(points, settings, seed)
     labels, parameters = search.run(initial_clusters)
     num_points, dim = points.shape
-    if settings.fixed_scale is None and dim**2 > _SCARCE * num_points:
-        firmer = MixtureSearch(points, settings, seed, extra_df=float(round(dim / 2)))
+    points_each = num_points / parameters.num_components
+    is_scarce = dim**2 > min(_SCARCE * num_points, points_each)
+    if settings.fixed_scale is not None or not is_scarce:
+        return search, labels, parameters
+    for extra_df in (round(dim / 2), dim, 2 * dim, 4 * dim):
+        firmer = MixtureSearch(points, settings, seed, extra_df=float(extra_df))
         firmer_labels, firmer_parameters = firmer.run(initial_clusters)
-        if firmer.score(firmer_labels) > search.score(labels):
-            return firmer, firmer_labels, firmer_parameters
+        if firmer.score(firmer_labels) <= search.score(labels):
+            break
+        search, labels, parameters = firmer, firmer_labels, firmer_parameters
     return search, labels, parameters
 
 
