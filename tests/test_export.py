@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
 
 import tfdpm
 from tfdpm.config import DeepDPMConfig
@@ -215,6 +216,36 @@ def test_only_a_fitted_model_is_exported(tmp_path):
     with pytest.raises(TypeError, match="`model`: got a str"):
         tfdpm.export.export("m.keras", tmp_path / "1")
     assert not (tmp_path / "1").exists()
+
+
+def messages(data: bytes) -> dict[int, bytes]:
+    """Fields of a protocol buffer whose fields are all texts or messages."""
+    fields, at = {}, 0
+    while at < len(data):
+        number, at, shift, size = data[at] >> 3, at + 1, 0, 0
+        while True:
+            byte, at = data[at], at + 1
+            size |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        fields[number], at = data[at : at + size], at + size
+    return fields
+
+
+def test_warmup_requests_are_prediction_logs_that_the_model_answers(folder):
+    path = folder / "assets.extra" / "tf_serving_warmup_requests"
+    signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    rows = []
+    for record in tf.data.TFRecordDataset(str(path)):
+        # PredictionLog.predict_log = 6, PredictLog.request = 1; then PredictRequest.
+        request = messages(messages(messages(record.numpy())[6])[1])
+        assert messages(request[1]) == {1: b"name", 3: b"serving_default"}
+        entry = messages(request[2])
+        assert entry[1] == b"inputs"
+        tensor = tf.make_ndarray(tensor_pb2.TensorProto.FromString(entry[2]))
+        rows.append(signature(inputs=tf.constant(tensor))["labels"].shape[0])
+    assert rows == [1, 64]
 
 
 def test_saved_model_cli_runs_it(folder, tmp_path):

@@ -50,7 +50,7 @@ class ServedModel:
 
     def predict(self, x) -> np.ndarray:
         """Responsibilities `[N, K]` float32 of raw points, rows sum to one."""
-        return self._collect(self._serve, "responsibilities", x)
+        return self._collect(self._serve, ("responsibilities",), x)[0]
 
     def predict_labels(self, x, *, reject_below: float | None = None) -> np.ndarray:
         """Most probable cluster of each raw point, `[N]` int64.
@@ -59,41 +59,40 @@ class ServedModel:
             x: points, as for `DeepDPM.predict`.
             reject_below: points whose `outlier_p` is less get -1.
         """
-        labels = self._collect(self._serve, "labels", x)
         if reject_below is None:
-            return labels
+            return self._collect(self._serve, ("labels",), x)[0]
         level = checks.number(reject_below, "reject_below", minimum=0.0, maximum=1.0)
-        return np.where(self.outlier_p(x) < level, -1, labels)
+        labels, p_values = self._collect(self._serve, ("labels", "outlier_p"), x)
+        return np.where(p_values < level, -1, labels)
 
     def score_samples(self, x) -> np.ndarray:
         """Log posterior predictive density `[N]` float32 of raw points, nats."""
-        return self._collect(self._serve, "log_density", x)
+        return self._collect(self._serve, ("log_density",), x)[0]
 
     def outlier_p(self, x) -> np.ndarray:
         """P-values `[N]` float32 of raw points: uniform for points of the mixture."""
-        return self._collect(self._serve, "outlier_p", x)
+        return self._collect(self._serve, ("outlier_p",), x)[0]
 
     def embed(self, x) -> np.ndarray:
         """Features `[N, D]` float32 that the mixture sees."""
-        return self._collect(self._embed, "features", x)
+        return self._collect(self._embed, ("features",), x)[0]
 
-    def _collect(self, signature, name: str, x) -> np.ndarray:
+    def _collect(self, signature, names: tuple[str, ...], x) -> list[np.ndarray]:
+        """The outputs of those names for all points, in one pass."""
         inputs = as_features(x, minimum_points=1)
         if int(np.prod(inputs.feature_shape)) != self.input_dim:
             got = f"points of shape {inputs.feature_shape}"
             checks.fail("x", got, f"{self.input_dim} values as in fit")
-        if inputs.array is None:
-            batches = inputs.dataset
-        else:
+        batches = inputs.dataset
+        if batches is None:
             starts = range(0, len(inputs.array), _ROWS)
             batches = (inputs.array[start : start + _ROWS] for start in starts)
-        shape = [-1, *self.input_shape]
-        return np.concatenate(
-            [
-                signature(inputs=tf.reshape(tf.cast(batch, tf.float32), shape))[name].numpy()
-                for batch in batches
-            ]
-        )
+        pieces = []
+        for batch in batches:
+            rows = tf.reshape(tf.cast(batch, tf.float32), [-1, *self.input_shape])
+            outputs = signature(inputs=rows)
+            pieces.append([outputs[name].numpy() for name in names])
+        return [np.concatenate(part) for part in zip(*pieces, strict=True)]
 
 
 def load(directory: str | os.PathLike[str]) -> ServedModel:

@@ -26,6 +26,9 @@ from tfdpm.model.state import ModelState
 
 CARD_NAME = "model_card.json"
 FORMAT = "tfdpm 1"  # of the folder; another number when signatures change
+# Where TensorFlow Serving looks for requests to run before it answers any, and their batch sizes.
+_WARMUP_NAME = "assets.extra/tf_serving_warmup_requests"
+_WARMUP_ROWS = (1, 64)
 
 
 class ServingModule(tf.Module):
@@ -111,6 +114,7 @@ def write(module: ServingModule, directory: str | os.PathLike[str], card: dict[s
     try:
         signatures = {"serving_default": module.serve, "embed": module.embed}
         tf.saved_model.save(module, str(folder), signatures=signatures)
+        _write_warmup_requests(folder / _WARMUP_NAME, module, target.absolute().parent.name)
         files = {"files": checksums(folder)}
         text = json.dumps({"format": FORMAT, **card, "versions": _versions(), **files}, indent=2)
         (folder / CARD_NAME).write_text(text + "\n", encoding="utf-8")
@@ -132,6 +136,32 @@ def checksums(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / CARD_NAME
     }
+
+
+def _write_warmup_requests(path: Path, module: ServingModule, name: str) -> None:
+    """Requests of several sizes, so that the first client does not wait for kernels to load.
+
+    TFRecords of TensorFlow Serving's `PredictionLog`. Its messages come with a package of their
+    own, so the four that surround the tensor are written by hand: field numbers and lengths.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = module.serve.input_signature[0].shape[1:]
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for rows in _WARMUP_ROWS:
+            tensor = tf.make_tensor_proto(np.zeros([rows, *shape], np.float32))
+            entry = _field(1, b"inputs") + _field(2, tensor.SerializeToString())
+            specification = _field(1, name.encode()) + _field(3, b"serving_default")
+            request = _field(1, specification) + _field(2, entry)
+            writer.write(_field(6, _field(1, request)))
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of a protocol buffer that holds text or another message."""
+    length, size = b"", len(content)
+    while size > 127:
+        length += bytes([size & 127 | 128])
+        size >>= 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + content
 
 
 def _fail_because_it_exists(target: Path) -> None:
