@@ -515,7 +515,11 @@ def best_search(
         return search, labels, parameters
     for extra_df in (round(dim / 2), dim, 2 * dim, 4 * dim):
         firmer = MixtureSearch(points, settings, seed, extra_df=float(extra_df))
-        firmer_labels, firmer_parameters = firmer.run(initial_clusters)
+        # The first starts afresh, in case nothing was ever split; the others go on from there.
+        if search.extra_df:
+            firmer_labels, firmer_parameters = firmer.run_from(labels)
+        else:
+            firmer_labels, firmer_parameters = firmer.run(initial_clusters)
         if firmer.score(firmer_labels) <= search.score(labels):
             break
         search, labels, parameters = firmer, firmer_labels, firmer_parameters
