@@ -51,7 +51,7 @@ def test_a_small_separated_mixture_is_found_exactly(seed):
 @pytest.mark.parametrize("dim", [2, 16])
 @pytest.mark.parametrize("num_components", [1, 3, 15, 40])
 def test_separated_mixtures_are_found_exactly(num_components, dim, imbalance, seed):
-    x, y = tfdpm.data.gaussian_mixture(num_components, dim, 6000, imbalance=imbalance, seed=seed)
+    x, y = tfdpm.data.gaussian_mixture(num_components, dim, imbalance=imbalance, seed=seed)
     found = tfdpm.fit(x, seed=seed, verbose=0)
     assert found.n_clusters == num_components
     assert metrics.ari(y, found.labels_) > 0.98
