@@ -11,9 +11,19 @@ from tfdpm import startup
 
 startup.import_tensorflow()  # before any import below, so that `import tfdpm` prints nothing
 
-from tfdpm import callbacks, config, data, distributions, export, metrics, sklearn  # noqa: E402
+from tfdpm import (  # noqa: E402
+    callbacks,
+    config,
+    data,
+    distributions,
+    export,
+    features,
+    metrics,
+    sklearn,
+)
 from tfdpm.config import DeepDPMConfig  # noqa: E402
 from tfdpm.export import load  # noqa: E402
+from tfdpm.features import SwAV  # noqa: E402
 from tfdpm.model import DeepDPM  # noqa: E402
 from tfdpm.pipeline import fit  # noqa: E402
 
@@ -22,11 +32,13 @@ __version__ = "0.1.0"
 __all__ = [
     "DeepDPM",
     "DeepDPMConfig",
+    "SwAV",
     "callbacks",
     "config",
     "data",
     "distributions",
     "export",
+    "features",
     "fit",
     "load",
     "metrics",

@@ -1,6 +1,15 @@
 """Public Keras callbacks, of clustering and of feature learning."""
 
+from tfdpm.features.callbacks import CollapseWatchdog, NearestNeighbours, TrainingState
 from tfdpm.model.callbacks import ClusterPlot, MoveLedger, StableClusters
 from tfdpm.model.checkpoint import Checkpoint
 
-__all__ = ["Checkpoint", "ClusterPlot", "MoveLedger", "StableClusters"]
+__all__ = [
+    "Checkpoint",
+    "ClusterPlot",
+    "CollapseWatchdog",
+    "MoveLedger",
+    "NearestNeighbours",
+    "StableClusters",
+    "TrainingState",
+]

@@ -6,6 +6,7 @@ from tfdpm.data.datasets import load
 from tfdpm.data.files import read, read_images
 from tfdpm.data.imbalance import imbalance
 from tfdpm.data.inputs import Inputs, as_features
+from tfdpm.data.multicrop import multicrop
 from tfdpm.data.synthetic import blobs, gaussian_mixture, gaussians15
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "gaussians15",
     "imbalance",
     "load",
+    "multicrop",
     "read",
     "read_images",
 ]
