@@ -75,11 +75,16 @@ def run(
             dtype: growth.matmul_rate(dtype, 0.05 if quick else 1.0)
             for dtype in ("float32", "float64")
         }
-        results["growth"] = {
-            "points": [fit_cost(n, _GROWTH_DIM, _GROWTH_CLUSTERS, seed) for n in points],
-            "clusters": [growth.epoch_cost(epoch_points, _GROWTH_DIM, k, seed) for k in clusters],
-            "dims": [growth.epoch_cost(epoch_points, d, _GROWTH_CLUSTERS, seed) for d in dims],
-        }
+        write(out, results)
+        grown = results["growth"] = {"points": [], "clusters": [], "dims": []}
+        for name, cost, arguments in (
+            ("points", fit_cost, [(n, _GROWTH_DIM, _GROWTH_CLUSTERS) for n in points]),
+            ("clusters", growth.epoch_cost, [(epoch_points, _GROWTH_DIM, k) for k in clusters]),
+            ("dims", growth.epoch_cost, [(epoch_points, d, _GROWTH_CLUSTERS) for d in dims]),
+        ):
+            for sizes in arguments:
+                grown[name].append(cost(*sizes, seed))
+                write(out, results)
     _add_exponents(results)
     results["picture"] = speed_picture.draw(results, Path(out).with_suffix(".png"))
     write(out, results)
