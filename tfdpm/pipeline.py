@@ -66,8 +66,8 @@ def fit(
         config = config.replace(initial_clusters=initial_clusters)
     name = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "data"
     inputs = as_features(data, name=name)
-    points = inputs.array if inputs.array is not None else inputs.dataset
+    points = inputs.array if inputs.array is not None else inputs.labelled_dataset
+    points = inputs.dataset if points is None else points
     model = DeepDPM(config, seed=seed)
-    labels = inputs.labels
-    model.fit(points, labels, epochs=epochs, callbacks=callbacks, verbose=verbose)
+    model.fit(points, inputs.labels, epochs=epochs, callbacks=callbacks, verbose=verbose)
     return model

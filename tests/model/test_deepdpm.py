@@ -478,3 +478,29 @@ def test_traces_grow_with_the_logarithm_of_the_number_of_clusters():
     before = trained.num_traces
     trained.fit(x, epochs=1, verbose=0)
     assert trained.num_traces == before
+
+
+def test_weights_of_fewer_or_more_slots_than_the_model_has_can_be_loaded(tmp_path):
+    few = tfdpm.data.gaussian_mixture(3, 2, 300, seed=0)[0]
+    many = tfdpm.data.gaussian_mixture(20, 2, 2000, seed=0)[0]
+    models = [tfdpm.DeepDPM(seed=0) for _ in range(2)]
+    for model, points in zip(models, (few, many), strict=True):
+        model.fit(points, epochs=1, verbose=0)
+    assert models[0].clustering.capacity < models[1].clustering.capacity
+    expected = [model.predict(points) for model, points in zip(models, (few, many), strict=True)]
+    paths = [str(tmp_path / f"{index}.weights.h5") for index in range(2)]
+    small = tfdpm.DeepDPM(seed=1)
+    small.fit(few, epochs=1, verbose=0)
+    models[1].save_weights(paths[1])
+    models[0].save_weights(paths[0])
+    small.load_weights(paths[1])
+    np.testing.assert_allclose(small.predict(many), expected[1], atol=1e-6)
+    small.load_weights(paths[0])
+    np.testing.assert_allclose(small.predict(few), expected[0], atol=1e-6)
+
+
+def test_labels_in_a_stream_are_scored():
+    x, y = tfdpm.data.gaussian_mixture(3, 2, 600, seed=0)
+    stream = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(600, seed=1).batch(100)
+    model = tfdpm.fit(stream, epochs=1, verbose=0)
+    assert model.history.history["nmi"] == pytest.approx([1.0])

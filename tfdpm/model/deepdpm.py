@@ -367,13 +367,18 @@ class DeepDPM(KeptModel):
 
     def _scores(self, inputs: Inputs, source) -> dict[str, float]:
         """Agreement with known labels, where there are any."""
-        if inputs.labels is None:
+        if inputs.labels is not None:
+            known, labels = inputs.labels, self._source_labels(source)
+        elif inputs.labelled_dataset is not None:
+            # One pass for both: the next one might come in another order.
+            pairs = [(y.numpy(), self.predict_labels(x)) for x, y in inputs.labelled_dataset]
+            known, labels = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        else:
             return {}
-        labels = self._source_labels(source)
         return {
-            "nmi": metrics.nmi(inputs.labels, labels),
-            "ari": metrics.ari(inputs.labels, labels),
-            "acc": metrics.clustering_accuracy(inputs.labels, labels),
+            "nmi": metrics.nmi(known, labels),
+            "ari": metrics.ari(known, labels),
+            "acc": metrics.clustering_accuracy(known, labels),
         }
 
     def _callback_list(self, callbacks, verbose, epochs: int) -> keras.callbacks.CallbackList:

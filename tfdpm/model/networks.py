@@ -13,17 +13,23 @@ import tensorflow as tf
 MASKED_LOGIT = -1e9
 
 
+def leading_corner(values, shape: tuple[int, ...]) -> tf.Tensor:
+    """`values` cut or padded with zeros at the end of each axis to `shape`."""
+    values = tf.convert_to_tensor(values)[tuple(slice(size) for size in shape)]
+    paddings = [[0, size - before] for size, before in zip(shape, values.shape, strict=True)]
+    return tf.pad(values, paddings)
+
+
 class _Growing(keras.layers.Layer):
     """A layer whose variables can be exchanged for larger ones after it was built."""
 
     def _grow_weight(self, name: str, shape: tuple[int, ...]) -> None:
-        """Replaces a weight by one of `shape` that holds the old values in its leading corner."""
+        """Replaces a weight by one of `shape`; what both have room for keeps its values."""
         old = getattr(self, name)
         self._tracker.unlock()
         self._untrack_variable(old)
         new = self.add_weight(name=name, shape=shape, initializer="zeros")
-        paddings = [[0, size - before] for size, before in zip(shape, old.shape, strict=True)]
-        new.assign(tf.pad(tf.convert_to_tensor(old), paddings))
+        new.assign(leading_corner(old, shape))
         setattr(self, name, new)
         self._tracker.lock()
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdpm.model.networks import ComponentHead, SubclusteringNetworks
+from tfdpm.model.networks import ComponentHead, SubclusteringNetworks, leading_corner
 from tfdpm.proposals.transition import Transition
 
 
@@ -108,8 +108,7 @@ def grow_layer(
     for variable in variables:
         new_slots = slots_of(larger, variable)
         for old, new in zip(slots_by_path[variable.path], new_slots, strict=True):
-            paddings = [[0, b - a] for a, b in zip(old.shape, new.shape, strict=True)]
-            new.assign(tf.pad(tf.convert_to_tensor(old), paddings))
+            new.assign(leading_corner(old, new.shape))
     return larger
 
 

@@ -71,7 +71,7 @@ class KeptModel(FittedModel):
         self._grow(resize.next_capacity(needed))
 
     def _grow(self, capacity: int) -> None:
-        """Gives networks and optimisers more slots."""
+        """Gives networks and optimisers another number of slots."""
         self.optimizer = resize.grow_layer(
             self.clustering.head, self.clustering, self.optimizer, capacity
         )
@@ -131,6 +131,7 @@ class KeptModel(FittedModel):
         for name, value in self._state.to_arrays().items():
             store[name.replace("/", ".")] = value
         store["moves"] = np.array(dataclasses.astuple(self._moves))
+        store["capacity"] = np.array(self.clustering.capacity)
         store["feature_shape"] = np.array(self._feature_shape, np.int64)
         if self._labels is not None:
             store["labels"] = self._labels.astype(np.int32)
@@ -149,7 +150,11 @@ class KeptModel(FittedModel):
         self._labels = None
         if "labels" in arrays:
             self._labels = np.array(arrays["labels"]).astype(np.int64)
-        self._fit_capacity()
+        # Keras reads networks and optimisers next, which must have the slots of the file.
+        capacity = int(np.array(arrays["capacity"]))
+        if self.clustering is not None and capacity != self.clustering.capacity:
+            self._grow(capacity)
+        self.predict_function = None
 
     def get_weights(self) -> list[np.ndarray]:
         """Network weights, then the mixture's state, so that callbacks can put both back."""
