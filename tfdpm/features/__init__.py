@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tfdpm.features.autoencoder import Autoencoder
 from tfdpm.features.backbones import resnet18, resnet50, small_resnet
 from tfdpm.features.callbacks import CollapseWatchdog, NearestNeighbours, TrainingState
 from tfdpm.features.evaluation import Accuracy, knn_accuracy, linear_probe, semi_supervised
@@ -16,6 +17,7 @@ __all__ = [
     "LARS",
     "PRESETS",
     "Accuracy",
+    "Autoencoder",
     "CollapseWatchdog",
     "Encoder",
     "NearestNeighbours",

@@ -1,0 +1,291 @@
+"""Autoencoders: dense and convolutional, and their training by reconstruction.
+
+Clustering terms are not here: whoever alternates adds one to `reconstruction_loss`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from tfdpm import checks
+
+__all__ = ["Autoencoder", "Scaling", "convolutional", "dense", "seeded_batches"]
+
+HIDDEN_UNITS = (500, 500, 2000)  # [DeepDPM] supplement 7.3
+FILTERS = (32, 64, 128)
+LATENT_DIM = 10
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class Scaling(layers.Layer):
+    """`(inputs - shift) / scale` with one scale for all values: units, but no shape, are lost.
+
+    Args:
+        shift: subtracted from every value.
+        scale: divides every value, > 0.
+    """
+
+    def __init__(self, shift: float = 0.0, scale: float = 1.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.shift = checks.number(shift, "shift")
+        self.scale = checks.number(scale, "scale", above=0.0)
+
+    @classmethod
+    def of(cls, x: np.ndarray, **kwargs: Any) -> Scaling:
+        """The scaling that brings all values of `x` to zero mean and unit mean variance.
+
+        Pixels keep their relative contrast; constant data keep their scale.
+        """
+        shift = float(np.mean(x, dtype=np.float64))
+        scale = float(np.std(x, dtype=np.float64))
+        return cls(shift, scale if scale > 0.0 else 1.0, **kwargs)
+
+    def call(self, inputs):
+        """Scaled `inputs`, of the same shape."""
+        return (inputs - self.shift) / self.scale
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {**super().get_config(), "shift": self.shift, "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class Autoencoder(keras.Model):
+    """An encoder `x -> latents [B, L]` and a decoder back, trained to reconstruct.
+
+    [DeepDPM] supplement eq. 25: the mean over points of `||g(f(x)) - x||^2`. Made by `dense` or
+    `convolutional`, or of two Keras models of one's own:
+
+        autoencoder = dense(784)
+        autoencoder.compile("adam")
+        autoencoder.fit_reconstruction(x, epochs=50, seed=0)
+        latents = autoencoder.encoder.predict(x)
+
+    Args:
+        encoder: Keras model from inputs to latents `[B, L]`.
+        decoder: Keras model from latents to inputs.
+    """
+
+    def __init__(self, encoder: keras.Model, decoder: keras.Model, **kwargs: Any):
+        super().__init__(**kwargs)
+        if len(encoder.output_shape) != 2:
+            checks.fail("encoder", f"outputs of shape {encoder.output_shape}", "[B, L] latents")
+        if decoder.input_shape[1:] != encoder.output_shape[1:]:
+            got = f"inputs of shape {decoder.input_shape}"
+            checks.fail("decoder", got, f"the latents' {encoder.output_shape}")
+        self.encoder, self.decoder = encoder, decoder
+        self.built = True
+
+    @property
+    def latent_dim(self) -> int:
+        """L."""
+        return int(self.encoder.output_shape[-1])
+
+    def call(self, inputs, training: bool = False):
+        """Reconstructions of `inputs`, of the same shape."""
+        return self.decoder(self.encoder(inputs, training=training), training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """`reconstruction_loss` of the targets `y`, or of `x` where there are none."""
+        del sample_weight, training
+        return reconstruction_loss(x if y is None else y, y_pred)
+
+    def fit_reconstruction(
+        self,
+        x: np.ndarray,
+        *,
+        epochs: int,
+        batch_size: int = 256,
+        seed: int = 0,
+        initial_epoch: int = 0,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        verbose: int = 0,
+    ) -> keras.callbacks.History:
+        """Trains on `x` in an order that is a function of the seed and the epoch alone.
+
+        Args:
+            x: `[N, ...]` float32 inputs of the encoder.
+            epochs: epoch to stop at.
+            batch_size: points per step.
+            seed: of the order.
+            initial_epoch: epoch to start at, so that an interrupted training can go on.
+            callbacks, verbose: as for Keras's `fit`.
+        Returns:
+            Keras's `History`, whose `loss` is squared units of `x`, summed over its values.
+        """
+        batches = seeded_batches((x,), epochs, batch_size, seed, initial_epoch)
+        return self.fit(
+            batches.map(lambda rows: (rows, rows)),
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=-(-len(x) // batch_size),
+            shuffle=False,
+            callbacks=list(callbacks),
+            verbose=verbose,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        serialize = keras.saving.serialize_keras_object
+        parts = {"encoder": serialize(self.encoder), "decoder": serialize(self.decoder)}
+        return {**super().get_config(), **parts}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Autoencoder:
+        """An autoencoder without weights from `get_config`'s result."""
+        config = dict(config)
+        parts = [keras.saving.deserialize_keras_object(config.pop(n)) for n in _PARTS]
+        return cls(*parts, **config)
+
+
+_PARTS = ("encoder", "decoder")
+
+
+def reconstruction_loss(targets, reconstructions) -> tf.Tensor:
+    """Mean over points of the squared distance, [DeepDPM] supplement eq. 25, scalar float32."""
+    error = tf.cast(targets, tf.float32) - tf.cast(reconstructions, tf.float32)
+    return tf.reduce_mean(tf.reduce_sum(error**2, axis=tuple(range(1, error.shape.rank))))
+
+
+def dense(
+    input_dim: int,
+    *,
+    latent_dim: int = LATENT_DIM,
+    hidden_units: Sequence[int] = HIDDEN_UNITS,
+    seed: int = 0,
+) -> Autoencoder:
+    """The fully connected D-500-500-2000-L autoencoder of [DeepDPM].
+
+    Args:
+        input_dim: D.
+        latent_dim: L.
+        hidden_units: of the encoder; the decoder mirrors them.
+        seed: of the initial weights.
+    Returns:
+        An `Autoencoder` of `[B, D]` inputs, not compiled.
+    """
+    checks.integer(input_dim, "input_dim", minimum=1)
+    checks.integer(latent_dim, "latent_dim", minimum=1)
+    widths = _widths(hidden_units, "hidden_units")
+    encoder = keras.Sequential([keras.Input((input_dim,))], name="encoder")
+    decoder = keras.Sequential([keras.Input((latent_dim,))], name="decoder")
+    for index, units in enumerate(widths):
+        encoder.add(layers.Dense(units, "relu", kernel_initializer=_relu_start(seed, index)))
+    encoder.add(layers.Dense(latent_dim, kernel_initializer=_linear_start(seed, 100)))
+    for index, units in enumerate(reversed(widths)):
+        decoder.add(layers.Dense(units, "relu", kernel_initializer=_relu_start(seed, 200 + index)))
+    decoder.add(layers.Dense(input_dim, kernel_initializer=_linear_start(seed, 300)))
+    return Autoencoder(encoder, decoder, name="autoencoder")
+
+
+def convolutional(
+    image_shape: Sequence[int],
+    *,
+    latent_dim: int = LATENT_DIM,
+    filters: Sequence[int] = FILTERS,
+    seed: int = 0,
+) -> Autoencoder:
+    """A convolutional autoencoder: strides of two down to the latents, and back up again.
+
+    Args:
+        image_shape: `(H, W, C)`; or `(H, W)`, for grey images without an axis of channels.
+        latent_dim: L.
+        filters: channels of the encoder's layers, each of which halves height and width.
+        seed: of the initial weights.
+    Returns:
+        An `Autoencoder` of `[B, *image_shape]` inputs of any height and width, not compiled.
+    """
+    shape = tuple(checks.integer(size, "image_shape", minimum=1) for size in image_shape)
+    if len(shape) not in (2, 3):
+        checks.fail("image_shape", shape, "(H, W) or (H, W, C)")
+    checks.integer(latent_dim, "latent_dim", minimum=1)
+    widths = _widths(filters, "filters")
+    height, width, channels = (*shape, 1)[:3]
+    sizes = [(height, width)]
+    for _ in widths:
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    options = {"padding": "same", "activation": "relu"}
+
+    encoder = keras.Sequential([keras.Input(shape)], name="encoder")
+    encoder.add(layers.Reshape((height, width, channels)))
+    for index, count in enumerate(widths):
+        start = _relu_start(seed, index)
+        encoder.add(layers.Conv2D(count, 3, strides=2, kernel_initializer=start, **options))
+    encoder.add(layers.Flatten())
+    encoder.add(layers.Dense(latent_dim, kernel_initializer=_linear_start(seed, 100)))
+
+    smallest = (*sizes[-1], widths[-1])
+    decoder = keras.Sequential([keras.Input((latent_dim,))], name="decoder")
+    start = _relu_start(seed, 200)
+    decoder.add(layers.Dense(int(np.prod(smallest)), "relu", kernel_initializer=start))
+    decoder.add(layers.Reshape(smallest))
+    for index, count in enumerate([*reversed(widths[:-1]), channels]):
+        is_last = index == len(widths) - 1
+        start = (_linear_start if is_last else _relu_start)(seed, 201 + index)
+        size, wanted = sizes[-1 - index], sizes[-2 - index]
+        layer_options = options | ({"activation": None} if is_last else {})
+        decoder.add(
+            layers.Conv2DTranspose(count, 3, strides=2, kernel_initializer=start, **layer_options)
+        )
+        # Doubling an odd size that was halved upwards gives one row or column too many.
+        excess = tuple((0, 2 * half - full) for half, full in zip(size, wanted, strict=True))
+        if excess != ((0, 0), (0, 0)):
+            decoder.add(layers.Cropping2D(excess))
+    decoder.add(layers.Reshape(shape))
+    return Autoencoder(encoder, decoder, name="autoencoder")
+
+
+def seeded_batches(
+    arrays: Sequence[np.ndarray],
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    initial_epoch: int = 0,
+) -> tf.data.Dataset:
+    """Batches of the epochs from `initial_epoch` to `epochs`, one after the other.
+
+    The order of an epoch follows from the seed and the epoch's number, whatever else was random.
+
+    Args:
+        arrays: `[N, ...]` each.
+        epochs: epoch to stop at.
+        batch_size: points in a batch; the last of an epoch has the rest.
+        seed: of the order.
+        initial_epoch: epoch to start at.
+    Returns:
+        Dataset of one batch `[B, ...]` for one array, else of tuples of them.
+    """
+    tensors = [tf.constant(array) for array in arrays]
+    count = len(arrays[0])
+
+    def order(epoch) -> tf.data.Dataset:
+        rows = tf.random.experimental.stateless_shuffle(tf.range(count), [seed, epoch])
+        return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
+
+    def gather(rows):
+        batch = tuple(tf.gather(tensor, rows) for tensor in tensors)
+        return batch if len(batch) > 1 else batch[0]
+
+    epoch_numbers = tf.data.Dataset.range(initial_epoch, epochs, output_type=tf.int32)
+    return epoch_numbers.flat_map(order).map(gather).prefetch(2)
+
+
+def _widths(values: Sequence[int], name: str) -> tuple[int, ...]:
+    widths = tuple(checks.integer(value, name, minimum=1) for value in values)
+    if not widths:
+        checks.fail(name, "none", "at least one layer")
+    return widths
+
+
+def _relu_start(seed: int, index: int) -> keras.initializers.Initializer:
+    return keras.initializers.HeNormal(seed=1000 * seed + index)
+
+
+def _linear_start(seed: int, index: int) -> keras.initializers.Initializer:
+    return keras.initializers.GlorotUniform(seed=1000 * seed + index)
