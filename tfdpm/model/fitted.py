@@ -211,7 +211,8 @@ class FittedModel(keras.Model):
 
         Signature `serving_default`: `inputs` float32, any number of points of the shape seen in
         `fit`, to `labels` int64 `[B]`, `responsibilities` float32 `[B, K]`, `log_density` float32
-        `[B]` (nats) and `outlier_p` float32 `[B]`. Signature `embed`: `inputs` to `features`
+        `[B]` (nats) and `outlier_p` float32 `[B]`. Signature `labels`: the first two of these,
+        which cost no more than the network alone. Signature `embed`: `inputs` to `features`
         float32 `[B, D]`. Preprocessing is inside. `tfdpm.load` opens the folder again.
 
         Args:

@@ -20,8 +20,8 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.mixture import niw
-from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.model.networks import ClusteringNetwork
+from tfdpm.model.serving_density import ServedPredictive
 from tfdpm.model.state import ModelState
 
 CARD_NAME = "model_card.json"
@@ -34,6 +34,9 @@ _WARMUP_ROWS = (1, 64)
 class ServingModule(tf.Module):
     """Raw inputs in, clusters out: preprocessing, network and mixture as one graph.
 
+    Affine maps that follow each other are multiplied beforehand where that saves work. Arithmetic
+    is in float32 after inputs have been centred; see `ServedPredictive` for the exception.
+
     Args:
         state: of a fitted model.
         clustering: its clustering network.
@@ -44,47 +47,99 @@ class ServingModule(tf.Module):
         self, state: ModelState, clustering: ClusteringNetwork, feature_shape: tuple[int, ...]
     ):
         super().__init__(name="tfdpm")
-        self._preprocessing = state.preprocessing
-        self._volume = state.preprocessing.log_volume_change
-        self._tails = PredictiveTails(
-            state.parameters.mixture_weights, niw.posterior(state.prior, state.soft)
+        preprocessing = state.preprocessing
+        self._input_dim = preprocessing.input_dim
+        self._normalizes_rows = preprocessing.normalizes_rows
+        self._predictive = ServedPredictive(
+            state.parameters.mixture_weights,
+            niw.posterior(state.prior, state.soft),
+            preprocessing.log_volume_change,
         )
         # Spare units stay behind: users see K clusters.
         count = state.num_components
         hidden, head = clustering.hidden, clustering.head
-        weights = {
-            "hidden_kernel": hidden.kernel,
-            "hidden_bias": hidden.bias,
-            "kernel": head.kernel[:, :count],
-            "bias": head.bias[:count],
-        }
-        self._weights = {
-            name: tf.Variable(value, trainable=False, name=name) for name, value in weights.items()
-        }
+        hidden_map = (np.asarray(hidden.kernel, np.float64), np.asarray(hidden.bias, np.float64))
+        predictive_map = (self._predictive.kernel, self._predictive.bias)
+        self._head = _variables(np.asarray(head.kernel)[:, :count], np.asarray(head.bias)[:count])
+        # Rows are centred by the rounded mean, exactly; the rest of the mean is in the bias.
+        self._center = tf.constant(preprocessing.mean, tf.float32)
+        rest = preprocessing.mean - np.asarray(self._center, np.float64)
+        projection = (preprocessing.projection, -rest @ preprocessing.projection)
+        self._projection = _variables(*projection)
+        self._is_folded = _saves_work(
+            preprocessing.input_dim, preprocessing.feature_dim, len(self._predictive.bias)
+        )
+        if self._is_folded:
+            hidden_map, predictive_map = (
+                _composed(projection, each) for each in (hidden_map, predictive_map)
+            )
+        self._hidden = _variables(*hidden_map)
+        self._whitening = _variables(*predictive_map, dtype=self._predictive.dtype)
         inputs = tf.TensorSpec([None, *feature_shape], tf.float32, name="inputs")
-        self.serve = tf.function(self._serve, input_signature=[inputs], autograph=False)
-        self.embed = tf.function(self._embed, input_signature=[inputs], autograph=False)
+        self.serve, self.label, self.embed = (
+            tf.function(method, input_signature=[inputs], autograph=False)
+            for method in (self._serve, self._label, self._embed)
+        )
 
-    def _features(self, inputs) -> tf.Tensor:
-        return self._preprocessing(tf.reshape(inputs, [-1, self._preprocessing.input_dim]))
+    @property
+    def signatures(self) -> dict[str, Any]:
+        """Functions of the SavedModel by the names that clients use."""
+        return {"serving_default": self.serve, "labels": self.label, "embed": self.embed}
+
+    def _centred(self, inputs) -> tf.Tensor:
+        rows = tf.reshape(inputs, [-1, self._input_dim])
+        if self._normalizes_rows:
+            rows = tf.cast(tf.math.l2_normalize(tf.cast(rows, tf.float64), axis=-1), tf.float32)
+        return rows - self._center
 
     def _embed(self, inputs) -> dict[str, tf.Tensor]:
-        return {"features": self._features(inputs)}
+        return {"features": _affine(self._centred(inputs), self._projection)}
 
-    def _serve(self, inputs) -> dict[str, tf.Tensor]:
-        features = self._features(inputs)
-        weights = self._weights
-        hidden = tf.nn.relu(
-            tf.linalg.matmul(features, weights["hidden_kernel"]) + weights["hidden_bias"]
-        )
-        logits = tf.linalg.matmul(hidden, weights["kernel"]) + weights["bias"]
-        log_density, p_values = self._tails.tails(features)
+    def _first(self, inputs) -> tf.Tensor:
+        """What the first kernels are multiplied with."""
+        rows = self._centred(inputs)
+        return rows if self._is_folded else _affine(rows, self._projection)
+
+    def _network(self, first) -> dict[str, tf.Tensor]:
+        logits = _affine(tf.nn.relu(_affine(first, self._hidden)), self._head)
         return {
             "labels": tf.argmax(logits, axis=-1, output_type=tf.int64),
             "responsibilities": tf.nn.softmax(logits),
-            "log_density": tf.cast(log_density + self._volume, tf.float32),
+        }
+
+    def _label(self, inputs) -> dict[str, tf.Tensor]:
+        return self._network(self._first(inputs))
+
+    def _serve(self, inputs) -> dict[str, tf.Tensor]:
+        first = self._first(inputs)
+        whitened = _affine(tf.cast(first, self._predictive.dtype), self._whitening)
+        log_density, p_values = self._predictive(whitened)
+        return {
+            **self._network(first),
+            "log_density": tf.cast(log_density, tf.float32),
             "outlier_p": tf.cast(p_values, tf.float32),
         }
+
+
+def _variables(kernel: np.ndarray, bias: np.ndarray, dtype=tf.float32) -> tuple[tf.Variable, ...]:
+    return tuple(tf.Variable(value, trainable=False, dtype=dtype) for value in (kernel, bias))
+
+
+def _affine(rows, weights: tuple[tf.Variable, ...]) -> tf.Tensor:
+    kernel, bias = weights
+    return tf.nn.bias_add(tf.linalg.matmul(rows, kernel), bias)
+
+
+def _composed(
+    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel and bias of one affine map after another."""
+    return first[0] @ second[0], first[1] @ second[0] + second[1]
+
+
+def _saves_work(input_dim: int, feature_dim: int, width: int) -> bool:
+    """Whether `width` outputs of raw inputs cost no more than by way of the features."""
+    return input_dim * width <= feature_dim * (input_dim + width)
 
 
 def write(module: ServingModule, directory: str | os.PathLike[str], card: dict[str, Any]) -> None:
@@ -112,8 +167,7 @@ def write(module: ServingModule, directory: str | os.PathLike[str], card: dict[s
         checks.fail("directory", f"{str(target)!r}, below a file", wanted, NotADirectoryError)
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        signatures = {"serving_default": module.serve, "embed": module.embed}
-        tf.saved_model.save(module, str(folder), signatures=signatures)
+        tf.saved_model.save(module, str(folder), signatures=module.signatures)
         _write_warmup_requests(folder / _WARMUP_NAME, module, target.absolute().parent.name)
         files = {"files": checksums(folder)}
         text = json.dumps({"format": FORMAT, **card, "versions": _versions(), **files}, indent=2)
