@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "model": (*BASE, "data", "metrics", "mixture", "proposals"),
     "model.joint": (*BASE, "data", "metrics", "mixture", "proposals", "features"),
     "model.callbacks": (*BASE, "data", "metrics", "mixture", "proposals", "features", "viz"),
+    "model.pictures": (*BASE, "viz", "report"),
     "distributions": ("mixture",),
     "callbacks": (*ROOMS, "viz"),
     "viz": ROOMS,

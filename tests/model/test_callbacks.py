@@ -112,22 +112,6 @@ def test_pictures_are_drawn_every_few_epochs_and_at_the_end(fitted):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
 
 
-def test_plane_of_a_picture_is_that_of_largest_variance():
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(500, 4)) * [0.1, 5.0, 0.2, 2.0]
-    plane = callbacks.principal_plane(features)
-    np.testing.assert_allclose(np.abs(plane), np.eye(4)[:, [1, 3]], atol=0.05)
-    np.testing.assert_allclose(plane.T @ plane, np.eye(2), atol=1e-12)
-    np.testing.assert_array_equal(callbacks.principal_plane(features[:, :1]), [[1.0, 0.0]])
-
-
-def test_ellipses_lie_two_standard_deviations_from_the_mean():
-    mean, root = np.array([3.0, -1.0]), np.array([[2.0, 0.0], [1.5, 0.5]])
-    (outline,) = callbacks.ellipses(mean[None], (root @ root.T)[None])
-    whitened = np.linalg.solve(root, outline - mean[:, None])
-    np.testing.assert_allclose(np.linalg.norm(whitened, axis=0), 2.0)
-
-
 def test_pictures_need_matplotlib_and_points_in_memory(tmp_path, monkeypatch):
     pictures = ClusterPlot(tmp_path, X)
     monkeypatch.setattr(callbacks.importlib.util, "find_spec", lambda name: None)

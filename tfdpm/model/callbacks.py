@@ -5,16 +5,15 @@ from __future__ import annotations
 import csv
 import importlib.util
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from tfdpm import checks
 from tfdpm.data.inputs import as_features
 from tfdpm.model.moves import Proposal
+from tfdpm.viz.maps import ellipses, principal_plane
 
 _MOST_PLOTTED_POINTS = 5_000
 
@@ -158,21 +157,3 @@ class ClusterPlot(keras.callbacks.Callback):
         axes.set_title(f"{title}, {self.model.n_clusters} clusters")
         axes.set_aspect("equal", "datalim")
         figure.savefig(Path(self.directory) / name, dpi=100)
-
-
-def principal_plane(features: np.ndarray) -> np.ndarray:
-    """Two orthonormal axes `[D, 2]` of largest variance; the second is zero where D is 1."""
-    dim = features.shape[1]
-    if dim <= 2:
-        return np.eye(dim, 2)
-    plane = np.linalg.eigh(np.cov(features, rowvar=False))[1][:, :-3:-1]
-    return plane * np.sign(plane[np.abs(plane).argmax(axis=0), [0, 1]])
-
-
-def ellipses(means: np.ndarray, covariances: np.ndarray) -> Iterator[np.ndarray]:
-    """Outlines `[2, 100]` at two standard deviations of Gaussians `[K, 2]`, `[K, 2, 2]`."""
-    angles = np.linspace(0.0, 2.0 * np.pi, 100)
-    circle = 2.0 * np.stack([np.cos(angles), np.sin(angles)])
-    for mean, covariance in zip(means, covariances, strict=True):
-        eigenvalues, vectors = np.linalg.eigh(covariance)
-        yield mean[:, np.newaxis] + vectors * np.sqrt(np.maximum(eigenvalues, 0.0)) @ circle

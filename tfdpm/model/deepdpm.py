@@ -23,6 +23,7 @@ from tfdpm.model.checkpoint import Checkpoint
 from tfdpm.model.first import first_mixture, uses_search
 from tfdpm.model.fitted import as_rows
 from tfdpm.model.initial_weights import start_from_mixture
+from tfdpm.model.pictures import PictureMethods
 from tfdpm.model.preprocessing import fit_preprocessing
 from tfdpm.model.progress import ProgressBar
 from tfdpm.model.saving import KeptModel
@@ -36,7 +37,7 @@ _FULL_DATA_PASSES = 3  # of EM, after a search on a sample
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
-class DeepDPM(KeptModel):
+class DeepDPM(PictureMethods, KeptModel):
     """Clustering network and subclustering networks under a Dirichlet-process Gaussian mixture.
 
     [DeepDPM]. `fit` finds the number of clusters; `predict` gives responsibilities of new points.

@@ -1,0 +1,84 @@
+"""Planes against closed forms, ellipses against Mahalanobis distances, regions against rules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from tfdpm.viz import maps
+from tfdpm.viz.view import look
+
+
+def test_principal_plane_is_that_of_largest_variance():
+    features = np.random.default_rng(0).normal(size=(500, 4)) * [0.1, 5.0, 0.2, 2.0]
+    plane = maps.principal_plane(features)
+    np.testing.assert_allclose(np.abs(plane), np.eye(4)[:, [1, 3]], atol=0.05)
+    np.testing.assert_allclose(plane.T @ plane, np.eye(2), atol=1e-12)
+    np.testing.assert_array_equal(maps.principal_plane(features[:, :1]), [[1.0, 0.0]])
+
+
+def test_discriminant_plane_is_that_of_scikit_learn():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 4, 600)
+    features = (
+        rng.normal(size=(600, 5)) @ rng.normal(size=(5, 5)) + 3 * rng.normal(size=(4, 5))[labels]
+    )
+    ours = features @ maps.discriminant_plane(features, labels)
+    theirs = LinearDiscriminantAnalysis(solver="eigen", n_components=2).fit_transform(
+        features, labels
+    )
+    for axis in range(2):
+        assert abs(np.corrcoef(ours[:, axis], theirs[:, axis])[0, 1]) > 0.9999
+
+
+def test_two_clusters_get_a_second_axis_that_is_not_the_first():
+    rng = np.random.default_rng(2)
+    labels = np.repeat([0, 1], 100)
+    features = rng.normal(size=(200, 3)) * [1.0, 1.0, 4.0] + 20.0 * labels[:, None] * [1, 0, 0]
+    axes = maps.discriminant_plane(features, labels)
+    assert abs(axes[0, 0]) > 0.99
+    assert abs(axes[2, 1]) > 0.99
+
+
+def test_ellipses_lie_so_many_standard_deviations_from_the_mean():
+    mean, root = np.array([3.0, -1.0]), np.array([[2.0, 0.0], [1.5, 0.5]])
+    for deviations in (2.0, 1.0):
+        (outline,) = maps.ellipses(mean[None], (root @ root.T)[None], deviations)
+        whitened = np.linalg.solve(root, outline - mean[:, None])
+        np.testing.assert_allclose(np.linalg.norm(whitened, axis=0), deviations)
+
+
+def test_two_columns_are_shown_as_they_are_and_regions_are_the_networks(plane_model, plane_data):
+    plane = maps.cluster_map(plane_model, look(plane_model, plane_data))
+    assert plane.is_exact
+    np.testing.assert_array_equal(plane.points, plane_data[0])
+    np.testing.assert_allclose(plane.means, plane_model.means_)
+    limits = np.array([[-1.0, 2.0], [3.0, 5.0]])
+    owners = maps.regions(plane_model, plane, limits, 4)
+    corners = plane_model.predict_labels(
+        np.array([[-1.0, 3.0], [2.0, 3.0], [-1.0, 5.0], [2.0, 5.0]])
+    )
+    np.testing.assert_array_equal(owners[[0, 0, 3, 3], [0, 3, 0, 3]], corners)
+
+
+@pytest.mark.parametrize(
+    ("projection", "name"), [("auto", "LDA 1"), ("lda", "LDA 1"), ("pca", "PCA 1")]
+)
+def test_more_columns_are_projected_and_points_lie_in_their_regions(
+    projection, name, solid_model, solid_data
+):
+    view = look(solid_model, solid_data)
+    plane = maps.cluster_map(solid_model, view, projection)
+    assert plane.axis_names[0] == name
+    own = np.stack([plane.points[plane.labels == k].mean(axis=0) for k in range(4)])
+    np.testing.assert_allclose(plane.means, own, atol=0.2)
+    owners = maps.regions(solid_model, plane, plane.limits, 80)
+    cells = (plane.points - plane.limits[:, 0]) / (plane.limits[:, 1] - plane.limits[:, 0]) * 79
+    column, row = np.rint(cells).astype(int).T
+    assert np.mean(owners[row, column] == plane.labels) > (0.97 if name == "LDA 1" else 0.75)
+
+
+def test_an_unknown_projection_is_an_error(solid_model, solid_data):
+    with pytest.raises(ValueError, match="`projection`: got 'tsne'"):
+        maps.cluster_map(solid_model, look(solid_model, solid_data), "tsne")

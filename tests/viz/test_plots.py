@@ -1,0 +1,117 @@
+"""What is on the pictures: points, ellipses, images, curves, frames; errors name the extra."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from PIL import Image
+
+from tfdpm import viz
+from tfdpm.viz import clusters
+from tfdpm.viz.colors import cluster_colors
+from tfdpm.viz.history import plot_history
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    pyplot.close("all")
+
+
+def test_plot_shows_every_point_and_component(plane_model, plane_data):
+    axes = plane_model.plot(plane_data[0])
+    (points,) = axes.collections
+    np.testing.assert_allclose(points.get_offsets(), plane_data[0])
+    assert len(axes.lines) == 3
+    assert [text.get_text() for text in axes.texts] == ["0", "1", "2"]
+    assert "3 clusters" in axes.get_title()
+    assert len(axes.images) == 1
+
+
+def test_plot_without_points_shows_those_of_the_fit(solid_model, solid_data):
+    axes = solid_model.plot(max_points=100, decision_regions=False)
+    assert len(axes.collections[0].get_offsets()) == 100
+    assert "LDA" in axes.get_title()
+    assert not axes.images
+
+
+def test_every_cluster_has_a_colour_of_its_own():
+    assert len(set(cluster_colors(200))) == 200
+
+
+def test_history_marks_epochs_with_accepted_moves():
+    history = {
+        "n_clusters": [1, 2, 4, 3],
+        "accepted_splits": [0, 1, 2, 0],
+        "accepted_merges": [0, 0, 0, 1],
+        "loss": [float("nan"), 2.0, 1.0, 0.5],
+        "nmi": [0.0, 0.5, 0.7, 0.9],
+    }
+    counts, losses, scores = plot_history(history)
+    splits, merges = counts.collections
+    np.testing.assert_array_equal(splits.get_offsets(), [[2, 2], [3, 4]])
+    np.testing.assert_array_equal(merges.get_offsets(), [[4, 3]])
+    np.testing.assert_array_equal(losses.lines[0].get_xydata(), [[2, 2.0], [3, 1.0], [4, 0.5]])
+    assert scores.get_legend_handles_labels()[1] == ["NMI"]
+    with pytest.raises(ValueError, match="`history`"):
+        plot_history({"loss": [1.0]})
+
+
+def test_a_fit_draws_its_history(plane_model):
+    assert len(plane_model.plot_history()) == 3
+
+
+def test_typical_members_are_dense_and_doubtful_ones_torn():
+    responsibilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.3, 0.7]])
+    density = np.array([-5.0, -1.0, -2.0, -1.0])
+    typical = clusters.members(responsibilities, density, 2)
+    doubtful = clusters.members(responsibilities, density, 2, "doubtful")
+    assert [group.tolist() for group in typical] == [[1, 2], [3]]
+    assert [group.tolist() for group in doubtful] == [[1, 2], [3]]
+    assert clusters.members(responsibilities, density, 3, "doubtful")[0].tolist() == [1, 2, 0]
+    assert clusters.members(responsibilities, density, 3)[0].tolist() == [1, 2, 0]
+    density[0] = 0.0
+    assert clusters.members(responsibilities, density, 3)[0].tolist() == [0, 1, 2]
+
+
+def test_images_of_any_form_become_bytes():
+    grey = clusters.as_images(np.linspace(0, 1, 2 * 9).reshape(2, 9))
+    assert grey.shape == (2, 3, 3, 1)
+    assert (grey.min(), grey.max()) == (0, 255)
+    colour = np.zeros((2, 4, 5, 3), np.uint8)
+    np.testing.assert_array_equal(clusters.as_images(colour), colour)
+    with pytest.raises(ValueError, match="`images`: got shape"):
+        clusters.as_images(np.zeros((2, 7)))
+
+
+def test_grid_has_a_row_for_each_cluster_largest_first(solid_model, solid_data):
+    axes = solid_model.plot_clusters(solid_data[0], per_cluster=3)  # nine columns: 3 x 3 pixels
+    assert axes.shape == (4, 3)
+    sizes = [int(row[0].get_ylabel().split("\n")[1]) for row in axes]
+    assert sizes == sorted(solid_model.cluster_sizes_, reverse=True)
+    with pytest.raises(ValueError, match="`images`: got 2 images"):
+        solid_model.plot_clusters(np.zeros((2, 3, 3)), solid_data[0])
+
+
+def test_film_has_a_frame_for_each_epoch_and_leaves_the_model_alone(plane_model, tmp_path):
+    before = plane_model.n_clusters
+    path = plane_model.animate(tmp_path / "deep" / "film.gif", epochs=2, inches=2.0)
+    with Image.open(path) as film:
+        assert film.n_frames in (3, 4)  # equal frames are stored once
+        assert film.size == (200, 200)
+    assert plane_model.n_clusters == before
+
+
+def test_a_film_must_be_a_gif():
+    with pytest.raises(ValueError, match=r"`path`: got 'film.mp4'"):
+        viz.Animation("film.mp4", np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("method", ["plot", "plot_history"])
+def test_without_matplotlib_the_error_names_the_extra(method, plane_model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"pip install 'tfdpm\[viz\]'"):
+        getattr(plane_model, method)()

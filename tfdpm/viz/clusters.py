@@ -1,0 +1,113 @@
+"""Members of each cluster as pictures: the most typical, or the most doubtful ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfdpm import checks
+from tfdpm.viz.extra import load
+
+__all__ = ["ORDERS", "as_images", "members", "plot_clusters"]
+
+ORDERS = ("typical", "doubtful")
+_MOST_ROWS = 40  # clusters in one picture
+
+
+def plot_clusters(
+    images: Any,
+    responsibilities: np.ndarray,
+    log_density: np.ndarray,
+    *,
+    per_cluster: int = 10,
+    order: str = "typical",
+    max_clusters: int = _MOST_ROWS,
+) -> Any:
+    """Draws one row of images for each cluster, the largest cluster first.
+
+    Args:
+        images: `[N, H, W]`, `[N, H, W, C]` or `[N, side * side]`; see `as_images`.
+        responsibilities: `[N, K]`.
+        log_density: `[N]`, of the points, nats.
+        per_cluster: images in a row, at least 1.
+        order: see `members`.
+        max_clusters: most rows, at least 1.
+
+    Returns:
+        `[rows, per_cluster]` matplotlib axes.
+
+    Raises:
+        ImportError: without matplotlib, naming the extra that brings it.
+    """
+    per_cluster = checks.integer(per_cluster, "per_cluster", minimum=1)
+    max_clusters = checks.integer(max_clusters, "max_clusters", minimum=1)
+    pictures = as_images(images)
+    if len(pictures) != len(responsibilities):
+        got = f"{len(pictures)} images for {len(responsibilities)} points"
+        checks.fail("images", got, "one image for each point")
+    pyplot = load("matplotlib.pyplot", "plot_clusters")
+    groups = members(responsibilities, log_density, per_cluster, order)
+    sizes = np.bincount(responsibilities.argmax(axis=1), minlength=len(groups))
+    shown = np.argsort(-sizes, kind="stable")[:max_clusters]
+    figure, axes = pyplot.subplots(
+        len(shown),
+        per_cluster,
+        figsize=(0.7 * per_cluster + 1, 0.75 * len(shown)),
+        squeeze=False,
+        layout="constrained",
+    )
+    for row, k in zip(axes, shown, strict=True):
+        for cell in row:
+            cell.set(xticks=[], yticks=[], frame_on=False)
+        for cell, index in zip(row, groups[k], strict=False):
+            cell.imshow(pictures[index].squeeze(), cmap="gray")
+        row[0].set_ylabel(f"{k}\n{sizes[k]:,}", rotation=0, ha="right", va="center", fontsize=8)
+    figure.suptitle(f"{order} members; cluster and its size on the left", fontsize=9)
+    return axes
+
+
+def members(
+    responsibilities: np.ndarray, log_density: np.ndarray, count: int, order: str = "typical"
+) -> list[np.ndarray]:
+    """Positions of at most `count` members of each cluster, `K` arrays.
+
+    Args:
+        responsibilities: `[N, K]`.
+        log_density: `[N]`, nats.
+        count: most members of each cluster.
+        order: "typical": the largest log density plus log responsibility first, the middle of the
+            cluster; "doubtful": the smallest responsibility first, its border.
+    """
+    checks.one_of(order, "order", ORDERS)
+    labels = responsibilities.argmax(axis=1)
+    own = responsibilities.max(axis=1)
+    score = np.log(np.maximum(own, 1e-30)) + log_density if order == "typical" else -own
+    ranked = np.argsort(-score, kind="stable")
+    return [ranked[labels[ranked] == k][:count] for k in range(responsibilities.shape[1])]
+
+
+def as_images(images: Any) -> np.ndarray:
+    """Images `[N, H, W, C]` uint8 with C 1 or 3, from any range of values.
+
+    Args:
+        images: `[N, H, W]` or `[N, H, W, C]` numbers, or rows `[N, D]` of which D is a square (grey
+            levels). Bytes stay as they are; other numbers are stretched over 0 to 255.
+
+    Raises:
+        ValueError: for another shape.
+    """
+    array = np.asarray(images)
+    if array.ndim == 2 and int(np.sqrt(array.shape[1])) ** 2 == array.shape[1]:
+        side = int(np.sqrt(array.shape[1]))
+        array = array.reshape(-1, side, side)
+    if array.ndim == 3:
+        array = array[..., np.newaxis]
+    if array.ndim != 4 or array.shape[-1] not in (1, 3) or 0 in array.shape:
+        wanted = "[N, H, W], [N, H, W, 1 or 3], or rows of side * side pixels"
+        checks.fail("images", f"shape {array.shape}", wanted)
+    if array.dtype == np.uint8:
+        return array
+    array = array.astype(np.float32)
+    low, high = float(np.min(array)), float(np.max(array))
+    return np.uint8(np.rint((array - low) * (255.0 / (high - low or 1.0))))
