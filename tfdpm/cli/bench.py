@@ -16,7 +16,7 @@ import typer
 
 from tfdpm import checks
 
-NAMES = ("quality", "speed", "ablation", "robustness", "stress", "swav")
+NAMES = ("quality", "speed", "ablation", "robustness", "stress", "serving", "swav")
 
 
 def bench(
@@ -61,9 +61,11 @@ def bench(
         typer.Option(min=2, help="Thins the data: quality, robustness, ablation."),
     ] = None,
     repeats: Annotated[
-        int | None, typer.Option(min=1, help="Times of which the median counts: speed.")
+        int | None, typer.Option(min=1, help="Times that are taken: speed, serving.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="For all methods: speed.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="For all methods: speed, serving.")
+    ] = None,
     points: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="Growth in N, or none: speed.")
     ] = None,

@@ -41,13 +41,22 @@ class ServingModule(tf.Module):
         state: of a fitted model.
         clustering: its clustering network.
         feature_shape: `(D,)`, `(H, W)` or `(H, W, C)`, the shape of one point.
+        encoder: from points of that shape to the rows that preprocessing takes; `None` where
+            these are the points themselves.
     """
 
     def __init__(
-        self, state: ModelState, clustering: ClusteringNetwork, feature_shape: tuple[int, ...]
+        self,
+        state: ModelState,
+        clustering: ClusteringNetwork,
+        feature_shape: tuple[int, ...],
+        encoder: keras.Model | None = None,
     ):
         super().__init__(name="tfdpm")
         preprocessing = state.preprocessing
+        self._encoder = encoder
+        # A session finds only variables that stand in a list of their own, as Keras writes them.
+        self._encoder_variables = [each.value for each in encoder.variables] if encoder else []
         self._input_dim = preprocessing.input_dim
         self._normalizes_rows = preprocessing.normalizes_rows
         self._predictive = ServedPredictive(
@@ -87,7 +96,11 @@ class ServingModule(tf.Module):
         return {"serving_default": self.serve, "labels": self.label, "embed": self.embed}
 
     def _centred(self, inputs) -> tf.Tensor:
-        rows = tf.reshape(inputs, [-1, self._input_dim])
+        if self._encoder is not None:
+            inputs = self._encoder(inputs, training=False)
+        rows = inputs
+        if inputs.shape.rank != 2:
+            rows = tf.reshape(inputs, [-1, self._input_dim])
         if self._normalizes_rows:
             rows = tf.cast(tf.math.l2_normalize(tf.cast(rows, tf.float64), axis=-1), tf.float32)
         return rows - self._center

@@ -61,7 +61,7 @@ class ServedPredictive(tf.Module):
             - np.log(np.diagonal(scale_tril, axis1=1, axis2=2)).sum(axis=1)
             + log_volume_change
         )
-        self._half_power = tf.constant(half_power, self.dtype)
+        self._negative_half_power = tf.constant(-half_power, self.dtype)
         self._constants = tf.constant(constants, self.dtype)
         # Sums the squares of each component's coordinates; faster than a sum over a third axis.
         self._sums = tf.constant(np.kron(np.eye(count), np.ones((dim, 1))), self.dtype)
@@ -73,32 +73,33 @@ class ServedPredictive(tf.Module):
     def __call__(self, whitened) -> tuple[tf.Tensor, tf.Tensor]:
         """Log density, nats, and p-value `[B]`, of `points @ kernel + bias` `[B, K * D]`."""
         logs = tf.math.log1p(tf.linalg.matmul(tf.square(whitened), self._sums))
-        logits = self._constants - self._half_power * logs
-        largest = tf.reduce_max(logits, axis=-1, keepdims=True)
-        densities = tf.exp(logits - largest)
-        total = tf.reduce_sum(densities, axis=-1)
-        p_values = tf.reduce_sum(densities * self._survival(logs), axis=-1) / total
-        return tf.math.log(total) + largest[:, 0], p_values
+        logits = tf.nn.bias_add(logs * self._negative_half_power, self._constants)
+        shares = tf.nn.softmax(logits)
+        # As `reduce_logsumexp`, in half as many operations.
+        log_density = tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(shares, axis=-1))
+        return log_density, tf.reduce_sum(shares * self._survival(logs), axis=-1)
 
     def _survival(self, logs) -> tf.Tensor:
         """Share of each component that lies farther out, `[B, K]`, of `log(1 + d2 / df)`."""
         position = tf.sqrt(logs * self._knots_squared)
         position = tf.minimum(position, tf.cast(self._num_knots - 1, self.dtype))
-        knot = tf.floor(position)
-        row = tf.cast(tf.nn.bias_add(knot, self._first_knots), tf.int32)
+        row = tf.cast(tf.nn.bias_add(tf.floor(position), self._first_knots), tf.int32)
         # What is no number became an integer below all others; it is none in the end again.
         line = tf.gather(self._lines, tf.maximum(row, 0))
-        value, slope = (tf.cast(part(line), self.dtype) for part in (tf.math.real, tf.math.imag))
-        return value + (position - knot) * slope
+        start, slope = (tf.cast(part(line), self.dtype) for part in (tf.math.real, tf.math.imag))
+        return start + position * slope
 
 
 def _survival_lines(df: np.ndarray, dim: int, num_knots: int) -> np.ndarray:
-    """`P(D2 > d2)` on a grid of s, component after component, `[K * num_knots]` complex64.
+    """`P(D2 > d2)` as a line between each two knots of s, `[K * num_knots]` complex64.
 
-    The real part is the value at a knot, the imaginary part the step to the next one: one number,
-    because one lookup costs half of two. See `PredictiveTails` for the incomplete beta function.
+    The real part is where the line would be at s = 0, the imaginary part its rise from knot to
+    knot: one number, because one lookup costs half of two. See `PredictiveTails` for the
+    incomplete beta function.
     """
     squares = (np.arange(num_knots + 1) * _KNOT_SPACING) ** 2
     values = betainc(0.5 * df[:, np.newaxis], 0.5 * dim, np.exp(-squares / df[:, np.newaxis]))
     values[:, -2:] = 0.0
-    return (values[:, :-1] + 1j * np.diff(values, axis=1)).reshape(-1).astype(np.complex64)
+    slopes = np.diff(values, axis=1)
+    starts = values[:, :-1] - np.arange(num_knots) * slopes
+    return (starts + 1j * slopes).reshape(-1).astype(np.complex64)
