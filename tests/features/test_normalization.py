@@ -60,9 +60,9 @@ def test_two_replicas_share_moments_and_gradients(two_replicas):
     results = tf.function(lambda: strategy.run(run))()
     for result, wanted in zip(results, expected, strict=True):
         joined = tf.concat(strategy.experimental_local_results(result), axis=0)
-        np.testing.assert_allclose(joined, wanted, atol=2e-5)
+        np.testing.assert_allclose(joined, wanted, atol=1e-5)
     np.testing.assert_allclose(
-        layer.moving_variance.numpy(), single.moving_variance.numpy(), rtol=1e-4
+        layer.moving_variance.numpy(), single.moving_variance.numpy(), rtol=1e-5
     )
 
 

@@ -135,7 +135,7 @@ def test_two_replicas_equal_one(two_replicas):
         np.testing.assert_allclose(histories[1][name], values, rtol=1e-5, err_msg=name)
     for ours, theirs in zip(single.weights, double.weights, strict=True):
         np.testing.assert_allclose(
-            theirs.numpy(), ours.numpy(), rtol=1e-5, atol=2e-5, err_msg=ours.path
+            theirs.numpy(), ours.numpy(), rtol=1e-5, atol=1e-5, err_msg=ours.path
         )
 
 

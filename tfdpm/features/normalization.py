@@ -23,8 +23,7 @@ class BatchNorm(keras.layers.Layer):
     """Batch normalisation over all axes but the last, in float32, across all replicas.
 
     One replica uses TensorFlow's fused kernel. Several replicas pool their moments, so that a batch
-    split over R replicas is normalised exactly as on one; the moments are taken about the moving
-    mean, which keeps `E[x^2] - E[x]^2` from cancelling. The moving variance is the unbiased one,
+    split over R replicas is normalised exactly as on one. The moving variance is the unbiased one,
     as in the published runs.
 
     Args:
@@ -81,19 +80,23 @@ class BatchNorm(keras.layers.Layer):
         return (outputs if rank == 4 else tf.reshape(outputs, tf.shape(inputs))), mean, variance
 
     def _pooled_moments(self, inputs, context):
-        origin = tf.stop_gradient(tf.convert_to_tensor(self.moving_mean))
-        centred = tf.cast(inputs, tf.float32) - origin
-        axes = list(range(inputs.shape.rank - 1))
-        count = tf.cast(tf.size(centred) // inputs.shape[-1], tf.float32)
-        sums = tf.concat(
-            [tf.reduce_sum(centred, axes), tf.reduce_sum(tf.square(centred), axes), [count]], axis=0
-        )
-        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
-        size = inputs.shape[-1]
-        count = tf.stop_gradient(sums[-1])
-        mean = sums[:size] / count
-        variance = tf.maximum(sums[size : 2 * size] / count - tf.square(mean), 0.0)
-        return mean + origin, variance, count
+        """Mean, variance and count over all replicas, each centred at home: nothing cancels."""
+        values = tf.cast(inputs, tf.float32)
+        axes, size = list(range(inputs.shape.rank - 1)), inputs.shape[-1]
+        count = tf.cast(tf.size(values) // size, tf.float32)
+        mean = tf.reduce_mean(values, axes)
+        squares = tf.reduce_sum(tf.square(values - mean), axes)
+        own = tf.concat([mean, squares, [count]], axis=0)
+        # A sum of rows that are zero but for one's own gathers, and has a gradient everywhere.
+        rank = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)
+        rows = context.all_reduce(tf.distribute.ReduceOp.SUM, rank[:, tf.newaxis] * own)
+        means, squares = rows[:, :size], rows[:, size : 2 * size]
+        counts = tf.stop_gradient(rows[:, 2 * size :])
+        total = tf.reduce_sum(counts)
+        mean = tf.reduce_sum(means * (counts / total), axis=0)
+        # Squares within replicas, and between their means (Chan, Golub and LeVeque 1979).
+        between = counts * tf.square(means - mean)
+        return mean, tf.reduce_sum(squares + between, axis=0) / total, total
 
     def _affine(self, inputs, mean, variance):
         scale = tf.math.rsqrt(tf.convert_to_tensor(variance) + self.epsilon) * self.gamma
