@@ -216,6 +216,21 @@ def test_log_joint_reuses_moments_and_takes_float32():
     np.testing.assert_allclose(density(points, moments), truth, rtol=1e-10)
 
 
+@pytest.mark.parametrize("feature_dim", [3, 40])  # 40: two blocks of whitening and half a block
+def test_the_first_components_of_a_prepared_density_are_densities_of_their_own(feature_dim):
+    mixture, points = random_mixture(5, feature_dim), samples.points(20, feature_dim)
+    density = LogJoint.of_first(tf.constant(3), LogJoint(mixture).tensors)
+    truth = reference.log_joint(*(part[:3] for part in as_numpy(mixture)), points)
+    np.testing.assert_allclose(density(points), truth, rtol=1e-9)
+
+
+def test_whitening_in_float32_is_near_whitening_in_float64():
+    mixture, points = random_mixture(4, 40), samples.points(30, 40).astype(np.float32)
+    exact, fast = (LogJoint(mixture, dtype)(points).numpy() for dtype in (tf.float64, tf.float32))
+    assert np.abs(fast - exact).max() < 1e-5 * np.abs(exact).max()
+    assert (fast != exact).any() and fast.dtype == np.float64
+
+
 @pytest.mark.parametrize("largest_quadratic_dim", [64, 0])
 def test_squared_distances_are_mahalanobis_and_never_negative(monkeypatch, largest_quadratic_dim):
     monkeypatch.setattr(parameters, "_MAX_QUADRATIC_DIM", largest_quadratic_dim)

@@ -14,6 +14,7 @@ from tfdpm.mixture.statistics import SufficientStatistics, accumulate, accumulat
 def small_slices(monkeypatch):
     """Slices of 256 points, the smallest there are."""
     monkeypatch.setattr(statistics, "_SLICE_ELEMENTS", 1)
+    monkeypatch.setattr(statistics, "_WIDE_SLICE_ELEMENTS", 1)
 
 
 def assert_same(actual, expected, rtol=1e-12, atol=1e-12):
@@ -22,17 +23,41 @@ def assert_same(actual, expected, rtol=1e-12, atol=1e-12):
         np.testing.assert_allclose(part, truth, rtol=rtol, atol=atol)
 
 
-# Above 64 features the products are gathered instead of concatenated.
-@pytest.mark.parametrize("feature_dim", [1, 3, 64, 65])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_soft_statistics_equal_a_loop(feature_dim, dtype):
+# Above 32 features there is one product per component, of float32 points in float32.
+@pytest.mark.parametrize(
+    ("feature_dim", "dtype", "precision"),
+    [(d, np.float64, 1e-12) for d in (1, 3, 32, 33)]
+    + [(d, np.float32, 1e-12) for d in (1, 3, 32)]
+    + [(33, np.float32, 3e-6)],
+)
+def test_soft_statistics_equal_a_loop(feature_dim, dtype, precision):
     points = samples.points(40, feature_dim, loc=0.3).astype(dtype)
     weights = samples.weights(40, 4).astype(dtype)
     actual = accumulate(tf.constant(points), tf.constant(weights))
+    assert_same(actual, reference.moments(points, weights), precision, precision)
+
+
+def test_many_features_far_from_the_origin_keep_their_covariance_in_float32():
+    points = (samples.points(500, 40) + 300.0).astype(np.float32)
+    weights = samples.weights(500, 2)
+    counts, sums, products = accumulate(points, weights.astype(np.float32))
+    for k in range(2):
+        mean = sums[k] / counts[k]
+        covariance = products[k] / counts[k] - np.outer(mean, mean)
+        truth = np.cov(points.astype(np.float64).T, aweights=weights[:, k], ddof=0)
+        # About the origin, float32 would leave an error of 300^2 * 1e-7 = 0.01.
+        np.testing.assert_allclose(covariance, truth, rtol=0, atol=2e-5)
+
+
+def test_negligible_weights_of_many_features_are_left_out():
+    points, weights = samples.points(20, 33), samples.weights(20, 2)
+    weights[:10, 1] = 1e-30
+    actual = accumulate(points, weights)
+    weights[:10, 1] = 0.0
     assert_same(actual, reference.moments(points, weights))
 
 
-@pytest.mark.parametrize("feature_dim", [1, 3, 65])
+@pytest.mark.parametrize("feature_dim", [1, 3, 33])
 def test_hard_statistics_equal_a_loop_over_one_hot_weights(feature_dim):
     points = samples.points(50, feature_dim, loc=-0.2)
     assignments = np.random.default_rng(1).integers(0, 4, 50)
@@ -58,8 +83,9 @@ def test_points_assigned_to_nobody_are_left_out():
 
 
 @pytest.mark.parametrize("num_points", [0, 1, 255, 256, 257, 512, 700])
-def test_slices_change_nothing(small_slices, num_points):
-    points, weights = samples.points(num_points, 3), samples.weights(num_points, 2)
+@pytest.mark.parametrize("feature_dim", [3, 33])
+def test_slices_change_nothing(small_slices, num_points, feature_dim):
+    points, weights = samples.points(num_points, feature_dim), samples.weights(num_points, 2)
     assert_same(accumulate(points, weights), reference.moments(points, weights), atol=1e-11)
     assignments = np.arange(num_points) % 2
     actual = accumulate_hard(points, assignments, 2)

@@ -71,6 +71,16 @@ def test_stacked_networks_equal_separate_perceptrons():
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("few", [0, 100])  # by gathered kernels, and network by network
+def test_groups_of_points_get_the_logits_of_single_points(monkeypatch, few):
+    monkeypatch.setattr("tfdpm.model.networks._FEW_NETWORKS", few)
+    subclustering, x = subclustering_networks(), points()
+    assignments = np.random.default_rng(1).choice([0, 2, 5], size=len(x))  # others stay empty
+    expected = subclustering(x, assignments=assignments)
+    actual = subclustering.in_groups(tf.constant(x), tf.constant(assignments))
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
+
+
 def test_a_point_teaches_no_network_but_its_own():
     networks, x = subclustering_networks(), points(10)
     assignments = tf.fill([10], 2)

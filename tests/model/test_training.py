@@ -9,9 +9,9 @@ import tensorflow as tf
 from scipy.special import expit
 
 from tests.reference import mixture as reference
-from tfdpm.mixture.parameters import LogJoint, MixtureParameters
+from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
-from tfdpm.model.sources import default_batch_size, padded_parameters
+from tfdpm.model.sources import default_batch_size, padded_density
 from tfdpm.model.training import Passes, StepSettings, epoch_order, log_targets
 
 DIM, CAPACITY, NUM_COMPONENTS = 2, 16, 3
@@ -26,6 +26,8 @@ PARAMETERS = MixtureParameters(
     tf.eye(DIM, batch_shape=[NUM_COMPONENTS], dtype=tf.float64),
 )
 COUNT = tf.constant(NUM_COMPONENTS)
+DENSITY = padded_density(PARAMETERS, CAPACITY)
+ONES = np.ones(len(FEATURES), np.float32)
 
 
 def make_passes(cluster_loss="kl", subclustering="network", rate=1e-2, most_taught=1000):
@@ -42,10 +44,10 @@ def make_passes(cluster_loss="kl", subclustering="network", rate=1e-2, most_taug
 def trained():
     """Passes whose networks have learned for an epoch, and that epoch's losses."""
     passes, networks = make_passes()
-    targets = log_targets(PARAMETERS, FEATURES, CAPACITY)
-    data = tf.constant(FEATURES), targets, tf.ones(len(FEATURES))
     order = tf.constant(epoch_order(len(FEATURES), 16, 1, 0, 0))
-    losses = passes.train_array(data, order, MEANS, SUB_MEANS, COUNT, True).numpy()
+    losses = passes.train_array(
+        FEATURES, ONES, order, DENSITY, MEANS, SUB_MEANS, COUNT, True
+    ).numpy()
     return passes, networks, losses
 
 
@@ -73,32 +75,27 @@ def test_batches_grow_with_the_data_between_bounds(num_points, expected):
 
 
 def test_targets_are_the_responsibilities_of_the_mixture():
-    targets = np.exp(log_targets(PARAMETERS, FEATURES, CAPACITY).numpy())
+    targets = np.exp(log_targets(DENSITY, COUNT, FEATURES, CAPACITY).numpy())
     expected = reference.responsibilities(*(p.numpy() for p in PARAMETERS), FEATURES)
     np.testing.assert_allclose(targets[:, :NUM_COMPONENTS], expected, atol=1e-6)
     assert (targets[:, NUM_COMPONENTS:] == 0.0).all()
 
 
-def test_spare_components_change_no_density():
-    padded = padded_parameters(PARAMETERS, CAPACITY)
-    actual = LogJoint(padded)(FEATURES).numpy()
-    assert np.isfinite(actual).all()
-    expected = LogJoint(PARAMETERS)(FEATURES).numpy()
-    np.testing.assert_allclose(actual[:, :NUM_COMPONENTS], expected, rtol=1e-9, atol=1e-9)
-
-
 def test_the_cluster_network_learns_the_mixture():
     passes, (clustering, _) = make_passes(rate=2e-2)
-    targets = log_targets(PARAMETERS, FEATURES, CAPACITY)
-    data = tf.constant(FEATURES), targets, tf.ones(len(FEATURES))
     losses = []
     for epoch in range(8):
         order = tf.constant(epoch_order(len(FEATURES), 16, 50, 0, epoch))
-        losses.append(passes.train_array(data, order, MEANS, SUB_MEANS, COUNT, False).numpy())
+        losses.append(
+            passes.train_array(
+                FEATURES, ONES, order, DENSITY, MEANS, SUB_MEANS, COUNT, False
+            ).numpy()
+        )
     losses = np.array(losses)
     assert losses[0, 0] > 0.05 and losses[-1, 0] < 0.01
     assert (losses[:, 1] == 0.0).all()  # subclustering networks were not to learn
     learned = tf.nn.softmax(clustering(FEATURES, num_components=COUNT)).numpy()
+    targets = log_targets(DENSITY, COUNT, FEATURES, CAPACITY)
     assert np.abs(learned - np.exp(targets)).max() < 0.2
 
 
@@ -184,9 +181,7 @@ def test_a_stream_teaches_like_an_array_in_the_same_order(trained):
     passes, others = make_passes()
     order = epoch_order(len(FEATURES), 16, 1, 0, 0).ravel()
     batches = tf.data.Dataset.from_tensor_slices((FEATURES[order], np.ones(96, np.float32)))
-    streamed = passes.train_stream(
-        batches.batch(16), padded_parameters(PARAMETERS, CAPACITY), MEANS, SUB_MEANS, COUNT, True
-    )
+    streamed = passes.train_stream(batches.batch(16), DENSITY, MEANS, SUB_MEANS, COUNT, True)
     np.testing.assert_allclose(streamed, losses, rtol=1e-4)
     for network, other in zip(networks, others, strict=True):
         for value, wanted in zip(other.get_weights(), network.get_weights(), strict=True):
@@ -196,10 +191,10 @@ def test_a_stream_teaches_like_an_array_in_the_same_order(trained):
 def test_points_without_weight_teach_nothing():
     passes, networks = make_passes()
     before = [weight for network in networks for weight in network.get_weights()]
-    targets = log_targets(PARAMETERS, FEATURES, CAPACITY)
-    data = tf.constant(FEATURES), targets, tf.zeros(len(FEATURES))
     order = tf.constant(epoch_order(len(FEATURES), 16, 1, 0, 0))
-    losses = passes.train_array(data, order, MEANS, SUB_MEANS, COUNT, True).numpy()
+    losses = passes.train_array(
+        FEATURES, 0 * ONES, order, DENSITY, MEANS, SUB_MEANS, COUNT, True
+    ).numpy()
     after = [weight for network in networks for weight in network.get_weights()]
     assert (losses == 0.0).all()
     for old, new in zip(before, after, strict=True):
@@ -207,13 +202,12 @@ def test_points_without_weight_teach_nothing():
 
 
 def test_subclustering_networks_learn_from_the_first_points_of_a_batch():
-    targets = log_targets(PARAMETERS, FEATURES, CAPACITY)
     taught = []
     for most_taught, weights in ((8, np.ones(96)), (1000, np.arange(96) < 8)):
         passes, networks = make_passes(most_taught=most_taught)
-        data = tf.constant(FEATURES), targets, tf.constant(weights, tf.float32)
         order = tf.constant(np.arange(96)[None], tf.int32)
-        passes.train_array(data, order, MEANS, SUB_MEANS, COUNT, True)
+        weights = tf.constant(weights, tf.float32)
+        passes.train_array(FEATURES, weights, order, DENSITY, MEANS, SUB_MEANS, COUNT, True)
         taught.append(networks[1].get_weights())
     for one, other in zip(*taught, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
@@ -237,21 +231,23 @@ def test_the_isotropic_loss_pulls_points_to_the_nearest_mean():
     passes, (clustering, _) = make_passes("isotropic", rate=2e-2)
     means = np.zeros((CAPACITY, DIM), np.float32)
     means[:2] = [[-2.0, 0.0], [2.0, 0.0]]
-    targets = tf.zeros([len(FEATURES), CAPACITY])  # of no use to this loss
-    data = tf.constant(FEATURES), targets, tf.ones(len(FEATURES))
     order = tf.constant(epoch_order(len(FEATURES), 16, 300, 0, 0))
-    passes.train_array(data, order, means, SUB_MEANS, tf.constant(2), False)
+    # The density is of no use to this loss.
+    passes.train_array(FEATURES, ONES, order, DENSITY, means, SUB_MEANS, tf.constant(2), False)
     labels = clustering(FEATURES, num_components=2).numpy().argmax(axis=1)
     assert np.mean(labels == (FEATURES[:, 0] > 0)) > 0.95
 
 
 def test_passes_are_traced_once_whatever_changes_from_epoch_to_epoch():
     passes, _ = make_passes()
-    data = tf.constant(FEATURES), tf.zeros([96, CAPACITY]), tf.ones(96)
+    data = tf.constant(FEATURES), tf.ones(96)
     for epoch in range(3):
         order = tf.constant(epoch_order(len(FEATURES), 16, 1, 0, epoch))
-        passes.train_array(data, order, MEANS + epoch, SUB_MEANS, tf.constant(epoch + 1), True)
-        passes.reduce_array(*data[::2], tf.constant(SUB_MEANS), tf.constant(epoch + 1))
+        count = tf.constant(epoch + 1)
+        first = MixtureParameters(*(part[: epoch + 1] for part in PARAMETERS))
+        density = padded_density(first, CAPACITY)
+        passes.train_array(*data, order, density, MEANS + epoch, SUB_MEANS, count, True)
+        passes.reduce_array(*data, tf.constant(SUB_MEANS), count)
     assert passes.num_traces == 2
 
 

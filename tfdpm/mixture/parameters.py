@@ -12,11 +12,14 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.mixture import niw
+from tfdpm.mixture.covariance import restricted_matrices
 from tfdpm.mixture.statistics import SufficientStatistics, moment_features
 
 # Up to this many features the log joint is one product with [1, x, x_i x_j]; above it the
-# points are whitened, whose arithmetic is twice as much but whose arrays stay K D wide.
+# points are whitened, whose arrays stay K wide and which loses no digits to differences.
 _MAX_QUADRATIC_DIM = 32
+# Whitening matrices are triangular: so many of their rows at a time need only the columns so far.
+_WHITENED_AT_ONCE = 16
 _SLICE_ELEMENTS = 4_000_000
 
 
@@ -72,6 +75,7 @@ def m_step(
     concentration: float = 1.0,
     denominator: str = "joint_mode",
     weight_rule: str = "dirichlet_map",
+    covariance: str = "full",
 ) -> MixtureParameters:
     """MAP mixture parameters from statistics ([DeepDPM] section 4.1, supplement eq. 18-23).
 
@@ -83,6 +87,7 @@ def m_step(
         concentration: pseudo-count of the mixture weights.
         denominator: see `niw.map_components`.
         weight_rule: see `map_mixture_weights`.
+        covariance: structure, one of `covariance.STRUCTURES`.
 
     Returns:
         Parameters with K components; finite and positive definite for any statistics.
@@ -90,8 +95,10 @@ def m_step(
     weights = map_mixture_weights(statistics.counts, concentration, rule=weight_rule)
     if prior is None:
         means, covariances = _maximum_likelihood(statistics)
+        covariances = restricted_matrices(covariances, covariance)
     else:
-        means, covariances = niw.map_components(niw.posterior(prior, statistics), denominator)
+        after = niw.posterior(prior, statistics, covariance)
+        means, covariances = niw.map_components(after, denominator, covariance)
     return MixtureParameters(weights, means, niw.positive_definite(covariances))
 
 
@@ -114,55 +121,78 @@ class SquaredDistances:
     Args:
         means: `[K, D]` float64.
         covariances: `[K, D, D]` float64, positive semi-definite up to rounding.
+        precision: of the products with points of more than 32 features, float64 or float32. The
+            relative error of a whitened coordinate is that precision's times the distance to the
+            origin in standard deviations of the component.
+
+    Attributes:
+        log_determinants: `[K]`.
+        coefficients: what points are multiplied by, component last: `[1 + D + D^2, K]`, or for
+            many features blocks of rows of the whitening matrices, transposed, over their offset.
     """
 
-    def __init__(self, means, covariances):
-        self._dim = int(means.shape[-1])
-        self._num_components = means.shape[0]
+    def __init__(self, means, covariances, precision: tf.DType = tf.float64):
         factors = niw.cholesky(covariances)
-        identity = tf.eye(self._dim, batch_shape=tf.shape(factors)[:1], dtype=factors.dtype)
+        dim = int(means.shape[-1])
+        identity = tf.eye(dim, batch_shape=tf.shape(factors)[:1], dtype=factors.dtype)
         whiteners = tf.linalg.triangular_solve(factors, identity)
         self.log_determinants = 2.0 * tf.reduce_sum(
             tf.math.log(tf.linalg.diag_part(factors)), axis=-1
         )
-        if self._dim <= _MAX_QUADRATIC_DIM:
-            self._kernel = _quadratic_form(means, whiteners)
+        if dim <= _MAX_QUADRATIC_DIM:
+            self.coefficients = (_quadratic_form(means, whiteners),)
         else:
-            self._whiteners = whiteners
-            self._offsets = tf.linalg.matvec(whiteners, means)
+            blocks = _whitening_blocks(means, whiteners)
+            self.coefficients = tuple(tf.cast(block, precision) for block in blocks)
+
+    @classmethod
+    def from_coefficients(cls, log_determinants, coefficients) -> SquaredDistances:
+        """The distances behind the two attributes of another; all have the component last."""
+        distances = cls.__new__(cls)
+        distances.log_determinants, distances.coefficients = log_determinants, coefficients
+        return distances
 
     def __call__(self, points, moments=None) -> tf.Tensor:
         """Distances of `points [N, D]`, `[N, K]` float64, non-negative.
 
         `moments` may hold `moment_features(points)` if they are at hand already.
         """
-        if self._dim <= _MAX_QUADRATIC_DIM:
+        first = self.coefficients[0]
+        if first.shape.rank == 2:
             if moments is not None:
                 return self._from_moments(moments)
-            width = int(self._kernel.shape[0])
+            width = int(first.shape[0])
             return self._over_slices(
                 points, lambda piece: self._from_moments(moment_features(piece)), width
             )
-        return self._over_slices(points, self._whitened, self._dim * (self._num_components or 64))
+        # Small enough for a cache, where the products are squared and added up.
+        width = 4 * int(first.shape[1]) * (first.shape[2] or 64)
+        return self._over_slices(points, self._whitened, width)
 
     def _from_moments(self, moments) -> tf.Tensor:
-        return tf.maximum(tf.linalg.matmul(moments, self._kernel), 0.0)
+        return tf.maximum(tf.linalg.matmul(moments, self.coefficients[0]), 0.0)
 
     def _whitened(self, points) -> tf.Tensor:
-        num_components = tf.shape(self._whiteners)[0]
-        flat = tf.reshape(self._whiteners, [-1, self._dim])
-        whitened = tf.linalg.matmul(tf.cast(points, tf.float64), flat, transpose_b=True)
-        whitened = tf.reshape(whitened, [-1, num_components, self._dim]) - self._offsets
-        return tf.reduce_sum(whitened**2, axis=-1)
+        points = tf.cast(points, self.coefficients[0].dtype)
+        total = tf.zeros([], points.dtype)
+        for block in self.coefficients:
+            depth, width, _ = block.shape
+            ones = tf.ones_like(points[:, :1])
+            known = tf.concat([ones, points[:, : depth - 1]], axis=1)
+            whitened = tf.linalg.matmul(known, tf.reshape(block, [depth, -1]))
+            shape = [-1, width, tf.shape(block)[2]]
+            total += tf.reduce_sum(tf.square(tf.reshape(whitened, shape)), axis=1)
+        return tf.cast(total, tf.float64)
 
     def _over_slices(self, points, function, width: int) -> tf.Tensor:
         slice_size = max(256, _SLICE_ELEMENTS // width)
         if points.shape[0] is not None and points.shape[0] <= slice_size:
             return function(points)
+        num_components = self.log_determinants.shape[0]
         num_points = tf.shape(points)[0]
         num_slices = (num_points + slice_size - 1) // slice_size
         pieces = tf.TensorArray(
-            tf.float64, num_slices, infer_shape=False, element_shape=[None, self._num_components]
+            tf.float64, num_slices, infer_shape=False, element_shape=[None, num_components]
         )
 
         def body(index, pieces):
@@ -176,16 +206,42 @@ class SquaredDistances:
 
 
 class LogJoint:
-    """`log pi_k + log N(x; mu_k, Sigma_k)` for fixed parameters, prepared once for many points."""
+    """`log pi_k + log N(x; mu_k, Sigma_k)` for fixed parameters, prepared once for many points.
 
-    def __init__(self, parameters: MixtureParameters):
-        self._distances = SquaredDistances(parameters.means, parameters.covariances)
+    Args:
+        parameters: the mixture.
+        precision: see `SquaredDistances`.
+    """
+
+    def __init__(self, parameters: MixtureParameters, precision: tf.DType = tf.float64):
+        self._distances = SquaredDistances(parameters.means, parameters.covariances, precision)
         dim = int(parameters.means.shape[-1])
         self._constants = (
             tf.math.log(parameters.mixture_weights)
             - 0.5 * self._distances.log_determinants
             - 0.5 * dim * math.log(2.0 * math.pi)
         )
+
+    @property
+    def tensors(self) -> tuple[tf.Tensor, ...]:
+        """All that the density consists of, to hand to a compiled function; component last."""
+        distances = self._distances
+        return self._constants, distances.log_determinants, *distances.coefficients
+
+    @classmethod
+    def of_first(cls, num_components, tensors) -> LogJoint:
+        """The density of the first components among those whose `tensors` are given.
+
+        Args:
+            num_components: scalar integer tensor.
+            tensors: of a density with at least as many components.
+        """
+        density = cls.__new__(cls)
+        density._constants, log_determinants, *coefficients = (
+            tensor[..., :num_components] for tensor in tensors
+        )
+        density._distances = SquaredDistances.from_coefficients(log_determinants, coefficients)
+        return density
 
     def __call__(self, points, moments=None) -> tf.Tensor:
         """Log joint densities of `points [N, D]`, `[N, K]` float64, nats."""
@@ -232,6 +288,25 @@ def _quadratic_form(means, whiteners) -> tf.Tensor:
     intercepts = tf.reduce_sum(linear * means, axis=-1)
     quadratic = tf.reshape(precisions, [-1, int(means.shape[-1]) ** 2])
     return tf.transpose(tf.concat([intercepts[:, tf.newaxis], -2.0 * linear, quadratic], axis=1))
+
+
+def _whitening_blocks(means, whiteners) -> list[tf.Tensor]:
+    """Coefficients of `[1, x]` in whitened coordinates, a few coordinates at a time.
+
+    Returns:
+        Blocks `[1 + d, w, K]` for the `w` coordinates up to the `d`-th, which no later feature
+        has a share in. Components are last, so that squares are added up along all of them.
+    """
+    dim = int(means.shape[-1])
+    offsets = -tf.linalg.matvec(whiteners, means)
+    blocks = []
+    for start in range(0, dim, _WHITENED_AT_ONCE):
+        stop = min(start + _WHITENED_AT_ONCE, dim)
+        rows = tf.concat(
+            [offsets[:, start:stop, tf.newaxis], whiteners[:, start:stop, :stop]], axis=2
+        )
+        blocks.append(tf.transpose(rows, [2, 1, 0]))
+    return blocks
 
 
 def log_joint(parameters: MixtureParameters, points) -> tf.Tensor:

@@ -12,6 +12,14 @@ import tensorflow as tf
 # Points are reduced in slices so that the [slice, D^2] products stay within a few caches'
 # worth of memory whatever the number of points.
 _SLICE_ELEMENTS = 1_000_000
+# Up to this many features all products x_i x_j of a slice are kept, so that all components are one
+# matrix product. Above it each component's points are picked out and multiplied by themselves:
+# points weigh on few components then, and the products would take D times the points' memory.
+_MAX_PRODUCT_DIM = 32
+_WIDE_SLICE_ELEMENTS = 4_000_000
+# Weights below this share of the largest are left out there. Together they are a share of
+# K times this of a component's points, less than what rounding takes.
+_NEGLIGIBLE = {tf.float32: 1e-10, tf.float64: 1e-16}
 
 
 class SufficientStatistics(NamedTuple):
@@ -62,8 +70,8 @@ def zeros(num_components: int, feature_dim: int) -> SufficientStatistics:
 def accumulate(points, weights) -> SufficientStatistics:
     """Statistics of `points` under soft weights.
 
-    One matrix product `weights^T [1, x, x x^T]` per slice of points, in float64; no array is
-    larger than a slice times D^2.
+    One matrix product `weights^T [1, x, x x^T]` per slice of points, or for many features one
+    product `X_k^T diag(w_k) X_k` per component; see `PointMoments`. Sums are float64.
 
     Args:
         points: `[N, D]` floating.
@@ -74,18 +82,17 @@ def accumulate(points, weights) -> SufficientStatistics:
     """
     feature_dim = int(points.shape[-1])
     num_components = weights.shape[-1]
-
-    def reduce_slice(x, w):
-        return tf.linalg.matmul(tf.cast(w, tf.float64), moment_features(x), transpose_a=True)
-
     packed = _sum_over_slices(
-        reduce_slice, points, weights, [num_components, num_moments(feature_dim)]
+        lambda x, w: PointMoments(x).soft(w),
+        points,
+        weights,
+        [num_components, num_moments(feature_dim)],
     )
     return unpack_moments(packed, feature_dim)
 
 
 def accumulate_hard(points, assignments, num_components: int, weights=None) -> SufficientStatistics:
-    """Statistics of `points` under hard assignments; the cost does not grow with K.
+    """Statistics of `points` under hard assignments; the arithmetic does not grow with K.
 
     Args:
         points: `[N, D]` floating.
@@ -99,15 +106,98 @@ def accumulate_hard(points, assignments, num_components: int, weights=None) -> S
     feature_dim = int(points.shape[-1])
     if weights is None:
         weights = tf.ones_like(points[:, 0])
-
-    def reduce_slice(x, w, z):
-        moments = moment_features(x) * tf.cast(w, tf.float64)[:, tf.newaxis]
-        return tf.math.unsorted_segment_sum(moments, z, num_components)
-
     packed = _sum_over_slices(
-        reduce_slice, points, weights, [num_components, num_moments(feature_dim)], assignments
+        lambda x, w, z: PointMoments(x).hard(z, num_components, w),
+        points,
+        weights,
+        [num_components, num_moments(feature_dim)],
+        assignments,
     )
     return unpack_moments(packed, feature_dim)
+
+
+class PointMoments:
+    """Moments of one slice of points, to be summed under several sets of weights.
+
+    Up to 32 features in float64 throughout. Above, products of float32 points are made in float32
+    about the mean of each component's points in the slice, so that nothing cancels, and moved to
+    the origin and added up in float64.
+
+    Args:
+        points: `[B, D]` floating.
+    """
+
+    def __init__(self, points):
+        points = tf.convert_to_tensor(points)
+        self._is_wide = int(points.shape[-1]) > _MAX_PRODUCT_DIM
+        if not self._is_wide:
+            self._products = moment_features(points)
+        self._points = points if points.dtype == tf.float64 else tf.cast(points, tf.float32)
+
+    def soft(self, weights) -> tf.Tensor:
+        """Sums of `moment_features` under `weights [B, K]`: `[K, 1 + D + D^2]` float64."""
+        weights = tf.convert_to_tensor(weights)
+        if not self._is_wide:
+            return tf.linalg.matmul(tf.cast(weights, tf.float64), self._products, transpose_a=True)
+        columns = tf.transpose(tf.cast(weights, self._points.dtype))
+        # The largest of no weights at all is minus infinity.
+        largest = tf.maximum(tf.reduce_max(columns), 0.0)
+        is_chosen = columns > _NEGLIGIBLE[columns.dtype] * largest
+        return self._component_by_component(weights.shape[-1], lambda k: (is_chosen[k], columns[k]))
+
+    def hard(self, assignments, num_components: int, weights) -> tf.Tensor:
+        """The same under `assignments [B]`, integer, and `weights [B]`; see `accumulate_hard`."""
+        assignments = tf.convert_to_tensor(assignments)
+        if not self._is_wide:
+            moments = self._products * tf.cast(weights, tf.float64)[:, tf.newaxis]
+            return tf.math.unsorted_segment_sum(moments, assignments, num_components)
+        weights = tf.cast(weights, self._points.dtype)
+        return self._component_by_component(
+            num_components, lambda k: (assignments == tf.cast(k, assignments.dtype), weights)
+        )
+
+    def _component_by_component(self, num_components: int, members) -> tf.Tensor:
+        """Packed moments `[K, 1 + D + D^2]`, each component from its own points alone.
+
+        Args:
+            num_components: K.
+            members: component to the mask `[B]` of its points and the weights `[B]` of all.
+        """
+        dim = int(self._points.shape[-1])
+        dtype = self._points.dtype
+
+        def array(dtype, *shape):
+            return tf.TensorArray(dtype, num_components, element_shape=shape)
+
+        def body(k, totals, centres, sums, products):
+            is_member, weights = members(k)
+            rows = tf.where(is_member)[:, 0]
+            own, points = tf.gather(weights, rows), tf.gather(self._points, rows)
+            total = tf.reduce_sum(tf.cast(own, tf.float64))
+            centre = tf.linalg.matvec(points, own, transpose_a=True)
+            centre = tf.math.divide_no_nan(centre, tf.cast(total, dtype))
+            offsets = points - centre
+            weighted = offsets * own[:, tf.newaxis]
+            return (
+                k + 1,
+                totals.write(k, total),
+                centres.write(k, centre),
+                # Zero but for rounding, which matters where values are far from the origin.
+                sums.write(k, tf.reduce_sum(weighted, axis=0)),
+                products.write(k, tf.linalg.matmul(weighted, offsets, transpose_a=True)),
+            )
+
+        arrays = array(tf.float64), array(dtype, dim), array(dtype, dim), array(dtype, dim, dim)
+        _, *arrays = tf.while_loop(
+            lambda k, *_: k < num_components, body, (0, *arrays), parallel_iterations=1
+        )
+        totals, *parts = (each.stack() for each in arrays)
+        centres, sums, products = (tf.cast(part, tf.float64) for part in parts)
+        weighted_centres = totals[:, tf.newaxis] * centres
+        cross = centres[:, :, tf.newaxis] * (sums + 0.5 * weighted_centres)[:, tf.newaxis, :]
+        products += cross + tf.linalg.matrix_transpose(cross)
+        products = tf.reshape(products, [num_components, dim**2])
+        return tf.concat([totals[:, tf.newaxis], sums + weighted_centres, products], axis=1)
 
 
 def num_moments(feature_dim: int) -> int:
@@ -115,9 +205,13 @@ def num_moments(feature_dim: int) -> int:
     return 1 + feature_dim + feature_dim**2
 
 
-def slice_rows(feature_dim: int) -> int:
-    """How many points are reduced at once."""
-    return min(16_384, max(256, _SLICE_ELEMENTS // num_moments(feature_dim)))
+def slice_rows(feature_dim: int, num_components: int = 1) -> int:
+    """How many points are reduced at once under `num_components` weights each."""
+    if feature_dim > _MAX_PRODUCT_DIM:
+        rows = min(32_768, _WIDE_SLICE_ELEMENTS // feature_dim)
+    else:
+        rows = min(16_384, _SLICE_ELEMENTS // num_moments(feature_dim))
+    return max(256, min(rows, _WIDE_SLICE_ELEMENTS // num_components))
 
 
 def moment_features(points) -> tf.Tensor:
@@ -146,7 +240,7 @@ def unpack_moments(packed, feature_dim: int) -> SufficientStatistics:
 def _sum_over_slices(reduce_slice, points, weights, shape, assignments=None) -> tf.Tensor:
     """Sums `reduce_slice` over slices of the points; one call when everything fits a slice."""
     arrays = [points, weights] + ([] if assignments is None else [assignments])
-    slice_size = slice_rows(int(points.shape[-1]))
+    slice_size = slice_rows(int(points.shape[-1]), shape[0] or 1)
     static = points.shape[0]
     if static is not None and static <= slice_size:
         return reduce_slice(*arrays)

@@ -11,6 +11,10 @@ import tensorflow as tf
 
 # Logit of a slot without a component: its softmax is exactly zero in float32.
 MASKED_LOGIT = -1e9
+# Fewer networks than this are met one by one in a pass over many points. Of more, the kernels are
+# gathered for every point, if their hidden layers have no more weights than this.
+_FEW_NETWORKS = 64
+_MOST_GATHERED = 1024
 
 
 def leading_corner(values, shape: tuple[int, ...]) -> tf.Tensor:
@@ -175,6 +179,33 @@ class SubclusteringNetworks(_Growing):
         hidden = tf.nn.relu(hidden + tf.gather(self.hidden_bias, assignments))
         logits = tf.einsum("bh,bhj->bj", hidden, tf.gather(self.kernel, assignments))
         return logits + tf.gather(self.bias, assignments)
+
+    def in_groups(self, features, assignments) -> tf.Tensor:
+        """The same logits without gradients, in memory that does not grow with the networks.
+
+        `call` gathers the kernels of every single point. Here each network's points are gathered
+        instead, unless there are many small networks.
+        """
+        kernel_size = self.hidden_kernel.shape[1] * self.hidden_units
+        if self.capacity >= _FEW_NETWORKS and kernel_size <= _MOST_GATHERED:
+            return self(features, assignments=assignments)
+
+        def body(slot, logits, rows):
+            own = tf.where(assignments == tf.cast(slot, assignments.dtype))
+            points = tf.gather_nd(features, own)
+            hidden = tf.linalg.matmul(points, self.hidden_kernel[slot]) + self.hidden_bias[slot]
+            out = tf.linalg.matmul(tf.nn.relu(hidden), self.kernel[slot]) + self.bias[slot]
+            return slot + 1, logits.write(slot, out), rows.write(slot, own)
+
+        logits = tf.TensorArray(
+            features.dtype, self.capacity, infer_shape=False, element_shape=[None, 2]
+        )
+        rows = tf.TensorArray(tf.int64, self.capacity, infer_shape=False, element_shape=[None, 1])
+        _, logits, rows = tf.while_loop(
+            lambda slot, *_: slot < self.capacity, body, (0, logits, rows), parallel_iterations=1
+        )
+        shape = tf.cast(tf.stack([tf.shape(features)[0], 2]), tf.int64)
+        return tf.scatter_nd(rows.concat(), logits.concat(), shape)
 
     def grow(self, capacity: int) -> None:
         """Adds spare networks until there are `capacity` slots."""

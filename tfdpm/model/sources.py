@@ -17,9 +17,11 @@ from tfdpm.mixture.parameters import LogJoint, MixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate, slice_rows, zeros
 from tfdpm.model.preprocessing import FeatureMoments, Preprocessing, feature_moments, normalize_rows
 from tfdpm.model.state import ModelState
-from tfdpm.model.training import Passes, PassStatistics, epoch_order, log_targets
+from tfdpm.model.training import Passes, PassStatistics, epoch_order
 
 _BATCH_ROWS = 16_384
+# Of whitened coordinates in the E-step: features are centred and of unit variance.
+_PRECISION = tf.float32
 
 
 class ArraySource:
@@ -71,11 +73,12 @@ class ArraySource:
         order = epoch_order(
             self.num_points, batch_size, config.min_steps_per_epoch, seed, state.epoch
         )
-        targets = log_targets(state.parameters, self._features, passes.capacity)
         means, sub_means = padded_means(state, passes.capacity)
         return passes.train_array(
-            (self._features, targets, self._weights),
+            self._features,
+            self._weights,
             tf.constant(order),
+            padded_density(state.parameters, passes.capacity),
             means,
             sub_means,
             tf.constant(state.num_components),
@@ -92,8 +95,8 @@ class ArraySource:
 
     def expectation(self, parameters: MixtureParameters) -> SufficientStatistics:
         """Statistics of all points under the E-step of a mixture, `[K]` components."""
-        log_joint, total = LogJoint(parameters), None
-        rows = slice_rows(int(self._features.shape[1]))
+        log_joint, total = LogJoint(parameters, _PRECISION), None
+        rows = slice_rows(int(self._features.shape[1]), parameters.num_components)
         for start in range(0, self.num_points, rows):
             piece = soft_statistics(
                 log_joint,
@@ -177,7 +180,7 @@ class StreamSource:
         means, sub_means = padded_means(state, passes.capacity)
         return passes.train_stream(
             self._batches.repeat(rounds),
-            padded_parameters(state.parameters, passes.capacity),
+            padded_density(state.parameters, passes.capacity),
             means,
             sub_means,
             tf.constant(state.num_components),
@@ -192,14 +195,15 @@ class StreamSource:
 
     def expectation(self, parameters: MixtureParameters) -> SufficientStatistics:
         """Statistics of all points under the E-step of a mixture, `[K]` components."""
-        log_joint = LogJoint(parameters)
+        log_joint = LogJoint(parameters, _PRECISION)
 
         def add(total, batch):
             return tuple(SufficientStatistics(*total).plus(soft_statistics(log_joint, *batch)))
 
         nothing = zeros(parameters.num_components, int(parameters.means.shape[-1]))
         add = tf.autograph.experimental.do_not_convert(add)
-        return SufficientStatistics(*self._batches.reduce(tuple(nothing), add))
+        rows = slice_rows(nothing.feature_dim, parameters.num_components)
+        return SufficientStatistics(*self._batches.rebatch(rows).reduce(tuple(nothing), add))
 
     def feature_batches(self) -> Iterator[tf.Tensor]:
         """Features batch by batch, in the order of the stream."""
@@ -242,16 +246,14 @@ def padded_means(state: ModelState, capacity: int) -> tuple[tf.Tensor, tf.Tensor
     return means, sub_means
 
 
-def padded_parameters(parameters: MixtureParameters, capacity: int) -> MixtureParameters:
-    """The mixture with harmless spare components, so that a pass is traced once per capacity."""
+def padded_density(parameters: MixtureParameters, capacity: int) -> tuple[tf.Tensor, ...]:
+    """`LogJoint.tensors` with zeros in spare slots, so that a pass is traced once per capacity."""
     spare = capacity - parameters.num_components
-    dim = int(parameters.means.shape[-1])
-    identity = tf.eye(dim, batch_shape=[spare], dtype=tf.float64)
-    return MixtureParameters(
-        tf.pad(parameters.mixture_weights, [[0, spare]], constant_values=1.0),
-        tf.pad(parameters.means, [[0, spare], [0, 0]]),
-        tf.concat([parameters.covariances, identity], axis=0),
-    )
+
+    def padded(tensor):
+        return tf.pad(tensor, [[0, 0]] * (tensor.shape.rank - 1) + [[0, spare]])
+
+    return tuple(padded(tensor) for tensor in LogJoint(parameters, _PRECISION).tensors)
 
 
 def _first_components(statistics: PassStatistics, num_components: int) -> PassStatistics:

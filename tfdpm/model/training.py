@@ -13,10 +13,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdpm.mixture.parameters import LogJoint, MixtureParameters
+from tfdpm.mixture.parameters import LogJoint
 from tfdpm.mixture.statistics import (
+    PointMoments,
     SufficientStatistics,
-    moment_features,
     num_moments,
     slice_rows,
     unpack_moments,
@@ -63,11 +63,21 @@ def epoch_order(num_points: int, batch_size: int, min_steps: int, seed: int, epo
     return order[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
 
 
-def log_targets(parameters: MixtureParameters, features, capacity: int) -> tf.Tensor:
-    """Log responsibilities of the E-step, [DeepDPM] eq. 5: `[N, C]` float32, spare slots masked."""
-    targets = tf.cast(tf.nn.log_softmax(LogJoint(parameters)(features)), tf.float32)
-    spare = capacity - parameters.num_components
-    return tf.pad(targets, [[0, 0], [0, spare]], constant_values=MASKED_LOGIT)
+def log_targets(density, num_components, features, capacity: int) -> tf.Tensor:
+    """Log responsibilities of the E-step, [DeepDPM] eq. 5: `[B, C]` float32, spare slots masked.
+
+    Args:
+        density: `LogJoint.tensors` of at least `num_components` components.
+        num_components: K, scalar tensor.
+        features: `[B, D]`.
+        capacity: number of slots, C.
+    """
+    log_joint = LogJoint.of_first(num_components, density)(features)
+    targets = tf.cast(tf.nn.log_softmax(log_joint), tf.float32)
+    paddings = [[0, 0], [0, capacity - num_components]]
+    return tf.ensure_shape(
+        tf.pad(targets, paddings, constant_values=MASKED_LOGIT), [None, capacity]
+    )
 
 
 def _compiled(method: Callable, **options) -> Callable:
@@ -110,8 +120,12 @@ class Passes:
         self.train_stream = _compiled(self._train_stream)
         self.reduce_array = _compiled(self._reduce_array)
         self.reduce_stream = _compiled(self._reduce_stream)
-        self.label_batch = _compiled(self._label, reduce_retracing=True)
-        self.infer_batch = _compiled(self._infer, reduce_retracing=True)
+        # One trace for batches of any size.
+        features = tf.TensorSpec([None, clustering.hidden.kernel.shape[0]], tf.float32)
+        count = tf.TensorSpec([], tf.int32)
+        sub_means = tf.TensorSpec([None, 2, features.shape[1]], tf.float32)
+        self.label_batch = _compiled(self._label, input_signature=[features, sub_means, count])
+        self.infer_batch = _compiled(self._infer, input_signature=[features, count])
 
     @property
     def capacity(self) -> int:
@@ -120,12 +134,23 @@ class Passes:
 
     # -- training ---------------------------------------------------------------------------
 
-    def _train_array(self, data, order, means, sub_means, num_components, trains_subclusters: bool):
-        """One epoch over an array.
+    def _train_array(
+        self,
+        features,
+        weights,
+        order,
+        density,
+        means,
+        sub_means,
+        num_components,
+        trains_subclusters: bool,
+    ):
+        """One epoch over an array. The E-step is made batch by batch: no array is N K long.
 
         Args:
-            data: features `[N, D]`, log targets `[N, C]` and weights `[N]`.
+            features, weights: `[N, D]` and `[N]`.
             order: `[steps, B]`, which points make up each batch.
+            density: `LogJoint.tensors` of C components, a constant of the epoch.
             means, sub_means: `[C, D]` and `[C, 2, D]`, constants of the epoch.
             num_components: K, scalar tensor.
             trains_subclusters: Python bool, whether the subclustering networks learn.
@@ -134,8 +159,10 @@ class Passes:
         num_steps = tf.shape(order)[0]
 
         def body(step, total):
-            batch = [tf.gather(part, order[step]) for part in data]
-            losses = self._step(batch, means, sub_means, num_components, trains_subclusters)
+            batch = tf.gather(features, order[step]), tf.gather(weights, order[step])
+            losses = self._step(
+                batch, density, means, sub_means, num_components, trains_subclusters
+            )
             return step + 1, total + losses
 
         _, total = tf.while_loop(
@@ -144,20 +171,15 @@ class Passes:
         return total / tf.cast(tf.maximum(num_steps, 1), tf.float32)
 
     def _train_stream(
-        self, batches, parameters, means, sub_means, num_components, trains_subclusters: bool
+        self, batches, density, means, sub_means, num_components, trains_subclusters: bool
     ):
-        """One epoch over a stream of `(features, weights)`; the E-step is made batch by batch."""
+        """One epoch over a stream of `(features, weights)`; arguments as for `_train_array`."""
         self.num_traces += 1
-        log_joint = LogJoint(parameters)
-        is_active = tf.range(self.capacity) < num_components
 
         def body(state, batch):
             total, steps = state
-            features, weights = batch
-            logits = tf.where(is_active, log_joint(features), MASKED_LOGIT)
-            targets = tf.cast(tf.nn.log_softmax(logits), tf.float32)
             losses = self._step(
-                (features, targets, weights), means, sub_means, num_components, trains_subclusters
+                batch, density, means, sub_means, num_components, trains_subclusters
             )
             return total + losses, steps + 1.0
 
@@ -165,10 +187,12 @@ class Passes:
         total, steps = batches.reduce((tf.zeros([2]), tf.constant(0.0)), body)
         return tf.math.divide_no_nan(total, steps)
 
-    def _step(self, batch, means, sub_means, num_components, trains_subclusters: bool):
+    def _step(self, batch, density, means, sub_means, num_components, trains_subclusters: bool):
         """One gradient step of both losses; the two networks share no weight."""
-        features, targets, weights = batch
+        features, weights = batch
         settings = self._settings
+        if settings.cluster_loss == "kl":
+            targets = log_targets(density, num_components, features, self.capacity)
         with tf.GradientTape() as tape:
             logits = self._clustering(features, num_components=num_components)
             if settings.cluster_loss == "kl":
@@ -208,7 +232,7 @@ class Passes:
         """Statistics of all of an array, slice by slice."""
         self.num_traces += 1
         dim, num_points = int(features.shape[-1]), tf.shape(features)[0]
-        rows = slice_rows(dim)
+        rows = slice_rows(dim, self.capacity)
 
         def body(start, sums):
             stop = start + rows
@@ -229,6 +253,8 @@ class Passes:
         """Statistics of all batches of `(features, weights)`."""
         self.num_traces += 1
         dim = int(batches.element_spec[0].shape[-1])
+        # Neither as small as users like for training, nor larger than memory allows.
+        batches = batches.rebatch(slice_rows(dim, self.capacity))
 
         def body(sums, batch):
             piece = self._reduce(*batch, sub_means, num_components)
@@ -253,21 +279,21 @@ class Passes:
         logits = self._clustering(features, num_components=num_components)
         assignments = tf.argmax(logits, axis=-1, output_type=tf.int32)
         sub_logits = self._sub_logits(features, assignments, sub_means)
-        first = tf.nn.softmax(tf.cast(sub_logits, tf.float64))[:, :1]
+        first = tf.nn.softmax(tf.cast(sub_logits, tf.float64))[:, 0]
         is_second = tf.cast(sub_logits[:, 1] > sub_logits[:, 0], tf.int32)
-        moments = moment_features(features) * tf.cast(weights, tf.float64)[:, tf.newaxis]
-        responsibilities = tf.nn.softmax(tf.cast(logits, tf.float64))
-        segments = 2 * assignments + is_second
+        weights = tf.cast(weights, tf.float64)
+        responsibilities = tf.nn.softmax(tf.cast(logits, tf.float64)) * weights[:, tf.newaxis]
+        moments = PointMoments(features)
         return [
-            tf.linalg.matmul(responsibilities, moments, transpose_a=True),
-            tf.math.unsorted_segment_sum(moments, segments, 2 * capacity),
-            tf.math.unsorted_segment_sum(moments * first, assignments, capacity),
+            moments.soft(responsibilities),
+            moments.hard(2 * assignments + is_second, 2 * capacity, weights),
+            moments.hard(assignments, capacity, weights * first),
         ]
 
     def _sub_logits(self, features, assignments, sub_means) -> tf.Tensor:
         """Logits `[B, 2]` of each point's subclusters, by network or by the nearer mean."""
         if self._settings.subclustering == "network":
-            return self._subclustering(features, assignments=assignments)
+            return self._subclustering.in_groups(features, assignments)
         centres = tf.gather(sub_means, assignments)
         distances = tf.reduce_sum((features[:, tf.newaxis, :] - centres) ** 2, axis=-1)
         # A softmax so steep is one-hot: one such pass is one iteration of 2-means.
