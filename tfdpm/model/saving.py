@@ -16,6 +16,8 @@ from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.model.state import ModelState
 from tfdpm.proposals.tally import MoveCounts
 
+_MOST_SUBCLUSTER_UNITS = 50  # [DeepDPM] supplement 7
+
 
 class KeptModel(FittedModel):
     """The part of `DeepDPM` that Keras saves and loads with any K; arguments as there."""
@@ -52,8 +54,10 @@ class KeptModel(FittedModel):
 
     def _create_networks(self, feature_dim: int, hidden_units: int, capacity: int) -> None:
         self.clustering = ClusteringNetwork(hidden_units, capacity, self.seed, name="clustering")
+        # However many clusters there are, each has but two halves to tell apart.
+        sub_units = self.config.hidden_units or min(hidden_units, _MOST_SUBCLUSTER_UNITS)
         self.subclustering = SubclusteringNetworks(
-            hidden_units, capacity, self.seed + 1, name="subclustering"
+            sub_units, capacity, self.seed + 1, name="subclustering"
         )
         self.clustering.build((None, feature_dim))
         self.subclustering.build((None, feature_dim))
