@@ -20,8 +20,10 @@ from tfdpm.mixture.parameters import MixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.model import moves, resize
 from tfdpm.model.checkpoint import Checkpoint
+from tfdpm.model.family import FamilyMethods
 from tfdpm.model.first import first_mixture, uses_search
 from tfdpm.model.fitted import as_rows
+from tfdpm.model.genealogy import Genealogy
 from tfdpm.model.initial_weights import start_from_mixture
 from tfdpm.model.pictures import PictureMethods
 from tfdpm.model.preprocessing import fit_preprocessing
@@ -37,7 +39,7 @@ _FULL_DATA_PASSES = 3  # of EM, after a search on a sample
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
-class DeepDPM(PictureMethods, KeptModel):
+class DeepDPM(PictureMethods, FamilyMethods, KeptModel):
     """Clustering network and subclustering networks under a Dirichlet-process Gaussian mixture.
 
     [DeepDPM]. `fit` finds the number of clusters; `predict` gives responsibilities of new points.
@@ -169,6 +171,11 @@ class DeepDPM(PictureMethods, KeptModel):
         # Until a pass has told the halves apart, all points stand in the first.
         halves = SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in soft))
         self._state = ModelState(preprocessing, prior, parameters, *sub, soft, halves)
+        self._genealogy = Genealogy()
+        if self._search is None:
+            self._genealogy.begin(soft.counts.numpy(), "training")
+        else:
+            self._genealogy.follow_partitions(self._search.trace, self._search.shares)
         self._create_networks(
             preprocessing.feature_dim,
             config.hidden_units or _default_hidden_units(parameters.num_components),
@@ -277,15 +284,15 @@ class DeepDPM(PictureMethods, KeptModel):
         is_split_due, is_merge_due = moves.kinds_due(config, state.epoch)
         if is_split_due:
             transition, made = self._split_move(config, generator, ledger)
-            self._apply(transition)
+            self._apply(transition, ledger)
             counts += made
         if is_merge_due:
             transition, made = self._merge_move(config, generator, ledger)
-            self._apply(transition)
+            self._apply(transition, ledger)
             counts += made
         if config.fixed_k is None and (is_split_due or is_merge_due):
             transition, made = moves.removal_move(self._state, ledger)
-            self._apply(transition)
+            self._apply(transition, ledger)
             counts += made
         self.last_proposals = tuple(ledger)
         return counts
@@ -304,18 +311,22 @@ class DeepDPM(PictureMethods, KeptModel):
 
     def _sample_labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Clusters and subclusters `[n]` that the networks give the search's sample."""
-        features = tf.constant(self._search.points, tf.float32)
+        return self._labels_and_sides(tf.constant(self._search.points, tf.float32))
+
+    def _labels_and_sides(self, features) -> tuple[np.ndarray, np.ndarray]:
+        """Clusters and subclusters `[B]` that the networks give to features `[B, D]`."""
         means = padded_means(self._state, self.clustering.capacity)[1]
         labels, sides = self._current_passes().label_batch(
             features, means, tf.constant(self._state.num_components)
         )
         return labels.numpy().astype(np.int64), sides.numpy().astype(np.int64)
 
-    def _apply(self, transition: Transition) -> None:
+    def _apply(self, transition: Transition, ledger: Sequence[moves.Proposal] = ()) -> None:
         """Carries a move out on networks, optimisers and state alike."""
         if transition.is_identity:
             return
         counts = self._state.halves.counts.numpy().sum(axis=1)
+        self.tree_.follow(transition, ledger, self._state.epoch, counts)
         self._state = moved(self._state, transition, self.config)
         self._fit_capacity()
         resize.apply_to_head(self.clustering.head, self.optimizer, transition, counts)
@@ -355,7 +366,7 @@ class DeepDPM(PictureMethods, KeptModel):
             transition, made = moves.removal_move(self._state, ledger)
             self.last_proposals = tuple(ledger)
             if made.removed:
-                self._apply(transition)
+                self._apply(transition, ledger)
                 reduced = source.reduce(self._current_passes(), self._state)
         self._state.halves, self._state.soft = reduced.halves, reduced.soft
         self._state.parameters = self._estimate(reduced.soft, self._state.prior, config)

@@ -12,6 +12,7 @@ import numpy as np
 from tfdpm.config import DeepDPMConfig
 from tfdpm.model import resize
 from tfdpm.model.fitted import FittedModel
+from tfdpm.model.genealogy import Genealogy, as_bytes, as_text
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.model.state import ModelState
 from tfdpm.proposals.tally import MoveCounts
@@ -137,6 +138,7 @@ class KeptModel(FittedModel):
         store["moves"] = np.array(dataclasses.astuple(self._moves))
         store["capacity"] = np.array(self.clustering.capacity)
         store["feature_shape"] = np.array(self._feature_shape, np.int64)
+        store["genealogy"] = as_bytes(self.tree_.to_json())
         if self._labels is not None:
             store["labels"] = self._labels.astype(np.int32)
 
@@ -151,6 +153,8 @@ class KeptModel(FittedModel):
         self._feature_shape = (self._state.preprocessing.input_dim,)
         if "feature_shape" in arrays:
             self._feature_shape = tuple(int(size) for size in np.array(arrays["feature_shape"]))
+        if "genealogy" in arrays:
+            self._genealogy = Genealogy.from_json(as_text(arrays["genealogy"]))
         self._labels = None
         if "labels" in arrays:
             self._labels = np.array(arrays["labels"]).astype(np.int64)

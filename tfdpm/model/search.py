@@ -87,6 +87,7 @@ class MixtureSearch:
     Attributes:
         scale: of the prior, as a multiple of I.
         moves: proposed and accepted so far.
+        trace: labels `[n]` of the first partition, of each one that was better, and of the last.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class MixtureSearch:
         self._floor = self._floor_for(1)
         self.scale = max(1.0 + extra_df, self._floor)
         self.moves = MoveCounts()
+        self.trace: list[np.ndarray] = []
 
     @classmethod
     def resumed(
@@ -430,9 +432,12 @@ class MixtureSearch:
         # Threads would only wait for each other on products of this size.
         with THREADS.limit(limits=1):
             current = self._partition(labels)
+            self.trace.append(current.labels)
             if current.num_components > 1:
                 current = self._refined(current)
-            return self._climb(current)
+            labels, parameters = self._climb(current)
+            self.trace.append(labels)
+            return labels, parameters
 
     def _climb(self, current: _Partition) -> tuple[np.ndarray, MixtureParameters]:
         best: _Partition | None = None
@@ -444,6 +449,7 @@ class MixtureSearch:
             kept = -np.inf if best is None else self._score(best)
             if score > kept + 1e-6 * abs(score):
                 best, without_gain = current, 0
+                self.trace.append(best.labels)
             else:
                 without_gain += 1
                 current = self._refined(self._partition(best.labels), 5)
@@ -496,6 +502,12 @@ class MixtureSearch:
     def score(self, labels: np.ndarray) -> float:
         """`log p(X, z)` of the sample under the current prior, nats, up to a constant of n."""
         return float(self._terms(self._sample.hard_statistics(labels, int(labels.max()) + 1)).sum())
+
+    def shares(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each cluster's share `[K]` of `score`, and what a heavy tail would add to it, `[K]`."""
+        with THREADS.limit(limits=1):
+            statistics = self._sample.hard_statistics(labels, int(labels.max()) + 1)
+            return self._terms(statistics), self._tail_gains(labels, statistics)
 
 
 def best_search(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdpm import checks
+from tfdpm.model.genealogy import Genealogy, as_bytes, as_text
 from tfdpm.model.state import ModelState
 from tfdpm.proposals.tally import MoveCounts
 
@@ -33,6 +34,7 @@ def take(model: DeepDPM) -> dict[str, np.ndarray]:
     arrays["moves"] = np.array(dataclasses.astuple(model._moves))
     arrays["capacity"] = np.array(model.clustering.capacity)
     arrays["fit_start"] = np.array(model._fit_start)
+    arrays["genealogy"] = as_bytes(model.tree_.to_json())
     arrays["identity"] = np.frombuffer(json.dumps(_identity(model)).encode(), np.uint8)
     return arrays
 
@@ -80,6 +82,7 @@ def put_back(model: DeepDPM, arrays: dict[str, np.ndarray]) -> None:
     states = {name[6:]: value for name, value in arrays.items() if name.startswith("state/")}
     model._state = ModelState.from_arrays(states)
     model._moves = MoveCounts(*(int(count) for count in arrays["moves"]))
+    model._genealogy = Genealogy.from_json(as_text(arrays["genealogy"]))
     model._labels = None
 
 
