@@ -201,6 +201,10 @@ def multicrop(
             )
         )
     views = views.apply(tf.data.experimental.assert_cardinality(steps * (epochs or 1)))
+    # Workers that train together make the same batches and take their parts of each.
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    views = views.with_options(options)
     return views.prefetch(tf.data.AUTOTUNE)
 
 

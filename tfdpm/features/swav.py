@@ -343,7 +343,11 @@ class SwAV(keras.Model):
             self._mean_code_entropy,
             self._used_prototypes,
         )
-        return {metric.name: metric.result() for metric in monitors}
+        logs = {metric.name: metric.result() for metric in monitors}
+        if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+            # There Keras takes the mean over a first axis, which scalars have not.
+            return {name: value[tf.newaxis] for name, value in logs.items()}
+        return logs
 
     def _warn_if_too_few_samples(self, crops) -> None:
         """Runs while tracing: half as many samples (batch and queue) as prototypes is too few."""
