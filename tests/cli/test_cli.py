@@ -31,6 +31,13 @@ class NearestCorner(keras.Model):
     def call(self, x):
         return x
 
+    def report(self, path, data, *, images, title, command, seconds) -> None:
+        x, y = data
+        assert images is None
+        assert command.startswith("tfdpm ")
+        assert seconds > 0
+        path.write_text(f"{title} {x.shape} {len(y)}")
+
     def export(self, path, **_) -> None:
         tf.io.gfile.makedirs(path)
         tf.io.write_file(f"{path}/exported", "yes")
@@ -102,9 +109,16 @@ def test_fit_writes_model_labels_and_history(calls, two_blobs, capsys) -> None:
 def test_report_goes_to_the_folder_of_the_model_or_here(calls, two_blobs, monkeypatch) -> None:
     monkeypatch.chdir(two_blobs)
     assert main(["fit", "two.npz", "--report"]) == 0
-    assert "K = 2 clusters of 40 points" in (two_blobs / "report.html").read_text()
+    assert (two_blobs / "report.html").read_text() == "Clusters of two.npz (40, 2) 40"
     assert main(["fit", "two.npz", "--report", "--out", "out"]) == 0
-    assert "<td>NMI</td><td>1.000</td>" in (two_blobs / "out" / "report.html").read_text()
+    assert (two_blobs / "out" / "report.html").exists()
+
+
+def test_a_report_without_plotly_is_refused_before_the_fit(calls, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    assert main(["fit", "blobs", "--report"]) == 2
+    assert "pip install 'tfdpm[viz]'" in capsys.readouterr().err
+    assert calls == []
 
 
 def test_many_clusters_are_summed_up(calls, monkeypatch, tmp_path, capsys) -> None:

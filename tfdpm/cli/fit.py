@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,6 +50,10 @@ def fit(
     import tfdpm
     from tfdpm.data import as_features
 
+    if report:
+        from tfdpm.report import check_extra
+
+        check_extra()  # before the fit, which may take long
     inputs = as_features(data, name="DATA")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -64,10 +70,8 @@ def fit(
         _save(model, labels, out)
         output.show(f"written to {out}: model.keras, labels.npy, history.json")
     if report:
-        from tfdpm.report import html_report
-
         file = (out or Path()) / "report.html"
-        file.write_text(html_report(data, labels, scores, model.history.history), encoding="utf-8")
+        _report(model, file, data, inputs, seconds)
         output.show(f"written to {file}")
 
 
@@ -77,6 +81,17 @@ def _as_given(inputs: Inputs) -> Any:
         return inputs.labelled_dataset
     data = inputs.dataset if inputs.array is None else inputs.array
     return data if inputs.labels is None else (data, inputs.labels)
+
+
+def _report(model: Any, file: Path, data: str, inputs: Inputs, seconds: float) -> None:
+    model.report(
+        file,
+        _as_given(inputs),
+        images=inputs.array if data == "digits" else None,  # rows of 8 x 8 pixels
+        title=f"Clusters of {data}",
+        command=shlex.join(["tfdpm", *sys.argv[1:]]),
+        seconds=seconds,
+    )
 
 
 def _label_free_scores(model: Any, inputs: Inputs, labels: Any) -> dict[str, float]:

@@ -24,7 +24,7 @@ from tfdpm.mixture.parameters import LogJoint, MixtureParameters
 from tfdpm.model import moves, serving
 from tfdpm.model.first import search_inputs
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
-from tfdpm.model.preprocessing import FeatureMoments, feature_moments
+from tfdpm.model.preprocessing import FeatureMoments, Preprocessing, feature_moments
 from tfdpm.model.search import MixtureSearch
 from tfdpm.model.stability import Stability, co_assignment, k_posterior
 from tfdpm.model.state import ModelState
@@ -280,6 +280,16 @@ class FittedModel(keras.Model):
     def prior_(self) -> niw.NIWParameters:
         """The Normal-inverse-Wishart prior in feature space."""
         return self._fitted().prior
+
+    @property
+    def preprocessing_(self) -> Preprocessing:
+        """The affine map from raw inputs to the features that the mixture sees."""
+        return self._fitted().preprocessing
+
+    @property
+    def moves_(self) -> MoveCounts:
+        """Moves proposed and accepted in all fits so far, before their first epochs included."""
+        return self._moves
 
     @property
     def num_traces(self) -> int:

@@ -1,0 +1,68 @@
+"""What a report says is what the model says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdpm import metrics
+from tfdpm.report import facts, words
+
+
+@pytest.fixture(scope="module")
+def gathered(model, images):
+    return facts.gather(model, images[0], images[1], images[2], seed=0)
+
+
+def test_scores_and_sizes_are_those_of_all_points(gathered, model, images) -> None:
+    y = images[1]
+    assert gathered.scores["NMI"] == metrics.nmi(y, model.labels_)
+    assert gathered.scores["ACC"] == metrics.clustering_accuracy(y, model.labels_)
+    np.testing.assert_array_equal(gathered.sizes, np.bincount(model.labels_))
+    assert gathered.images.shape == (300, 4, 4, 1)
+    assert sum(gathered.k_posterior.values()) == pytest.approx(1.0)
+
+
+def test_matching_clusters_stand_on_the_diagonal(gathered) -> None:
+    table, classes, clusters = gathered.confusion
+    assert table.sum() == 300
+    assert np.trace(table) == 300
+    assert sorted(clusters) == list(range(4))
+    np.testing.assert_array_equal(classes, range(4))
+
+
+def test_clusters_without_a_class_follow_the_matched_ones() -> None:
+    known, found = np.array([0, 0, 0, 1, 1]), np.array([2, 2, 0, 1, 1])
+    table, _, clusters = facts._confusion(known, found, 3)
+    assert clusters.tolist() == [2, 1, 0]
+    assert table.tolist() == [[2, 0, 1], [0, 2, 0]]
+
+
+def test_a_stream_of_images_needs_no_images_beside_it(model, images) -> None:
+    stream = tf.data.Dataset.from_tensor_slices(images[2][:100]).batch(30)
+    gathered = facts.gather(model, stream, None, None, seed=0)
+    assert gathered.images.shape == (100, 4, 4, 1)
+    assert gathered.confusion is None
+    assert "NMI" not in gathered.scores
+
+
+def test_another_number_of_images_is_an_error(model, images) -> None:
+    with pytest.raises(ValueError, match="`images`: got 3 images, wanted 300"):
+        facts.gather(model, images[0], None, images[2][:3], seed=0)
+
+
+def test_k_is_called_firm_only_where_chains_agree() -> None:
+    assert "88% of the chains" in words.k_sentence(10, {10: 0.875, 11: 0.125})
+    unsure = words.k_sentence(10, {9: 0.25, 10: 0.25, 11: 0.5})
+    assert "between 9 and 11, most often 11" in unsure
+
+
+def test_the_prior_is_told_with_its_numbers(model) -> None:
+    first, second, _ = words.prior_sentences(model, 75)
+    prior = model.prior_
+    dim = prior.loc.shape[0]
+    mode = np.sqrt(np.diag(prior.scale)[0] / (float(prior.df) + dim + 1))
+    assert f"{mode:.3g}" in first
+    assert "set from the data" in first
+    assert f"as much as {float(prior.df):.4g} points" in second

@@ -1,0 +1,5 @@
+"""One HTML page about a fit, which works without a network. Needs the extra `viz` (plotly)."""
+
+from tfdpm.report.write import check_extra, write_report
+
+__all__ = ["check_extra", "write_report"]

@@ -1,0 +1,305 @@
+"""The charts of a report as plotly figures; what they show is gathered in `facts.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfdpm.report.facts import Facts
+from tfdpm.viz.colors import cluster_colors
+from tfdpm.viz.extra import load
+from tfdpm.viz.maps import ClusterMap, ellipses
+from tfdpm.viz.view import View
+
+__all__ = [
+    "confidence_chart",
+    "confusion_chart",
+    "empty_figure",
+    "history_charts",
+    "k_posterior_chart",
+    "map_chart",
+    "outlier_chart",
+    "per_cluster_chart",
+    "search_chart",
+    "sizes_chart",
+]
+
+_MOST_TRACES = 60  # clusters that get a trace, and so an entry in the legend, of their own
+_SVG_POINTS = 4_000  # more are drawn with WebGL
+_HOVER_VALUES = 4
+_MOST_CELLS = 40  # classes or clusters whose numbers are written into the heat map
+_BAR = "#4c78a8"
+
+Figure = Any
+
+
+def map_chart(plane: ClusterMap, view: View, has_images: bool) -> Figure:
+    """Points coloured by cluster and the components' ellipses of two standard deviations.
+
+    The first entry of a point's `customdata` is its position in the view, for its thumbnail.
+    """
+    graph = _graph()
+    count = len(plane.weights)
+    colors = cluster_colors(count)
+    kind = graph.Scattergl if len(view.rows) > _SVG_POINTS else graph.Scatter
+    texts = np.array(_hover_texts(view))
+    figure = empty_figure(plane.axis_names[0], plane.axis_names[1])
+    size = float(np.clip(14_000 / max(len(view.rows), 1), 3, 7))
+    groups = range(count) if count <= _MOST_TRACES else [None]
+    for k in groups:
+        chosen = np.arange(len(view.rows)) if k is None else np.flatnonzero(plane.labels == k)
+        color = np.array(colors)[plane.labels[chosen]] if k is None else colors[k]
+        figure.add_trace(
+            kind(
+                x=_short(plane.points[chosen, 0]),
+                y=_short(plane.points[chosen, 1]),
+                mode="markers",
+                marker={"size": size, "color": color, "opacity": 0.75},
+                text=texts[chosen],
+                customdata=chosen,
+                hovertemplate="%{text}<extra></extra>",
+                name="points" if k is None else f"cluster {k}",
+                legendgroup=str(k),
+            )
+        )
+    outlines = list(ellipses(plane.means, plane.covariances))
+    for k in groups:
+        chosen = outlines if k is None else [outlines[k]]
+        gap = np.full((2, 1), np.nan)
+        line = np.concatenate([part for outline in chosen for part in (outline, gap)], axis=1)
+        figure.add_trace(
+            graph.Scatter(
+                x=_short(line[0]),
+                y=_short(line[1]),
+                mode="lines",
+                line={"width": 1.5, "color": "#777" if k is None else colors[k]},
+                hoverinfo="skip",
+                showlegend=False,
+                legendgroup=str(k),
+            )
+        )
+    figure.update_layout(
+        hovermode="closest",
+        legend={"itemsizing": "constant"},
+        meta={"thumbnails": has_images, "height": 620},
+    )
+    return figure
+
+
+def _hover_texts(view: View) -> list[str]:
+    """Row, cluster, responsibility, known label, and the first values of a table's rows."""
+    texts = []
+    is_table = view.inputs.ndim == 2
+    width = view.inputs.shape[1] if is_table else 0
+    for index, row in enumerate(view.rows):
+        text = f"row {row}<br>cluster {view.labels[index]} ({view.confidence[index]:.2f})"
+        if view.y is not None:
+            text += f"<br>label {view.y[index]}"
+        if is_table:
+            values = ", ".join(f"{value:.3g}" for value in view.inputs[index, :_HOVER_VALUES])
+            text += f"<br>{values}{', …' if width > _HOVER_VALUES else ''}"
+        texts.append(text)
+    return texts
+
+
+def search_chart(counts: list[int]) -> Figure:
+    """K from move to move of the search that precedes the epochs."""
+    graph = _graph()
+    figure = empty_figure("move", "clusters")
+    figure.add_trace(
+        graph.Scatter(
+            x=list(range(len(counts))), y=counts, mode="lines+markers", line={"color": _BAR}
+        )
+    )
+    figure.update_yaxes(rangemode="tozero")
+    figure.update_layout(showlegend=False)
+    return figure
+
+
+def history_charts(facts: Facts) -> dict[str, Figure]:
+    """K over the epochs with accepted moves marked; losses; scores where labels were given."""
+    graph = _graph()
+    history = facts.history
+    counts = history.get("n_clusters") or []
+    if not counts:
+        return {}
+    epochs = list(range(1, len(counts) + 1))
+    figure = empty_figure("epoch", "clusters")
+    figure.add_trace(
+        graph.Scatter(
+            x=epochs, y=counts, mode="lines", name="K", line={"shape": "hv", "color": _BAR}
+        )
+    )
+    for name, symbol, color in (
+        ("accepted_splits", "triangle-up", "#54a24b"),
+        ("accepted_merges", "triangle-down", "#e45756"),
+    ):
+        made = history.get(name) or [0] * len(counts)
+        at = [index for index, value in enumerate(made) if value]
+        figure.add_trace(
+            graph.Scatter(
+                x=[epochs[i] for i in at],
+                y=[counts[i] for i in at],
+                text=[f"{made[i]:g} {name.replace('_', ' ')}" for i in at],
+                mode="markers",
+                marker={"symbol": symbol, "size": 11, "color": color},
+                name=f"{name.replace('_', ' ')} ({sum(value or 0 for value in made):g})",
+            )
+        )
+    figure.update_yaxes(rangemode="tozero")
+    charts = {"k": figure}
+    for key, names, axis in (
+        ("losses", ("loss", "subcluster_loss"), "loss"),
+        ("scores", ("nmi", "ari", "acc"), "score"),
+    ):
+        present = [name for name in names if history.get(name)]
+        if not present:
+            continue
+        figure = empty_figure("epoch", axis)
+        for name in present:
+            figure.add_trace(
+                graph.Scatter(x=epochs, y=history[name], mode="lines+markers", name=name)
+            )
+        charts[key] = figure
+    for figure in charts.values():
+        figure.update_layout(legend={"orientation": "h", "y": 1.15})
+    return charts
+
+
+def sizes_chart(facts: Facts) -> Figure:
+    """Points of each cluster, the largest first."""
+    order = facts.order
+    total = max(int(facts.sizes.sum()), 1)
+    shares = [f"{facts.sizes[k]:,} points, {facts.sizes[k] / total:.1%}" for k in order]
+    return _bars(order, facts.sizes[order], "points", shares)
+
+
+def per_cluster_chart(facts: Facts, values: np.ndarray, axis: str) -> Figure:
+    """The mean of a value `[n]` of the points over each cluster, the largest cluster first."""
+    labels = facts.view.labels
+    counts = np.bincount(labels, minlength=len(facts.sizes))
+    sums = np.bincount(labels, weights=values, minlength=len(facts.sizes))
+    order = facts.order
+    means = sums[order] / np.maximum(counts[order], 1)
+    figure = _bars(order, means, axis, [f"{mean:.3f}" for mean in means])
+    figure.update_yaxes(range=[0, 1.02])
+    return figure
+
+
+def confidence_chart(facts: Facts) -> Figure:
+    """How many points have which largest responsibility."""
+    edges = np.linspace(0.0, 1.0, 41)
+    heights = np.histogram(facts.view.confidence, edges)[0]
+    return _histogram(edges, heights, "largest responsibility")
+
+
+def outlier_chart(facts: Facts) -> Figure:
+    """How many points have which p-value; without outliers the bars are level."""
+    edges = np.linspace(0.0, 1.0, 41)
+    return _histogram(edges, np.histogram(facts.outlier_p, edges)[0], "outlier p-value")
+
+
+def k_posterior_chart(facts: Facts) -> Figure:
+    """Share of the chains of moves that ended with each K."""
+    graph = _graph()
+    counts = sorted(facts.k_posterior)
+    figure = empty_figure("K", "share of the chains")
+    shares = [facts.k_posterior[k] for k in counts]
+    figure.add_trace(
+        graph.Bar(
+            x=[str(k) for k in counts],
+            y=shares,
+            marker={"color": _BAR},
+            text=[f"{share:.0%}" for share in shares],
+            hovertemplate="K %{x}: %{text}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(type="category")
+    figure.update_yaxes(range=[0, 1.08])
+    return figure
+
+
+def confusion_chart(facts: Facts) -> Figure:
+    """Known classes against clusters, in shares of the class; the cells hold numbers of points."""
+    graph = _graph()
+    table, classes, clusters = facts.confusion
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    figure = empty_figure("cluster", "known class")
+    figure.add_trace(
+        graph.Heatmap(
+            z=shares,
+            x=[str(k) for k in clusters],
+            y=[str(each) for each in classes],
+            text=table,
+            texttemplate="%{text}" if max(table.shape) <= _MOST_CELLS else None,
+            textfont={"size": 10},
+            colorscale="Blues",
+            zmin=0,
+            zmax=1,
+            showscale=False,
+            hovertemplate="class %{y}, cluster %{x}<br>%{text} points, %{z:.1%}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(type="category")
+    figure.update_yaxes(type="category", autorange="reversed")
+    figure.update_layout(meta={"height": int(np.clip(60 + 26 * len(classes), 320, 900))})
+    return figure
+
+
+def _bars(order: np.ndarray, values: np.ndarray, axis: str, texts: list[str]) -> Figure:
+    graph = _graph()
+    palette = cluster_colors(len(order))
+    figure = empty_figure("cluster", axis)
+    figure.add_trace(
+        graph.Bar(
+            x=[str(k) for k in order],
+            y=np.asarray(values),
+            marker={"color": [palette[k] for k in order]},
+            hovertext=texts,
+            hovertemplate="cluster %{x}: %{hovertext}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(type="category", tickangle=0)
+    return figure
+
+
+def _histogram(edges: np.ndarray, heights: np.ndarray, axis: str) -> Figure:
+    graph = _graph()
+    figure = empty_figure(axis, "points")
+    figure.add_trace(
+        graph.Bar(
+            x=_short((edges[:-1] + edges[1:]) / 2),
+            y=heights,
+            marker={"color": _BAR},
+            hovertemplate="about %{x:.2f}: %{y:,} points<extra></extra>",
+        )
+    )
+    figure.update_layout(bargap=0.05)
+    return figure
+
+
+def empty_figure(x_axis: str, y_axis: str) -> Figure:
+    """An empty figure; its colours are set in the browser, light or dark."""
+    figure = _graph().Figure()
+    figure.update_layout(
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 56, "r": 12, "t": 24, "b": 44},
+        showlegend=None,
+        meta={"height": 320},
+        font={"family": "system-ui, sans-serif", "size": 12},
+    )
+    figure.update_xaxes(title=x_axis, zeroline=False, automargin=True)
+    figure.update_yaxes(title=y_axis, zeroline=False, automargin=True)
+    return figure
+
+
+def _short(values: np.ndarray) -> np.ndarray:
+    """Half the bytes on the page; float32 is finer than any screen."""
+    return np.asarray(values, np.float32)
+
+
+def _graph() -> Any:
+    return load("plotly.graph_objects", "report")

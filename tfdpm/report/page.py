@@ -1,0 +1,133 @@
+"""The HTML of a report: sections of sentences, tables, images and places for charts."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tfdpm.report.style import SCRIPT, STYLE
+from tfdpm.report.thumbnails import Sprite
+
+__all__ = [
+    "Section",
+    "card",
+    "chart",
+    "page",
+    "paragraphs",
+    "switch",
+    "table",
+    "thumbnails",
+    "tiles",
+]
+
+# Name for the address, title of the tab, HTML.
+Section = tuple[str, str, str]
+
+
+def page(
+    title: str,
+    sections: Sequence[Section],
+    charts: Mapping[str, Any],
+    sheets: Mapping[str, Sprite],
+    plotly_script: str,
+) -> str:
+    """The whole page.
+
+    Args:
+        title: heading, plain text.
+        sections: tabs in their order; the first is called "overview".
+        charts: plotly figures by the name that `chart` refers to.
+        sheets: sprite sheets by name.
+        plotly_script: the source of plotly.js, which goes into the page.
+    """
+    tabs = "".join(
+        f'<button role="tab" data-tab="{name}" aria-controls="{name}">{html.escape(text)}</button>'
+        for name, text, _ in sections
+    )
+    bodies = "\n".join(
+        f'<section id="{name}" role="tabpanel" aria-label="{html.escape(text)}" hidden>\n'
+        f"{body}\n</section>"
+        for name, text, body in sections
+    )
+    figures = ",".join(f"{json.dumps(name)}:{each.to_json()}" for name, each in charts.items())
+    pictures = json.dumps({name: each._asdict() for name, each in sheets.items()})
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n"
+        f"<script>{plotly_script}</script>\n</head>\n<body>\n"
+        f"<header><h1>{html.escape(title)}</h1>"
+        f'<button id="theme" aria-label="light or dark">light / dark</button></header>\n'
+        f'<main>\n<nav role="tablist">{tabs}</nav>\n{bodies}\n</main>\n'
+        f'<div id="thumb"><div></div></div>\n'
+        f"{_data('charts', '{' + figures + '}')}\n{_data('sheets', pictures)}\n"
+        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+
+
+def _data(name: str, text: str) -> str:
+    """JSON inside a page: no value of it may end the script element."""
+    escaped = text.replace("<", "\\u003c")
+    return f'<script type="application/json" id="{name}">{escaped}</script>'
+
+
+def chart(name: str) -> str:
+    """The place of a chart."""
+    return f'<div data-chart="{name}"></div>'
+
+
+def card(title: str, *parts: str, wide: bool = False) -> str:
+    """A box with a heading; the parts are HTML."""
+    kind = "card wide" if wide else "card"
+    return f'<div class="{kind}"><h2>{html.escape(title)}</h2>{"".join(parts)}</div>'
+
+
+def tiles(values: Iterable[tuple[str, str]]) -> str:
+    """Large numbers with what they are."""
+    cells = "".join(
+        f'<div class="tile"><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>'
+        for name, value in values
+    )
+    return f'<div class="tiles">{cells}</div>'
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table of texts and numbers; the first column is left-aligned."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def paragraphs(*sentences: str, soft: bool = False) -> str:
+    """One paragraph for each text."""
+    kind = ' class="soft"' if soft else ""
+    return "".join(f"<p{kind}>{html.escape(sentence)}</p>" for sentence in sentences)
+
+
+def switch(choices: Sequence[tuple[str, str, str]]) -> str:
+    """Buttons of which one shows its part at a time: name, text of the button, HTML."""
+    buttons = "".join(
+        f'<button data-choice="{name}" aria-pressed="{str(index == 0).lower()}">'
+        f"{html.escape(text)}</button> "
+        for index, (name, text, _) in enumerate(choices)
+    )
+    parts = "".join(
+        f'<div id="{name}"{" hidden" if index else ""}>{body}</div>'
+        for index, (name, _, body) in enumerate(choices)
+    )
+    return f"<div>{buttons}</div><div>{parts}</div>"
+
+
+def thumbnails(sheet: str, indices: Iterable[int], rows: Iterable[int]) -> str:
+    """Images of a sprite sheet side by side, each named after its row in the data."""
+    cells = "".join(
+        f'<div class="t" role="img" data-sheet="{sheet}" data-index="{index}" '
+        f'aria-label="row {row}" title="row {row}"></div>'
+        for index, row in zip(indices, rows, strict=True)
+    )
+    return f'<div class="row">{cells}</div>'

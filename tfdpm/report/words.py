@@ -1,0 +1,78 @@
+"""What a report says in sentences: the prior, K, the moves, the members."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["k_sentence", "moves_sentences", "preprocessing_sentence", "prior_sentences"]
+
+
+def prior_sentences(model: Any, num_points: int) -> list[str]:
+    """The Normal-inverse-Wishart prior of a fitted model in plain words."""
+    prior, config = model.prior_, model.config
+    dim = len(np.asarray(prior.loc))
+    scale = np.diag(np.asarray(prior.scale))
+    df, kappa = float(prior.df), float(prior.mean_precision)
+    # The mode of an inverse Wishart distribution is scale / (df + D + 1).
+    spread = np.sqrt(scale / (df + dim + 1))
+    source = {
+        "auto": "set from the data, without labels",
+        "identity": "the same in every direction, as the configuration says",
+        "std": "in proportion to the columns' standard deviations, as the configuration says",
+    }[config.prior]
+    return [
+        f"Before it sees any point, a cluster is expected to be a ball with a standard deviation "
+        f"of about {_range(spread)} (in the model's features, whose mean variance is one where "
+        f"they were brought to one scale). This size is {source}. A smaller ball would make more "
+        f"clusters, a larger one fewer.",
+        f"That expectation weighs as much as {df:.4g} points on a cluster's shape, and as "
+        f"{kappa:.2g} points on where its centre is. A cluster of {num_points:,} points hardly "
+        f"feels either; one of {max(int(df), 2)} points feels the first strongly.",
+        f"New clusters appear at a rate that the concentration {config.dp_concentration:g} of the "
+        "Dirichlet process sets. With many points it matters little beside the shapes.",
+    ]
+
+
+def preprocessing_sentence(model: Any, view: Any) -> str:
+    """What happened to the columns before they were clustered."""
+    given = int(np.prod(view.inputs.shape[1:]))
+    described = model.preprocessing_.description or "nothing"
+    return (
+        f"Each point came with {given:,} number{'s' if given != 1 else ''}; the mixture sees "
+        f"{view.features.shape[1]} features. Done to them: {described}."
+    )
+
+
+def k_sentence(count: int, posterior: Mapping[int, float]) -> str:
+    """How sure K is, in one sentence."""
+    share = posterior.get(count, 0.0)
+    likeliest = max(posterior, key=lambda k: (posterior[k], -abs(k - count)))
+    if share >= 0.75:
+        return f"{share:.0%} of the chains of moves end with this K: it is firm."
+    lowest, highest = min(posterior), max(posterior)
+    between = f"{lowest}" if lowest == highest else f"between {lowest} and {highest}"
+    return (
+        f"Chains of moves from here end with K {between}, most often {likeliest}: "
+        "neighbouring values explain the data about as well."
+    )
+
+
+def moves_sentences(model: Any) -> list[str]:
+    """How many moves were proposed and made in all, and what that says."""
+    made = model.moves_
+    sentences = [
+        f"{made.accepted_splits:,} of {made.proposed_splits:,} proposed splits and "
+        f"{made.accepted_merges:,} of {made.proposed_merges:,} proposed merges were made, "
+        "those before the first epoch included."
+    ]
+    if made.advice():
+        sentences.append(f"{made.advice().capitalize()}.")
+    return sentences
+
+
+def _range(values: np.ndarray) -> str:
+    low, high = f"{values.min():.3g}", f"{values.max():.3g}"
+    return low if low == high else f"{low} to {high}"

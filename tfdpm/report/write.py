@@ -1,0 +1,307 @@
+"""Puts a report together: what is shown in which tab, and writes the file."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfdpm.report import charts, page, tree, words
+from tfdpm.report.facts import Facts, gather
+from tfdpm.report.thumbnails import Sprite, sprite
+from tfdpm.viz.clusters import members
+from tfdpm.viz.colors import cluster_colors
+from tfdpm.viz.extra import load
+from tfdpm.viz.maps import cluster_map
+
+__all__ = ["check_extra", "write_report"]
+
+_MAP_POINTS, _MAP_IMAGES = 8_000, 2_500
+_MAP_PIXELS, _MEMBER_PIXELS = 32, 64  # longest sides of thumbnails
+_MEMBERS, _MEMBER_CLUSTERS = 10, 40
+_MEMBER_ROWS, _ROW_VALUES = 3, 6  # of data without images
+_OUTLIERS = 20
+
+
+def check_extra() -> None:
+    """Raises an `ImportError` that names the extra, if plotly is not installed."""
+    load("plotly.offline", "report")
+
+
+def write_report(
+    model: Any,
+    path: str | os.PathLike[str],
+    x: Any,
+    y: Any = None,
+    images: Any = None,
+    *,
+    title: str = "Clusters",
+    command: str | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+) -> Path:
+    """Writes one self-contained HTML page about a fit.
+
+    Args:
+        model: a fitted `tfdpm.DeepDPM`.
+        path: of the page; folders are made as needed.
+        x: points, as for `predict`. A sample of at most 20,000 of them is looked at.
+        y: `[N]` known labels, unless `x` brings them; they only score.
+        images: one for each point, `[N, H, W]`, `[N, H, W, C]` or `[N, side * side]`.
+        title: heading, as plain text.
+        command: what made the model.
+        seconds: that the fit took.
+        seed: of the samples and chains.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: without plotly, naming the extra that brings it.
+    """
+    script = load("plotly.offline", "report").get_plotlyjs()
+    facts = gather(model, x, y, images, seed)
+    figures: dict[str, Any] = {}
+    sheets: dict[str, Sprite] = {}
+    sections = [
+        ("overview", "Overview", _overview(model, facts, figures, seconds)),
+        ("map", "Map", _map(model, facts, figures, sheets, seed)),
+        ("members", "Members", _members(facts, sheets)),
+        ("doubt", "Doubt", _doubt(model, facts, figures)),
+    ]
+    if facts.confusion is not None:
+        sections.append(("labels", "Known labels", _labels(facts, figures)))
+    sections.append(("made", "How it was made", _made(model, facts, figures, command, seconds)))
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    text = page.page(title, sections, figures, sheets, script)
+    target.write_text(text, encoding="utf-8")
+    return target
+
+
+def _overview(model: Any, facts: Facts, figures: dict, seconds: float | None) -> str:
+    count, view = model.n_clusters, facts.view
+    numbers = [
+        ("clusters", f"{count:,}"),
+        ("points", f"{view.num_points:,}"),
+        ("features", f"{view.features.shape[1]:,}"),
+        ("epochs", f"{len(facts.history.get('n_clusters') or ()):,}"),
+    ]
+    if seconds is not None:
+        numbers.append(("of fitting", f"{seconds:.1f} s"))
+    figures["sizes"] = charts.sizes_chart(facts)
+    figures.update(charts.history_charts(facts))
+    cards = [
+        page.card("Sizes", page.chart("sizes"), wide=count > 30),
+        page.card("Scores", page.table(("score", "value"), _rounded(facts.scores))),
+    ]
+    if "k" in figures:
+        cards.append(
+            page.card(
+                "Number of clusters, epoch by epoch",
+                page.chart("k"),
+                page.paragraphs(*words.moves_sentences(model), soft=True),
+            )
+        )
+    else:
+        none = "This model was loaded: how it was trained is not kept in its file."
+        cards.append(page.card("Epochs", page.paragraphs(none)))
+    counts = tree.clusters_by_step(model.tree_.nodes)
+    if len(counts) > 1:
+        figures["search"] = charts.search_chart(counts)
+        note = "On a sample, before the first epoch: only moves that made the mixture better."
+        cards.insert(
+            2,
+            page.card(
+                "Number of clusters, move by move",
+                page.paragraphs(note, soft=True),
+                page.chart("search"),
+            ),
+        )
+    for name, title in (("losses", "Losses"), ("scores", "Agreement with known labels")):
+        if name in figures:
+            cards.append(page.card(title, page.chart(name)))
+    return page.tiles(numbers) + f'<div class="grid">{"".join(cards)}</div>'
+
+
+def _map(model: Any, facts: Facts, figures: dict, sheets: dict, seed: int) -> str:
+    has_images = facts.images is not None
+    few = facts.view.thinned(_MAP_IMAGES if has_images else _MAP_POINTS, seed)
+    if has_images:
+        positions = np.searchsorted(facts.view.rows, few.rows)
+        sheets["map"] = sprite(facts.images[positions], _MAP_PIXELS)
+    plane = cluster_map(model, few)
+    figures["map"] = charts.map_chart(plane, few, has_images)
+    notes = [
+        f"{len(few.rows):,} of {facts.view.num_points:,} points, coloured by cluster, on "
+        f"{plane.title}. Ellipses reach two standard deviations. Point at a dot to see "
+        + ("its image." if has_images else "its row.")
+    ]
+    body = page.chart("map")
+    if "LDA" in plane.title:
+        other = cluster_map(model, few, "pca")
+        figures["map-pca"] = charts.map_chart(other, few, has_images)
+        notes.append(
+            "Discriminants show the clusters as far apart as a plane can: distances between them "
+            "are exaggerated. Principal axes show where the data spread most."
+        )
+        body = page.switch(
+            [
+                ("by-lda", "discriminants", page.chart("map")),
+                ("by-pca", "principal axes", page.chart("map-pca")),
+            ]
+        )
+    return page.card("Map", page.paragraphs(*notes, soft=True), body)
+
+
+def _members(facts: Facts, sheets: dict) -> str:
+    order = facts.order[:_MEMBER_CLUSTERS]
+    note = "Typical members lie where their cluster is densest; doubtful ones have the least "
+    note += "responsibility, and so are nearly in another cluster."
+    if len(facts.order) > len(order):
+        note += f" The {len(order)} largest of {len(facts.order)} clusters are shown."
+    if facts.images is None:
+        return page.card("Members", page.paragraphs(note, soft=True), _member_rows(facts, order))
+    own = [
+        members(facts.view.responsibilities, facts.log_density, _MEMBERS, kind)
+        for kind in ("typical", "doubtful")
+    ]
+    chosen = np.unique(np.concatenate([group[k] for group in own for k in order]))
+    sheets["members"] = sprite(facts.images[chosen], _MEMBER_PIXELS)
+    palette = cluster_colors(len(facts.sizes))
+    cells = ["<b>cluster</b><b>typical</b><b>doubtful</b>"]
+    for k in order:
+        name = f'<span class="dot" style="background:{palette[k]}"></span>{k}'
+        cells.append(f'<div>{name}<br><span class="soft">{facts.sizes[k]:,}</span></div>')
+        for group in own:
+            indices = np.searchsorted(chosen, group[k])
+            cells.append(page.thumbnails("members", indices, facts.view.rows[group[k]]))
+    grid = f'<div class="members">{"".join(cells)}</div>'
+    return page.card("Members", page.paragraphs(note, soft=True), grid)
+
+
+def _member_rows(facts: Facts, order: np.ndarray) -> str:
+    """Rows of the data for each cluster, where there are no images."""
+    view = facts.view
+    flat = view.inputs.reshape(len(view.inputs), -1)
+    shown = min(flat.shape[1], _ROW_VALUES)
+    header = ["cluster", "", "row", "responsibility", *(f"column {i}" for i in range(shown))]
+    rows = []
+    for kind in ("typical", "doubtful"):
+        groups = members(view.responsibilities, facts.log_density, _MEMBER_ROWS, kind)
+        for rank, k in enumerate(order):
+            for index in groups[k]:
+                values = [f"{value:.4g}" for value in flat[index, :shown]]
+                own = f"{view.confidence[index]:.3f}"
+                rows.append((rank, [int(k), kind, int(view.rows[index]), own, *values]))
+    rows.sort(key=lambda item: item[0])
+    return page.table(header, [cells for _, cells in rows])
+
+
+def _doubt(model: Any, facts: Facts, figures: dict) -> str:
+    view = facts.view
+    figures["posterior"] = charts.k_posterior_chart(facts)
+    figures["stability"] = charts.per_cluster_chart(facts, facts.stability, "stability")
+    figures["confidence"] = charts.confidence_chart(facts)
+    figures["sure"] = charts.per_cluster_chart(facts, view.confidence, "mean responsibility")
+    figures["outliers"] = charts.outlier_chart(facts)
+    worst = np.argsort(facts.outlier_p, kind="stable")[:_OUTLIERS]
+    rows = [
+        (int(view.rows[i]), int(view.labels[i]), f"{facts.outlier_p[i]:.2g}", f"{density:.2f}")
+        for i, density in zip(worst, facts.log_density[worst], strict=True)
+    ]
+    share = float(np.mean(facts.outlier_p < 0.01))
+    cards = [
+        page.card(
+            "How many clusters could it be?",
+            page.paragraphs(words.k_sentence(model.n_clusters, facts.k_posterior)),
+            page.chart("posterior"),
+        ),
+        page.card(
+            "Stability of each cluster",
+            page.paragraphs("How much of its companions a point keeps from chain to chain."),
+            page.chart("stability"),
+        ),
+        page.card(
+            "Confidence of all points",
+            page.paragraphs(f"{np.mean(view.confidence < 0.9):.1%} of the points are below 0.9."),
+            page.chart("confidence"),
+        ),
+        page.card("Confidence in each cluster", page.chart("sure")),
+        page.card(
+            "Outliers",
+            page.paragraphs(
+                f"{share:.1%} of the points are less likely under the mixture than 99 % of what "
+                "it would produce itself; 1 % would be nothing unusual."
+            ),
+            page.chart("outliers"),
+        ),
+        page.card(
+            "Most unusual points",
+            page.table(("row", "cluster", "p-value", "log density (nats)"), rows),
+        ),
+    ]
+    return f'<div class="grid">{"".join(cards)}</div>'
+
+
+def _labels(facts: Facts, figures: dict) -> str:
+    figures["confusion"] = charts.confusion_chart(facts)
+    scores = {name: facts.scores[name] for name in ("NMI", "ARI", "ACC")}
+    note = "Labels were used for nothing else. Rows are known classes, columns are clusters; "
+    note += "the clusters that match a class one to one come first, on the diagonal."
+    return page.card(
+        "Agreement with known labels",
+        page.table(("score", "value"), _rounded(scores)),
+        page.paragraphs(note, soft=True),
+        page.chart("confusion"),
+    )
+
+
+def _made(
+    model: Any, facts: Facts, figures: dict, command: str | None, seconds: float | None
+) -> str:
+    family = model.tree_
+    figures["tree"] = tree.tree_chart(family.nodes, family.current)
+    settings = json.dumps(dataclasses.asdict(model.config), indent=1)
+    steps = [("seed", model.seed)]
+    if seconds is not None:
+        steps.append(("time of the fit", f"{seconds:.1f} s"))
+    cards = [
+        page.card(
+            "The prior in plain words",
+            page.paragraphs(*words.prior_sentences(model, int(facts.sizes.max()))),
+            wide=True,
+        ),
+        page.card(
+            "Preprocessing",
+            page.paragraphs(words.preprocessing_sentence(model, facts.view)),
+            page.paragraphs(*words.moves_sentences(model)),
+        ),
+        page.card(
+            "Genealogy",
+            page.paragraphs(
+                "Every split and merge that lasted, from the first cluster down to those of today, "
+                "which carry their numbers.",
+                soft=True,
+            ),
+            page.chart("tree"),
+            wide=True,
+        ),
+        page.card("Versions", page.table(("", ""), [*steps, *facts.versions.items()])),
+    ]
+    if command is not None:
+        cards.insert(0, page.card("Command", f"<pre>{html.escape(command)}</pre>", wide=True))
+    details = (
+        f"<details><summary>all settings</summary><pre>{html.escape(settings)}</pre></details>"
+    )
+    cards.append(page.card("Configuration", details, wide=True))
+    return f'<div class="grid">{"".join(cards)}</div>'
+
+
+def _rounded(values: dict[str, float]) -> list[tuple[str, str]]:
+    return [(name, f"{value:.3f}") for name, value in values.items()]
