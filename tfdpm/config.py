@@ -12,6 +12,7 @@ from tfdpm import checks
 
 PREPROCESSING = ("auto", "center", "standardize", "normalize", "none")
 PRIORS = ("auto", "identity", "std")
+COVARIANCES = ("auto", "full", "diagonal", "spherical")
 STARTS = ("mixture", "kmeans")
 SPLIT_STARTS = ("network", "principal_axis", "two_means")
 CLUSTER_LOSSES = ("kl", "isotropic")
@@ -39,6 +40,9 @@ class DeepDPMConfig:
         mean_precision: kappa, pseudo-observations behind the prior mean.
         df: nu; `None` for D + 2.
         map_denominator: `"joint_mode"` (nu* + D + 2) or `"paper"` (nu* - D + 1).
+        covariance: structure of the components' covariances: `"full"`, `"diagonal"` (a
+            Normal-inverse-Gamma per feature), `"spherical"`, or `"auto"`, which is full unless
+            points are scarce for it and another structure has more evidence.
         prior_in_m_step: `False` is the ablation "no prior in the M-step".
         weight_rule: `"dirichlet_map"`, or `"official"` (0.1 added to each fraction).
         weight_concentration: pseudo-points shared by all components' weights.
@@ -85,6 +89,7 @@ class DeepDPMConfig:
     mean_precision: float = 1e-4
     df: float | None = None
     map_denominator: str = "joint_mode"
+    covariance: str = "auto"
     prior_in_m_step: bool = True
     weight_rule: str = "dirichlet_map"
     weight_concentration: float = 1.0
@@ -124,6 +129,7 @@ class DeepDPMConfig:
         """Checks every value, so that a mistake is named where it is made."""
         checks.one_of(self.preprocessing, "preprocessing", PREPROCESSING)
         checks.one_of(self.prior, "prior", PRIORS)
+        checks.one_of(self.covariance, "covariance", COVARIANCES)
         checks.one_of(self.map_denominator, "map_denominator", ("joint_mode", "paper"))
         checks.one_of(self.weight_rule, "weight_rule", ("dirichlet_map", "official"))
         checks.one_of(self.merge_order, "merge_order", ("best_first", "sequential"))
@@ -181,6 +187,7 @@ class DeepDPMConfig:
             preprocessing="none",
             prior="identity",
             prior_scale=0.005,
+            covariance="full",
             scale_times_df=True,
             map_denominator="paper",
             stochastic_acceptance=True,

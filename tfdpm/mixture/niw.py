@@ -11,6 +11,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfdpm import checks
+from tfdpm.mixture import covariance as structures
 from tfdpm.mixture.statistics import SufficientStatistics
 
 MAP_DENOMINATORS = ("joint_mode", "paper")
@@ -67,7 +68,9 @@ def niw_parameters(loc, mean_precision, df, scale) -> NIWParameters:
     )
 
 
-def posterior(prior: NIWParameters, statistics: SufficientStatistics) -> NIWParameters:
+def posterior(
+    prior: NIWParameters, statistics: SufficientStatistics, covariance: str = "full"
+) -> NIWParameters:
     """NIW posterior given (soft or hard) statistics.
 
     [DeepDPM] supplement eq. 12-16 (hard) and 20-23 (weighted), with the inverse-Wishart scale in
@@ -77,6 +80,7 @@ def posterior(prior: NIWParameters, statistics: SufficientStatistics) -> NIWPara
     Args:
         prior: parameters shared by all components (unbatched), or batched like the statistics.
         statistics: batch shape `[...]`.
+        covariance: structure, see `covariance.restricted`.
 
     Returns:
         Parameters of batch shape `[...]`; the prior itself where the count is zero.
@@ -91,10 +95,13 @@ def posterior(prior: NIWParameters, statistics: SufficientStatistics) -> NIWPara
     scale = prior.scale + scatter + shrink[..., tf.newaxis, tf.newaxis] * _outer(offset)
     scale = tf.where(counts[..., tf.newaxis, tf.newaxis] > 0, scale, prior.scale)
     loc = prior.loc + (counts / mean_precision)[..., tf.newaxis] * offset
-    return NIWParameters(loc, mean_precision, prior.df + counts, _symmetric(scale))
+    after = NIWParameters(loc, mean_precision, prior.df + counts, _symmetric(scale))
+    return structures.restricted(prior, after, counts, covariance)
 
 
-def log_evidence(prior: NIWParameters, statistics: SufficientStatistics) -> tf.Tensor:
+def log_evidence(
+    prior: NIWParameters, statistics: SufficientStatistics, covariance: str = "full"
+) -> tf.Tensor:
     """Log marginal likelihood of the points behind the statistics, one value per component.
 
     [DeepDPM] supplement eq. 17 with the numerator `Gamma_D(nu* / 2)` (the printed `nu` is a typo):
@@ -104,11 +111,14 @@ def log_evidence(prior: NIWParameters, statistics: SufficientStatistics) -> tf.T
     Args:
         prior: unbatched parameters.
         statistics: batch shape `[...]`.
+        covariance: structure; see `covariance.log_evidence` for those that are not full.
 
     Returns:
         `[...]` float64, nats; 0 for a component without points.
     """
-    after = posterior(prior, statistics)
+    after = posterior(prior, statistics, covariance)
+    if covariance != "full":
+        return structures.log_evidence(prior, after, statistics.counts, covariance)
     dim = statistics.feature_dim
     half_dim = 0.5 * dim
     return (
@@ -122,21 +132,25 @@ def log_evidence(prior: NIWParameters, statistics: SufficientStatistics) -> tf.T
 
 
 def map_components(
-    after: NIWParameters, denominator: str = "joint_mode"
+    after: NIWParameters, denominator: str = "joint_mode", covariance: str = "full"
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """MAP mean and covariance of each component.
 
     Args:
         after: posterior parameters, batch shape `[...]`.
-        denominator: `"joint_mode"` divides the scale by `nu* + D + 2`; `"paper"` by
-            `nu* - D + 1` ([DeepDPM] supplement eq. 18).
+        denominator: `"joint_mode"` divides the scale by `nu* + D + 2` (see
+            `covariance.map_divisor` for other structures); `"paper"` by `nu* - D + 1`
+            ([DeepDPM] supplement eq. 18).
+        covariance: structure of `after`.
 
     Returns:
         Means `[..., D]` and covariances `[..., D, D]`.
     """
     checks.one_of(denominator, "denominator", MAP_DENOMINATORS)
-    dim = int(after.loc.shape[-1])
-    divisor = after.df + dim + 2.0 if denominator == "joint_mode" else after.df - dim + 1.0
+    if denominator == "joint_mode":
+        divisor = structures.map_divisor(after, covariance)
+    else:
+        divisor = after.df - int(after.loc.shape[-1]) + 1.0
     return after.loc, after.scale / divisor[..., tf.newaxis, tf.newaxis]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import gammaln, multigammaln
 
 from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.prior import fixed_point_scale
 from tfdpm.mixture.statistics import SufficientStatistics
 
 
@@ -27,6 +28,7 @@ class PartitionPrior:
         mean_precision: kappa, > 0.
         dp_concentration: alpha, > 0.
         weight_concentration: pseudo-points shared by all mixture weights.
+        covariance: structure, see `covariance.py`.
     """
 
     scale: np.ndarray
@@ -34,6 +36,7 @@ class PartitionPrior:
     mean_precision: float
     dp_concentration: float
     weight_concentration: float
+    covariance: str = "full"
 
     @property
     def dim(self) -> int:
@@ -44,35 +47,85 @@ class PartitionPrior:
         """Each component's share of `log p(X, z)`, as `hastings.log_partition_terms`, `[K]`."""
         counts, dim = statistics.counts, self.dim
         precision, _, scale = self._posterior(statistics)
-        half_df = 0.5 * (self.df + counts)
-        log_gamma = 0.25 * dim * (dim - 1) * math.log(math.pi) + gammaln(
-            half_df[:, np.newaxis] - 0.5 * np.arange(dim)
-        ).sum(axis=1)
+        if self.covariance == "full":
+            evidence = self._full_evidence(counts, scale)
+        else:
+            evidence = self._restricted_evidence(counts, scale)
         evidence = (
-            -0.5 * dim * math.log(math.pi) * counts
-            + log_gamma
-            - multigammaln(0.5 * self.df, dim)
-            + 0.5 * self.df * np.linalg.slogdet(self.scale)[1]
-            - half_df * np.linalg.slogdet(scale)[1]
+            evidence
+            - 0.5 * dim * math.log(math.pi) * counts
             + 0.5 * dim * (math.log(self.mean_precision) - np.log(precision))
         )
         has_points = counts > 0
         process = math.log(self.dp_concentration) + gammaln(np.where(has_points, counts, 1.0))
         return np.where(has_points, process + evidence, 0.0)
 
+    def _full_evidence(self, counts: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        dim, half_df = self.dim, 0.5 * (self.df + counts)
+        log_gamma = 0.25 * dim * (dim - 1) * math.log(math.pi) + gammaln(
+            half_df[:, np.newaxis] - 0.5 * np.arange(dim)
+        ).sum(axis=1)
+        return (
+            log_gamma
+            - multigammaln(0.5 * self.df, dim)
+            + 0.5 * self.df * np.linalg.slogdet(self.scale)[1]
+            - half_df * np.linalg.slogdet(scale)[1]
+        )
+
+    def _restricted_evidence(self, counts: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        before, added, df = self._variances(counts, scale)
+        df_before = self.df - self.dim + 1.0
+        return (
+            added.shape[1] * (gammaln(0.5 * df) - gammaln(0.5 * df_before))
+            + 0.5 * df_before * np.log(before).sum()
+            - 0.5 * df * np.log(before + added).sum(axis=1)
+        )
+
+    def _variances(
+        self, counts: np.ndarray, scale: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Free variances: prior scales `[V]`, what points add `[K, V]`, degrees of freedom `[K]`.
+
+        Args:
+            counts: `[K]`.
+            scale: full posterior scale matrices `[K, D, D]`.
+        """
+        df = self.df - self.dim + 1.0
+        before = np.diagonal(self.scale)
+        added = np.diagonal(scale, axis1=1, axis2=2) - before
+        if self.covariance == "diagonal":
+            return before, added, df + counts
+        return before.mean(keepdims=True), added.sum(axis=1, keepdims=True), df + self.dim * counts
+
     def map_mixture(self, statistics: SufficientStatistics) -> MixtureParameters:
         """MAP mixture, as `parameters.m_step` with the joint mode."""
         _, means, scale = self._posterior(statistics)
-        divisor = self.df + statistics.counts + self.dim + 2.0
+        if self.covariance == "full":
+            covariances = scale / (self.df + statistics.counts + self.dim + 2.0)[:, None, None]
+        else:
+            before, added, df = self._variances(statistics.counts, scale)
+            num_means = 1 if self.covariance == "diagonal" else self.dim
+            variances = (before + added) / (df + num_means + 2.0)[:, np.newaxis]
+            covariances = variances[:, np.newaxis, :] * np.eye(self.dim)
         weights = statistics.counts + self.weight_concentration / len(statistics.counts)
-        return MixtureParameters(
-            weights / weights.sum(), means, scale / divisor[:, np.newaxis, np.newaxis]
-        )
+        return MixtureParameters(weights / weights.sum(), means, covariances)
 
-    def spread(self, statistics: SufficientStatistics) -> np.ndarray:
-        """Eigenvalues `[K, D]` of each posterior scale matrix less the prior's own `s * I`."""
-        _, _, scale = self._posterior(statistics)
-        return np.maximum(np.linalg.eigvalsh(scale) - self.scale[0, 0], 0.0)
+    def fitted_scale(self, statistics: SufficientStatistics, scale: float) -> float:
+        """Multiple of I with the largest evidence given the partition; see `prior.fitted_scale`.
+
+        Args:
+            statistics: hard statistics of the partition.
+            scale: to start from; the prior's own, which is a multiple of I.
+        """
+        counts = statistics.counts
+        _, _, matrices = self._posterior(statistics)
+        df, posterior_df = self.df, self.df + counts
+        if self.covariance == "full":
+            added = np.linalg.eigvalsh(matrices) - self.scale[0, 0]
+        else:
+            _, added, posterior_df = self._variances(counts, matrices)
+            df -= self.dim - 1.0
+        return fixed_point_scale(np.maximum(added, 0.0), posterior_df, df, scale)
 
     def _posterior(
         self, statistics: SufficientStatistics

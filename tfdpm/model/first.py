@@ -24,6 +24,7 @@ class FirstMixture(NamedTuple):
         prior: for statistics of all points.
         parameters: `[K]` components.
         statistics: hard statistics of the sample behind them.
+        covariance: structure of the components' covariances.
         search: judges the networks' proposals from now on, or `None` where plain Hastings ratios
             of all points do.
     """
@@ -31,6 +32,7 @@ class FirstMixture(NamedTuple):
     prior: niw.NIWParameters
     parameters: MixtureParameters
     statistics: SufficientStatistics
+    covariance: str
     search: MixtureSearch | None
 
 
@@ -52,13 +54,15 @@ def first_mixture(
     """
     if not uses_search(config):
         prior = _prior_of_all(moments, preprocessing, config, config.start_clusters)
-        return FirstMixture(prior, *kmeans_start(sample, prior, config, seed), None)
+        structure = "full" if config.covariance == "auto" else config.covariance
+        parameters, statistics = kmeans_start(sample, prior, structure, config, seed)
+        return FirstMixture(prior, parameters, statistics, structure, None)
     points, settings = search_inputs(sample, moments, preprocessing, config)
     search, labels, parameters = best_search(points, settings, seed, config.start_clusters)
     statistics = accumulate_hard(search.points, labels, parameters.num_components)
     prior = search.prior(moments.num_points / len(search.points))
     tensors = MixtureParameters(*(tf.constant(part) for part in parameters))
-    return FirstMixture(prior, tensors, statistics, search)
+    return FirstMixture(prior, tensors, statistics, search.covariance, search)
 
 
 def uses_search(config: DeepDPMConfig) -> bool:
@@ -91,6 +95,7 @@ def search_inputs(
         num_neighbours=config.num_neighbours,
         weight_concentration=config.weight_concentration,
         fixed_scale=fixed_scale,
+        covariance=config.covariance,
     )
     return distinct, settings
 

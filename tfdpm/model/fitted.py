@@ -114,9 +114,7 @@ class FittedModel(keras.Model):
 
     def _tails(self) -> PredictiveTails:
         state = self._fitted()
-        return PredictiveTails(
-            state.parameters.mixture_weights, niw.posterior(state.prior, state.soft)
-        )
+        return PredictiveTails(state.parameters.mixture_weights, state.posterior())
 
     def score_samples(self, x) -> np.ndarray:
         """Log posterior predictive density of raw points, `[N]` float64, nats.
@@ -202,6 +200,7 @@ class FittedModel(keras.Model):
         """A search over a sample that judges as the one of the first fit did."""
         state = self._state
         points, settings = search_inputs(sample, moments, state.preprocessing, config)
+        settings = dataclasses.replace(settings, covariance=state.covariance)
         return MixtureSearch.resumed(
             points, settings, self.seed, state.prior, state.num_components, moments.num_points
         )

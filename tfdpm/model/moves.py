@@ -67,6 +67,7 @@ def split_move(
         dp_concentration=config.dp_concentration,
         uniforms=uniforms,
         min_points=config.min_subcluster_points,
+        covariance=state.covariance,
     )
     _note_splits(ledger, halves.counts.numpy(), log_ratios, is_split)
     counts = MoveCounts(proposed_splits=len(is_split), accepted_splits=int(is_split.sum()))
@@ -88,6 +89,7 @@ def merge_move(
         dp_concentration=config.dp_concentration,
         uniforms=_uniforms(len(pairs), config, generator),
         order=config.merge_order,
+        covariance=state.covariance,
     )
     _note_merges(ledger, state.halves.counts.numpy().sum(axis=1), pairs, log_ratios, merged)
     counts = MoveCounts(proposed_merges=len(log_ratios), accepted_merges=len(merged))

@@ -11,9 +11,10 @@ import dataclasses
 import numpy as np
 
 from tfdpm.mixture import niw
+from tfdpm.mixture.covariance import STRUCTURES
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.partition import PartitionPrior
-from tfdpm.mixture.prior import automatic_scale, fixed_point_scale
+from tfdpm.mixture.prior import automatic_scale
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.mixture.tails import log_tail_gain
 from tfdpm.model.sample import Sample, sample_moments
@@ -45,6 +46,7 @@ class SearchSettings:
         fixed_scale: `[D, D]` scale matrix to use instead of finding one, or `None`.
         num_neighbours: merge candidates.
         weight_concentration: see `m_step`.
+        covariance: structure of covariances, or `"auto"`, which only `best_search` understands.
     """
 
     splits: bool
@@ -56,6 +58,7 @@ class SearchSettings:
     num_neighbours: int
     weight_concentration: float
     fixed_scale: np.ndarray | None = None
+    covariance: str = "full"
 
 
 @dataclasses.dataclass
@@ -130,6 +133,11 @@ class MixtureSearch:
     # -- the prior ----------------------------------------------------------------------------
 
     @property
+    def covariance(self) -> str:
+        """Structure of the components' covariances."""
+        return self._settings.covariance
+
+    @property
     def df(self) -> float:
         """Degrees of freedom of the prior."""
         return self._settings.df + self.extra_df
@@ -157,6 +165,7 @@ class MixtureSearch:
             settings.mean_precision,
             settings.dp_concentration,
             settings.weight_concentration,
+            settings.covariance,
         )
 
     def _floor_for(self, num_components: int) -> float:
@@ -483,14 +492,8 @@ class MixtureSearch:
         """Sets the scale by the evidence, within its bounds; whether it moved by over 10 %."""
         if self._settings.fixed_scale is not None:
             return False
-        prior = self._partition_prior()
         factor = self._settings.scale_factor
-        fitted = fixed_point_scale(
-            prior.spread(partition.statistics),
-            self.df + partition.statistics.counts,
-            self.df,
-            factor * self.scale,
-        )
+        fitted = self._partition_prior().fitted_scale(partition.statistics, factor * self.scale)
         self._floor = self._floor_for(partition.num_components)
         largest = max(_LARGEST_SCALE * (1.0 + self.extra_df), self._floor)
         fitted = float(np.clip(fitted / factor, self._floor, largest))
@@ -515,27 +518,50 @@ def best_search(
 ) -> tuple[MixtureSearch, np.ndarray, MixtureParameters]:
     """The search to go on with, its labels and its mixture; arguments as for `MixtureSearch`.
 
-    Where points are scarce for full covariances, further searches with firmer priors are made as
-    long as the evidence rises: the prior is worth D / 2, D, 2 D and at most 4 D points more.
+    Where points are scarce for full covariances, further searches are made and the one with the
+    largest evidence is kept: full covariances with firmer priors, as long as the evidence rises
+    (the prior is worth D / 2, D, 2 D and at most 4 D points more), and where the structure is
+    `"auto"`, diagonal and spherical ones.
     """
-    search = MixtureSearch(points, settings, seed)
-    labels, parameters = search.run(initial_clusters)
+    is_open = settings.covariance == "auto"
+    settings = dataclasses.replace(settings, covariance="full") if is_open else settings
+    best = _searched(points, settings, seed, initial_clusters)
     num_points, dim = points.shape
-    points_each = num_points / parameters.num_components
-    is_scarce = dim**2 > min(_SCARCE * num_points, points_each)
-    if settings.fixed_scale is not None or not is_scarce:
-        return search, labels, parameters
+    is_scarce = dim**2 > min(_SCARCE * num_points, num_points / best[2].num_components)
+    if settings.fixed_scale is not None or not is_scarce or settings.covariance != "full":
+        return best
     for extra_df in (round(dim / 2), dim, 2 * dim, 4 * dim):
-        firmer = MixtureSearch(points, settings, seed, extra_df=float(extra_df))
         # The first starts afresh, in case nothing was ever split; the others go on from there.
-        if search.extra_df:
-            firmer_labels, firmer_parameters = firmer.run_from(labels)
-        else:
-            firmer_labels, firmer_parameters = firmer.run(initial_clusters)
-        if firmer.score(firmer_labels) <= search.score(labels):
+        labels = best[1] if best[0].extra_df else None
+        firmer = _searched(points, settings, seed, initial_clusters, float(extra_df), labels)
+        if _score(firmer) <= _score(best):
             break
-        search, labels, parameters = firmer, firmer_labels, firmer_parameters
-    return search, labels, parameters
+        best = firmer
+    if is_open:
+        for structure in STRUCTURES[1:]:
+            restricted = dataclasses.replace(settings, covariance=structure)
+            best = max(best, _searched(points, restricted, seed, initial_clusters), key=_score)
+    return best
+
+
+_Searched = tuple[MixtureSearch, np.ndarray, MixtureParameters]
+
+
+def _searched(
+    points: np.ndarray,
+    settings: SearchSettings,
+    seed: int,
+    initial_clusters: int,
+    extra_df: float = 0.0,
+    labels: np.ndarray | None = None,
+) -> _Searched:
+    """One search, from K-means or from `labels`."""
+    search = MixtureSearch(points, settings, seed, extra_df)
+    return search, *(search.run(initial_clusters) if labels is None else search.run_from(labels))
+
+
+def _score(searched: _Searched) -> float:
+    return searched[0].score(searched[1])
 
 
 def disjoint_best(pairs: np.ndarray, gains: np.ndarray) -> np.ndarray:

@@ -19,7 +19,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
-from tfdpm.mixture import niw
 from tfdpm.model.networks import ClusteringNetwork
 from tfdpm.model.serving_density import ServedPredictive
 from tfdpm.model.state import ModelState
@@ -61,7 +60,7 @@ class ServingModule(tf.Module):
         self._normalizes_rows = preprocessing.normalizes_rows
         self._predictive = ServedPredictive(
             state.parameters.mixture_weights,
-            niw.posterior(state.prior, state.soft),
+            state.posterior(),
             preprocessing.log_volume_change,
         )
         # Spare units stay behind: users see K clusters.

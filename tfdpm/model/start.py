@@ -39,7 +39,11 @@ def kmeans_labels(
 
 
 def kmeans_start(
-    features: np.ndarray, prior: niw.NIWParameters, config: DeepDPMConfig, seed: int
+    features: np.ndarray,
+    prior: niw.NIWParameters,
+    covariance: str,
+    config: DeepDPMConfig,
+    seed: int,
 ) -> tuple[MixtureParameters, SufficientStatistics]:
     """[DeepDPM] section 4.1: K-means with the initial K, then MAP estimates.
 
@@ -54,5 +58,6 @@ def kmeans_start(
         concentration=config.weight_concentration,
         denominator=config.map_denominator,
         weight_rule=config.weight_rule,
+        covariance=covariance,
     )
     return parameters, statistics

@@ -27,6 +27,7 @@ class ModelState:
         sub_covariances: `[K, 2, D, D]` float64.
         soft: responsibilities-weighted statistics behind `parameters`, `[K]`.
         halves: hard statistics of the subclusters, `[K, 2]`.
+        covariance: structure of the components' covariances.
         epoch: epochs trained so far.
         last_change_epoch: epoch of the last accepted move (0 if none).
     """
@@ -39,6 +40,7 @@ class ModelState:
     sub_covariances: tf.Tensor
     soft: SufficientStatistics
     halves: SufficientStatistics
+    covariance: str = "full"
     epoch: int = 0
     last_change_epoch: int = 0
 
@@ -46,6 +48,10 @@ class ModelState:
     def num_components(self) -> int:
         """K."""
         return self.parameters.num_components
+
+    def posterior(self) -> niw.NIWParameters:
+        """Posterior of each component given its soft statistics, batch shape `[K]`."""
+        return niw.posterior(self.prior, self.soft, self.covariance)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Every field as an array, by name."""
@@ -72,6 +78,7 @@ class ModelState:
                 "preprocessing/description": np.frombuffer(
                     self.preprocessing.description.encode(), np.uint8
                 ),
+                "covariance": np.frombuffer(self.covariance.encode(), np.uint8),
                 "progress": np.array([self.epoch, self.last_change_epoch]),
             }
         )
@@ -102,6 +109,7 @@ class ModelState:
             sub_covariances=tf.constant(read("sub_covariances")),
             soft=group(SufficientStatistics, "soft"),
             halves=group(SufficientStatistics, "halves"),
+            covariance=read("covariance").tobytes().decode(),
             epoch=int(progress[0]),
             last_change_epoch=int(progress[1]),
         )
@@ -164,6 +172,7 @@ def moved(state: ModelState, transition: Transition, config) -> ModelState:
             soft.select(merged),
             state.prior if config.prior_in_m_step else None,
             denominator=config.map_denominator,
+            covariance=state.covariance,
         )
         joint = tf.gather(weights, parents[merged, 0]) + tf.gather(weights, parents[merged, 1])
         estimates = estimates._replace(mixture_weights=joint)

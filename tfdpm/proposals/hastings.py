@@ -15,7 +15,11 @@ from tfdpm.mixture.statistics import SufficientStatistics
 
 
 def log_partition_terms(
-    statistics: SufficientStatistics, prior: niw.NIWParameters, *, dp_concentration: float
+    statistics: SufficientStatistics,
+    prior: niw.NIWParameters,
+    *,
+    dp_concentration: float,
+    covariance: str = "full",
 ) -> tf.Tensor:
     """Each component's share of the log joint of data and partition under the DP mixture.
 
@@ -31,7 +35,7 @@ def log_partition_terms(
     terms = (
         math.log(dp_concentration)
         + tf.math.lgamma(tf.where(has_points, counts, 1.0))
-        + niw.log_evidence(prior, statistics)
+        + niw.log_evidence(prior, statistics, covariance)
     )
     return tf.where(has_points, terms, 0.0)
 
@@ -42,6 +46,7 @@ def log_split_ratio(
     prior: niw.NIWParameters,
     *,
     dp_concentration: float,
+    covariance: str = "full",
 ) -> tf.Tensor:
     """Log Hastings ratio of replacing each component by its two subcomponents.
 
@@ -52,6 +57,7 @@ def log_split_ratio(
         left, right: statistics of the two halves; same batch shape `[...]`, float64.
         prior: NIW prior shared by wholes and halves.
         dp_concentration: Dirichlet-process concentration, > 0.
+        covariance: structure of the components' covariances, see `mixture/covariance.py`.
 
     Returns:
         `[...]` float64, nats; positive favours splitting, `-inf` where a half is empty.
@@ -63,7 +69,9 @@ def log_split_ratio(
         checks.fail("right", f"{right.feature_dim} features", f"{left.feature_dim} as in `left`")
 
     def term(statistics):
-        return log_partition_terms(statistics, prior, dp_concentration=dp_concentration)
+        return log_partition_terms(
+            statistics, prior, dp_concentration=dp_concentration, covariance=covariance
+        )
 
     ratio = term(left) + term(right) - term(left.plus(right))
     is_empty = (left.counts <= 0) | (right.counts <= 0)
@@ -76,6 +84,7 @@ def log_merge_ratio(
     prior: niw.NIWParameters,
     *,
     dp_concentration: float,
+    covariance: str = "full",
 ) -> tf.Tensor:
     """Log Hastings ratio of replacing two components by their union: minus the split's.
 
@@ -83,4 +92,6 @@ def log_merge_ratio(
 
     Args, returns and raises as for `log_split_ratio`.
     """
-    return -log_split_ratio(left, right, prior, dp_concentration=dp_concentration)
+    return -log_split_ratio(
+        left, right, prior, dp_concentration=dp_concentration, covariance=covariance
+    )

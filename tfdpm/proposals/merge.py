@@ -47,6 +47,7 @@ def accepted_merges(
     dp_concentration: float,
     uniforms: np.ndarray,
     order: str = "best_first",
+    covariance: str = "full",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decides merges so that no component takes part in two ([DeepDPM] supplement 5).
 
@@ -58,6 +59,7 @@ def accepted_merges(
         uniforms: `[P]` in `[0, 1]`, one per candidate.
         order: `"best_first"` goes through candidates by falling log ratio, so that the best of
             several overlapping merges wins; `"sequential"` in the order of `pairs`.
+        covariance: structure of the components' covariances.
 
     Returns:
         `[M, 2]` accepted pairs; `[P]` float64 log ratios (nats) of all candidates.
@@ -67,7 +69,9 @@ def accepted_merges(
     if not len(pairs):
         return pairs, np.zeros(0)
     left, right = (statistics.select(tf.constant(pairs[:, side])) for side in (0, 1))
-    log_ratios = log_merge_ratio(left, right, prior, dp_concentration=dp_concentration).numpy()
+    log_ratios = log_merge_ratio(
+        left, right, prior, dp_concentration=dp_concentration, covariance=covariance
+    ).numpy()
     is_accepted = accept(log_ratios, uniforms)
     visits = np.arange(len(pairs))
     if order == "best_first":
