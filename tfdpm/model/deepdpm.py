@@ -25,6 +25,7 @@ from tfdpm.model.first import first_mixture, uses_search
 from tfdpm.model.fitted import as_rows
 from tfdpm.model.genealogy import Genealogy
 from tfdpm.model.initial_weights import start_from_mixture
+from tfdpm.model.online import OnlineMethods
 from tfdpm.model.pictures import PictureMethods
 from tfdpm.model.preprocessing import fit_preprocessing
 from tfdpm.model.progress import ProgressBar
@@ -39,7 +40,7 @@ _FULL_DATA_PASSES = 3  # of EM, after a search on a sample
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
-class DeepDPM(PictureMethods, FamilyMethods, KeptModel):
+class DeepDPM(PictureMethods, FamilyMethods, OnlineMethods, KeptModel):
     """Clustering network and subclustering networks under a Dirichlet-process Gaussian mixture.
 
     [DeepDPM]. `fit` finds the number of clusters; `predict` gives responsibilities of new points.
@@ -68,6 +69,8 @@ class DeepDPM(PictureMethods, FamilyMethods, KeptModel):
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         initial_epoch: int = 0,
         sample_weight=None,
+        steps_per_epoch: int | None = None,
+        forgetting: float = 0.0,
     ) -> keras.callbacks.History:
         """Finds K and trains; a fitted or loaded model goes on from where it is.
 
@@ -81,6 +84,9 @@ class DeepDPM(PictureMethods, FamilyMethods, KeptModel):
             callbacks: any Keras callbacks; they see continuous epochs.
             initial_epoch: number of the first epoch.
             sample_weight: `[N]` non-negative weights of the points.
+            steps_per_epoch: batches of a `tf.data.Dataset` that make up an epoch. It may have no
+                end then, and every batch is a `partial_fit`.
+            forgetting: see `partial_fit`; only with `steps_per_epoch`.
 
         Returns:
             The Keras `History`, also kept as `model.history`.
@@ -88,6 +94,16 @@ class DeepDPM(PictureMethods, FamilyMethods, KeptModel):
         Raises:
             ValueError, TypeError: naming the argument, what came and what was wanted.
         """
+        if steps_per_epoch is not None:
+            return self._fit_endless(
+                x,
+                steps_per_epoch=steps_per_epoch,
+                forgetting=forgetting,
+                epochs=epochs,
+                callbacks=callbacks,
+                verbose=verbose,
+                first=initial_epoch,
+            )
         inputs = as_features(x, y)
         config = self._fit_config(inputs, batch_size, epochs)
         source = self._source(inputs, sample_weight)
@@ -158,7 +174,7 @@ class DeepDPM(PictureMethods, FamilyMethods, KeptModel):
         preprocessing = fit_preprocessing(moments, config.preprocessing)
         source.use(preprocessing)
         sample = preprocessing.transform(source.sample(config.max_start_points, self.seed))
-        prior, parameters, soft, covariance, self._search = first_mixture(
+        prior, parameters, soft, self._search = first_mixture(
             sample, moments, preprocessing, config, self.seed
         )
         if self._search is not None:
@@ -166,11 +182,11 @@ class DeepDPM(PictureMethods, FamilyMethods, KeptModel):
             if source.num_points is None or source.num_points > len(self._search.points):
                 for _ in range(_FULL_DATA_PASSES):
                     soft = source.expectation(parameters)
-                    parameters = self._estimate(soft, prior, covariance, config)
+                    parameters = self._estimate(soft, prior, config)
         sub = subcomponent_start(parameters.means, parameters.covariances)
         # Until a pass has told the halves apart, all points stand in the first.
         halves = SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in soft))
-        self._state = ModelState(preprocessing, prior, parameters, *sub, soft, halves, covariance)
+        self._state = ModelState(preprocessing, prior, parameters, *sub, soft, halves)
         self._genealogy = Genealogy()
         if self._search is None:
             self._genealogy.begin(soft.counts.numpy(), "training")
@@ -186,7 +202,7 @@ class DeepDPM(PictureMethods, FamilyMethods, KeptModel):
             start_from_mixture(self.clustering, parameters, points, self.seed)
 
     def _estimate(
-        self, statistics: SufficientStatistics, prior, covariance: str, config: DeepDPMConfig
+        self, statistics: SufficientStatistics, prior, config: DeepDPMConfig
     ) -> MixtureParameters:
         return m_step(
             statistics,
@@ -194,7 +210,6 @@ class DeepDPM(PictureMethods, FamilyMethods, KeptModel):
             concentration=config.weight_concentration,
             denominator=config.map_denominator,
             weight_rule=config.weight_rule,
-            covariance=covariance,
         )
 
     def _go_on(self, source: ArraySource | StreamSource, config: DeepDPMConfig) -> None:
@@ -252,7 +267,7 @@ class DeepDPM(PictureMethods, FamilyMethods, KeptModel):
         )
         if not is_frozen:
             state.soft = reduced.soft
-            state.parameters = self._estimate(reduced.soft, state.prior, state.covariance, config)
+            state.parameters = self._estimate(reduced.soft, state.prior, config)
         if trains_subclusters or config.subclustering == "two_means":
             self._sub_m_step(reduced.soft_halves, prior, config)
 
@@ -262,9 +277,7 @@ class DeepDPM(PictureMethods, FamilyMethods, KeptModel):
         flat = SufficientStatistics(
             *(tf.reshape(part, [-1, *part.shape[2:]]) for part in soft_halves)
         )
-        estimates = m_step(
-            flat, prior, denominator=config.map_denominator, covariance=state.covariance
-        )
+        estimates = m_step(flat, prior, denominator=config.map_denominator)
         means = tf.reshape(estimates.means, state.sub_means.shape)
         covariances = tf.reshape(estimates.covariances, state.sub_covariances.shape)
         counts = soft_halves.counts
@@ -372,9 +385,7 @@ class DeepDPM(PictureMethods, FamilyMethods, KeptModel):
                 self._apply(transition, ledger)
                 reduced = source.reduce(self._current_passes(), self._state)
         self._state.halves, self._state.soft = reduced.halves, reduced.soft
-        self._state.parameters = self._estimate(
-            reduced.soft, self._state.prior, self._state.covariance, config
-        )
+        self._state.parameters = self._estimate(reduced.soft, self._state.prior, config)
         self._labels = self._source_labels(source)
         self._k_posterior = None
 
