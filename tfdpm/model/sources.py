@@ -39,6 +39,13 @@ class ArraySource:
         self._weights = tf.constant(self._sample_weights, tf.float32)
         self._features: tf.Tensor | None = None
 
+    @classmethod
+    def of_features(cls, features: np.ndarray) -> ArraySource:
+        """Points `[N, D]` that are features already."""
+        source = cls(features)
+        source._features = tf.constant(features, tf.float32)
+        return source
+
     @property
     def num_points(self) -> int:
         """N."""

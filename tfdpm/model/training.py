@@ -116,7 +116,8 @@ class Passes:
         self._optimizer, self._subcluster_optimizer = optimizer, subcluster_optimizer
         self._settings = settings
         self.num_traces = num_traces
-        self.train_array = _compiled(self._train_array)
+        # Batches of a model that learns online come in any size.
+        self.train_array = _compiled(self._train_array, reduce_retracing=True)
         self.train_stream = _compiled(self._train_stream)
         self.reduce_array = _compiled(self._reduce_array)
         self.reduce_stream = _compiled(self._reduce_stream)
