@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-import tensorflow as tf
-from rich.console import Console
-from rich.table import Table
+from tfdpm import checks
+from tfdpm.benchmarks import swav_features, swav_step
+from tfdpm.benchmarks.records import show, write
+from tfdpm.benchmarks.threads import same_threads
 
-from tfdpm.data.multicrop import multicrop
-from tfdpm.features import SwAV, knn_accuracy, linear_probe, resnet50
+__all__ = ["run"]
 
-_TRAIN_SHARE = 0.8
+_QUICK_IMAGES = 200
 
 
 def run(
@@ -25,111 +21,83 @@ def run(
     *,
     out: str | Path = "bench_swav.json",
     seed: int = 0,
-    steps: int = 3,
-    batch_size: int = 8,
+    repeats: int = 3,
+    threads: int = 1,
     epochs: int = 20,
+    quick: bool = False,
 ) -> dict[str, Any]:
-    """Measures the step and the pipeline, and trains the small preset on each file of images.
+    """Times the step on ResNet-50 and its pipeline, and trains the small preset on each file.
 
     Args:
         data: .npz files with images `x` `[N, H, W]` or `[N, H, W, C]` and labels `y`; four fifths
-            train, one fifth tests.
-        out: JSON file to write.
+            train, one fifth tests. None times the step alone.
+        out: JSON file, written anew after every part; a picture per file of images goes beside it.
         seed: of everything drawn.
-        steps: timed steps of ResNet-50; one more warms up.
-        batch_size: images per step of ResNet-50.
+        repeats: timed steps of each program, of which the median counts; one more warms up.
+        threads: cores and threads of the timed steps.
         epochs: of the small preset.
+        quick: a small network, few images and one epoch.
     Returns:
-        What was written: images per second, and accuracies per file.
+        What was written: `step`, `pipeline` and `features`.
     """
-    results: dict[str, Any] = {"step": {}, "features": {}}
-    for policy in ("float32", "mixed_bfloat16"):
-        results["step"][policy] = step_rate(policy, steps=steps, batch_size=batch_size, seed=seed)
-    results["pipeline"] = pipeline_rate(batch_size=batch_size, seed=seed)
+    checks.integer(repeats, "--repeats", minimum=1)
+    results: dict[str, Any] = {"benchmark": "swav", "features": []}
+    with same_threads(threads) as cores:
+        results["cores"] = cores
+        results["step"] = swav_step.step_rates(
+            repeats=1 if quick else repeats, threads=cores, seed=seed, quick=quick
+        )
+        results["pipeline"] = swav_step.pipeline_rates(seed=seed, quick=quick)
+    _compare(results)
+    write(out, results)
     for path in data:
-        results["features"][Path(path).stem] = feature_quality(path, epochs=epochs, seed=seed)
+        record = swav_features.worth(
+            path,
+            epochs=1 if quick else epochs,
+            seed=seed,
+            max_images=_QUICK_IMAGES if quick else None,
+        )
+        picture = Path(out).with_name(f"{Path(out).stem}_{record['data']}.png")
+        record["picture"] = swav_features.draw(record, picture)
+        results["features"].append(record)
+        write(out, results)
     _show(results)
-    Path(out).write_text(json.dumps(results, indent=1))
     return results
 
 
-def step_rate(policy: str, *, steps: int, batch_size: int, seed: int) -> float:
-    """Images per second of a training step: ResNet-50, 2 crops of 224 pixels and 6 of 96."""
-    rng = np.random.default_rng(seed)
-    crops = tuple(
-        tf.constant(rng.normal(size=(batch_size, count, size, size, 3)), tf.float32)
-        for count, size in ((2, 224), (6, 96))
-    )
-    model = SwAV(resnet50(dtype=policy, seed=seed), seed=seed, dtype=policy)
-    model.compile(keras.optimizers.SGD(0.01))
-    run_step = tf.function(lambda: model.train_step(crops))
-    run_step()
-    start = time.perf_counter()
-    for _ in range(steps):
-        run_step()
-    return steps * batch_size / (time.perf_counter() - start)
-
-
-def pipeline_rate(*, batch_size: int, seed: int, num_images: int = 64) -> float:
-    """Images per second of the published views of photographs of 375 x 500 pixels."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, size=(num_images, 375, 500, 3), dtype=np.uint8)
-    source = tf.data.Dataset.from_tensor_slices(images)
-    views = multicrop(source, batch_size=batch_size, seed=seed)
-    next(iter(views))
-    start = time.perf_counter()
-    total = sum(int(large.shape[0]) for large, _ in views)
-    return total / (time.perf_counter() - start)
-
-
-def feature_quality(path: str | Path, *, epochs: int, seed: int) -> dict[str, float]:
-    """Accuracies of raw pixels, of the untrained encoder and of the trained one."""
-    with np.load(path) as arrays:
-        x, y = arrays["x"], arrays["y"]
-    x = x[..., np.newaxis] if x.ndim == 3 else x
-    order = np.random.default_rng(seed).permutation(len(x))
-    cut = int(_TRAIN_SHARE * len(x))
-    train, test = order[:cut], order[cut:]
-    model = SwAV.small(
-        image_size=x.shape[1],
-        channels=x.shape[-1],
-        num_images=cut,
-        batch_size=64,
-        epochs=epochs,
-        seed=seed,
-        print_fn=Console().print,
-    )
-    results: dict[str, float] = {}
-
-    def measure(name, encode):
-        features = encode(x[train]), encode(x[test])
-        results[f"{name}_knn"] = knn_accuracy(features[0], y[train], features[1], y[test])
-        results[f"{name}_linear"] = linear_probe(
-            features[0], y[train], features[1], y[test], seed=seed
-        ).top1
-
-    def encoded(images):
-        return model.encoder.predict(images, batch_size=256, verbose=0)
-
-    measure("pixels", lambda images: images.reshape(len(images), -1) / np.float32(255))
-    measure("untrained", encoded)
-    views = multicrop(x[train], seed=seed, **model.view_options())
-    wall, cpu = time.perf_counter(), time.process_time()
-    history = model.fit(views, verbose=0).history
-    results["wall_seconds"] = time.perf_counter() - wall
-    results["cpu_seconds"] = time.process_time() - cpu
-    results["loss"] = history["loss"][-1]
-    results["ln_prototypes"] = float(np.log(model.config.num_prototypes))
-    measure("trained", encoded)
-    return results
+def _compare(results: dict[str, Any]) -> None:
+    """Ratios to the peer, and the pipeline's share of the time of a float32 step with its views."""
+    step, pipeline = results["step"], results["pipeline"]
+    results["ratios"] = {
+        dtype: step[f"tfdpm, {dtype}"]["cpu_rate"] / step[f"PyTorch, {dtype}"]["cpu_rate"]
+        for dtype in ("float32", "bfloat16")
+        if f"PyTorch, {dtype}" in step
+    }
+    views, training = (1 / part["cpu_rate"] for part in (pipeline, step["tfdpm, float32"]))
+    results["pipeline_share"] = views / (views + training)
 
 
 def _show(results: dict[str, Any]) -> None:
-    table = Table("measure", "value")
-    for policy, rate in results["step"].items():
-        table.add_row(f"step, {policy}, ResNet-50", f"{rate:.2f} images/s")
-    table.add_row("pipeline, 2x224 + 6x96", f"{results['pipeline']:.1f} images/s")
-    for name, values in results["features"].items():
-        for key, value in values.items():
-            table.add_row(f"{name}: {key}", f"{value:.4f}")
-    Console().print(table)
+    rows = [
+        (name, part["rate"], part["cpu_rate"])
+        for name, part in (*results["step"].items(), ("pipeline", results["pipeline"]))
+    ]
+    title = f"Images per second on {results['cores']} core(s): ResNet-50, 2x224 + 6x96"
+    show(title, ("program", "images / s", "images / CPU s"), rows)
+    rows = [(f"tfdpm / PyTorch, {name}", ratio) for name, ratio in results["ratios"].items()]
+    rows.append(("pipeline's share of float32 step and views", results["pipeline_share"]))
+    show("Ratios, by processor time", ("what", "value"), rows)
+    for record in results["features"]:
+        rows = [
+            (name, *(f"{record[name][score]:.3f}" for score in ("knn", "linear")))
+            for name in ("pixels", "untrained", "trained")
+        ]
+        show(f"Accuracy of features: {record['data']}", ("features", "kNN", "linear"), rows)
+        rows = [
+            ("last loss", record["loss"][-1]),
+            ("ln(prototypes)", record["ln_prototypes"]),
+            ("seconds", record["seconds"]),
+            ("CPU s", record["cpu_seconds"]),
+            ("watchdog", "; ".join(record["findings"]) or "silent"),
+        ]
+        show(f"Training: {record['data']}", ("what", "value"), rows)
