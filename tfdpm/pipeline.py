@@ -11,6 +11,7 @@ import keras
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import as_features
+from tfdpm.export import ServedModel
 from tfdpm.model import DeepDPM
 
 FEATURES = ("auto", "none")
@@ -24,6 +25,7 @@ def fit(
     seed: int = 0,
     epochs: int | None = None,
     initial_clusters: int = 1,
+    reference: DeepDPM | ServedModel | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
 ) -> DeepDPM:
@@ -40,6 +42,8 @@ def fit(
         seed: of everything random: the same seed on the same machine gives the same model.
         epochs: most epochs; `None` for the configuration's.
         initial_clusters: K at the start; it hardly matters for K at the end.
+        reference: an older model of data like these; clusters that are the same keep their names,
+            see `DeepDPM.fit`.
         callbacks: Keras callbacks.
         verbose: "auto" or 1: a progress bar; 2: a line per epoch; 0: silent.
 
@@ -69,5 +73,12 @@ def fit(
     points = inputs.array if inputs.array is not None else inputs.labelled_dataset
     points = inputs.dataset if points is None else points
     model = DeepDPM(config, seed=seed)
-    model.fit(points, inputs.labels, epochs=epochs, callbacks=callbacks, verbose=verbose)
+    model.fit(
+        points,
+        inputs.labels,
+        epochs=epochs,
+        callbacks=callbacks,
+        verbose=verbose,
+        reference=reference,
+    )
     return model

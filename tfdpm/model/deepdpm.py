@@ -24,6 +24,7 @@ from tfdpm.model.family import FamilyMethods
 from tfdpm.model.first import first_mixture, uses_search
 from tfdpm.model.fitted import as_rows
 from tfdpm.model.genealogy import Genealogy
+from tfdpm.model.identity import IdentityMethods, Reference, check_reference
 from tfdpm.model.initial_weights import start_from_mixture
 from tfdpm.model.online import OnlineMethods
 from tfdpm.model.pictures import PictureMethods
@@ -40,7 +41,7 @@ _FULL_DATA_PASSES = 3  # of EM, after a search on a sample
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
-class DeepDPM(PictureMethods, FamilyMethods, OnlineMethods, KeptModel):
+class DeepDPM(PictureMethods, FamilyMethods, IdentityMethods, OnlineMethods, KeptModel):
     """Clustering network and subclustering networks under a Dirichlet-process Gaussian mixture.
 
     [DeepDPM]. `fit` finds the number of clusters; `predict` gives responsibilities of new points.
@@ -69,6 +70,7 @@ class DeepDPM(PictureMethods, FamilyMethods, OnlineMethods, KeptModel):
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         initial_epoch: int = 0,
         sample_weight=None,
+        reference: Reference | None = None,
         steps_per_epoch: int | None = None,
         forgetting: float = 0.0,
     ) -> keras.callbacks.History:
@@ -84,6 +86,8 @@ class DeepDPM(PictureMethods, FamilyMethods, OnlineMethods, KeptModel):
             callbacks: any Keras callbacks; they see continuous epochs.
             initial_epoch: number of the first epoch.
             sample_weight: `[N]` non-negative weights of the points.
+            reference: an older model of data like these, whose clusters' names are kept:
+                `ids_` holds them, `identity_` what was born, died, split or merged.
             steps_per_epoch: batches of a `tf.data.Dataset` that make up an epoch. It may have no
                 end then, and every batch is a `partial_fit`.
             forgetting: see `partial_fit`; only with `steps_per_epoch`.
@@ -105,6 +109,8 @@ class DeepDPM(PictureMethods, FamilyMethods, OnlineMethods, KeptModel):
                 first=initial_epoch,
             )
         inputs = as_features(x, y)
+        if reference is not None:
+            check_reference(reference, self)
         config = self._fit_config(inputs, batch_size, epochs)
         source = self._source(inputs, sample_weight)
         if not self.compiled:
@@ -140,6 +146,8 @@ class DeepDPM(PictureMethods, FamilyMethods, OnlineMethods, KeptModel):
         callback_list.on_train_end(logs)
         if self._labels is None:  # a callback put earlier weights back
             self._finish(source, config)
+        if reference is not None:
+            self._identify(reference, as_features(x, y))
         return self.history
 
     def _fit_config(self, inputs: Inputs, batch_size, epochs) -> DeepDPMConfig:

@@ -13,6 +13,7 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.model import resize
 from tfdpm.model.fitted import FittedModel
 from tfdpm.model.genealogy import Genealogy, as_bytes, as_text
+from tfdpm.model.identity import Identity
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.model.state import ModelState
 from tfdpm.proposals.tally import MoveCounts
@@ -139,6 +140,7 @@ class KeptModel(FittedModel):
         store["capacity"] = np.array(self.clustering.capacity)
         store["feature_shape"] = np.array(self._feature_shape, np.int64)
         store["genealogy"] = as_bytes(self.tree_.to_json())
+        store["identity"] = as_bytes(self.identity_.to_json())
         if self._labels is not None:
             store["labels"] = self._labels.astype(np.int32)
 
@@ -155,6 +157,7 @@ class KeptModel(FittedModel):
             self._feature_shape = tuple(int(size) for size in np.array(arrays["feature_shape"]))
         if "genealogy" in arrays:
             self._genealogy = Genealogy.from_json(as_text(arrays["genealogy"]))
+            self._identity = Identity.from_json(as_text(arrays["identity"]))
         self._labels = None
         if "labels" in arrays:
             self._labels = np.array(arrays["labels"]).astype(np.int64)
