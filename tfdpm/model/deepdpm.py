@@ -182,7 +182,7 @@ class DeepDPM(PictureMethods, FamilyMethods, IdentityMethods, OnlineMethods, Kep
         preprocessing = fit_preprocessing(moments, config.preprocessing)
         source.use(preprocessing)
         sample = preprocessing.transform(source.sample(config.max_start_points, self.seed))
-        prior, parameters, soft, self._search = first_mixture(
+        prior, parameters, soft, covariance, self._search = first_mixture(
             sample, moments, preprocessing, config, self.seed
         )
         if self._search is not None:
@@ -190,11 +190,11 @@ class DeepDPM(PictureMethods, FamilyMethods, IdentityMethods, OnlineMethods, Kep
             if source.num_points is None or source.num_points > len(self._search.points):
                 for _ in range(_FULL_DATA_PASSES):
                     soft = source.expectation(parameters)
-                    parameters = self._estimate(soft, prior, config)
+                    parameters = self._estimate(soft, prior, covariance, config)
         sub = subcomponent_start(parameters.means, parameters.covariances)
         # Until a pass has told the halves apart, all points stand in the first.
         halves = SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in soft))
-        self._state = ModelState(preprocessing, prior, parameters, *sub, soft, halves)
+        self._state = ModelState(preprocessing, prior, parameters, *sub, soft, halves, covariance)
         self._genealogy = Genealogy()
         if self._search is None:
             self._genealogy.begin(soft.counts.numpy(), "training")
@@ -210,7 +210,7 @@ class DeepDPM(PictureMethods, FamilyMethods, IdentityMethods, OnlineMethods, Kep
             start_from_mixture(self.clustering, parameters, points, self.seed)
 
     def _estimate(
-        self, statistics: SufficientStatistics, prior, config: DeepDPMConfig
+        self, statistics: SufficientStatistics, prior, covariance: str, config: DeepDPMConfig
     ) -> MixtureParameters:
         return m_step(
             statistics,
@@ -218,6 +218,7 @@ class DeepDPM(PictureMethods, FamilyMethods, IdentityMethods, OnlineMethods, Kep
             concentration=config.weight_concentration,
             denominator=config.map_denominator,
             weight_rule=config.weight_rule,
+            covariance=covariance,
         )
 
     def _go_on(self, source: ArraySource | StreamSource, config: DeepDPMConfig) -> None:
@@ -275,7 +276,7 @@ class DeepDPM(PictureMethods, FamilyMethods, IdentityMethods, OnlineMethods, Kep
         )
         if not is_frozen:
             state.soft = reduced.soft
-            state.parameters = self._estimate(reduced.soft, state.prior, config)
+            state.parameters = self._estimate(reduced.soft, state.prior, state.covariance, config)
         if trains_subclusters or config.subclustering == "two_means":
             self._sub_m_step(reduced.soft_halves, prior, config)
 
@@ -285,7 +286,9 @@ class DeepDPM(PictureMethods, FamilyMethods, IdentityMethods, OnlineMethods, Kep
         flat = SufficientStatistics(
             *(tf.reshape(part, [-1, *part.shape[2:]]) for part in soft_halves)
         )
-        estimates = m_step(flat, prior, denominator=config.map_denominator)
+        estimates = m_step(
+            flat, prior, denominator=config.map_denominator, covariance=state.covariance
+        )
         means = tf.reshape(estimates.means, state.sub_means.shape)
         covariances = tf.reshape(estimates.covariances, state.sub_covariances.shape)
         counts = soft_halves.counts
@@ -393,7 +396,9 @@ class DeepDPM(PictureMethods, FamilyMethods, IdentityMethods, OnlineMethods, Kep
                 self._apply(transition, ledger)
                 reduced = source.reduce(self._current_passes(), self._state)
         self._state.halves, self._state.soft = reduced.halves, reduced.soft
-        self._state.parameters = self._estimate(reduced.soft, self._state.prior, config)
+        self._state.parameters = self._estimate(
+            reduced.soft, self._state.prior, self._state.covariance, config
+        )
         self._labels = self._source_labels(source)
         self._k_posterior = None
 
