@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
-from tfdpm import checks
+from tfdpm import checks, encoding
+from tfdpm.callbacks import Checkpoint
 from tfdpm.config import DeepDPMConfig
-from tfdpm.data.inputs import as_features
+from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.export import ServedModel
+from tfdpm.features.choice import FeatureChoice, choose
+from tfdpm.features.encoders import as_encoder
 from tfdpm.model import DeepDPM
+from tfdpm.stages import Stages, fingerprint
 
-FEATURES = ("auto", "none")
+FEATURES = encoding.FEATURES
+_LOOKED_AT = 4096  # points of a stream that "auto" sees
 
 
 def fit(
     data: Any,
     *,
-    features: str = "auto",
+    features: str | keras.Model = "auto",
     config: DeepDPMConfig | str | None = None,
     seed: int = 0,
     epochs: int | None = None,
@@ -28,24 +35,38 @@ def fit(
     reference: DeepDPM | ServedModel | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
+    directory: str | os.PathLike[str] | None = None,
 ) -> DeepDPM:
     """Clusters data whose number of clusters nobody knows.
 
     Args:
-        data: `[N, D]` array-like, tensor or DataFrame of numbers; images `[N, H, W, C]`; a pair
-            `(x, y)`, whose labels are used for scores only; a `tf.data.Dataset` of x or `(x, y)`;
-            a path to a .npy, .npz, .csv or .parquet file or a folder of images; or the name of a
-            data set ("digits" and "blobs" are embedded, others come through TFDS).
-        features: `"none"`: the columns (pixels) as they are, up to the model's own scaling and
-            principal axes; `"auto"` chooses, at present always `"none"`.
+        data: `[N, D]` array-like, tensor or DataFrame of numbers; images `[N, H, W]` or
+            `[N, H, W, C]`; a pair `(x, y)`, whose labels are used for scores only; a
+            `tf.data.Dataset` of x or `(x, y)`; a path to a .npy, .npz, .csv or .parquet file or a
+            folder of images; or the name of a data set ("digits" and "blobs" are embedded, others
+            come through TFDS).
+        features: how raw points become what is clustered. The model keeps it: it takes raw points
+            ever after.
+            - `"auto"`: one of the others, by shape, size and distances; see `model.features_`.
+            - `"none"`: the columns (pixels) as they are, up to the model's own scaling and
+              principal axes. For tables, and for features that are embedded already.
+            - `"pca"`: the ten leading principal axes.
+            - `"umap"`: a network that places points by their neighbours (images are described by
+              scattering first). For images, and for embeddings of texts.
+            - `"autoencoder"`: the ten latents of an autoencoder.
+            - `"swav"`: SwAV on many views of each image, then `"umap"`. For photographs; it takes
+              hours without an accelerator.
+            - a `keras.Model`, such as a pretrained backbone, from raw points to rows of features.
         config: a `DeepDPMConfig`, or "default", "paper" or "official".
         seed: of everything random: the same seed on the same machine gives the same model.
-        epochs: most epochs; `None` for the configuration's.
+        epochs: most epochs of the clustering; `None` for the configuration's.
         initial_clusters: K at the start; it hardly matters for K at the end.
         reference: an older model of data like these; clusters that are the same keep their names,
             see `DeepDPM.fit`.
-        callbacks: Keras callbacks.
-        verbose: "auto" or 1: a progress bar; 2: a line per epoch; 0: silent.
+        callbacks: Keras callbacks of the clustering.
+        verbose: "auto" or 1: stages and a progress bar; 2: stages and a line per epoch; 0: silent.
+        directory: where results of stages are kept, so that the same call goes on after an
+            interruption; `None` keeps none.
 
     Returns:
         The fitted model.
@@ -60,7 +81,34 @@ def fit(
         >>> model.n_clusters
         5
     """
-    checks.one_of(features, "features", FEATURES)
+    if not isinstance(features, keras.Model):
+        checks.one_of(features, "features", FEATURES)
+    config = _as_config(config, initial_clusters)
+    name = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "data"
+    inputs = as_features(data, name=name)
+    checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
+    choice = _choice(features, inputs)
+    encoder, stages = _encoder(choice, features, inputs, config, seed, verbose, directory)
+    model = DeepDPM(config, seed=seed, encoder=encoder, features=str(choice))
+    callbacks = list(callbacks)
+    checkpoint = stages.path("clusters", ".npz")
+    if checkpoint is not None and not any(isinstance(each, Checkpoint) for each in callbacks):
+        callbacks.append(Checkpoint(checkpoint))
+    points = inputs.array if inputs.array is not None else inputs.labelled_dataset
+    points = inputs.dataset if points is None else points
+    with stages.stage(encoding.CLUSTERS):
+        model.fit(
+            points,
+            inputs.labels,
+            epochs=epochs,
+            callbacks=callbacks,
+            verbose=verbose,
+            reference=reference,
+        )
+    return model
+
+
+def _as_config(config: DeepDPMConfig | str | None, initial_clusters: int) -> DeepDPMConfig:
     if config is None or isinstance(config, str):
         config = DeepDPMConfig.named(config or "default")
     if not isinstance(config, DeepDPMConfig):
@@ -68,17 +116,53 @@ def fit(
         checks.fail("config", type(config).__name__, wanted, TypeError)
     if checks.integer(initial_clusters, "initial_clusters", minimum=1) != 1:
         config = config.replace(initial_clusters=initial_clusters)
-    name = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "data"
-    inputs = as_features(data, name=name)
-    points = inputs.array if inputs.array is not None else inputs.labelled_dataset
-    points = inputs.dataset if points is None else points
-    model = DeepDPM(config, seed=seed)
-    model.fit(
-        points,
-        inputs.labels,
-        epochs=epochs,
-        callbacks=callbacks,
-        verbose=verbose,
-        reference=reference,
-    )
-    return model
+    return config
+
+
+def _choice(features: str | keras.Model, inputs: Inputs) -> FeatureChoice:
+    """What is done with raw points, and why."""
+    if isinstance(features, keras.Model):
+        return FeatureChoice("model", f"{features.name}, asked for")
+    if features in ("none", "pca"):
+        return FeatureChoice(features, "asked for")
+    return choose(features, _first_points(inputs), inputs.num_points)
+
+
+def _first_points(inputs: Inputs) -> np.ndarray:
+    """Some raw points `[n, ...]` to look at: all of an array, the first of a stream."""
+    if inputs.array is not None:
+        return inputs.array
+    batches, count = [], 0
+    for batch in inputs.dataset:
+        batches.append(batch.numpy())
+        count += len(batches[-1])
+        if count >= _LOOKED_AT:
+            break
+    return np.concatenate(batches) if batches else np.zeros((0, *inputs.feature_shape))
+
+
+def _encoder(
+    choice: FeatureChoice,
+    features: str | keras.Model,
+    inputs: Inputs,
+    config: DeepDPMConfig,
+    seed: int,
+    verbose: str | int,
+    directory: str | os.PathLike[str] | None,
+) -> tuple[keras.Model | None, Stages]:
+    """The encoder of a choice, learnt if need be, and the stages of the run."""
+    names = encoding.STAGES[choice.name]
+    has_stages = len(names) > 1
+    sample = None
+    if has_stages or directory is not None:
+        sample = encoding.points_to_learn_from(inputs, choice.name, seed)
+    key = ""
+    if directory is not None:
+        settings = {"config": dataclasses.asdict(config), "choice": dataclasses.asdict(choice)}
+        key = fingerprint(sample, seed=seed, **settings)
+    stages = Stages(names, verbose=verbose if has_stages else 0, directory=directory, key=key)
+    if has_stages:
+        stages.say(f"features: {choice}")
+    if isinstance(features, keras.Model):
+        return as_encoder(features, inputs.feature_shape), stages
+    return (encoding.learn_encoder(choice, sample, stages, seed) if has_stages else None), stages

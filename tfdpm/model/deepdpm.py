@@ -22,7 +22,6 @@ from tfdpm.model import moves, resize
 from tfdpm.model.checkpoint import Checkpoint
 from tfdpm.model.family import FamilyMethods
 from tfdpm.model.first import first_mixture, uses_search
-from tfdpm.model.fitted import as_rows
 from tfdpm.model.genealogy import Genealogy
 from tfdpm.model.identity import IdentityMethods, Reference, check_reference
 from tfdpm.model.initial_weights import start_from_mixture
@@ -30,6 +29,7 @@ from tfdpm.model.online import OnlineMethods
 from tfdpm.model.pictures import PictureMethods
 from tfdpm.model.preprocessing import fit_preprocessing
 from tfdpm.model.progress import ProgressBar
+from tfdpm.model.raw_points import as_rows
 from tfdpm.model.saving import KeptModel
 from tfdpm.model.sources import ArraySource, StreamSource, padded_means
 from tfdpm.model.state import ModelState, moved, subcomponent_start
@@ -57,6 +57,9 @@ class DeepDPM(PictureMethods, FamilyMethods, IdentityMethods, OnlineMethods, Kep
     Args:
         config: a `DeepDPMConfig`, one of the names "default", "paper", "official", or `None`.
         seed: of everything random in a fit.
+        encoder: Keras model from raw points to the rows that are clustered; it is applied, saved and
+            exported, not trained. `None` where points are rows already.
+        features: how points become rows, in words, for `features_` and the summary.
     """
 
     def fit(
@@ -108,7 +111,7 @@ class DeepDPM(PictureMethods, FamilyMethods, IdentityMethods, OnlineMethods, Kep
                 verbose=verbose,
                 first=initial_epoch,
             )
-        inputs = as_features(x, y)
+        inputs = self._encoded(as_features(x, y))
         if reference is not None:
             check_reference(reference, self)
         config = self._fit_config(inputs, batch_size, epochs)

@@ -25,6 +25,7 @@ from tfdpm.model import moves, serving
 from tfdpm.model.first import search_inputs
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.model.preprocessing import FeatureMoments, Preprocessing, feature_moments
+from tfdpm.model.raw_points import RawPointMethods, encoding_rows
 from tfdpm.model.search import MixtureSearch
 from tfdpm.model.stability import Stability, co_assignment, k_posterior
 from tfdpm.model.state import ModelState
@@ -34,11 +35,22 @@ from tfdpm.proposals.tally import MoveCounts
 _PREDICT_ROWS = 16_384
 
 
-class FittedModel(keras.Model):
+class FittedModel(RawPointMethods, keras.Model):
     """The part of `DeepDPM` that answers about a fitted mixture; arguments as there."""
 
-    def __init__(self, config: DeepDPMConfig | str | None = None, *, seed: int = 0, **kwargs):
+    def __init__(
+        self,
+        config: DeepDPMConfig | str | None = None,
+        *,
+        seed: int = 0,
+        encoder: keras.Model | None = None,
+        features: str = "",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        if encoder is not None and not isinstance(encoder, keras.Model):
+            checks.fail("encoder", f"a {type(encoder).__name__}", "a Keras model", TypeError)
+        self.encoder, self.features_ = encoder, str(features)
         self.config = _as_config(config)
         self.seed = checks.integer(seed, "seed", minimum=0, maximum=2**31 - 1)
         self._state: ModelState | None = None
@@ -60,7 +72,8 @@ class FittedModel(keras.Model):
         """Responsibilities `[B, K]` float32 of raw inputs `[B, D_in]`."""
         state = self._fitted()
         logits = self.clustering(
-            state.preprocessing(as_rows(inputs)), num_components=tf.constant(state.num_components)
+            state.preprocessing(self._raw_rows(inputs)),
+            num_components=tf.constant(state.num_components),
         )
         return tf.nn.softmax(logits[:, : state.num_components])
 
@@ -225,13 +238,14 @@ class FittedModel(keras.Model):
             "n_clusters": state.num_components,
             "input_shape": list(self._feature_shape),
             "feature_dim": state.preprocessing.feature_dim,
+            "features": self.features_,
             "preprocessing": state.preprocessing.description,
             "num_points": float(np.sum(state.soft.counts)),
             "epochs": state.epoch,
             "seed": self.seed,
             "config": dataclasses.asdict(self.config),
         }
-        module = serving.ServingModule(state, self.clustering, self._feature_shape)
+        module = serving.ServingModule(state, self.clustering, self._feature_shape, self.encoder)
         serving.write(module, directory, card)
 
     @property
@@ -316,6 +330,8 @@ class FittedModel(keras.Model):
             f"Moves: {made.accepted_splits} of {made.proposed_splits} splits, "
             f"{made.accepted_merges} of {made.proposed_merges} merges accepted",
         ]
+        if self.features_:
+            lines.insert(1, f"Features: {self.features_}")
         if made.advice():
             lines.append(f"Note: {made.advice()}")
         if self._labels is not None:
@@ -331,9 +347,8 @@ class FittedModel(keras.Model):
         return self._state
 
     def _check_width(self, feature_shape: tuple[int, ...]) -> None:
-        wanted = self._fitted().preprocessing.input_dim
-        if int(np.prod(feature_shape)) != wanted:
-            checks.fail("x", f"points of shape {feature_shape}", f"{wanted} values as in fit")
+        self._fitted()
+        self._check_shape(feature_shape)
 
     def _features_of(self, x, rows: int = _PREDICT_ROWS):
         """Yields features `[B, D]` of raw points, slice by slice."""
@@ -343,11 +358,12 @@ class FittedModel(keras.Model):
         preprocessing = self._state.preprocessing
         if inputs.array is None:
             for batch in inputs.dataset:
-                yield preprocessing(as_rows(batch))
+                yield preprocessing(self._raw_rows(batch))
             return
-        array = as_rows(inputs.array)
-        for start in range(0, len(array), rows):
-            yield tf.constant(preprocessing.transform(array[start : start + rows]))
+        rows = min(rows, encoding_rows(inputs.feature_shape))
+        for start in range(0, len(inputs.array), rows):
+            piece = np.asarray(self._raw_rows(inputs.array[start : start + rows]))
+            yield tf.constant(preprocessing.transform(piece))
 
     def _infer(self, features) -> np.ndarray:
         """Responsibilities `[B, K]` of features `[B, D]`."""
@@ -383,16 +399,6 @@ def _slices(features: np.ndarray):
     """Features `[B, D]` float32, slice by slice."""
     for start in range(0, len(features), _PREDICT_ROWS):
         yield tf.constant(features[start : start + _PREDICT_ROWS], tf.float32)
-
-
-def as_rows(points):
-    """Points of any shape as rows `[N, D]`: the pixels of an image one after the other."""
-    if len(points.shape) == 2:
-        return points
-    width = int(np.prod(points.shape[1:]))
-    if isinstance(points, np.ndarray):
-        return points.reshape(len(points), width)
-    return tf.reshape(points, [-1, width])
 
 
 def _as_config(config: DeepDPMConfig | str | None) -> DeepDPMConfig:

@@ -19,8 +19,8 @@ from tfdpm.data.streams import as_batches
 from tfdpm.mixture.parameters import LogJoint, MixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 from tfdpm.model import moves
-from tfdpm.model.fitted import as_rows
 from tfdpm.model.initial_weights import start_from_mixture
+from tfdpm.model.raw_points import as_rows
 from tfdpm.model.sources import ArraySource, soft_statistics
 from tfdpm.model.start import kmeans_labels
 from tfdpm.model.state import ModelState, subcomponent_start
@@ -71,7 +71,7 @@ class OnlineMethods:
         if self._state is None:
             self.fit(x, y, verbose=0)
             return self
-        inputs = as_features(x, y, minimum_points=1)
+        inputs = self._encoded(as_features(x, y, minimum_points=1))
         if inputs.array is None:
             checks.fail("x", "a stream", "one batch in memory; or fit(..., steps_per_epoch=n)")
         self._check_width(inputs.feature_shape)

@@ -107,13 +107,24 @@ class KeptModel(FittedModel):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         config = {"config": dataclasses.asdict(self.config), "seed": self.seed}
-        return {**config, "name": self.name}
+        if self.encoder is not None:
+            config["encoder"] = keras.saving.serialize_keras_object(self.encoder)
+        return {**config, "features": self.features_, "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> KeptModel:
         """A model without weights from `get_config`'s result."""
         settings = DeepDPMConfig(**config["config"])
-        return cls(settings, seed=config["seed"], name=config["name"])
+        encoder = config.get("encoder")
+        if encoder is not None:
+            encoder = keras.saving.deserialize_keras_object(encoder)
+        return cls(
+            settings,
+            seed=config["seed"],
+            encoder=encoder,
+            features=config.get("features", ""),
+            name=config["name"],
+        )
 
     def get_build_config(self) -> dict[str, int] | None:
         """Sizes of the networks, or `None` before the first fit."""

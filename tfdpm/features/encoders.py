@@ -1,0 +1,142 @@
+"""Keras models from raw points of one shape to rows `[B, F]`: fronts, wrappers, principal axes.
+
+What is trained lies in `autoencoder.py`, `embedding.py` and `swav.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from tfdpm import checks
+from tfdpm.features.scattering import Scattering
+
+__all__ = ["RowNorm", "as_encoder", "chained", "front", "principal_axes"]
+
+_LARGEST_SIDE = 32  # pixels; larger images are described in this size
+_SMALLEST_SIDE = 16  # pixels; smaller images are coarse averages as they are
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class RowNorm(layers.Layer):
+    """Rows divided by their Euclidean norm, so that distances are angles; zeros stay."""
+
+    def call(self, inputs):
+        """Rows `[B, D]` of length one."""
+        return inputs / tf.maximum(tf.norm(inputs, axis=-1, keepdims=True), 1e-12)
+
+
+def front(
+    feature_shape: Sequence[int],
+    *,
+    image_shape: Sequence[int] | None = None,
+    uses_angles: bool = False,
+) -> keras.Model:
+    """What is computed of raw points before anything is learnt.
+
+    Args:
+        feature_shape: of one point.
+        image_shape: `(H, W, C)` of the images that points are: they are described by scattering,
+            in a size of at most 32 pixels,
+            unless they have less than 16. `None` where points are vectors.
+        uses_angles: whether vectors are divided by their length.
+    Returns:
+        Keras model `[B, *feature_shape] -> [B, F]`.
+    """
+    model = keras.Sequential([keras.Input(tuple(feature_shape))], name="front")
+    if image_shape is None or min(image_shape[:2]) < _SMALLEST_SIDE:
+        model.add(layers.Flatten())
+        if uses_angles:
+            model.add(RowNorm())
+        return model
+    height, width, channels = image_shape
+    model.add(layers.Reshape((height, width, channels)))
+    factor = _LARGEST_SIDE / max(height, width)
+    if factor < 1:
+        height, width = (max(1, round(factor * side)) for side in (height, width))
+        model.add(layers.Resizing(height, width, interpolation="area"))
+    model.add(Scattering((height, width, channels)))
+    model.add(RowNorm())
+    return model
+
+
+def chained(*models: keras.Model) -> keras.Model:
+    """One model that applies models one after the other."""
+    inputs = keras.Input(models[0].input_shape[1:])
+    outputs = inputs
+    for model in models:
+        outputs = model(outputs)
+    return keras.Model(inputs, outputs, name="encoder")
+
+
+def as_encoder(model: keras.Model, feature_shape: Sequence[int]) -> keras.Model:
+    """A user's Keras model as an encoder of raw points of one shape.
+
+    Points are given to it as they are: what it expects, such as colours from 0 to 255, is its
+    own. Grey images become colour where it wants three channels, and maps `[B, h, w, F]` are
+    averaged.
+
+    Args:
+        model: any Keras model of one input and one output.
+        feature_shape: of one point.
+    Raises:
+        TypeError: if `model` is no Keras model.
+        ValueError: if it does not take points of that shape, or gives no rows of features.
+    """
+    if not isinstance(model, keras.Model):
+        checks.fail("features", f"a {type(model).__name__}", "a Keras model", TypeError)
+    inputs = keras.Input(tuple(feature_shape))
+    outputs = _fitting(inputs, getattr(model, "input_shape", None))
+    try:
+        outputs = model(outputs)
+    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+        raise ValueError(
+            f"`features`: got a model that does not take points of shape {tuple(feature_shape)}, "
+            f"wanted one that does ({' '.join(str(error).split())[:200]})."
+        ) from error
+    if len(getattr(outputs, "shape", ())) == 4:
+        outputs = layers.GlobalAveragePooling2D()(outputs)
+    shape = getattr(outputs, "shape", None)
+    if shape is None or len(shape) != 2 or shape[-1] is None:
+        checks.fail("features", f"a model with outputs {shape}", "one that gives rows [B, F]")
+    return keras.Model(inputs, outputs, name="encoder")
+
+
+def _fitting(inputs: Any, wanted: Any) -> Any:
+    """`inputs` with the axes of channels that a model's input shape asks for."""
+    if not isinstance(wanted, tuple) or len(wanted) != 4:
+        return inputs
+    if len(inputs.shape) == 3:
+        inputs = layers.Reshape((*inputs.shape[1:], 1))(inputs)
+    if len(inputs.shape) == 4 and inputs.shape[-1] == 1 and wanted[-1] == 3:
+        inputs = layers.Concatenate()([inputs] * 3)
+    return inputs
+
+
+def principal_axes(x: np.ndarray, count: int) -> keras.Model:
+    """Projection to the leading principal axes.
+
+    Args:
+        x: `[N, ...]` points; images are taken pixel by pixel.
+        count: axes; cut to the number of values of a point.
+    Returns:
+        Keras model `[B, ...] -> [B, count]`.
+    """
+    checks.integer(count, "count", minimum=1)
+    rows = x.reshape(len(x), -1)
+    mean = rows.mean(axis=0, dtype=np.float64)
+    _, vectors = np.linalg.eigh(
+        np.cov(rows.astype(np.float64), rowvar=False).reshape(len(mean), -1)
+    )
+    axes = vectors[:, ::-1][:, :count]
+    # Signs are fixed so that the same data always give the same features.
+    axes = axes * np.sign(axes[np.argmax(np.abs(axes), axis=0), np.arange(axes.shape[1])])
+    projection = layers.Dense(axes.shape[1])
+    model = keras.Sequential([keras.Input(x.shape[1:]), layers.Flatten(), projection])
+    projection.set_weights([axes, -mean @ axes])
+    return model

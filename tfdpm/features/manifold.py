@@ -1,0 +1,176 @@
+"""Neighbour graphs and their layout in few dimensions, [UMAP], in NumPy and on one thread.
+
+What comes out is a layout of the points given; the network that places new ones is in
+`embedding.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.linalg
+import scipy.optimize
+import scipy.sparse
+import sklearn.neighbors
+
+from tfdpm import checks
+
+__all__ = ["layout", "membership_graph", "neighbours"]
+
+_NEGATIVES = 5  # points that are pushed away for each that is pulled
+_LARGEST_STEP = 4.0  # along each axis, before the learning rate
+_BISECTIONS = 40
+_START_EXTENT = 10.0
+
+
+def neighbours(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest other points of each point, exactly.
+
+    Args:
+        x: `[N, D]`.
+        count: k, from 1 to N - 1.
+    Returns:
+        Indices `[N, k]` int64 and distances `[N, k]` float64, nearest first. Copies of a point are
+        neighbours at distance zero.
+    """
+    checks.integer(count, "count", minimum=1, maximum=len(x) - 1)
+    search = sklearn.neighbors.NearestNeighbors(n_neighbors=count, algorithm="brute").fit(x)
+    distances, indices = search.kneighbors()
+    return indices, distances.astype(np.float64)
+
+
+def membership_graph(indices: np.ndarray, distances: np.ndarray) -> scipy.sparse.csr_matrix:
+    """Symmetric fuzzy neighbourhood of each point, [UMAP] section 3.1.
+
+    Point i belongs to the neighbourhood of j by `exp(-(d - rho) / sigma)`, where rho is j's
+    distance to its nearest neighbour and sigma makes the memberships sum to log2 k. An edge's
+    weight is the probability that it holds from either end.
+
+    Args:
+        indices, distances: `[N, k]`, of `neighbours`.
+    Returns:
+        `[N, N]` weights in [0, 1].
+    """
+    num_points, count = indices.shape
+    is_apart = distances > 0
+    nearest = np.where(
+        is_apart.any(axis=1), distances[np.arange(num_points), is_apart.argmax(1)], 0
+    )
+    beyond = np.maximum(distances - nearest[:, None], 0.0)
+    low, high = np.zeros(num_points), np.full(num_points, np.inf)
+    width = np.maximum(beyond.mean(axis=1), 1e-12)
+    wanted = np.log2(count + 1.0)  # the point itself counts as one of them
+    for _ in range(_BISECTIONS):
+        total = np.exp(-beyond / width[:, None]).sum(axis=1)
+        high = np.where(total > wanted, width, high)
+        low = np.where(total > wanted, low, width)
+        width = np.where(np.isinf(high), 2 * width, (low + high) / 2)
+    # Widths never fall far below the distances around them: many copies of a point would.
+    width = np.maximum(width, 1e-3 * np.maximum(distances.mean(axis=1), 1e-12))
+    weights = np.exp(-beyond / width[:, None])
+    rows = np.repeat(np.arange(num_points), count)
+    one_way = scipy.sparse.csr_matrix(
+        (weights.ravel(), (rows, indices.ravel())), shape=(num_points, num_points)
+    )
+    other_way = one_way.T.tocsr()
+    return (one_way + other_way - one_way.multiply(other_way)).tocsr()
+
+
+def closeness_curve(min_dist: float, spread: float = 1.0) -> tuple[float, float]:
+    """`(a, b)` of the membership `1 / (1 + a d^(2 b))` in the layout, [UMAP] definition 11.
+
+    They fit a curve that is one up to `min_dist` and falls off as `exp(-(d - min_dist) / spread)`.
+    """
+    distance = np.linspace(0.0, 3.0 * spread, 300)
+    wanted = np.exp(-np.maximum(distance - min_dist, 0.0) / spread)
+    (a, b), _ = scipy.optimize.curve_fit(
+        lambda d, a, b: 1.0 / (1.0 + a * d ** (2.0 * b)), distance, wanted
+    )
+    return float(a), float(b)
+
+
+def layout(
+    graph: scipy.sparse.csr_matrix,
+    start: np.ndarray,
+    *,
+    epochs: int,
+    min_dist: float = 0.0,
+    learning_rate: float = 1.0,
+    seed: int = 0,
+    on_epoch: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Places points so that those joined in the graph lie close and others do not, [UMAP] 3.2.
+
+    Stochastic gradient descent on the cross-entropy of the two memberships: edges are drawn by
+    their weight, each with a few random points that are pushed away; steps shrink to zero.
+
+    Args:
+        graph: `[N, N]` weights, symmetric.
+        start: `[N, d]` first places.
+        epochs: passes in which an edge of weight one is drawn once each.
+        min_dist: distance up to which points count as one, in units of the layout.
+        learning_rate: of the first epoch.
+        seed: of edges and random points.
+        on_epoch: called with the epochs done and to do.
+    Returns:
+        `[N, d]` float32.
+    """
+    a, b = closeness_curve(min_dist)
+    generator = np.random.default_rng([seed, 11])
+    edges = graph.tocoo()
+    share = edges.data / edges.data.max()
+    is_kept = share >= 1.0 / epochs
+    heads, tails, share = edges.row[is_kept], edges.col[is_kept], share[is_kept]
+    places = np.array(start, np.float32)
+    num_points = len(places)
+    for epoch in range(epochs):
+        rate = np.float32(learning_rate * (1.0 - epoch / epochs))
+        drawn = np.flatnonzero(generator.random(len(share)) < share)
+        drawn = generator.permutation(drawn)
+        # Few edges at once, so that a point's steps see each other.
+        for part in np.array_split(drawn, max(1, len(drawn) // num_points)):
+            others = generator.integers(num_points, size=(len(part), _NEGATIVES))
+            _step(places, heads[part], tails[part], others, rate, a, b)
+        if on_epoch is not None:
+            on_epoch(epoch + 1, epochs)
+    return places
+
+
+def _step(places, heads, tails, others, rate, a: float, b: float) -> None:
+    """Pulls the ends of some edges together and pushes their heads from others, in place."""
+    count = len(heads)
+    apart = places[heads] - places[tails]
+    squared = np.maximum(np.einsum("ed,ed->e", apart, apart), 1e-12)
+    power = squared**b
+    pull = (-2.0 * a * b) * power / squared / (1.0 + a * power)
+    pulled = np.clip(pull[:, None] * apart, -_LARGEST_STEP, _LARGEST_STEP)
+
+    away = places[heads][:, None, :] - places[others]
+    squared = np.einsum("end,end->en", away, away)
+    push = 2.0 * b / ((0.001 + squared) * (1.0 + a * squared**b))
+    push[others == heads[:, None]] = 0.0
+    pushed = np.clip(push[..., None] * away, -_LARGEST_STEP, _LARGEST_STEP).sum(axis=1)
+
+    rows = np.concatenate([heads, tails])
+    moves = np.concatenate([pulled + pushed, -pulled]).astype(np.float32)
+    total = scipy.sparse.csr_matrix(
+        (np.ones(2 * count, np.float32), (rows, np.arange(2 * count))),
+        shape=(len(places), 2 * count),
+    )
+    places += rate * (total @ moves)
+
+
+def principal_start(x: np.ndarray, dim: int, seed: int) -> np.ndarray:
+    """First places `[N, dim]`: leading principal components, to one extent, slightly disturbed."""
+    generator = np.random.default_rng([seed, 12])
+    centred = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)
+    places = np.zeros((len(x), dim))
+    if x.shape[1] > dim:
+        covariance = centred.T @ centred
+        size = x.shape[1]
+        _, vectors = scipy.linalg.eigh(covariance, subset_by_index=[size - dim, size - 1])
+        centred = centred @ vectors[:, ::-1]
+    places[:, : centred.shape[1]] = centred
+    places *= _START_EXTENT / max(np.abs(places).max(), 1e-12)
+    return (places + generator.normal(scale=1e-2, size=places.shape)).astype(np.float32)

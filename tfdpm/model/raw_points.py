@@ -1,0 +1,90 @@
+"""Raw points through an encoder to the rows that a model's preprocessing takes.
+
+Any Keras model is an encoder here; which one suits and how it learns is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdpm import checks
+from tfdpm.data.inputs import Inputs
+
+_VALUES_AT_ONCE = 2**25
+_MOST_ROWS = 16_384
+
+
+class RawPointMethods:
+    """The part of `DeepDPM` that knows whether points pass an encoder first.
+
+    Attributes:
+        encoder: Keras model from raw points to rows, or `None`.
+        features_: how raw points become rows, and why, in words; empty where nobody said.
+    """
+
+    encoder: keras.Model | None
+    features_: str
+
+    def _encoded(self, inputs: Inputs) -> Inputs:
+        """`inputs` with points encoded. Shape and labelled stream remain those of raw points."""
+        encoder = self.encoder
+        if encoder is None:
+            return inputs
+        self._check_shape(inputs.feature_shape)
+        if inputs.array is not None:
+            return dataclasses.replace(inputs, array=encode(encoder, inputs.array))
+        dataset = inputs.dataset.map(lambda batch: encode_batch(encoder, batch))
+        return dataclasses.replace(inputs, dataset=dataset)
+
+    def _raw_rows(self, batch):
+        """Rows `[B, F]` of a batch of raw points, encoded where there is an encoder."""
+        return as_rows(batch) if self.encoder is None else encode_batch(self.encoder, batch)
+
+    def _check_shape(self, feature_shape: Sequence[int]) -> None:
+        """Raises unless points have as many values as the encoder, or else the fit, had."""
+        if self.encoder is None:
+            wanted = self._fitted().preprocessing.input_dim
+        else:
+            wanted = int(np.prod(self.encoder.input_shape[1:]))
+        if int(np.prod(feature_shape)) != wanted:
+            checks.fail(
+                "x", f"points of shape {tuple(feature_shape)}", f"{wanted} values as in fit"
+            )
+
+
+def encode(encoder: keras.Model, x: np.ndarray) -> np.ndarray:
+    """Rows `[N, F]` float32 of raw points `[N, ...]`, in slices of a size that fits memory.
+
+    Points of the same array always meet in the same slices, so that rows are the same bits.
+    """
+    rows = encoding_rows(x.shape[1:])
+    pieces = [
+        encode_batch(encoder, x[start : start + rows]).numpy() for start in range(0, len(x), rows)
+    ]
+    return np.concatenate(pieces)
+
+
+def encode_batch(encoder: keras.Model, batch) -> tf.Tensor:
+    """Rows `[B, F]` float32 of raw points `[B, ...]`, reshaped to what the encoder takes."""
+    batch = tf.reshape(tf.cast(batch, tf.float32), [-1, *encoder.input_shape[1:]])
+    return tf.cast(encoder(batch, training=False), tf.float32)
+
+
+def encoding_rows(feature_shape: Sequence[int]) -> int:
+    """How many points are encoded at once."""
+    return int(np.clip(_VALUES_AT_ONCE // max(int(np.prod(feature_shape)), 1), 1, _MOST_ROWS))
+
+
+def as_rows(points):
+    """Points of any shape as rows `[N, D]`: the pixels of an image one after the other."""
+    if len(points.shape) == 2:
+        return points
+    width = int(np.prod(points.shape[1:]))
+    if isinstance(points, np.ndarray):
+        return points.reshape(len(points), width)
+    return tf.reshape(points, [-1, width])
