@@ -6,12 +6,13 @@ from tfdpm.features.autoencoder import Autoencoder
 from tfdpm.features.backbones import resnet18, resnet50, small_resnet
 from tfdpm.features.callbacks import CollapseWatchdog, NearestNeighbours, TrainingState
 from tfdpm.features.evaluation import Accuracy, knn_accuracy, linear_probe, semi_supervised
+from tfdpm.features.image_encoder import Encoder
 from tfdpm.features.losses import swapped_prediction_loss
 from tfdpm.features.optimizers import LARS, WarmupCosine
 from tfdpm.features.presets import PRESETS, SwAVConfig, TrainingConfig, ViewConfig, preset
 from tfdpm.features.published_weights import convert_published_weights
 from tfdpm.features.sinkhorn import sinkhorn
-from tfdpm.features.swav import Encoder, SwAV
+from tfdpm.features.swav import SwAV
 
 __all__ = [
     "LARS",

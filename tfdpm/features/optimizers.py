@@ -1,4 +1,4 @@
-"""LARS and the warm-up cosine schedule of the published runs.
+"""LARS and the warm-up cosine schedule of the published runs, and what the settings ask for.
 
 The update rule is a pure function; the Keras class only holds its momentum.
 """
@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfdpm import checks
+from tfdpm.features.presets import TrainingConfig
 
 RULES = ("all", "matrices")
 
@@ -168,3 +169,29 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
             "start": self.start,
             "name": self.name,
         }
+
+
+def optimizer_for(training: TrainingConfig) -> keras.optimizers.Optimizer:
+    """The optimiser of the settings with their warm-up and cosine.
+
+    Raises:
+        ValueError: if `training.num_images` is unknown, so that the schedule has no end.
+    """
+    steps = training.steps_per_epoch
+    if steps is None:
+        checks.fail(
+            "num_images",
+            None,
+            "the size of the training set in `config.training`, "
+            "which sets the schedule; or pass `compile` an optimizer",
+        )
+    schedule = WarmupCosine(
+        training.peak_learning_rate,
+        training.epochs * steps,
+        final=training.final_learning_rate,
+        warmup_steps=min(training.warmup_epochs * steps, training.epochs * steps - 1),
+        start=training.start_learning_rate,
+    )
+    if training.optimizer == "adam":
+        return keras.optimizers.Adam(schedule)
+    return LARS(schedule, training.momentum, training.trust_coefficient, training.weight_decay)

@@ -17,52 +17,15 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.features import presets
 from tfdpm.features.backbones import small_resnet
+from tfdpm.features.crops import checked_crops, unpack
 from tfdpm.features.feature_queue import FeatureQueue
 from tfdpm.features.heads import ProjectionHead, Prototypes
+from tfdpm.features.image_encoder import Encoder
 from tfdpm.features.losses import swapped_prediction_loss
 from tfdpm.features.monitors import MeanCodeEntropy, PrototypeUsage, entropy
-from tfdpm.features.normalization import ImageStandardization
-from tfdpm.features.optimizers import LARS, WarmupCosine
+from tfdpm.features.optimizers import optimizer_for
 from tfdpm.features.presets import SwAVConfig
 from tfdpm.features.sinkhorn import gather_across_replicas, sinkhorn
-
-
-@keras.saving.register_keras_serializable(package="tfdpm")
-class Encoder(keras.Model):
-    """Images as users hold them (uint8, or floats in [0, 1]) to features `[B, D]`.
-
-    Args:
-        backbone: Keras model from standardised images to features.
-        mean, std: per channel, in units of [0, 1].
-    """
-
-    def __init__(self, backbone: keras.Model, mean=None, std=None, **kwargs):
-        super().__init__(**kwargs)
-        self.backbone = backbone
-        views = presets.ViewConfig()
-        self.standardize = ImageStandardization(
-            views.mean if mean is None else mean,
-            views.std if std is None else std,
-            name="standardize",
-            dtype=backbone.dtype_policy,
-        )
-        self.standardize.build((None, None, None, len(self.standardize.mean)))
-        self.built = True
-
-    def call(self, images, training=False):
-        return self.backbone(self.standardize(images), training=training)
-
-    def get_config(self):
-        return super().get_config() | {
-            "backbone": keras.saving.serialize_keras_object(self.backbone),
-            "mean": self.standardize.mean,
-            "std": self.standardize.std,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
-        return cls(backbone, **config)
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -148,6 +111,7 @@ class SwAV(keras.Model):
         batch_size: int = 64,
         epochs: int = 30,
         seed: int = 0,
+        dtype: str | None = None,
         print_fn: Callable[[str], None] = print,
     ) -> SwAV:
         """A compiled model for small images and small data, telling what it chose.
@@ -159,6 +123,7 @@ class SwAV(keras.Model):
             batch_size: over all replicas, at most `num_images`.
             epochs: length of the run, which sets the schedule.
             seed: of every initial weight.
+            dtype: Keras policy, such as "mixed_bfloat16"; the global one by default.
             print_fn: where the summary of the choices goes.
         """
         config = presets.small_config(
@@ -168,9 +133,10 @@ class SwAV(keras.Model):
             batch_size=batch_size,
             epochs=epochs,
         )
-        widths = (32, 64, 128) if channels == 1 else (48, 96, 192)
-        backbone = small_resnet(channels=channels, widths=widths, stem_stride=2, seed=seed)
-        model = cls(backbone, config, seed=seed)
+        backbone = small_resnet(
+            channels=channels, widths=(32, 64, 128), stem_stride=2, seed=seed, dtype=dtype
+        )
+        model = cls(backbone, config, seed=seed, dtype=dtype)
         model.compile()
         print_fn(presets.describe(config))
         return model
@@ -191,25 +157,7 @@ class SwAV(keras.Model):
         Raises:
             ValueError: if `config.training.num_images` is unknown, so that the schedule has no end.
         """
-        training = self.config.training
-        steps = training.steps_per_epoch
-        if steps is None:
-            checks.fail(
-                "num_images",
-                None,
-                "the size of the training set in `config.training`, "
-                "which sets the schedule; or pass `compile` an optimizer",
-            )
-        schedule = WarmupCosine(
-            training.peak_learning_rate,
-            training.epochs * steps,
-            final=training.final_learning_rate,
-            warmup_steps=min(training.warmup_epochs * steps, training.epochs * steps - 1),
-            start=training.start_learning_rate,
-        )
-        if training.optimizer == "adam":
-            return keras.optimizers.Adam(schedule)
-        return LARS(schedule, training.momentum, training.trust_coefficient, training.weight_decay)
+        return optimizer_for(self.config.training)
 
     def compile(self, optimizer=None, **kwargs):
         """Keras's `compile`; without an optimizer, the one of the settings. There is no `loss`."""
@@ -237,7 +185,7 @@ class SwAV(keras.Model):
             training: whether batch norm uses and updates batch statistics.
         """
         features = []
-        for views in _check_crops(crops, self.config):
+        for views in checked_crops(crops, self.config.num_assigning_crops):
             count = views.shape[1]
             images = tf.reshape(views, tf.concat([[-1], tf.shape(views)[2:]], axis=0))
             images = tf.ensure_shape(images, [None, *views.shape[2:]])
@@ -293,7 +241,7 @@ class SwAV(keras.Model):
         return tf.logical_and(has_started, self.queue.is_full())
 
     def train_step(self, data):
-        crops = _unpack(data)
+        crops = unpack(data)
         self._warn_if_too_few_samples(crops)
         if self.config.renormalize_prototypes:
             self.prototypes.renormalize()
@@ -316,7 +264,7 @@ class SwAV(keras.Model):
         return self._log(total, codes)
 
     def test_step(self, data):
-        _, scores = self(_unpack(data), training=False)
+        _, scores = self(unpack(data), training=False)
         codes = self.assign_codes(scores, use_queue=False)
         loss = swapped_prediction_loss(scores, codes, temperature=self.config.temperature)
         return self._log(loss, codes)
@@ -400,34 +348,3 @@ def _feature_dim(backbone: keras.Model, config: SwAVConfig) -> int:
     if len(shape) != 2 or shape[-1] is None:
         checks.fail("backbone", f"output of shape {tuple(shape)}", "[B, D]: pool before the head")
     return int(shape[-1])
-
-
-def _unpack(data) -> tuple[tf.Tensor, ...]:
-    """The crops of a batch that may carry labels behind them, which are ignored."""
-    crops = data
-    if isinstance(crops, list | tuple) and crops and isinstance(crops[0], list | tuple):
-        crops = crops[0]
-    if not isinstance(crops, list | tuple):
-        crops = (crops,)
-    return tuple(crops)
-
-
-def _check_crops(crops, config: SwAVConfig) -> tuple[tf.Tensor, ...]:
-    crops = _unpack(crops)
-    for views in crops:
-        if views.shape.rank != 5:
-            checks.fail(
-                "x",
-                f"a tensor of shape {views.shape}",
-                "crops [B, views, H, W, C] per resolution, as `tfdpm.data.multicrop` makes them",
-            )
-        if not views.dtype.is_floating:
-            checks.fail("x", views.dtype.name, "standardised floating crops", TypeError)
-    num_views = sum(views.shape[1] for views in crops)
-    if num_views < 2 or crops[0].shape[1] < config.num_assigning_crops:
-        checks.fail(
-            "x",
-            f"{crops[0].shape[1]} large crops of {num_views}",
-            f"at least {config.num_assigning_crops} large crops and 2 views",
-        )
-    return crops
