@@ -275,12 +275,31 @@ def test_a_defect_of_ours_is_not_hidden(calls, monkeypatch) -> None:
         main(["fit", "blobs"])
 
 
-def test_interrupting_is_no_traceback(calls, monkeypatch) -> None:
+@pytest.mark.parametrize("words", ["", "interrupted in stage 2 of 3, encoder"])
+def test_interrupting_is_one_line_and_no_traceback(calls, monkeypatch, capsys, words) -> None:
     def fit(data, **_):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(*[words] if words else [])
 
     monkeypatch.setattr(tfdpm, "fit", fit)
     assert main(["fit", "blobs"]) == 130
+    assert capsys.readouterr().err == f"tfdpm: {words or 'interrupted'}\n"
+
+
+def test_fit_keeps_stages_in_the_output_until_it_has_ended(calls, two_blobs, monkeypatch) -> None:
+    out = two_blobs / "out"
+    assert main(["fit", str(two_blobs / "two.npy"), "--out", str(out)]) == 0
+    assert calls[0]["directory"] == out / "stages"
+    assert not (out / "stages").exists()
+
+
+def test_a_file_of_an_encoder_is_features(calls, two_blobs, capsys) -> None:
+    encoder = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    encoder.save(two_blobs / "encoder.keras")
+    data = str(two_blobs / "two.npy")
+    assert main(["fit", data, "--features", str(two_blobs / "encoder.keras")]) == 0
+    assert calls[0]["features"].output_shape == (None, 3)
+    assert main(["fit", data, "--features", str(two_blobs / "none.keras")]) == 2
+    assert "`--features`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [None, "fit", "predict", "export", "bench"])

@@ -17,6 +17,7 @@ from tfdpm.cli.bench import bench
 from tfdpm.cli.export import export
 from tfdpm.cli.fit import fit
 from tfdpm.cli.predict import predict
+from tfdpm.cli.reproduce import reproduce
 from tfdpm.data.streams import reading_error
 
 __all__ = ["app", "main"]
@@ -30,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (fit, predict, export, bench):
+for _command in (fit, predict, export, bench, reproduce):
     app.command()(_command)
 if importlib.util.find_spec("tfdpm.cli.swav") is not None:
     app.add_typer(importlib.import_module("tfdpm.cli.swav").app, name="swav")
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _wrong(error.format_message().rstrip(".") + ". See tfdpm --help.")
     except (ValueError, TypeError, ImportError, OSError) as error:
         return _wrong(str(error))
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as interrupt:
+        print(f"tfdpm: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return 130
     except Exception as error:
         mistake = reading_error(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tfdpm import checks
 from tfdpm.cli import output
 
 if TYPE_CHECKING:
     from tfdpm.data import Inputs
+
+_STAGES = "stages"  # folder in --out where an unfinished run keeps its results
 
 
 def fit(
@@ -31,7 +35,8 @@ def fit(
         typer.Option(
             metavar="DIR",
             file_okay=False,
-            help="Write model.keras, labels.npy and history.json to this folder.",
+            help="Write model.keras, labels.npy and history.json to this folder. An interrupted run "
+            "goes on from what it has kept there.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same clusters.")] = 0,
@@ -40,7 +45,12 @@ def fit(
         typer.Option(min=1, help="Most epochs. It stops by itself when K has been stable."),
     ] = None,
     features: Annotated[
-        str, typer.Option(help="How images become features; auto chooses by the data.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="How raw points become features: auto (chooses by the data and says why), none, "
+            "pca, umap, autoencoder, swav, or a .keras file of an encoder.",
+        ),
     ] = "auto",
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html, into --out or else here.")
@@ -58,7 +68,10 @@ def fit(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    model = tfdpm.fit(_as_given(inputs), features=features, seed=seed, epochs=epochs)
+    options: dict[str, Any] = {"seed": seed, "epochs": epochs}
+    if out is not None:
+        options["directory"] = out / _STAGES
+    model = tfdpm.fit(_as_given(inputs), features=_features(features), **options)
     seconds = time.perf_counter() - started
 
     labels, known = output.predictions(model, inputs)
@@ -68,11 +81,25 @@ def fit(
     output.show(f"{seconds:.1f} s")
     if out is not None:
         _save(model, labels, out)
+        shutil.rmtree(out / _STAGES, ignore_errors=True)  # of use to unfinished runs only
         output.show(f"written to {out}: model.keras, labels.npy, history.json")
     if report:
         file = (out or Path()) / "report.html"
         _report(model, file, data, inputs, seconds)
         output.show(f"written to {file}")
+
+
+def _features(name: str) -> Any:
+    """What `tfdpm.fit` takes for features: a name, or the Keras model of a file."""
+    if not name.endswith(".keras"):
+        return name
+    if not Path(name).is_file():
+        checks.fail("--features", repr(name), "an existing .keras file", FileNotFoundError)
+    import keras
+
+    import tfdpm  # noqa: F401  (registers the layers that the file may hold)
+
+    return keras.models.load_model(name)
 
 
 def _as_given(inputs: Inputs) -> Any:
@@ -99,8 +126,11 @@ def _label_free_scores(model: Any, inputs: Inputs, labels: Any) -> dict[str, flo
     from tfdpm import metrics
 
     scores = {}
-    if inputs.array is not None and inputs.array.ndim == 2:
-        scores["silhouette"] = metrics.silhouette(inputs.array, labels)
+    encoder = getattr(model, "encoder", None)
+    if inputs.array is not None and (encoder is not None or inputs.array.ndim == 2):
+        # Of what was clustered: pixels say little about clusters of images.
+        rows = inputs.array if encoder is None else model.embed(inputs.array)
+        scores["silhouette"] = metrics.silhouette(rows, labels)
     data = inputs.dataset if inputs.array is None else inputs.array
     scores["mean log density (nats)"] = float(model.score_samples(data).mean())
     return scores
