@@ -44,7 +44,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "pipeline": (*OUTER, "encoding", "stages"),
     "sklearn": (*OUTER, "pipeline"),
     "benchmarks": (*OUTER, "pipeline", "sklearn", ""),
-    "cli": (*OUTER, "pipeline", "benchmarks", "startup", ""),
+    "reproduce": (*OUTER, "pipeline", "benchmarks", ""),
+    "cli": (*OUTER, "pipeline", "benchmarks", "reproduce", "startup", ""),
     "": (*OUTER, "pipeline", "sklearn", "startup"),
 }
 

@@ -1,0 +1,48 @@
+"""`tfdpm reproduce`: a table or figure of the paper again, beside what is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def reproduce(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="table1 to table6, figure1, figure4, supplement1 or supplement2.",
+        ),
+    ],
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder with the data sets' .npz files.")
+    ] = Path(),
+    configuration: Annotated[str, typer.Option(help="default, paper or official.")] = "default",
+    seeds: Annotated[int, typer.Option(min=1, help="How many runs.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Run K-means, GMM and DBSCAN too, where printed.")
+    ] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs of a fit.")] = None,
+    max_points: Annotated[int | None, typer.Option(min=2, help="Thins the data.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Default: reproduce_NAME.json; a picture beside."),
+    ] = None,
+) -> None:
+    """Run an experiment of the DeepDPM paper; print ours beside what is printed there."""
+    from tfdpm.reproduce import run
+
+    run(
+        name,
+        data,
+        out=out,
+        configuration=configuration,
+        seed=seed,
+        seeds=seeds,
+        peers=peers,
+        epochs=epochs,
+        max_points=max_points,
+    )

@@ -1,0 +1,256 @@
+"""Runs what the data at hand permit of an experiment, and lays it beside what is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfdpm import checks
+from tfdpm.benchmarks.ablation import ABLATIONS
+from tfdpm.benchmarks.labelled import LabelledData, fewer
+from tfdpm.benchmarks.peers import PEERS
+from tfdpm.benchmarks.records import fit_record, measured, show, spread, write
+from tfdpm.benchmarks.schedule import shortened
+from tfdpm.config import DeepDPMConfig
+from tfdpm.reproduce.picture import draw
+from tfdpm.reproduce.printed import PRINTED, Printed, printed_for
+from tfdpm.reproduce.sources import find
+
+__all__ = ["EXPERIMENTS", "run"]
+
+_PEERS = {"K-means": "kmeans", "GMM": "gmm", "DBSCAN": "dbscan"}
+_FIELDS = {"NMI": "nmi", "ARI": "ari", "ACC": "acc", "K": "clusters"}
+_START_K = (3, 10, 30)  # of the ablations, [DeepDPM] Table 6
+_ROBUSTNESS_K = (1, 3, 10, 20, 30)
+# The assumed K of Figure 1, supplement 1.3.
+_ASSUMED_K = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 150, 200, 250, 300, 350)
+
+Record = dict[str, Any]
+
+
+class Settings(NamedTuple):
+    """How an experiment is run.
+
+    Attributes:
+        config: of DeepDPM.
+        name: of the configuration.
+        seeds: of the runs.
+        peers: whether scikit-learn's versions of the printed methods run too.
+    """
+
+    config: DeepDPMConfig
+    name: str
+    seeds: range
+    peers: bool
+
+
+class Experiment(NamedTuple):
+    """A table or figure of the paper.
+
+    Attributes:
+        title: what it shows.
+        data: names of its data sets.
+        metrics: its columns.
+        runs: makes records, each with the name of its row as `method`.
+    """
+
+    title: str
+    data: tuple[str, ...]
+    metrics: tuple[str, ...]
+    runs: Callable[[LabelledData, Settings], Iterator[Record]]
+
+
+def _plain(data: LabelledData, settings: Settings) -> Iterator[Record]:
+    """DeepDPM, and where asked the peers."""
+    for seed in settings.seeds:
+        yield fit_record(data, seed, method="DeepDPM", config=settings.config)
+        for printed, name in _PEERS.items() if settings.peers else ():
+            yield _peer(data, printed, name, data.true_k, seed)
+
+
+def _peer(data: LabelledData, printed: str, name: str, assumed_k: int, seed: int) -> Record:
+    return measured(data, printed, seed, lambda: PEERS[name](data.x, assumed_k, seed))
+
+
+def _ablations(data: LabelledData, settings: Settings) -> Iterator[Record]:
+    for seed in settings.seeds:
+        for start in _START_K:
+            for name, changes in ABLATIONS.items():
+                config = settings.config.replace(**changes)
+                method = f"{name}, from K {start}"
+                yield fit_record(data, seed, method=method, config=config, initial_clusters=start)
+
+
+def _from_each_k(data: LabelledData, settings: Settings) -> Iterator[Record]:
+    for seed in settings.seeds:
+        for start in _ROBUSTNESS_K:
+            method = f"from K {start}"
+            yield fit_record(
+                data, seed, method=method, config=settings.config, initial_clusters=start
+            )
+
+
+def _assumed(data: LabelledData, settings: Settings) -> Iterator[Record]:
+    """DeepDPM, and K-means under each assumed K."""
+    for seed in settings.seeds:
+        yield fit_record(data, seed, method="DeepDPM*", config=settings.config, initial_clusters=10)
+        for assumed in _ASSUMED_K:
+            if assumed < len(data.x):
+                yield _peer(data, f"K-means with K {assumed}", "kmeans", assumed, seed)
+
+
+def _joint(data: LabelledData, settings: Settings) -> Iterator[Record]:
+    """Features and clusters together; STL-10 comes as features already."""
+    if data.name == "stl10":
+        yield from _plain(data, settings)
+        return
+    import tfdpm
+
+    preset = {"mnist images": "mnist", "reuters10k": "reuters10k"}[data.name]
+    config = "default" if settings.name == "default" else preset
+    for seed in settings.seeds:
+
+        def cluster(seed=seed):
+            model = tfdpm.JointClustering(config, seed=seed)
+            model.fit(data.x, verbose=0)
+            return model.predict_labels(data.x)
+
+        yield measured(data, "DeepDPM", seed, cluster)
+
+
+_CLASSIC = ("mnist", "usps", "fashion")
+_THINNED = tuple(f"{name} imbalanced" for name in _CLASSIC)
+_IMAGENET = ("imagenet50", "imagenet50 imbalanced")
+_SCORES = ("NMI", "ARI", "ACC")
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "table1": Experiment("classical methods", (*_CLASSIC, *_THINNED), _SCORES, _plain),
+    "table2": Experiment("inferred K", _CLASSIC, ("K",), _plain),
+    "table3": Experiment(
+        "deep nonparametric methods", ("mnist images", "stl10", "reuters10k"), _SCORES, _joint
+    ),
+    "table4": Experiment("ImageNet-50", _IMAGENET, _SCORES, _plain),
+    "table5": Experiment("inferred K of ImageNet-50", _IMAGENET, ("K",), _plain),
+    "table6": Experiment("ablations, accuracy", ("fashion",), ("ACC",), _ablations),
+    "figure1": Experiment("what a wrong K costs", _IMAGENET, ("ACC",), _assumed),
+    "figure4": Experiment("robustness to the initial K", _CLASSIC, ("K", "ACC"), _from_each_k),
+    "supplement1": Experiment("inferred K, imbalanced", _THINNED, ("K",), _plain),
+    "supplement2": Experiment("ablations", ("fashion",), ("NMI", "ARI", "K"), _ablations),
+}
+
+
+def run(
+    name: str,
+    folder: str | Path,
+    *,
+    out: str | Path | None = None,
+    configuration: str = "default",
+    seed: int = 0,
+    seeds: int = 1,
+    peers: bool = False,
+    epochs: int | None = None,
+    max_points: int | None = None,
+) -> dict[str, Any]:
+    """Runs an experiment on the data in a folder, prints ours beside the paper's, writes JSON.
+
+    Args:
+        name: of `EXPERIMENTS`.
+        folder: with the files that `sources.SOURCES` names.
+        out: JSON file; `None` for `reproduce_NAME.json`. The picture lies beside it.
+        configuration: "default", "paper" or "official".
+        seed: the first seed; the others follow it.
+        seeds: how many.
+        peers: whether scikit-learn's K-means, GMM and DBSCAN run too.
+        epochs: most epochs of each fit; fewer than the configuration's bring its schedule forward.
+        max_points: thins each data set; `None` for all points.
+
+    Returns:
+        What was written: `rows` (ours and printed), `records`, `missing`.
+
+    Raises:
+        FileNotFoundError: if none of the data sets is there; it names every missing file.
+    """
+    checks.one_of(name, "NAME", EXPERIMENTS)
+    checks.integer(seeds, "--seeds", minimum=1)
+    config = DeepDPMConfig.named(configuration)
+    if epochs is not None:
+        config = shortened(config, epochs)
+    settings = Settings(config, configuration, range(seed, seed + seeds), peers)
+    experiment = EXPERIMENTS[name]
+    found = {data: find(data, Path(folder), seed) for data in experiment.data}
+    missing = list(dict.fromkeys(each for each in found.values() if isinstance(each, str)))
+    present = [each for each in found.values() if not isinstance(each, str)]
+    if not present:
+        checks.fail("--data", "; ".join(missing), "at least one of these files", FileNotFoundError)
+    out = Path(out or f"reproduce_{name}.json")
+    results: dict[str, Any] = {"experiment": name, "configuration": configuration}
+    results |= {"missing": missing, "records": [], "rows": []}
+    for data in present:
+        results["records"] += list(experiment.runs(fewer(data, max_points, seed), settings))
+        results["rows"] = _rows(name, experiment, results["records"])
+        write(out, results)
+    _show(name, experiment, results)
+    picture = draw(results["rows"], experiment.title, out.with_suffix(".png"))
+    results["picture"] = None if picture is None else str(picture)
+    write(out, results)
+    return results
+
+
+def _rows(name: str, experiment: Experiment, records: list[Record]) -> list[Record]:
+    """One row for each cell: ours with mean and standard deviation, and the printed number."""
+    cells = {(each["data"], each["method"]): None for each in records}
+    for printed in PRINTED:
+        if printed.experiment == name and printed.data in {each["data"] for each in records}:
+            cells.setdefault((printed.data, printed.method))
+    rows = []
+    for data, method in cells:
+        own = [each for each in records if (each["data"], each["method"]) == (data, method)]
+        for metric in experiment.metrics:
+            printed = printed_for(name, data, method, metric)
+            values = [each[_FIELDS[metric]] for each in own]
+            ours = {"mean": float(np.mean(values)), "std": float(np.std(values))} if own else None
+            if own or printed:
+                rows.append(_row(data, method, metric, ours, printed))
+    return rows
+
+
+def _row(data, method, metric, ours, printed: Printed | None) -> Record:
+    told = None if printed is None else {"mean": printed.mean, "std": printed.std}
+    return {
+        "data": data,
+        "method": method,
+        "metric": metric,
+        "ours": ours,
+        "printed": told,
+        "source": "" if printed is None else printed.source,
+        "remark": "" if printed is None else printed.remark,
+    }
+
+
+def _show(name: str, experiment: Experiment, results: Record) -> None:
+    rows, remarks = [], []
+    for row in results["rows"]:
+        ours, printed = row["ours"], row["printed"]
+        digits = 1 if row["metric"] == "K" else 3
+        mark = ""
+        if row["remark"]:
+            if row["remark"] not in remarks:
+                remarks.append(row["remark"])
+            mark = f" [{remarks.index(row['remark']) + 1}]"
+        gap = f"{ours['mean'] - printed['mean']:+.{digits}f}" if ours and printed else ""
+        shown = "" if printed is None else _as_printed(printed) + mark
+        cells = (row["data"], row["method"], row["metric"])
+        rows.append((*cells, spread(ours, digits) if ours else "not run", shown, gap))
+    title = f"{name}: {experiment.title}, configuration {results['configuration']}"
+    show(title, ("data", "method", "", "ours", "printed", "difference"), rows)
+    notes = [(f"[{number}]", remark) for number, remark in enumerate(remarks, 1)]
+    notes += [("missing", line) for line in results["missing"]]
+    if notes:
+        show("Remarks", ("", ""), notes)
+
+
+def _as_printed(value: Record) -> str:
+    return f"{value['mean']:g}" + ("" if value["std"] is None else f" ± {value['std']:g}")
