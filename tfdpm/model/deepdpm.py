@@ -20,6 +20,7 @@ from tfdpm.mixture.parameters import MixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.model import moves, resize
 from tfdpm.model.checkpoint import Checkpoint
+from tfdpm.model.edge import EdgeMethods
 from tfdpm.model.family import FamilyMethods
 from tfdpm.model.first import first_mixture, uses_search
 from tfdpm.model.genealogy import Genealogy
@@ -41,7 +42,9 @@ _FULL_DATA_PASSES = 3  # of EM, after a search on a sample
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
-class DeepDPM(PictureMethods, FamilyMethods, IdentityMethods, OnlineMethods, KeptModel):
+class DeepDPM(
+    PictureMethods, FamilyMethods, IdentityMethods, EdgeMethods, OnlineMethods, KeptModel
+):
     """Clustering network and subclustering networks under a Dirichlet-process Gaussian mixture.
 
     [DeepDPM]. `fit` finds the number of clusters; `predict` gives responsibilities of new points.

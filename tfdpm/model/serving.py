@@ -70,7 +70,7 @@ class ServingModule(tf.Module):
         predictive_map = (self._predictive.kernel, self._predictive.bias)
         self._head = _variables(np.asarray(head.kernel)[:, :count], np.asarray(head.bias)[:count])
         # Rows are centred by the rounded mean, exactly; the rest of the mean is in the bias.
-        self._center = tf.constant(preprocessing.mean, tf.float32)
+        self._center = tf.Variable(preprocessing.mean, trainable=False, dtype=tf.float32)
         rest = preprocessing.mean - np.asarray(self._center, np.float64)
         projection = (preprocessing.projection, -rest @ preprocessing.projection)
         self._projection = _variables(*projection)
@@ -96,12 +96,13 @@ class ServingModule(tf.Module):
 
     def _centred(self, inputs) -> tf.Tensor:
         if self._encoder is not None:
+            inputs = tf.reshape(inputs, [-1, *self._encoder.input_shape[1:]])
             inputs = self._encoder(inputs, training=False)
         rows = inputs
         if inputs.shape.rank != 2:
             rows = tf.reshape(inputs, [-1, self._input_dim])
         if self._normalizes_rows:
-            rows = tf.cast(tf.math.l2_normalize(tf.cast(rows, tf.float64), axis=-1), tf.float32)
+            rows = _normalized(rows)
         return rows - self._center
 
     def _embed(self, inputs) -> dict[str, tf.Tensor]:
@@ -131,6 +132,12 @@ class ServingModule(tf.Module):
             "log_density": tf.cast(log_density, tf.float32),
             "outlier_p": tf.cast(p_values, tf.float32),
         }
+
+
+def _normalized(rows) -> tf.Tensor:
+    """Rows of unit length; a row of zeros stays. Neither huge nor tiny rows leave float32."""
+    rows = tf.math.divide_no_nan(rows, tf.reduce_max(tf.abs(rows), axis=-1, keepdims=True))
+    return tf.math.divide_no_nan(rows, tf.norm(rows, axis=-1, keepdims=True))
 
 
 def _variables(kernel: np.ndarray, bias: np.ndarray, dtype=tf.float32) -> tuple[tf.Variable, ...]:
