@@ -22,7 +22,7 @@ from tfdpm.model import moves, resize
 from tfdpm.model.checkpoint import Checkpoint
 from tfdpm.model.edge import EdgeMethods
 from tfdpm.model.family import FamilyMethods
-from tfdpm.model.first import first_mixture, uses_search
+from tfdpm.model.first import first_mixture, num_start_points, uses_search
 from tfdpm.model.genealogy import Genealogy
 from tfdpm.model.identity import IdentityMethods, Reference, check_reference
 from tfdpm.model.initial_weights import start_from_mixture
@@ -187,7 +187,7 @@ class DeepDPM(
         moments = source.moments(config.preprocessing == "normalize")
         preprocessing = fit_preprocessing(moments, config.preprocessing)
         source.use(preprocessing)
-        sample = preprocessing.transform(source.sample(config.max_start_points, self.seed))
+        sample = preprocessing.transform(source.sample(num_start_points(config), self.seed))
         prior, parameters, soft, covariance, self._search = first_mixture(
             sample, moments, preprocessing, config, self.seed
         )

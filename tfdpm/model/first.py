@@ -16,6 +16,10 @@ from tfdpm.model.preprocessing import FeatureMoments, Preprocessing
 from tfdpm.model.search import MixtureSearch, SearchSettings, best_search
 from tfdpm.model.start import kmeans_start
 
+# What K a search ends with varies with its sample where clusters touch; of two, the smaller K is
+# what both samples support.
+_NUM_SAMPLES = 2
+
 
 class FirstMixture(NamedTuple):
     """Where a fit starts.
@@ -46,7 +50,7 @@ def first_mixture(
     """Prior and first mixture of a fit.
 
     Args:
-        sample: `[n, D]` float32 features of a sample of the points.
+        sample: `[n, D]` float32 features of at most `num_start_points` of the points.
         moments: of all raw inputs (of normalised rows where those are used).
         preprocessing: raw inputs -> features.
         config: settings.
@@ -58,11 +62,28 @@ def first_mixture(
         parameters, statistics = kmeans_start(sample, prior, structure, config, seed)
         return FirstMixture(prior, parameters, statistics, structure, None)
     points, settings = search_inputs(sample, moments, preprocessing, config)
-    search, labels, parameters = best_search(points, settings, seed, config.start_clusters)
+    searched = [
+        best_search(part, settings, seed, config.start_clusters)
+        for part in _samples(points, config.max_start_points, seed)
+    ]
+    search, labels, parameters = min(searched, key=lambda each: each[2].num_components)
     statistics = accumulate_hard(search.points, labels, parameters.num_components)
     prior = search.prior(moments.num_points / len(search.points))
     tensors = MixtureParameters(*(tf.constant(part) for part in parameters))
     return FirstMixture(prior, tensors, statistics, search.covariance, search)
+
+
+def num_start_points(config: DeepDPMConfig) -> int:
+    """How many points `first_mixture` makes use of."""
+    return config.max_start_points * (_NUM_SAMPLES if uses_search(config) else 1)
+
+
+def _samples(points: np.ndarray, size: int, seed: int) -> list[np.ndarray]:
+    """The points themselves, or where they are more, samples of that size."""
+    if len(points) <= size:
+        return [points]
+    order = np.random.default_rng([seed, 6]).permutation(len(points))
+    return [points[np.sort(order[:size])], points[np.sort(order[-size:])]]
 
 
 def uses_search(config: DeepDPMConfig) -> bool:

@@ -284,9 +284,8 @@ class MixtureSearch:
                 continue
             whole = _rows(partition.statistics, [component])
             tail = self._tail_gains(np.zeros(len(rows), int), whole, rows)[0]
-            # Two parts are the two-way move's business, unless nothing else explains them.
-            is_plain = num_parts > 2 or tail == 0.0
-            if gain - tail > (0.0 if is_plain else len(rows) * np.log(2.0)):
+            excess = gain - tail if num_parts > 2 else _beyond_tail(gain, tail, len(rows))
+            if excess > 0:
                 labels[rows] = np.where(parts == 0, component, next_label + parts - 1)
                 next_label += num_parts - 1
                 accepted += 1
@@ -359,10 +358,18 @@ class MixtureSearch:
     # -- judging the networks' proposals --------------------------------------------------------
 
     def judge_splits(self, labels: np.ndarray, sides: np.ndarray, count: int) -> np.ndarray:
-        """`[count]` log ratios of splitting clusters of the sample into the networks' halves."""
+        """`[count]` log ratios of splitting clusters of the sample into the networks' halves.
+
+        The search has already tried such splits and found none, so that what gains a little now is
+        rather the shape of a cluster that is not Gaussian; see `_beyond_tail`.
+        """
         with THREADS.limit(limits=1):
             statistics = self._sample.hard_statistics(labels, count)
-            return self.split_gains(labels, sides, statistics)
+            gains = self.split_gains(labels, sides, statistics)
+            if not (gains > 0).any():
+                return gains
+            tails = self._tail_gains(labels, statistics)
+            return np.where(gains > 0, _beyond_tail(gains, tails, statistics.counts), gains)
 
     def judge_merges(self, labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Neighbouring pairs `[P, 2]` of clusters of the sample and the log ratios of merging."""
@@ -562,6 +569,15 @@ def _searched(
 
 def _score(searched: _Searched) -> float:
     return searched[0].score(searched[1])
+
+
+def _beyond_tail(gain, tail, num_points):
+    """What two parts gain beyond a heavy tail and the `log 2` per point of telling them apart.
+
+    Two parts are the business of the search's own two-way move. Elsewhere they count in full only
+    where a heavy tail would explain nothing (`tail` is 0).
+    """
+    return np.where(tail > 0, gain - tail - num_points * np.log(2.0), gain)
 
 
 def disjoint_best(pairs: np.ndarray, gains: np.ndarray) -> np.ndarray:
