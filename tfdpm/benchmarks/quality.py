@@ -11,7 +11,7 @@ from tfdpm.benchmarks.labelled import fewer, read_labelled, thin_classes
 from tfdpm.benchmarks.peers import PEERS, chosen_peers
 from tfdpm.benchmarks.records import fit_record, measured, show, spread, summarised, write
 
-__all__ = ["run"]
+__all__ = ["run", "show_scores"]
 
 _QUICK_POINTS = 300
 
@@ -60,7 +60,7 @@ def run(
                 records.append(_peer_record(each, name, number))
         results.update(records=records, summary=summarised(records, "data", "method"))
         write(out, results)
-    _show(results["summary"])
+    show_scores("Quality, mean ± standard deviation over seeds", results["summary"])
     return results
 
 
@@ -68,7 +68,8 @@ def _peer_record(data, name: str, seed: int) -> dict[str, Any]:
     return measured(data, name, seed, lambda: PEERS[name](data.x, data.true_k, seed))
 
 
-def _show(summary: list[dict[str, Any]]) -> None:
+def show_scores(title: str, summary: list[dict[str, Any]]) -> None:
+    """Prints scores, K and times by data set and method, and each method's mean over data sets."""
     rows = [
         (
             row["data"],
@@ -82,7 +83,7 @@ def _show(summary: list[dict[str, Any]]) -> None:
     ]
     rows += _means_over_data(summary)
     columns = ("data", "method", "NMI", "ARI", "ACC", "K", "each K", "seconds")
-    show("Quality, mean ± standard deviation over seeds", columns, rows)
+    show(title, columns, rows)
 
 
 def _means_over_data(summary: list[dict[str, Any]]) -> list[tuple[Any, ...]]:

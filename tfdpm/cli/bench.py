@@ -16,7 +16,7 @@ import typer
 
 from tfdpm import checks
 
-NAMES = ("quality", "speed", "ablation", "robustness", "stress", "serving", "swav")
+NAMES = ("quality", "speed", "ablation", "robustness", "prior", "stress", "serving", "swav")
 
 
 def bench(
@@ -34,14 +34,15 @@ def bench(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="How many: quality, robustness, ablation.")
+        int | None, typer.Option(min=1, help="How many: quality, robustness, ablation, prior.")
     ] = None,
     peers: Annotated[
         str | None,
         typer.Option(help="Names with commas, all or none: quality, speed."),
     ] = None,
     imbalanced: Annotated[
-        bool | None, typer.Option("--imbalanced", help="Adds the imbalanced versions: quality.")
+        bool | None,
+        typer.Option("--imbalanced", help="Adds the imbalanced versions: quality, prior."),
     ] = None,
     normalize_rows: Annotated[
         bool | None,
@@ -58,7 +59,7 @@ def bench(
     ] = None,
     max_points: Annotated[
         int | None,
-        typer.Option(min=2, help="Thins the data: quality, robustness, ablation."),
+        typer.Option(min=2, help="Thins the data: quality, robustness, ablation, prior."),
     ] = None,
     repeats: Annotated[
         int | None, typer.Option(min=1, help="Times that are taken: speed, serving.")
