@@ -153,6 +153,21 @@ def test_loaded_model_has_evidence_from_its_statistics(model, tmp_path):
     np.testing.assert_array_equal(loaded.cut(3), model.cut(3))
 
 
+@pytest.mark.parametrize("covariance", ["diagonal", "spherical"])
+def test_evidence_is_judged_by_the_structure_of_the_covariances(covariance):
+    config = DeepDPMConfig(covariance=covariance, min_steps_per_epoch=5)
+    model = DeepDPM(config, seed=0)
+    model.fit(X, epochs=1, verbose=0)
+    labels = model._sample_labels()[0]
+    pairs, ratios = model._search.judge_merges(labels, model.n_clusters)
+    model._search = None
+    # The sample is all of the points, and no heavy tail explains clusters this far apart.
+    evidence = model.why(int(pairs[0, 0]), print_fn=str)
+    assert ratios[(pairs == pairs[0, 0]).any(axis=1)].max() == pytest.approx(
+        evidence.merge_log_ratio, rel=1e-6
+    )
+
+
 def test_search_keeps_each_better_partition(monkeypatch):
     model = DeepDPM(DeepDPMConfig(min_steps_per_epoch=1), seed=0)
     model.fit(X, epochs=1, verbose=0)

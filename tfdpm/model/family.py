@@ -141,9 +141,12 @@ class FamilyMethods:
 
     def _terms_of(self, statistics: SufficientStatistics) -> np.ndarray:
         """Shares `[...]` of components with such statistics in the log probability of all."""
-        concentration = self.config.dp_concentration
-        prior = self._state.prior
-        return log_partition_terms(statistics, prior, dp_concentration=concentration).numpy()
+        return log_partition_terms(
+            statistics,
+            self._state.prior,
+            dp_concentration=self.config.dp_concentration,
+            covariance=self._state.covariance,
+        ).numpy()
 
     def _split_ratios_of_all(self) -> np.ndarray:
         """Log ratios `[K]` of splitting each cluster into its networks' halves."""

@@ -541,6 +541,8 @@ def best_search(
         # The first starts afresh, in case nothing was ever split; the others go on from there.
         labels = best[1] if best[0].extra_df else None
         firmer = _searched(points, settings, seed, initial_clusters, float(extra_df), labels)
+        if labels is not None:
+            firmer[0].trace[:0] = best[0].trace
         if _score(firmer) <= _score(best):
             break
         best = firmer
