@@ -7,6 +7,7 @@ from tfdpm.data.files import read, read_images
 from tfdpm.data.imbalance import imbalance
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.data.multicrop import multicrop
+from tfdpm.data.shards import read_shards
 from tfdpm.data.synthetic import blobs, gaussian_mixture, gaussians15
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "multicrop",
     "read",
     "read_images",
+    "read_shards",
 ]

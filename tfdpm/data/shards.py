@@ -1,0 +1,178 @@
+"""Points in many files, read in parallel as one stream: .npy, TFRecord or Parquet.
+
+Nothing is held in memory but the batches under way, `parallel_reads + 2` of them. Single files that
+fit into memory are `files.py`'s business.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfdpm import checks
+
+__all__ = ["read_shards"]
+
+_KINDS = {".npy": "npy", ".tfrecord": "tfrecord", ".tfrecords": "tfrecord", ".parquet": "parquet"}
+
+
+def read_shards(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    batch_size: int = 4096,
+    parallel_reads: int = 4,
+    feature: str = "x",
+) -> tf.data.Dataset:
+    """Returns the points of all files as a stream of batches, in the same order every time.
+
+    Args:
+        paths: a pattern such as `"points-*.npy"`, or paths; all of one format:
+            - .npy: `[N_i, D]` float16, float32 or float64 in C order;
+            - .tfrecord: `tf.train.Example`s with D floats each under the name `feature`;
+            - .parquet: D columns of numbers.
+        batch_size: rows of a batch, >= 1; the last of each file may have fewer.
+        parallel_reads: files that are read at the same time, >= 1; their batches alternate.
+        feature: name of the floats within the examples of TFRecord files.
+    Returns:
+        Dataset of `[B, D]` float32, to hand to `tfdpm.fit`.
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if formats, numbers of columns or dtypes differ, or a file cannot be a shard.
+    """
+    batch_size = checks.integer(batch_size, "batch_size", minimum=1)
+    parallel_reads = checks.integer(parallel_reads, "parallel_reads", minimum=1)
+    files = _existing(paths)
+    kinds = {_KINDS.get(Path(file).suffix.lower()) for file in files}
+    if len(kinds) != 1 or None in kinds:
+        got = ", ".join(sorted({Path(file).suffix or "no ending" for file in files}))
+        checks.fail("paths", f"files with {got}", "files of one kind: .npy, .tfrecord or .parquet")
+    (kind,) = kinds
+    if kind == "npy":
+        return _npy(files, batch_size, parallel_reads)
+    if kind == "tfrecord":
+        return _tfrecord(files, batch_size, parallel_reads, feature)
+    return _parquet(files, batch_size, parallel_reads)
+
+
+def _existing(paths) -> list[str]:
+    if isinstance(paths, (str, os.PathLike)):
+        pattern = os.fspath(paths)
+        files = sorted(glob.glob(pattern))
+        wanted = "a pattern that some file matches"
+    else:
+        files = pattern = [os.fspath(path) for path in paths]
+        wanted = "paths of existing files, at least one"
+    if not files or not all(os.path.isfile(file) for file in files):
+        checks.fail("paths", repr(pattern), wanted, FileNotFoundError)
+    return files
+
+
+def _npy(files: list[str], batch_size: int, parallel_reads: int) -> tf.data.Dataset:
+    """Rows as records of fixed length behind each file's header: no Python while it is read."""
+    headers = [_npy_header(file) for file in files]
+    widths = {(dim, dtype) for _, _, dim, dtype in headers}
+    if len(widths) != 1:
+        got = " and ".join(f"[N, {dim}] {dtype}" for dim, dtype in sorted(widths, key=str))
+        checks.fail("paths", got, "arrays of one width and dtype")
+    ((dim, dtype),) = widths
+    row_bytes = dim * dtype.itemsize
+
+    def decode(record):
+        values = tf.io.decode_raw(record, tf.as_dtype(dtype))
+        return tf.cast(tf.reshape(values, [-1, dim]), tf.float32)
+
+    def read(path, offset, rows):
+        """Whole batches first; the rows that are left over are one record more."""
+        left = rows % batch_size
+        whole = tf.data.FixedLengthRecordDataset(
+            path, row_bytes * batch_size, header_bytes=offset, footer_bytes=left * row_bytes
+        )
+        rest = tf.data.FixedLengthRecordDataset(
+            path,
+            tf.maximum(left, 1) * row_bytes,
+            header_bytes=offset + (rows - left) * row_bytes,
+        )
+        return whole.concatenate(rest.take(tf.minimum(left, 1))).map(decode)
+
+    offsets = np.array([offset for offset, *_ in headers], np.int64)
+    rows = np.array([rows for _, rows, *_ in headers], np.int64)
+    stream = tf.data.Dataset.from_tensor_slices((files, offsets, rows))
+    return _alternating(stream, read, parallel_reads, int((-(-rows // batch_size)).sum()))
+
+
+def _npy_header(file: str) -> tuple[int, int, int, np.dtype]:
+    """Where the values start, rows, columns and dtype."""
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(
+            f"`paths`: got {file!r}, wanted .npy files of numbers ({error})."
+        ) from error
+    is_plain = array.ndim == 2 and array.flags.c_contiguous and array.dtype.isnative
+    if not is_plain or array.dtype not in (np.float16, np.float32, np.float64) or not array.size:
+        got = f"{file!r} with shape {array.shape}, {array.dtype}"
+        checks.fail("paths", got, "[N, D] float16, float32 or float64 in C order")
+    return array.offset, len(array), array.shape[1], array.dtype
+
+
+def _tfrecord(
+    files: list[str], batch_size: int, parallel_reads: int, feature: str
+) -> tf.data.Dataset:
+    first = next(iter(tf.data.TFRecordDataset(files).take(1)), None)
+    if first is None:
+        checks.fail("paths", "files without records", "at least 1 point")
+    example = tf.train.Example.FromString(first.numpy())
+    dim = len(example.features.feature[feature].float_list.value)
+    if not dim:
+        known = ", ".join(sorted(name for name in example.features.feature if name != feature))
+        checks.fail("feature", repr(feature), f"a feature of floats, one of: {known or 'none'}")
+    spec = {feature: tf.io.FixedLenFeature([dim], tf.float32)}
+
+    def read(path):
+        records = tf.data.TFRecordDataset(path).batch(batch_size)
+        return records.map(lambda batch: tf.io.parse_example(batch, spec)[feature])
+
+    return _alternating(tf.data.Dataset.from_tensor_slices(files), read, parallel_reads, None)
+
+
+def _parquet(files: list[str], batch_size: int, parallel_reads: int) -> tf.data.Dataset:
+    # Optional: only this format needs it.
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        message = "Reading .parquet needs pyarrow: pip install 'tfdpm[pandas]'."
+        raise ImportError(message) from error
+    widths = {pyarrow.parquet.ParquetFile(file).metadata.num_columns for file in files}
+    if len(widths) != 1:
+        checks.fail("paths", f"files of {sorted(widths)} columns", "the same columns in all")
+    (dim,) = widths
+
+    def batches(path: bytes) -> Iterator[np.ndarray]:
+        reader = pyarrow.parquet.ParquetFile(path.decode())
+        for batch in reader.iter_batches(batch_size):
+            columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
+            yield np.stack(columns, axis=1).astype(np.float32)
+
+    def read(path):
+        spec = tf.TensorSpec([None, dim], tf.float32)
+        return tf.data.Dataset.from_generator(batches, args=(path,), output_signature=spec)
+
+    return _alternating(tf.data.Dataset.from_tensor_slices(files), read, parallel_reads, None)
+
+
+def _alternating(stream, read, parallel_reads: int, num_batches: int | None) -> tf.data.Dataset:
+    """Batches of several files in turn, ahead of who takes them."""
+    stream = stream.interleave(
+        read,
+        cycle_length=parallel_reads,
+        num_parallel_calls=parallel_reads,
+        deterministic=True,
+    )
+    if num_batches is not None:
+        stream = stream.apply(tf.data.experimental.assert_cardinality(num_batches))
+    return stream.prefetch(2)
