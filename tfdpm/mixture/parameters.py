@@ -190,7 +190,8 @@ class SquaredDistances:
             return function(points)
         num_components = self.log_determinants.shape[0]
         num_points = tf.shape(points)[0]
-        num_slices = (num_points + slice_size - 1) // slice_size
+        # Of no points, one empty slice: it knows the number of components.
+        num_slices = tf.maximum((num_points + slice_size - 1) // slice_size, 1)
         pieces = tf.TensorArray(
             tf.float64, num_slices, infer_shape=False, element_shape=[None, num_components]
         )

@@ -6,6 +6,7 @@ Nothing here trains (`deepdpm.py`) or keeps (`saving.py`).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from tfdpm.model.first import search_inputs
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.model.preprocessing import FeatureMoments, Preprocessing, feature_moments
 from tfdpm.model.raw_points import RawPointMethods, encoding_rows
+from tfdpm.model.replicas import ReplicaPasses
 from tfdpm.model.search import MixtureSearch
 from tfdpm.model.stability import Stability, co_assignment, k_posterior
 from tfdpm.model.state import ModelState
@@ -224,7 +226,7 @@ class FittedModel(RawPointMethods, keras.Model):
         Signature `serving_default`: `inputs` float32, any number of points of the shape seen in
         `fit`, to `labels` int64 `[B]`, `responsibilities` float32 `[B, K]`, `log_density` float32
         `[B]` (nats) and `outlier_p` float32 `[B]`. Signature `labels`: the first two of these,
-        which cost no more than the network alone. Signature `embed`: `inputs` to `features`
+        which cost little more than the network alone. Signature `embed`: `inputs` to `features`
         float32 `[B, D]`. Preprocessing is inside. `tfdpm.load` opens the folder again.
 
         Args:
@@ -379,7 +381,10 @@ class FittedModel(RawPointMethods, keras.Model):
     def _current_passes(self) -> Passes:
         """The compiled passes; made anew when the networks or optimisers are."""
         if self._passes is None:
-            self._passes = Passes(
+            # The strategy in whose scope the model was made, if any.
+            strategy = self._distribute_strategy
+            kind = Passes if strategy is None else functools.partial(ReplicaPasses, strategy)
+            self._passes = kind(
                 self.clustering,
                 self.subclustering,
                 self.optimizer if self.compiled else None,

@@ -80,7 +80,7 @@ def log_targets(density, num_components, features, capacity: int) -> tf.Tensor:
     )
 
 
-def _compiled(method: Callable, **options) -> Callable:
+def compiled(method: Callable, **options) -> Callable:
     """`method` as a graph per kind of arguments.
 
     TensorFlow counts traces by line of code and so takes many models in one process for one that
@@ -117,16 +117,16 @@ class Passes:
         self._settings = settings
         self.num_traces = num_traces
         # Batches of a model that learns online come in any size.
-        self.train_array = _compiled(self._train_array, reduce_retracing=True)
-        self.train_stream = _compiled(self._train_stream)
-        self.reduce_array = _compiled(self._reduce_array)
-        self.reduce_stream = _compiled(self._reduce_stream)
+        self.train_array = compiled(self._train_array, reduce_retracing=True)
+        self.train_stream = compiled(self._train_stream)
+        self.reduce_array = compiled(self._reduce_array)
+        self.reduce_stream = compiled(self._reduce_stream)
         # One trace for batches of any size.
         features = tf.TensorSpec([None, clustering.hidden.kernel.shape[0]], tf.float32)
         count = tf.TensorSpec([], tf.int32)
         sub_means = tf.TensorSpec([None, 2, features.shape[1]], tf.float32)
-        self.label_batch = _compiled(self._label, input_signature=[features, sub_means, count])
-        self.infer_batch = _compiled(self._infer, input_signature=[features, count])
+        self.label_batch = compiled(self._label, input_signature=[features, sub_means, count])
+        self.infer_batch = compiled(self._infer, input_signature=[features, count])
 
     @property
     def capacity(self) -> int:
@@ -190,6 +190,35 @@ class Passes:
 
     def _step(self, batch, density, means, sub_means, num_components, trains_subclusters: bool):
         """One gradient step of both losses; the two networks share no weight."""
+        losses, gradients = self._gradients(
+            batch, density, means, sub_means, num_components, trains_subclusters
+        )
+        self._apply_gradients(gradients)
+        return losses
+
+    def _gradients(
+        self,
+        batch,
+        density,
+        means,
+        sub_means,
+        num_components,
+        trains_subclusters: bool,
+        first_points=None,
+        shares=(1.0, 1.0),
+    ):
+        """Losses `[2]` of one batch and their gradients.
+
+        Args:
+            batch: features `[B, D]` and weights `[B]`.
+            density, means, sub_means, num_components, trains_subclusters: see `_train_array`.
+            first_points: how many of them the subclustering networks learn from; `None` for the
+                setting. Batches are in random order: their first points are as good as any.
+            shares: what both losses are multiplied by, for a batch that is part of a larger one.
+
+        Returns:
+            Losses, and gradients of the trainable variables of one network after the other.
+        """
         features, weights = batch
         settings = self._settings
         if settings.cluster_loss == "kl":
@@ -202,30 +231,36 @@ class Passes:
                 )
             else:
                 cluster_loss = isotropic_loss(tf.nn.softmax(logits), features, means, weights)
-            total, subcluster_loss = cluster_loss, tf.zeros([])
+            losses = [shares[0] * cluster_loss, tf.zeros([])]
             if trains_subclusters:
-                # Batches are in random order, so that their first points are as good as any.
-                first = slice(settings.max_subcluster_batch)
+                first = slice(
+                    settings.max_subcluster_batch if first_points is None else first_points
+                )
                 assignments = tf.argmax(logits[first], axis=-1, output_type=tf.int32)
                 sub_logits = self._subclustering(features[first], assignments=assignments)
-                subcluster_loss = isotropic_loss(
+                losses[1] = shares[1] * isotropic_loss(
                     tf.nn.softmax(sub_logits),
                     features[first],
                     tf.gather(sub_means, assignments),
                     weights[first],
                 )
-                total += subcluster_loss
-        cluster_variables = self._clustering.trainable_variables
-        variables = list(cluster_variables)
+            total = losses[0] + losses[1]
+        variables = list(self._clustering.trainable_variables)
         if trains_subclusters:
             variables += self._subclustering.trainable_variables
         gradients = tape.gradient(total, [variable.value for variable in variables])
+        # Those of gathered kernels are sparse.
+        return tf.stack(losses), [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def _apply_gradients(self, gradients) -> None:
+        """One step of the optimisers whose networks there are gradients for."""
+        cluster_variables = self._clustering.trainable_variables
         count = len(cluster_variables)
         self._optimizer.apply(gradients[:count], cluster_variables)
-        if trains_subclusters:
-            dense = [tf.convert_to_tensor(gradient) for gradient in gradients[count:]]
-            self._subcluster_optimizer.apply(dense, self._subclustering.trainable_variables)
-        return tf.stack([cluster_loss, subcluster_loss])
+        if len(gradients) > count:
+            self._subcluster_optimizer.apply(
+                gradients[count:], self._subclustering.trainable_variables
+            )
 
     # -- reduction --------------------------------------------------------------------------
 
@@ -248,7 +283,7 @@ class Passes:
             (0, self._no_sums(dim)),
             parallel_iterations=1,
         )
-        return _pass_statistics(sums, dim)
+        return pass_statistics(sums, dim)
 
     def _reduce_stream(self, batches, sub_means, num_components) -> PassStatistics:
         """Statistics of all batches of `(features, weights)`."""
@@ -262,7 +297,7 @@ class Passes:
             return tuple(a + b for a, b in zip(sums, piece, strict=True))
 
         body = tf.autograph.experimental.do_not_convert(body)
-        return _pass_statistics(batches.reduce(tuple(self._no_sums(dim)), body), dim)
+        return pass_statistics(batches.reduce(tuple(self._no_sums(dim)), body), dim)
 
     def _no_sums(self, dim: int) -> list[tf.Tensor]:
         width = num_moments(dim)
@@ -315,7 +350,7 @@ class Passes:
         return tf.nn.softmax(self._clustering(features, num_components=num_components))
 
 
-def _pass_statistics(sums, dim: int) -> PassStatistics:
+def pass_statistics(sums, dim: int) -> PassStatistics:
     """Statistics from sums of moments; see `Passes._reduce`."""
     soft, hard_halves, soft_first = (unpack_moments(part, dim) for part in sums)
     halves = SufficientStatistics(
