@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, ImportError, OSError) as error:
         return _wrong(str(error))
     except (KeyboardInterrupt, typer.Abort) as interrupt:
-        print(f"tfdpm: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        # Typer raises an Abort of its own, without the words.
+        words = str(interrupt.__cause__ or interrupt)
+        print(f"tfdpm: {words or 'interrupted'}", file=sys.stderr)
         return 130
     except Exception as error:
         mistake = reading_error(error)

@@ -35,8 +35,8 @@ def fit(
         typer.Option(
             metavar="DIR",
             file_okay=False,
-            help="Write model.keras, labels.npy and history.json to this folder. An interrupted run "
-            "goes on from what it has kept there.",
+            help="Write model.keras, labels.npy and history.json to this folder. An interrupted "
+            "run goes on from what it has kept there.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same clusters.")] = 0,

@@ -1,0 +1,92 @@
+"""What "auto" chooses: the data it must get right, and the figures behind it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sklearn.datasets
+
+from tfdpm.data import gaussian_mixture
+from tfdpm.features.choice import choose, curvature, image_shape_of
+
+DIGITS = sklearn.datasets.load_digits().data.astype(np.float32)
+
+
+def texts(count=600, topics=6, seed=0):
+    """Unit rows on curved sheets in 384 dimensions, as embeddings of texts lie."""
+    generator = np.random.default_rng(seed)
+    topic = generator.integers(topics, size=count)
+    ways = generator.normal(size=(topics, 3, 384))
+    rows = np.einsum("nw,nwd->nd", generator.normal(size=(count, 3)), ways[topic])
+    rows = np.tanh(rows) + 0.02 * generator.normal(size=rows.shape)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("loader", "reason"),
+    [
+        (sklearn.datasets.load_iris, "fewer than"),
+        (sklearn.datasets.load_wine, "fewer than"),
+        (sklearn.datasets.load_breast_cancer, "different units"),
+    ],
+)
+def test_small_tables_stay_as_they_are(loader, reason):
+    choice = choose("auto", loader().data)
+    assert choice.name == "none" and reason in choice.reason
+
+
+@pytest.mark.parametrize("dim", [2, 10, 16, 25, 64, 200])
+@pytest.mark.parametrize("num_components", [1, 5])
+def test_gaussian_mixtures_stay_as_they_are(dim, num_components):
+    x, _ = gaussian_mixture(num_components, dim, 800, seed=dim)
+    assert choose("auto", x).name == "none"
+
+
+def test_digits_are_images_whose_neighbours_count():
+    choice = choose("auto", DIGITS)
+    assert (choice.name, choice.image_shape) == ("umap", (8, 8, 1))
+    assert "8 x 8" in str(choice) and "1,797" in str(choice)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 12, 1), (32, 32, 3)])
+def test_images_are_compared_by_their_neighbours(shape):
+    images = np.random.default_rng(0).uniform(size=(600, *shape))
+    choice = choose("auto", images)
+    assert (choice.name, choice.image_shape) == ("umap", (*shape, 1)[:3])
+
+
+def test_embeddings_of_texts_are_compared_by_their_directions():
+    choice = choose("auto", texts())
+    assert (choice.name, choice.uses_angles, choice.image_shape) == ("umap", True, None)
+
+
+def test_tiny_images_are_a_few_features():
+    images = np.random.default_rng(0).normal(size=(600, 2, 2))
+    assert choose("auto", images).name == "none"
+
+
+def test_what_was_asked_for_is_not_discussed():
+    choice = choose("autoencoder", DIGITS)
+    assert (choice.name, choice.reason) == ("autoencoder", "asked for")
+
+
+def test_pixels_in_another_order_are_no_image():
+    order = np.random.default_rng(0).permutation(64)
+    assert image_shape_of(DIGITS) == (8, 8, 1)
+    assert image_shape_of(DIGITS[:, order]) is None
+    assert image_shape_of(np.random.default_rng(1).normal(size=(500, 64))) is None
+
+
+def test_curvature_is_one_for_gaussians_and_small_on_a_curved_sheet():
+    generator = np.random.default_rng(0)
+    gaussian = generator.normal(size=(700, 30)) * generator.uniform(0.2, 2.0, size=30)
+    assert 0.9 < curvature(gaussian) < 1.1
+    angles = generator.uniform(0, 3, size=(700, 2))
+    waves = generator.normal(size=(2, 30)) * 2
+    assert curvature(np.sin(angles @ waves)) < 0.6
+
+
+def test_curvature_does_not_depend_on_units_or_copies():
+    x = DIGITS[:500].astype(np.float64)
+    np.testing.assert_allclose(curvature(100 * x + 3), curvature(x), rtol=1e-6)
+    np.testing.assert_allclose(curvature(np.repeat(x, 2, axis=0)), curvature(x), rtol=1e-6)
