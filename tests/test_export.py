@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import keras
@@ -203,6 +204,51 @@ def test_damaged_or_foreign_folder_is_one_clear_error(copy, damage):
     with pytest.raises(ValueError, match="`directory`: got .*, wanted .*") as caught:
         tfdpm.load(copy)
     assert str(copy) in str(caught.value)
+
+
+def test_saved_file_is_opened_and_goes_on(model, tmp_path):
+    model.save(tmp_path / "m.keras")
+    loaded = tfdpm.load(tmp_path / "m.keras")
+    assert isinstance(loaded, tfdpm.DeepDPM)
+    np.testing.assert_array_equal(loaded.predict_labels(X), model.predict_labels(X))
+
+
+def foreign_zip(data: bytes, path: Path) -> bytes:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "nothing of ours")
+    return path.read_bytes()
+
+
+def other_model(data: bytes, path: Path) -> bytes:
+    keras.Sequential([keras.Input([2]), keras.layers.Dense(1)]).save(path)
+    return path.read_bytes()
+
+
+def lambda_with_code(data: bytes, path: Path) -> bytes:
+    keras.Sequential([keras.Input([2]), keras.layers.Lambda(lambda x: x + 1)]).save(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data, path: b"",
+        lambda data, path: data[: len(data) // 2],
+        lambda data, path: data[:-100],
+        lambda data, path: data[: len(data) // 2] + b"!" + data[len(data) // 2 + 1 :],
+        lambda data, path: b"\x80\x04K\x01.",  # a pickle
+        foreign_zip,
+        other_model,
+        lambda_with_code,
+    ],
+)
+def test_damaged_or_foreign_file_is_one_clear_error(model, tmp_path, damage):
+    path = tmp_path / "m.keras"
+    model.save(path)
+    path.write_bytes(damage(path.read_bytes(), tmp_path / "other.keras"))
+    with pytest.raises(ValueError, match="`path`: got .*, wanted a .keras file") as caught:
+        tfdpm.load(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_folder_that_is_not_there_is_an_error(tmp_path):

@@ -1,15 +1,17 @@
-"""Models for serving: `export` writes a SavedModel, `load` opens one.
+"""Models for serving: `export` writes a SavedModel, `load` opens one, or a saved `.keras` file.
 
-What is loaded is a graph: no Python code comes from the folder, and nothing is unpickled.
+No Python code comes from what is loaded, and nothing is unpickled.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -103,17 +105,23 @@ class ServedModel:
         return [np.concatenate(part) for part in zip(*pieces, strict=True)]
 
 
-def load(directory: str | os.PathLike[str]) -> ServedModel:
-    """Opens what `model.export` wrote.
+def load(directory: str | os.PathLike[str]) -> ServedModel | DeepDPM:
+    """Opens what `model.export` or `model.save` wrote.
 
     Args:
-        directory: the folder; or its parent, of which the version with the highest number counts.
+        directory: the folder; or its parent, of which the version with the highest number counts;
+            or a `.keras` file.
+
+    Returns:
+        A `ServedModel`, which answers; of a file the `DeepDPM`, which can also go on training.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if the folder holds something else, or files are missing, cut or changed.
+        FileNotFoundError: if there is no such folder or file.
+        ValueError: if it is something else, or files are missing, cut or changed.
     """
     folder = Path(directory)
+    if folder.is_file():
+        return load_file(folder)
     if not folder.is_dir():
         checks.fail("directory", repr(str(folder)), _WANTED, FileNotFoundError)
     folder = _newest_version(folder)
@@ -123,6 +131,33 @@ def load(directory: str | os.PathLike[str]) -> ServedModel:
         checks.fail("directory", got, _WANTED)
     signatures = tf.saved_model.load(str(folder)).signatures
     return ServedModel(dict(signatures), card)
+
+
+def load_file(path: str | os.PathLike[str], kind: type[keras.Model] = DeepDPM) -> keras.Model:
+    """Opens a `.keras` file as `keras.models.load_model` does, with one error for what is not one.
+
+    Args:
+        path: of the file that `model.save` wrote.
+        kind: class that the model must be of.
+
+    Raises:
+        ValueError: if the file is something else, cut or changed, or holds code to be run.
+    """
+    wanted = "a .keras file that `model.save` wrote"
+    try:
+        # Keras reads no checksums but those of the parts that it happens to need.
+        with zipfile.ZipFile(path) as archive:
+            is_whole = archive.testzip() is None
+        model = keras.models.load_model(path, safe_mode=True) if is_whole else None
+    except (zipfile.BadZipFile, ValueError, TypeError, KeyError, OSError, EOFError) as error:
+        reason = " ".join(str(error).split())[:200]
+        got = f"{os.fspath(path)!r}, which is something else or damaged ({reason})"
+        checks.fail("path", got, wanted)
+    if model is None:
+        checks.fail("path", f"{os.fspath(path)!r}, which is damaged", wanted)
+    if not isinstance(model, kind):
+        checks.fail("path", f"a {type(model).__name__} in {os.fspath(path)!r}", wanted)
+    return model
 
 
 def _newest_version(folder: Path) -> Path:

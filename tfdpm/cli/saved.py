@@ -15,15 +15,11 @@ def load_model(path: Path) -> Any:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not a saved DeepDPM.
     """
-    import keras
-
     import tfdpm
+    from tfdpm.export import load_file
 
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
         wanted = "a .keras file, or a folder that `tfdpm fit --out` wrote"
         checks.fail("MODEL", repr(str(path)), wanted, FileNotFoundError)
-    model = keras.models.load_model(file)
-    if not isinstance(model, tfdpm.DeepDPM):
-        checks.fail("MODEL", f"a {type(model).__name__} in {str(file)!r}", "a saved DeepDPM")
-    return model
+    return load_file(file, tfdpm.DeepDPM)
