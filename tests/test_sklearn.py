@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -34,6 +35,8 @@ TELLING = (
     "check_fit1d",
     "check_fit2d_1sample",
     "check_mixin_order",
+    "check_transformer_preserve_dtypes",
+    "check_transformer_get_feature_names_out",
 )
 
 
@@ -90,6 +93,22 @@ def test_works_at_the_end_of_a_pipeline_and_knows_columns():
     np.testing.assert_array_equal(steps[-1].feature_names_in_, ["width", "height"])
     with pytest.raises(ValueError, match="feature names"):
         steps.predict(frame.rename(columns={"width": "depth"}))
+
+
+def test_responsibilities_come_as_a_frame_where_that_is_asked_for():
+    frame = pd.DataFrame(X, columns=["width", "height"], index=np.arange(len(X)) + 7)
+    estimator = clusterer().set_output(transform="pandas").fit(frame)
+    shares = estimator.transform(frame)
+    assert list(shares.columns) == [f"deepdpmclusterer{k}" for k in range(3)]
+    assert shares.index.equals(frame.index) and (shares.dtypes == np.float32).all()
+    np.testing.assert_array_equal(shares.to_numpy(), estimator.model_.predict(X))
+    np.testing.assert_array_equal(shares.to_numpy().argmax(axis=1), estimator.labels_)
+
+
+def test_responsibilities_are_features_of_what_follows():
+    steps = make_pipeline(clusterer(), LogisticRegression()).fit(X, Y)
+    assert steps.score(X, Y) == 1.0
+    assert steps[-1].coef_.shape == (3, 3)
 
 
 def test_grid_search_prefers_the_settings_that_predict_held_out_points():

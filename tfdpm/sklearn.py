@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+)
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -18,8 +23,13 @@ __all__ = ["DeepDPMClusterer"]
 _SETTINGS = ("initial_clusters", "fixed_k", "prior_scale", "dp_concentration", "epochs")
 
 
-class DeepDPMClusterer(ClusterMixin, BaseEstimator):
+class DeepDPMClusterer(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
+):
     """Clustering that finds the number of clusters: `tfdpm.DeepDPM` with scikit-learn's manners.
+
+    Where it stands before the end of a pipeline, its responsibilities are the features of what
+    follows; `set_output(transform="pandas")` gives them as a frame.
 
     Args:
         config: a `DeepDPMConfig`, a preset's name, or `None` for the defaults.
@@ -91,6 +101,21 @@ class DeepDPMClusterer(ClusterMixin, BaseEstimator):
         """Responsibilities `[N, K]` float32, rows sum to one."""
         points = self._points(X)
         return self.model_.predict(points)
+
+    def transform(self, X) -> np.ndarray:
+        """Responsibilities `[N, K]` float32, as `predict_proba`; a frame after `set_output`."""
+        return self.predict_proba(X)
+
+    @property
+    def _n_features_out(self) -> int:
+        """How many columns `transform` gives, for their names."""
+        return self.n_clusters_
+
+    def __sklearn_tags__(self):
+        """What scikit-learn may expect: responsibilities are float32 whatever the points are."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
 
     def score_samples(self, X) -> np.ndarray:
         """Log posterior predictive density of each point, `[N]` float64, nats."""
