@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfdpm import checks
-from tfdpm.benchmarks.labelled import fewer, read_labelled, thin_classes
+from tfdpm.benchmarks.labelled import LabelledData, fewer, read_labelled, thin_classes
 from tfdpm.benchmarks.peers import PEERS, chosen_peers
 from tfdpm.benchmarks.records import fit_record, measured, show, spread, summarised, write
 
@@ -52,6 +52,26 @@ def run(
         max_points, seeds = _QUICK_POINTS, 1
     sets = [fewer(each, max_points, seed) for each in sets]
     results: dict[str, Any] = {"benchmark": "quality", "normalize_rows": normalize_rows}
+    return compare(sets, names, results, out=out, seed=seed, seeds=seeds)
+
+
+def compare(
+    sets: Sequence[LabelledData],
+    names: Sequence[str],
+    results: dict[str, Any],
+    *,
+    out: str | Path,
+    seed: int,
+    seeds: int,
+) -> dict[str, Any]:
+    """Runs tfdpm and peers on data sets, prints the table, and returns what was written.
+
+    Args:
+        sets: what is clustered.
+        names: of peers.
+        results: what the file holds besides `records` and `summary`.
+        out, seed, seeds: as for `run`.
+    """
     records: list[dict[str, Any]] = []
     for each in sets:
         for number in range(seed, seed + seeds):

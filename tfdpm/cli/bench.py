@@ -16,7 +16,7 @@ import typer
 
 from tfdpm import checks
 
-NAMES = ("quality", "speed", "ablation", "robustness", "prior", "stress", "serving", "swav")
+NAMES = ("quality", "tables", "speed", "ablation", "robustness", "prior", "stress", "serving", "swav")
 
 
 def bench(
