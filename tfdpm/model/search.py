@@ -520,6 +520,9 @@ class MixtureSearch:
             return self._terms(statistics), self._tail_gains(labels, statistics)
 
 
+_Searched = tuple[MixtureSearch, np.ndarray, MixtureParameters]
+
+
 def best_search(
     points: np.ndarray, settings: SearchSettings, seed: int, initial_clusters: int
 ) -> tuple[MixtureSearch, np.ndarray, MixtureParameters]:
@@ -548,12 +551,28 @@ def best_search(
         best = firmer
     if is_open:
         for structure in STRUCTURES[1:]:
-            restricted = dataclasses.replace(settings, covariance=structure)
-            best = max(best, _searched(points, restricted, seed, initial_clusters), key=_score)
+            best = _restricted(best, points, settings, seed, initial_clusters, structure)
     return best
 
 
-_Searched = tuple[MixtureSearch, np.ndarray, MixtureParameters]
+def _restricted(
+    best: _Searched,
+    points: np.ndarray,
+    settings: SearchSettings,
+    seed: int,
+    initial_clusters: int,
+    structure: str,
+) -> _Searched:
+    """The better one of a search and another with restricted covariances.
+
+    The other goes on from the clusters of the first if it explains them better. Only where there
+    is but one cluster it starts afresh, since full covariances may have been too dear to split.
+    """
+    settings = dataclasses.replace(settings, covariance=structure)
+    labels = best[1] if best[2].num_components > 1 else None
+    if labels is not None and MixtureSearch(points, settings, seed).score(labels) <= _score(best):
+        return best
+    return max(best, _searched(points, settings, seed, initial_clusters, labels=labels), key=_score)
 
 
 def _searched(
