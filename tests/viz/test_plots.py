@@ -115,3 +115,19 @@ def test_without_matplotlib_the_error_names_the_extra(method, plane_model, monke
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"pip install 'tfdpm\[viz\]'"):
         getattr(plane_model, method)()
+
+
+def test_a_model_with_an_encoder_draws_its_sample_but_reports_only_on_points(solid_data, tmp_path):
+    import keras
+
+    import tfdpm
+
+    encoder = keras.Sequential([keras.Input((9,)), keras.layers.Dense(4)])
+    model = tfdpm.DeepDPM(encoder=encoder)
+    model.fit(solid_data[0], epochs=1, verbose=0)
+    drawn = model.plot(decision_regions=False).collections[0].get_offsets()
+    given = model.plot(solid_data[0], decision_regions=False).collections[0].get_offsets()
+    assert len(drawn) == len(given) == 400  # sorted otherwise, so compared as sets
+    np.testing.assert_allclose(np.sort(drawn[:, 0]), np.sort(given[:, 0]), atol=1e-3)
+    with pytest.raises(ValueError, match="a model with an encoder inside"):
+        model.report(tmp_path / "r.html")

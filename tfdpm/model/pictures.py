@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfdpm import checks
 
@@ -54,7 +55,12 @@ class PictureMethods:
         """
         from tfdpm import viz
 
-        view = viz.look(self, self._points_to_show(x), max_points=max_points, seed=seed)
+        view = (
+            self._fitted_view()
+            if x is None
+            else viz.look(self, x, max_points=max_points, seed=seed)
+        )
+        view = view.thinned(max_points, seed)
         return viz.plot(
             self, view, projection=projection, decision_regions=decision_regions, axes=ax
         )
@@ -146,8 +152,9 @@ class PictureMethods:
         """
         from tfdpm import viz
 
-        points = self._points_to_show(x)
-        if x is None:
+        points = x
+        if x is None:  # what an encoder made of them, where there is one: the film needs none
+            points = self._fitted_view().inputs
             points = points[:: -(-len(points) // _FILMED)]
         return viz.animate(self, path, points, config=config, epochs=epochs, **options)
 
@@ -200,8 +207,20 @@ class PictureMethods:
         """`x`, or where it is `None` the sample of the fit, as raw rows."""
         if x is not None:
             return x
+        if self.encoder is not None:
+            checks.fail("x", "None, of a model with an encoder inside", "the points of the fit")
+        rows = self._fitted_view().inputs
+        return rows.reshape(len(rows), *self._feature_shape)
+
+    def _fitted_view(self) -> Any:
+        """The sample of the fit; its inputs are rows as they came out of the encoder, if any."""
+        from tfdpm import viz
+
         self._fitted()
         if self._search is None:
             checks.fail("x", "None, of a model without the points of its fit", "points")
-        raw = self._state.preprocessing.inverse(self._search.points.astype(np.float64))
-        return raw.reshape(len(raw), *self._feature_shape)
+        sample = self._search.points
+        raw = self._state.preprocessing.inverse(np.asarray(sample, np.float64))
+        features = np.asarray(sample, np.float32)
+        responsibilities = self._infer(tf.constant(features))
+        return viz.View(np.arange(len(raw)), raw, features, responsibilities, None, int(len(raw)))
