@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from tfdpm.benchmarks import growth, speed
+from tfdpm.benchmarks import growth, speed, streaming
 
 
 def test_ratios_are_of_medians_and_everything_is_written(
     fits, labelled_file, tmp_path, capsys
 ) -> None:
     out = tmp_path / "s.json"
-    nothing = {"points": (), "clusters": (), "dims": ()}
+    nothing = {"points": (), "clusters": (), "dims": (), "stream": ()}
     results = speed.run([labelled_file], out=out, repeats=3, peers="gmm,hdbscan", **nothing)
     (comparison,) = results["comparisons"]
     assert list(comparison["methods"]) == ["tfdpm", "gmm", "hdbscan"]
@@ -33,20 +33,25 @@ def test_ratios_are_of_medians_and_everything_is_written(
 def test_growth_gets_exponents_shares_and_a_picture(monkeypatch, tmp_path) -> None:
     def fit_cost_alone(num_points, dim, clusters, seed):
         row = {"num_points": num_points, "dim": dim, "clusters": clusters}
-        return {**row, "seconds": 1e-3 * num_points, "peak_above_data_mib": 1.0}
+        seconds = {"seconds": 5.0, "cpu_seconds": 1e-3 * num_points}
+        return {**row, **seconds, "peak_above_data_mib": 1.0}
 
     def epoch_cost(num_points, dim, clusters, seed):
         row = {"num_points": num_points, "dim": dim, "clusters": clusters, "traces": 3}
-        return {**row, "seconds": clusters * dim**2.0, "operations_per_second": 5e9}
+        seconds = {"seconds": 5.0, "cpu_seconds": clusters * dim**2.0}
+        return {**row, **seconds, "operations_per_second": 5e9, "peak_mib": 2.0}
 
     monkeypatch.setattr(growth, "fit_cost_alone", fit_cost_alone)
     monkeypatch.setattr(growth, "epoch_cost", epoch_cost)
+    monkeypatch.setattr(streaming, "stream_cost_alone", epoch_cost)
     monkeypatch.setattr(growth, "matmul_rate", lambda dtype, seconds: 1e10)
     results = speed.run(out=tmp_path / "s.json", points=(10, 100), clusters=(2, 4, 8), dims=(3, 9))
     assert results["exponents"] == pytest.approx({"points": 1, "clusters": 1, "dims": 2})
     assert [row["clusters"] for row in results["growth"]["clusters"]] == [2, 4, 8]
     assert [row["dim"] for row in results["growth"]["dims"]] == [3, 9]
     assert results["growth"]["dims"][0]["share_of_float64_rate"] == pytest.approx(0.5)
+    (row,) = results["growth"]["stream"]
+    assert (row["num_points"], row["dim"], row["clusters"]) == (1_000_000, 128, 200)
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -64,6 +69,7 @@ def test_without_matplotlib_there_is_no_picture(monkeypatch, fits, labelled_file
         points=(),
         clusters=(),
         dims=(),
+        stream=(),
         quick=True,
     )
     assert results["picture"] is None

@@ -12,7 +12,7 @@ from sklearn.mixture import GaussianMixture
 
 import tfdpm
 from tfdpm import checks
-from tfdpm.benchmarks import growth, speed_picture
+from tfdpm.benchmarks import growth, speed_picture, streaming
 from tfdpm.benchmarks.labelled import LabelledData, fewer, read_labelled
 from tfdpm.benchmarks.peers import PEERS, chosen_peers
 from tfdpm.benchmarks.records import fit_record, measured, show, write
@@ -22,8 +22,10 @@ __all__ = ["run"]
 
 _GROWTH_DIM, _GROWTH_CLUSTERS = 10, 10
 _GROWTH_POINTS = 51_200  # of the growth with K and D
+_STREAM_SIZE = 128, 200
 _PREDICT_REPEATS = 5
 _QUICK_POINTS = 300
+_CLOCKS = ("seconds", "cpu_seconds")
 _SHARES = ("share_of_float32_rate", "share_of_float64_rate", "traces")
 
 
@@ -36,9 +38,10 @@ def run(
     threads: int = 1,
     peers: str = "gmm,hdbscan,bgmm",
     normalize_rows: bool = False,
-    points: Sequence[int] = (10_000, 30_000, 100_000),
-    clusters: Sequence[int] = (10, 30, 100),
-    dims: Sequence[int] = (2, 8, 32, 128),
+    points: Sequence[int] = (10_000, 100_000, 1_000_000),
+    clusters: Sequence[int] = (10, 100, 1000),
+    dims: Sequence[int] = (2, 8, 32, 128, 512),
+    stream: Sequence[int] = (1_000_000,),
     quick: bool = False,
 ) -> dict[str, Any]:
     """Times tfdpm and its peers on every data set, then fits and epochs of growing size.
@@ -54,6 +57,7 @@ def run(
         points: N of the fits at D = 10 and 10 clusters, each in a process of its own.
         clusters: K of the epochs at D = 10 and N = 51,200.
         dims: D of the epochs at K = 10 and N = 51,200.
+        stream: N of the streams from disk at D = 128 and 200 clusters, each in its own process.
         quick: 300 points of each data set, one run, and growth over tiny sizes.
     Returns:
         What was written: `comparisons`, `growth` with fitted exponents, and the matmul rates.
@@ -62,10 +66,12 @@ def run(
     names = chosen_peers(peers)
     sets = read_labelled(data, normalize_rows=normalize_rows) if data else []
     epoch_points, fit_cost = _GROWTH_POINTS, growth.fit_cost_alone
+    stream_cost, stream_size = streaming.stream_cost_alone, _STREAM_SIZE
     if quick:
         sets, repeats = [fewer(each, _QUICK_POINTS, seed) for each in sets], 1
         points, clusters, dims = points and (300, 600), clusters and (2, 4), dims and (2, 4)
         epoch_points, fit_cost = 500, growth.fit_cost
+        stream, stream_cost, stream_size = stream and (600,), streaming.stream_cost, (40, 2)
     with same_threads(threads) as cores:
         results: dict[str, Any] = {"benchmark": "speed", "cores": cores, "comparisons": []}
         for each in sets:
@@ -76,11 +82,12 @@ def run(
             for dtype in ("float32", "float64")
         }
         write(out, results)
-        grown = results["growth"] = {"points": [], "clusters": [], "dims": []}
+        grown = results["growth"] = {"points": [], "clusters": [], "dims": [], "stream": []}
         for name, cost, arguments in (
             ("points", fit_cost, [(n, _GROWTH_DIM, _GROWTH_CLUSTERS) for n in points]),
             ("clusters", growth.epoch_cost, [(epoch_points, _GROWTH_DIM, k) for k in clusters]),
             ("dims", growth.epoch_cost, [(epoch_points, d, _GROWTH_CLUSTERS) for d in dims]),
+            ("stream", stream_cost, [(n, *stream_size) for n in stream]),
         ):
             for sizes in arguments:
                 grown[name].append(cost(*sizes, seed))
@@ -147,14 +154,14 @@ def _seconds(call: Callable[[np.ndarray], Any], x: np.ndarray) -> float:
 
 
 def _add_exponents(results: dict[str, Any]) -> None:
-    """Fitted exponents of growth, and each epoch's share of the measured matmul rates."""
+    """Fitted exponents of growth in processor time, and each epoch's share of the matmul rates."""
     sizes = {"points": "num_points", "clusters": "clusters", "dims": "dim"}
     results["exponents"] = {
-        name: growth.exponent([row[size] for row in rows], [row["seconds"] for row in rows])
+        name: growth.exponent([row[size] for row in rows], [row["cpu_seconds"] for row in rows])
         for name, size in sizes.items()
         for rows in [results["growth"][name]]
     }
-    for name in ("clusters", "dims"):
+    for name in ("clusters", "dims", "stream"):
         for row in results["growth"][name]:
             for dtype, rate in results["matmul_rate"].items():
                 row[f"share_of_{dtype}_rate"] = row["operations_per_second"] / rate
@@ -180,11 +187,12 @@ def _show(results: dict[str, Any]) -> None:
         rows = [[each["data"], *each["predict"].values()] for each in results["comparisons"]]
         show("Labels of all points, seconds", ("data", "K", "tfdpm", "gmm", "ratio"), rows)
     for name, title, names in (
-        ("points", "Fit over N", ("num_points", "clusters", "seconds", "peak_above_data_mib")),
-        ("clusters", "Epoch over K", ("clusters", "seconds", *_SHARES)),
-        ("dims", "Epoch over D", ("dim", "seconds", *_SHARES)),
+        ("points", "Fit over N", ("num_points", "clusters", *_CLOCKS, "peak_above_data_mib")),
+        ("clusters", "Epoch over K", ("clusters", *_CLOCKS, *_SHARES)),
+        ("dims", "Epoch over D", ("dim", *_CLOCKS, *_SHARES)),
+        ("stream", "Epoch over a stream", ("num_points", *_CLOCKS, *_SHARES, "peak_mib")),
     ):
         if results["growth"][name]:
-            power = results["exponents"][name]
+            power = results["exponents"].get(name)
             title = title if power is None else f"{title}: exponent {power:.2f}"
             show(title, names, [[row[key] for key in names] for row in results["growth"][name]])

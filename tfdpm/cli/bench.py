@@ -76,6 +76,9 @@ def bench(
     dims: Annotated[
         str | None, typer.Option(metavar="D,D,...", help="Growth in D, or none: speed.")
     ] = None,
+    stream: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="Streams from disk, or none: speed.")
+    ] = None,
     cases: Annotated[int | None, typer.Option(min=1, help="How many: stress.")] = None,
     quick: Annotated[
         bool | None, typer.Option("--quick", help="A trial within seconds, of no other use.")
@@ -101,6 +104,7 @@ def bench(
         "points": _numbers(points, "--points"),
         "clusters": _numbers(clusters, "--clusters"),
         "dims": _numbers(dims, "--dims"),
+        "stream": _numbers(stream, "--stream"),
         "cases": cases,
         "quick": quick,
     }
