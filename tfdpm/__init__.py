@@ -25,6 +25,8 @@ from tfdpm.config import DeepDPMConfig  # noqa: E402
 from tfdpm.export import load  # noqa: E402
 from tfdpm.features import SwAV  # noqa: E402
 from tfdpm.model import DeepDPM  # noqa: E402
+from tfdpm.model.joint import JointClustering  # noqa: E402
+from tfdpm.model.joint_config import JointConfig  # noqa: E402
 from tfdpm.pipeline import fit  # noqa: E402
 
 __version__ = "0.1.0"
@@ -32,6 +34,8 @@ __version__ = "0.1.0"
 __all__ = [
     "DeepDPM",
     "DeepDPMConfig",
+    "JointClustering",
+    "JointConfig",
     "SwAV",
     "callbacks",
     "config",

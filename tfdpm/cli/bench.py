@@ -16,7 +16,18 @@ import typer
 
 from tfdpm import checks
 
-NAMES = ("quality", "tables", "speed", "ablation", "robustness", "prior", "stress", "serving", "swav")
+NAMES = (
+    "quality",
+    "tables",
+    "speed",
+    "ablation",
+    "robustness",
+    "prior",
+    "stress",
+    "serving",
+    "joint",
+    "swav",
+)
 
 
 def bench(

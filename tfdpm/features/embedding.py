@@ -65,6 +65,7 @@ def fit_encoder(
     *,
     hidden_units: Sequence[int] = _HIDDEN_UNITS,
     epochs: int | None = None,
+    noise: float = _NOISE,
     seed: int = 0,
     on_epoch: Callable[[int, int], None] | None = None,
 ) -> keras.Model:
@@ -75,6 +76,7 @@ def fit_encoder(
         places: `[N, d]` float32.
         hidden_units: of the network.
         epochs: passes over the points; `None` chooses by N.
+        noise: standard deviation of what disturbs the inputs, as a share of theirs.
         seed: of initial weights, order and noise.
         on_epoch: called with the epochs done and to do.
     Returns:
@@ -86,12 +88,12 @@ def fit_encoder(
     steps = epochs * -(-len(x) // _BATCH_SIZE)
     rate = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)
     encoder.compile(keras.optimizers.Adam(rate), "mse")
-    noise = tf.constant(_NOISE * np.std(x, axis=0), tf.float32)
+    spread = tf.constant(noise * np.std(x, axis=0), tf.float32)
 
     def disturbed(index, batch):
         rows, wanted = batch
         seeds = tf.stack([tf.cast(seed, tf.int64), index])
-        return rows + noise * tf.random.stateless_normal(tf.shape(rows), seeds), wanted
+        return rows + spread * tf.random.stateless_normal(tf.shape(rows), seeds), wanted
 
     batches = seeded_batches((x, places), epochs, _BATCH_SIZE, seed).enumerate().map(disturbed)
     callbacks = []
