@@ -144,3 +144,45 @@ def test_split_batch_with_gathered_sums_equals_whole_batch():
 def test_bad_arguments_are_named(arguments, error):
     with pytest.raises(error, match="wanted"):
         sinkhorn(**arguments)
+
+
+def test_columns_carry_the_wanted_shares() -> None:
+    scores = np.random.default_rng(0).normal(size=(40, 5))
+    shares = np.array([0.4, 0.3, 0.15, 0.1, 0.05])
+    codes = sinkhorn(scores, 0.3, 500, column_weights=7.0 * shares).numpy()
+    np.testing.assert_allclose(codes.sum(axis=1), 1.0, atol=1e-12)
+    np.testing.assert_allclose(codes.mean(axis=0), shares, atol=1e-9)
+
+
+def test_equal_shares_are_the_default() -> None:
+    scores = np.random.default_rng(1).normal(size=(12, 4))
+    equal = sinkhorn(scores, column_weights=np.full(4, 0.25))
+    np.testing.assert_allclose(equal, sinkhorn(scores), atol=1e-12)
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_shares_against_scaling_by_hand(iterations) -> None:
+    scores = np.random.default_rng(2).normal(size=(9, 3))
+    shares = np.array([0.6, 0.3, 0.1])
+    plan = np.exp(scores / 0.5)
+    for _ in range(iterations):
+        for column in range(3):
+            plan[:, column] *= shares[column] / plan[:, column].sum()
+        for row in range(9):
+            plan[row] /= plan[row].sum()
+    codes = sinkhorn(scores, 0.5, iterations, column_weights=shares)
+    np.testing.assert_allclose(codes, plan, atol=1e-12)
+
+
+def test_hard_codes_with_shares_solve_the_transport_problem() -> None:
+    rng = np.random.default_rng(3)
+    scores, shares = rng.normal(size=(10, 3)), np.array([0.5, 0.3, 0.2])
+    codes = sinkhorn(scores, 0.005, 5000, column_weights=shares).numpy()
+    rows = np.kron(np.eye(10), np.ones(3))
+    columns = np.kron(np.ones(10), np.eye(3))
+    best = linprog(
+        -scores.ravel(),
+        A_eq=np.concatenate([rows, columns]),
+        b_eq=np.concatenate([np.ones(10), 10 * shares]),
+    )
+    assert abs((codes * scores).sum() + best.fun) < 0.02

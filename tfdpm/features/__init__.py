@@ -5,6 +5,7 @@ from __future__ import annotations
 from tfdpm.features.autoencoder import Autoencoder
 from tfdpm.features.backbones import resnet18, resnet50, small_resnet
 from tfdpm.features.callbacks import CollapseWatchdog, NearestNeighbours, TrainingState
+from tfdpm.features.dp_swav import DPSwAV
 from tfdpm.features.evaluation import Accuracy, knn_accuracy, linear_probe, semi_supervised
 from tfdpm.features.image_encoder import Encoder
 from tfdpm.features.losses import swapped_prediction_loss
@@ -20,6 +21,7 @@ __all__ = [
     "Accuracy",
     "Autoencoder",
     "CollapseWatchdog",
+    "DPSwAV",
     "Encoder",
     "NearestNeighbours",
     "SwAV",

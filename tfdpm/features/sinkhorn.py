@@ -18,15 +18,16 @@ def sinkhorn(
     iterations: int = 3,
     *,
     row_weights: tf.Tensor | None = None,
+    column_weights: tf.Tensor | None = None,
     gather_replicas: Callable[[tf.Tensor], tf.Tensor] | None = None,
 ) -> tf.Tensor:
     """Codes: the share of each sample that belongs to each prototype, rows summing to one.
 
     Solves `max_Q Tr(Q' scores) + epsilon H(Q)` over the matrices whose columns (prototypes) carry
-    equal mass and whose rows (samples) carry equal mass, [SwAV] section 3.1, by `iterations`
-    rounds of alternating normalisation that end with the rows. The iteration runs on potentials in
-    the log domain, where `exp(scores / epsilon)` is never formed: no epsilon overflows, and a
-    constant added to the scores changes nothing.
+    equal mass (or that of `column_weights`) and whose rows (samples) carry equal mass, [SwAV]
+    section 3.1, by `iterations` rounds of alternating normalisation that end with the rows. The
+    iteration runs on potentials in the log domain, where `exp(scores / epsilon)` is never formed:
+    no epsilon overflows, and a constant added to the scores changes nothing.
 
     Args:
         scores: `[B, P]` floating, similarity of samples and prototypes, any finite range.
@@ -36,6 +37,8 @@ def sinkhorn(
         iterations: rounds, >= 1. The codes converge to exactly equal column sums.
         row_weights: `[B]` floating, >= 0; how much a row counts in the column sums. A row of weight
             zero gets a code and influences nobody. At least one weight must be positive.
+        column_weights: `[P]` floating, > 0; the share of the mass that each prototype is to carry,
+            up to a common factor. `None`: all the same.
         gather_replicas: maps a `[P]` tensor to `[R, P]`, one row per replica, where the batch is
             split over R replicas. `None` means that `scores` is the whole batch.
     Returns:
@@ -58,6 +61,10 @@ def sinkhorn(
     if row_weights is not None:
         log_weights = tf.math.log(tf.cast(tf.stop_gradient(row_weights), dtype))[:, tf.newaxis]
 
+    log_shares = tf.zeros_like(logits[0])
+    if column_weights is not None:
+        log_shares = tf.math.log(tf.cast(tf.stop_gradient(column_weights), dtype))
+
     column_potential = tf.zeros_like(logits[0])
     row_potential = tf.zeros_like(logits[:, :1])
     for iteration in range(iterations):
@@ -69,7 +76,7 @@ def sinkhorn(
         log_column_sums = tf.reduce_logsumexp(masses, axis=0)
         if gather_replicas is not None:
             log_column_sums = tf.reduce_logsumexp(gather_replicas(log_column_sums), axis=0)
-        column_potential = -log_column_sums
+        column_potential = log_shares - log_column_sums
     # The last row normalisation is a softmax; the 1/B and 1/P of the marginals cancel in it.
     return tf.nn.softmax(logits + column_potential, axis=1)
 
