@@ -20,10 +20,7 @@ from tfdpm import checks
 from tfdpm.benchmarks.records import show, write
 from tfdpm.benchmarks.threads import same_threads
 from tfdpm.config import DeepDPMConfig
-from tfdpm.data import gaussian_mixture
 from tfdpm.model import DeepDPM
-from tfdpm.model.serving import ServingModule
-from tfdpm.model.serving import write as write_served
 
 __all__ = ["run"]
 
@@ -97,17 +94,17 @@ def _encoder(seed: int) -> keras.Sequential:
 
 def _exports(folder: Path, encoder: keras.Sequential | None, seed: int) -> dict[str, Path]:
     """A fitted model's folder, and that of the same network without anything around it."""
-    x, _ = gaussian_mixture(_CLUSTERS, _FEATURES, _POINTS, seed=seed)
-    model = DeepDPM(DeepDPMConfig(fixed_k=_CLUSTERS, preprocessing="center"), seed=seed)
+    dim = _FEATURES if encoder is None else _PIXELS
+    x = np.random.default_rng(seed).normal(size=(_POINTS, dim)).astype(np.float32)
+    config = DeepDPMConfig(fixed_k=_CLUSTERS, preprocessing="center")
+    model = DeepDPM(config, seed=seed, encoder=encoder)
     model.fit(x, epochs=1, verbose=0)
-    shape = (_FEATURES,) if encoder is None else (_PIXELS,)
-    module = ServingModule(model._state, model.clustering, shape, encoder)
-    write_served(module, folder / "tfdpm" / "1", {"n_clusters": model.n_clusters})
+    model.export(folder / "tfdpm" / "1")
     layers = [
         keras.layers.Dense(model.clustering.hidden_units, activation="relu"),
         keras.layers.Dense(model.n_clusters, activation="softmax"),
     ]
-    bare = keras.Sequential([keras.Input(shape), *(encoder.layers if encoder else ()), *layers])
+    bare = keras.Sequential([keras.Input([dim]), *(encoder.layers if encoder else ()), *layers])
     bare.export(folder / "bare" / "1", verbose=False)
     return {"tfdpm": folder / "tfdpm" / "1", "bare Keras": folder / "bare" / "1"}
 
