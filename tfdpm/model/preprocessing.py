@@ -40,21 +40,21 @@ class FeatureMoments(NamedTuple):
 def feature_moments(features: np.ndarray, weights: np.ndarray | None = None) -> FeatureMoments:
     """Moments of `features [N, D]` in float64, in slices so that no copy of the whole is made."""
     num_points, feature_dim = features.shape
-    weights = np.ones(num_points) if weights is None else np.asarray(weights, np.float64)
-    total = max(float(weights.sum()), 1e-300)
+    count = float(num_points if weights is None else np.sum(weights, dtype=np.float64))
+    total = max(count, 1e-300)
     # Shifting by some point first keeps digits where values are large and spread is small.
     origin = features[0].astype(np.float64)
     first = np.zeros(feature_dim)
     second = np.zeros((feature_dim, feature_dim))
     for start in range(0, num_points, 65_536):
         rows = features[start : start + 65_536].astype(np.float64) - origin
-        weighted = rows * weights[start : start + 65_536, None]
+        weighted = rows
+        if weights is not None:
+            weighted = rows * np.asarray(weights[start : start + 65_536, None], np.float64)
         first += weighted.sum(axis=0)
         second += rows.T @ weighted
     mean = first / total
-    return FeatureMoments(
-        float(weights.sum()), origin + mean, second / total - np.outer(mean, mean)
-    )
+    return FeatureMoments(count, origin + mean, second / total - np.outer(mean, mean))
 
 
 @dataclasses.dataclass(frozen=True)

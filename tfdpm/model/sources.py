@@ -20,6 +20,10 @@ from tfdpm.model.state import ModelState
 from tfdpm.model.training import Passes, PassStatistics, epoch_order
 
 _BATCH_ROWS = 16_384
+# Features with more numbers than this (8 MiB) are not kept but computed anew in every pass, some
+# points at a time, which costs little beside the pass and no memory that grows with N.
+_KEPT_ELEMENTS = 2**21
+_PIECE_ROWS = 65_536
 # Of whitened coordinates in the E-step: features are centred and of unit variance.
 _PRECISION = tf.float32
 
@@ -34,10 +38,9 @@ class ArraySource:
 
     def __init__(self, array: np.ndarray, weights: np.ndarray | None = None):
         self._array = array
-        weights = np.ones(len(array)) if weights is None else weights
-        self._sample_weights = np.asarray(weights, np.float64)
-        self._weights = tf.constant(self._sample_weights, tf.float32)
-        self._features: tf.Tensor | None = None
+        self._sample_weights = None if weights is None else np.asarray(weights, np.float64)
+        self._preprocessing: Preprocessing | None = None
+        self._features: tf.Tensor | None = None  # where they are kept
 
     @classmethod
     def of_features(cls, features: np.ndarray) -> ArraySource:
@@ -64,8 +67,10 @@ class ArraySource:
         return feature_moments(rows, self._sample_weights)
 
     def use(self, preprocessing: Preprocessing) -> None:
-        """Computes the features once."""
-        self._features = tf.constant(preprocessing.transform(self._array))
+        """Computes the features once, if they are few."""
+        self._preprocessing, self._features = preprocessing, None
+        if self.num_points * preprocessing.feature_dim <= _KEPT_ELEMENTS:
+            self._features = tf.constant(preprocessing.transform(self._array))
 
     def train(
         self,
@@ -77,46 +82,83 @@ class ArraySource:
     ) -> np.ndarray:
         """One epoch; returns the mean cluster and subcluster losses."""
         batch_size = config.batch_size or default_batch_size(self.num_points)
-        order = epoch_order(
-            self.num_points, batch_size, config.min_steps_per_epoch, seed, state.epoch
-        )
-        means, sub_means = padded_means(state, passes.capacity)
-        return passes.train_array(
-            self._features,
-            self._weights,
-            tf.constant(order),
+        steps = max(-(-self.num_points // batch_size), config.min_steps_per_epoch)
+        at_once = steps
+        if self._features is None:
+            # As many in each piece, so that they share a trace.
+            at_once = max(1, min(steps, _PIECE_ROWS // batch_size))
+            steps = -(-steps // at_once) * at_once
+        order = epoch_order(self.num_points, batch_size, steps, seed, state.epoch)
+        constants = (
             padded_density(state.parameters, passes.capacity),
-            means,
-            sub_means,
+            *padded_means(state, passes.capacity),
             tf.constant(state.num_components),
             trains_subclusters,
-        ).numpy()
+        )
+        losses = np.zeros(2)
+        for start in range(0, steps, at_once):
+            piece = order[start : start + at_once]
+            if self._features is not None:
+                points, weights = self._features, self._weights_of(slice(None))
+            else:
+                rows = piece.ravel()
+                points, weights = self._features_of(rows), self._weights_of(rows)
+                piece = np.arange(piece.size, dtype=np.int32).reshape(piece.shape)
+            losses += passes.train_array(points, weights, tf.constant(piece), *constants).numpy()
+        return losses * at_once / steps
 
     def reduce(self, passes: Passes, state: ModelState) -> PassStatistics:
         """Statistics of all points under the networks, `[K]` components."""
         _, sub_means = padded_means(state, passes.capacity)
-        result = passes.reduce_array(
-            self._features, self._weights, sub_means, tf.constant(state.num_components)
-        )
-        return _first_components(result, state.num_components)
+        total = None
+        for features, weights in self._pieces():
+            piece = passes.reduce_array(
+                features, weights, sub_means, tf.constant(state.num_components)
+            )
+            total = piece if total is None else tf.nest.map_structure(tf.add, total, piece)
+        return _first_components(total, state.num_components)
 
     def expectation(self, parameters: MixtureParameters) -> SufficientStatistics:
         """Statistics of all points under the E-step of a mixture, `[K]` components."""
         log_joint, total = LogJoint(parameters, _PRECISION), None
-        rows = slice_rows(int(self._features.shape[1]), parameters.num_components)
+        rows = slice_rows(int(parameters.means.shape[1]), parameters.num_components)
         for start in range(0, self.num_points, rows):
-            piece = soft_statistics(
-                log_joint,
-                self._features[start : start + rows],
-                self._weights[start : start + rows],
-            )
+            chosen = slice(start, start + rows)
+            piece = soft_statistics(log_joint, self._features_of(chosen), self._weights_of(chosen))
             total = piece if total is None else total.plus(piece)
         return total
 
     def feature_batches(self) -> Iterator[tf.Tensor]:
         """Features slice by slice, in the order of the points."""
         for start in range(0, self.num_points, _BATCH_ROWS):
-            yield self._features[start : start + _BATCH_ROWS]
+            yield self._features_of(slice(start, start + _BATCH_ROWS))
+
+    def _pieces(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """All features and weights, or as many at a time as fit; the last are filled up.
+
+        What fills them has no weight. Pieces of one size share a trace.
+        """
+        if self._features is not None:
+            yield self._features, self._weights_of(slice(None))
+            return
+        for start in range(0, self.num_points, _PIECE_ROWS):
+            chosen = slice(start, start + _PIECE_ROWS)
+            features, weights = self._features_of(chosen), self._weights_of(chosen)
+            missing = _PIECE_ROWS - int(features.shape[0])
+            yield tf.pad(features, [[0, missing], [0, 0]]), tf.pad(weights, [[0, missing]])
+
+    def _features_of(self, rows) -> tf.Tensor:
+        """Features of a slice of the points, or, where they are not kept, of chosen ones."""
+        if self._features is not None:
+            return self._features[rows]
+        return tf.constant(self._preprocessing.transform(self._array[rows]))
+
+    def _weights_of(self, rows) -> tf.Tensor:
+        if self._sample_weights is not None:
+            return tf.constant(self._sample_weights[rows], tf.float32)
+        if isinstance(rows, slice):
+            return tf.ones([len(range(*rows.indices(self.num_points)))])
+        return tf.ones([len(rows)])
 
 
 class StreamSource:
@@ -219,19 +261,26 @@ class StreamSource:
 
     def _reservoir(self, count: int, generator: np.random.Generator) -> np.ndarray:
         """The `count` rows with the smallest of one random key per row."""
-        keys, rows = np.zeros(0), None
+        keys, rows, held = [], [], 0
         for batch in self._raw:
-            values = batch.numpy()
-            rows = values if rows is None else np.concatenate([rows, values])
-            keys = np.concatenate([keys, generator.uniform(size=len(values))])
-            if len(keys) > 2 * count:
-                kept = np.sort(np.argpartition(keys, count)[:count])
-                keys, rows = keys[kept], rows[kept]
-        if rows is None:
+            rows.append(batch.numpy())
+            keys.append(generator.uniform(size=len(rows[-1])))
+            held += len(rows[-1])
+            if held > 2 * count:
+                keys, rows = _smallest(keys, rows, count)
+                held = count
+        if not rows:
             checks.fail("x", "a stream without batches", "at least 2 points")
-        if len(keys) > count:
-            rows = rows[np.sort(np.argpartition(keys, count)[:count])]
-        return rows
+        return _smallest(keys, rows, count)[1][0]
+
+
+def _smallest(keys: list, rows: list, count: int) -> tuple[list, list]:
+    """The `count` smallest keys and their rows (all, if they are fewer), in their order."""
+    joined_keys, joined_rows = np.concatenate(keys), np.concatenate(rows)
+    if len(joined_keys) > count:
+        kept = np.sort(np.argpartition(joined_keys, count)[:count])
+        joined_keys, joined_rows = joined_keys[kept], joined_rows[kept]
+    return [joined_keys], [joined_rows]
 
 
 def soft_statistics(log_joint: LogJoint, features, weights) -> SufficientStatistics:
