@@ -31,6 +31,7 @@ def test_images_to_accuracy_and_resuming(tmp_path):
     test = write_digits(tmp_path / "test.npz", 20, 1)
     out = tmp_path / "out"
     common = ("--out", out, "--epochs", 1, "--batch-size", 16, "--channels", 1)
+    common += ("--dtype", "mixed_bfloat16")
     result = run("fit", train, *common)
     assert result.exit_code == 0, result.output
     assert "prototypes  30" in result.output

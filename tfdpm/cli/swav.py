@@ -50,6 +50,9 @@ def fit(
     preset: Annotated[
         str | None, typer.Option(help="A published run for ResNet-50, such as 200ep_bs256.")
     ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Keras policy, such as mixed_bfloat16 where that is fast.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on where DIR/swav.keras stopped.")] = False,
     seed: Seed = 0,
 ) -> None:
@@ -72,6 +75,7 @@ def fit(
             batch_size,
             epochs,
             seed,
+            dtype,
         )
     training = model.config.training
     first_epoch = int(model.optimizer.iterations) // training.steps_per_epoch
@@ -205,7 +209,7 @@ def _look_at(data: Any, channels: int) -> tuple[int, int]:
     return source.num_images, int(min(image.shape[1:3]))
 
 
-def _make_model(preset, image_size, channels, num_images, batch_size, epochs, seed):
+def _make_model(preset, image_size, channels, num_images, batch_size, epochs, seed, dtype):
     from dataclasses import replace
 
     from tfdpm.features import SwAV, resnet50
@@ -219,12 +223,13 @@ def _make_model(preset, image_size, channels, num_images, batch_size, epochs, se
             batch_size=batch_size,
             epochs=epochs,
             seed=seed,
+            dtype=dtype,
             print_fn=show,
         )
     config = published(preset)
     width = int(preset[5]) if preset.startswith("RN50w") else 1
     config = replace(config, training=replace(config.training, num_images=num_images))
-    model = SwAV(resnet50(width, seed=seed), config, seed=seed)
+    model = SwAV(resnet50(width, seed=seed, dtype=dtype), config, seed=seed, dtype=dtype)
     model.compile()
     return model
 
