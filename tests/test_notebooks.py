@@ -1,0 +1,61 @@
+"""Every notebook runs from start to end in smoke mode, and none drops out of the row."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAMES = (
+    "1_one_line",
+    "2_the_mixture_by_hand",
+    "3_watching_k_move",
+    "4_swav_features",
+    "5_joint_training",
+    "6_serving",
+)
+
+
+def test_no_notebook_drops_out() -> None:
+    assert [path.stem for path in NOTEBOOKS] == list(NAMES)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_opens_in_colab_installs_once_and_keeps_its_pictures(path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert f"colab.research.google.com/github/tfdpm/tfdpm/blob/main/notebooks/{path.name}" in (
+        notebook.cells[0].source
+    )
+    assert [cell for cell in code if "%pip install" in cell.source] == [code[0]]
+    assert code[1].metadata.tags == ["parameters"]
+    assert all(cell.execution_count for cell in code)
+    outputs = [output for cell in code for output in cell.outputs]
+    assert len(outputs) >= 3
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert path.stat().st_size < 1_000_000
+
+
+def test_links_between_notebooks_lead_somewhere() -> None:
+    for path in NOTEBOOKS:
+        for link in re.findall(r"\]\(([0-9]_\w+\.ipynb)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / link).exists(), f"{path.name} -> {link}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs_in_smoke_mode(path, tmp_path, monkeypatch) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    (parameters,) = [cell for cell in notebook.cells if cell.metadata.get("tags") == ["parameters"]]
+    assert "SMOKE = False" in parameters.source
+    parameters.source = parameters.source.replace("SMOKE = False", "SMOKE = True")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    here = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=180, kernel_name="python3", resources=here).execute()
