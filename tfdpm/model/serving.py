@@ -96,7 +96,9 @@ class ServingModule(tf.Module):
 
     def _centred(self, inputs) -> tf.Tensor:
         if self._encoder is not None:
-            inputs = tf.reshape(inputs, [-1, *self._encoder.input_shape[1:]])
+            shape = self._encoder.input_shape[1:]
+            if tuple(inputs.shape[1:]) != tuple(shape):
+                inputs = tf.reshape(inputs, [-1, *shape])
             inputs = self._encoder(inputs, training=False)
         rows = inputs
         if inputs.shape.rank != 2:
