@@ -61,7 +61,9 @@ def test_clusters_are_found_and_scored_by_round(fitted, data) -> None:
 
 def test_pull_makes_clusters_denser_than_reconstruction_alone(data) -> None:
     def within(weight):
-        model = new(CONFIG.replace(max_rounds=2, clustering_weight=weight))
+        model = new(
+            CONFIG.replace(clustering_weight=weight, round_epochs=20, round_learning_rate=5e-3)
+        )
         model.fit(data[0], verbose=0)
         latents = model.embed(data[0])
         means = np.stack([latents[model.labels_ == k].mean(axis=0) for k in range(3)])

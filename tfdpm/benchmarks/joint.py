@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,26 @@ _COLUMNS = ("nmi", "ari", "acc", "n_clusters", "reconstruction_loss", "clusterin
 _QUICK_POINTS = 200
 
 
-class _ProcessorTime(keras.callbacks.Callback):
-    """Seconds of all threads up to the end of each round."""
+class _Recorder(keras.callbacks.Callback):
+    """Keeps the scores and the processor time, of all threads, up to the end of each round.
 
-    def __init__(self):
+    Args:
+        head: what every record begins with.
+        records: where they go.
+        written: called after each of them.
+    """
+
+    def __init__(self, head: dict[str, Any], records: list[dict[str, Any]], written: Callable):
         super().__init__()
-        self.seconds: list[float] = []
-        self._start = 0.0
-
-    def on_train_begin(self, logs=None):
+        self._head, self._records, self._written = head, records, written
         self._start = time.process_time()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.seconds.append(time.process_time() - self._start)
+        """Keeps a round."""
+        scores = {name: logs[name] for name in _COLUMNS}
+        seconds = time.process_time() - self._start
+        self._records.append({**self._head, "round": epoch + 1, **scores, "cpu_seconds": seconds})
+        self._written()
 
 
 def run(
@@ -51,7 +58,7 @@ def run(
 
     Args:
         data: .npz files with points or images `x` and labels `y`, which only score.
-        out: JSON file, written anew after every fit.
+        out: JSON file, written anew after every round.
         seed: the first seed; the others follow it.
         seeds: how many.
         configuration: "default" or a preset of `JointConfig`.
@@ -70,18 +77,13 @@ def run(
         config = config.replace(pretrain_epochs=2, round_epochs=1, max_rounds=2)
         max_points = _QUICK_POINTS
     records: list[dict[str, Any]] = []
+    results = {"benchmark": "joint", "configuration": configuration, "records": records}
     for path in data:
         x, y = _read(path, max_points, seed)
         for number in range(seed, seed + seeds):
-            clock = _ProcessorTime()
-            model = JointClustering(config, seed=number)
-            history = model.fit(x, y, callbacks=[clock], verbose=0).history
-            for index, seconds in enumerate(clock.seconds):
-                scores = {name: history[name][index] for name in _COLUMNS}
-                name = {"data": Path(path).stem, "seed": number, "round": index + 1}
-                records.append({**name, **scores, "cpu_seconds": seconds})
-            results = {"benchmark": "joint", "configuration": configuration, "records": records}
-            write(out, results)
+            head = {"data": Path(path).stem, "seed": number}
+            recorder = _Recorder(head, records, lambda: write(out, results))
+            JointClustering(config, seed=number).fit(x, y, callbacks=[recorder], verbose=0)
     columns = ("data", "seed", "round", *_COLUMNS, "cpu_seconds")
     show("Joint training by round", columns, [[row[name] for name in columns] for row in records])
     return results
