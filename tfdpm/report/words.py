@@ -40,6 +40,9 @@ def preprocessing_sentence(model: Any, view: Any) -> str:
     """What happened to the columns before they were clustered."""
     given = int(np.prod(view.inputs.shape[1:]))
     described = model.preprocessing_.description or "nothing"
+    if model.encoder is not None:
+        chosen = f" ({model.features_})" if model.features_ else ""
+        described = f"an encoder inside the model{chosen}, then {described}"
     return (
         f"Each point came with {given:,} number{'s' if given != 1 else ''}; the mixture sees "
         f"{view.features.shape[1]} features. Done to them: {described}."

@@ -282,6 +282,7 @@ def _made(
             page.paragraphs(words.preprocessing_sentence(model, facts.view)),
             page.paragraphs(*words.moves_sentences(model)),
         ),
+        page.card("Versions", page.table(("", ""), [*steps, *facts.versions.items()])),
         page.card(
             "Genealogy",
             page.paragraphs(
@@ -292,7 +293,6 @@ def _made(
             page.chart("tree"),
             wide=True,
         ),
-        page.card("Versions", page.table(("", ""), [*steps, *facts.versions.items()])),
     ]
     if command is not None:
         cards.insert(0, page.card("Command", f"<pre>{html.escape(command)}</pre>", wide=True))
