@@ -17,6 +17,7 @@ _SLICE_ELEMENTS = 1_000_000
 # points weigh on few components then, and the products would take D times the points' memory.
 _MAX_PRODUCT_DIM = 32
 _WIDE_SLICE_ELEMENTS = 4_000_000
+_WEIGHT_ELEMENTS = 8_000_000
 # Weights below this share of the largest are left out there. Together they are a share of
 # K times this of a component's points, less than what rounding takes.
 _NEGLIGIBLE = {tf.float32: 1e-10, tf.float64: 1e-16}
@@ -163,41 +164,39 @@ class PointMoments:
             num_components: K.
             members: component to the mask `[B]` of its points and the weights `[B]` of all.
         """
-        dim = int(self._points.shape[-1])
-        dtype = self._points.dtype
+        width = num_moments(int(self._points.shape[-1]))
 
-        def array(dtype, *shape):
-            return tf.TensorArray(dtype, num_components, element_shape=shape)
-
-        def body(k, totals, centres, sums, products):
+        def body(k, packed):
             is_member, weights = members(k)
             rows = tf.where(is_member)[:, 0]
-            own, points = tf.gather(weights, rows), tf.gather(self._points, rows)
-            total = tf.reduce_sum(tf.cast(own, tf.float64))
-            centre = tf.linalg.matvec(points, own, transpose_a=True)
-            centre = tf.math.divide_no_nan(centre, tf.cast(total, dtype))
-            offsets = points - centre
-            weighted = offsets * own[:, tf.newaxis]
-            return (
-                k + 1,
-                totals.write(k, total),
-                centres.write(k, centre),
-                # Zero but for rounding, which matters where values are far from the origin.
-                sums.write(k, tf.reduce_sum(weighted, axis=0)),
-                products.write(k, tf.linalg.matmul(weighted, offsets, transpose_a=True)),
-            )
+            row = _own_moments(tf.gather(self._points, rows), tf.gather(weights, rows))
+            return k + 1, packed.write(k, row)
 
-        arrays = array(tf.float64), array(dtype, dim), array(dtype, dim), array(dtype, dim, dim)
-        _, *arrays = tf.while_loop(
-            lambda k, *_: k < num_components, body, (0, *arrays), parallel_iterations=1
+        packed = tf.TensorArray(tf.float64, num_components, element_shape=[width])
+        _, packed = tf.while_loop(
+            lambda k, _: k < num_components, body, (0, packed), parallel_iterations=1
         )
-        totals, *parts = (each.stack() for each in arrays)
-        centres, sums, products = (tf.cast(part, tf.float64) for part in parts)
-        weighted_centres = totals[:, tf.newaxis] * centres
-        cross = centres[:, :, tf.newaxis] * (sums + 0.5 * weighted_centres)[:, tf.newaxis, :]
-        products += cross + tf.linalg.matrix_transpose(cross)
-        products = tf.reshape(products, [num_components, dim**2])
-        return tf.concat([totals[:, tf.newaxis], sums + weighted_centres, products], axis=1)
+        return packed.stack()
+
+
+def _own_moments(points, weights) -> tf.Tensor:
+    """Packed moments `[1 + D + D^2]` float64 of one component's points `[n, D]`.
+
+    Products are made about the points' mean, in their precision, and moved to the origin in
+    float64.
+    """
+    total = tf.reduce_sum(tf.cast(weights, tf.float64))
+    centre = tf.linalg.matvec(points, weights, transpose_a=True)
+    centre = tf.math.divide_no_nan(centre, tf.cast(total, centre.dtype))
+    offsets = points - centre
+    weighted = offsets * weights[:, tf.newaxis]
+    products = tf.cast(tf.linalg.matmul(weighted, offsets, transpose_a=True), tf.float64)
+    # Zero but for rounding, which matters where values are far from the origin.
+    sums = tf.cast(tf.reduce_sum(weighted, axis=0), tf.float64)
+    centre = tf.cast(centre, tf.float64)
+    cross = centre[:, tf.newaxis] * (sums + 0.5 * total * centre)
+    products += cross + tf.transpose(cross)
+    return tf.concat([total[tf.newaxis], sums + total * centre, tf.reshape(products, [-1])], axis=0)
 
 
 def num_moments(feature_dim: int) -> int:
@@ -211,7 +210,7 @@ def slice_rows(feature_dim: int, num_components: int = 1) -> int:
         rows = min(32_768, _WIDE_SLICE_ELEMENTS // feature_dim)
     else:
         rows = min(16_384, _SLICE_ELEMENTS // num_moments(feature_dim))
-    return max(256, min(rows, _WIDE_SLICE_ELEMENTS // num_components))
+    return max(256, min(rows, _WEIGHT_ELEMENTS // num_components))
 
 
 def moment_features(points) -> tf.Tensor:
