@@ -49,7 +49,9 @@ def test_the_fitted_scale_follows_the_units():
 
 
 def test_the_automatic_scale_is_in_proportion_to_the_points_and_to_a_components_area():
-    assert automatic_scale(2000, 10, 3) == pytest.approx(2 * automatic_scale(1000, 10, 3))
+    assert automatic_scale(20_000, 10, 3) == pytest.approx(0.4)
+    assert automatic_scale(80_000, 10, 3) == pytest.approx(4 * automatic_scale(20_000, 10, 3))
+    assert automatic_scale(8000, 10, 3) == pytest.approx(4 * automatic_scale(1000, 10, 3))
     assert automatic_scale(1000, 20, 3) == automatic_scale(1000, 1, 3)
     ratio = automatic_scale(1000, 160, 3) / automatic_scale(1000, 20, 3)
     assert ratio == pytest.approx(8.0 ** (-2 / 3))

@@ -10,6 +10,7 @@ from tfdpm.mixture.statistics import SufficientStatistics
 
 # Half or double the scale changes accuracies by about a hundredth on average.
 _SCALE_PER_POINT = 2e-5
+_MANY_POINTS = 20_000.0
 _MANY_COMPONENTS = 20.0
 
 
@@ -18,8 +19,9 @@ def automatic_scale(num_points: float, num_components: int, feature_dim: int) ->
 
     Real clusters are not Gaussian, and with enough points any shape is better told by more
     Gaussians. A scale that grows with N keeps the share of the prior in each component's
-    covariance, and with it K, independent of N. With more than 20 components, the volume of one,
-    and with it the scale, shrinks as `K^(-2/D)`.
+    covariance, and with it K, independent of N. Below 20,000 points it falls with `N^(2/3)` only:
+    fewer points tell less of a shape. With more than 20 components, the volume of one, and with it
+    the scale, shrinks as `K^(-2/D)`.
 
     Args:
         num_points: N, > 0.
@@ -28,7 +30,8 @@ def automatic_scale(num_points: float, num_components: int, feature_dim: int) ->
     """
     num_points = checks.number(num_points, "num_points", above=0.0)
     shrinkage = min(1.0, (num_components / _MANY_COMPONENTS) ** (-2.0 / feature_dim))
-    return _SCALE_PER_POINT * num_points * shrinkage
+    few = max(1.0, (_MANY_POINTS / num_points) ** (1.0 / 3.0))
+    return _SCALE_PER_POINT * num_points * few * shrinkage
 
 
 def fitted_scale(
