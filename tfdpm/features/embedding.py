@@ -111,7 +111,8 @@ def fit_encoder(
         shuffle=False,
         verbose=0,
     )
-    return keras.Sequential(encoder.layers, name="encoder")
+    # Without the optimiser, which is of no further use and would be saved.
+    return keras.Sequential([keras.Input(x.shape[1:]), *encoder.layers], name="encoder")
 
 
 def _network(x, places, hidden_units: Sequence[int], seed: int) -> keras.Sequential:
