@@ -92,8 +92,9 @@ def _hover_texts(view: View) -> list[str]:
     texts = []
     is_table = view.inputs.ndim == 2
     width = view.inputs.shape[1] if is_table else 0
+    labels, confidence = view.labels, view.confidence  # of all points at once
     for index, row in enumerate(view.rows):
-        text = f"row {row}<br>cluster {view.labels[index]} ({view.confidence[index]:.2f})"
+        text = f"row {row}<br>cluster {labels[index]} ({confidence[index]:.2f})"
         if view.y is not None:
             text += f"<br>label {view.y[index]}"
         if is_table:

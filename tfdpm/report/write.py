@@ -191,13 +191,13 @@ def _member_rows(facts: Facts, order: np.ndarray) -> str:
     flat = view.inputs.reshape(len(view.inputs), -1)
     shown = min(flat.shape[1], _ROW_VALUES)
     header = ["cluster", "", "row", "responsibility", *(f"column {i}" for i in range(shown))]
-    rows = []
+    rows, confidence = [], view.confidence
     for kind in ("typical", "doubtful"):
         groups = members(view.responsibilities, facts.log_density, _MEMBER_ROWS, kind)
         for rank, k in enumerate(order):
             for index in groups[k]:
                 values = [f"{value:.4g}" for value in flat[index, :shown]]
-                own = f"{view.confidence[index]:.3f}"
+                own = f"{confidence[index]:.3f}"
                 rows.append((rank, [int(k), kind, int(view.rows[index]), own, *values]))
     rows.sort(key=lambda item: item[0])
     return page.table(header, [cells for _, cells in rows])
@@ -211,8 +211,9 @@ def _doubt(model: Any, facts: Facts, figures: dict) -> str:
     figures["sure"] = charts.per_cluster_chart(facts, view.confidence, "mean responsibility")
     figures["outliers"] = charts.outlier_chart(facts)
     worst = np.argsort(facts.outlier_p, kind="stable")[:_OUTLIERS]
+    labels = view.labels
     rows = [
-        (int(view.rows[i]), int(view.labels[i]), f"{facts.outlier_p[i]:.2g}", f"{density:.2f}")
+        (int(view.rows[i]), int(labels[i]), f"{facts.outlier_p[i]:.2g}", f"{density:.2f}")
         for i, density in zip(worst, facts.log_density[worst], strict=True)
     ]
     share = float(np.mean(facts.outlier_p < 0.01))
