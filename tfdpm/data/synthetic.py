@@ -63,7 +63,10 @@ def gaussian_mixture(
     sizes = rng.permutation(_component_sizes(num_components, num_points, imbalance))
     labels = rng.permutation(np.repeat(np.arange(num_components), sizes))
     noise = rng.standard_normal((num_points, dim))
-    points = means[labels] + np.einsum("nij,nj->ni", factors[labels], noise)
+    points = means[labels]
+    for k, factor in enumerate(factors):
+        own = labels == k
+        points[own] += noise[own] @ factor.T
     return points.astype(np.float32), labels.astype(np.int64)
 
 
