@@ -34,7 +34,7 @@ class NearestCorner(keras.Model):
     def report(self, path, data, *, images, title, command, seconds) -> None:
         x, y = data
         assert images is None
-        assert command.startswith("tfdpm ")
+        assert command.startswith("tfdpm")  # and the arguments of the process
         assert seconds > 0
         path.write_text(f"{title} {x.shape} {len(y)}")
 

@@ -6,9 +6,11 @@ line on standard error.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import typer
 
@@ -31,8 +33,25 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class _Interrupted(Exception):
+    """Stands for a KeyboardInterrupt, which typer would swallow with the words it carries."""
+
+
+def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            raise _Interrupted(str(interrupt) or "interrupted") from interrupt
+
+    return run
+
+
 for _command in (fit, predict, export, bench, reproduce):
-    app.command()(_command)
+    app.command()(_interruptible(_command))
 if importlib.util.find_spec("tfdpm.cli.swav") is not None:
     app.add_typer(importlib.import_module("tfdpm.cli.swav").app, name="swav")
 
@@ -57,10 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _wrong(error.format_message().rstrip(".") + ". See tfdpm --help.")
     except (ValueError, TypeError, ImportError, OSError) as error:
         return _wrong(str(error))
-    except (KeyboardInterrupt, typer.Abort) as interrupt:
-        # Typer raises an Abort of its own, without the words.
-        words = str(interrupt.__cause__ or interrupt)
-        print(f"tfdpm: {words or 'interrupted'}", file=sys.stderr)
+    except _Interrupted as interrupt:
+        print(f"tfdpm: {interrupt}", file=sys.stderr)
+        return 130
+    except (KeyboardInterrupt, typer.Abort):
+        print("tfdpm: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
         mistake = reading_error(error)
