@@ -220,8 +220,6 @@ class PictureMethods:
         if self._search is None:
             checks.fail("x", "None, of a model without the points of its fit", "points")
         sample = self._search.points
-        if self.encoder is not None:
-            checks.fail("x", "None, of a model that encodes raw points", "the raw points")
         raw = self._state.preprocessing.inverse(np.asarray(sample, np.float64))
         features = np.asarray(sample, np.float32)
         responsibilities = self._infer(tf.constant(features))
