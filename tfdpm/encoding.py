@@ -180,7 +180,7 @@ def _swav(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.Model:
     )
     inputs = keras.Input(choice.image_shape)
     features = encoders.RowNorm()(model.encoder(inputs))
-    return encoders.chained(scaling, keras.Model(inputs, features, name="swav_encoder"))
+    return encoders.chained(scaling, keras.Model(inputs, features, name="views"), name="swav")
 
 
 class _Progress(keras.callbacks.Callback):

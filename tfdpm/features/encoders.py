@@ -65,13 +65,13 @@ def front(
     return model
 
 
-def chained(*models: keras.Model) -> keras.Model:
-    """One model that applies models one after the other."""
+def chained(*models: keras.Model, name: str = "encoder") -> keras.Model:
+    """One model of that name that applies models, of other names, one after the other."""
     inputs = keras.Input(models[0].input_shape[1:])
     outputs = inputs
     for model in models:
         outputs = model(outputs)
-    return keras.Model(inputs, outputs, name="encoder")
+    return keras.Model(inputs, outputs, name=name)
 
 
 def as_encoder(model: keras.Model, feature_shape: Sequence[int]) -> keras.Model:
