@@ -60,8 +60,8 @@ class DeepDPM(
     Args:
         config: a `DeepDPMConfig`, one of the names "default", "paper", "official", or `None`.
         seed: of everything random in a fit.
-        encoder: Keras model from raw points to the rows that are clustered; it is applied, saved and
-            exported, not trained. `None` where points are rows already.
+        encoder: Keras model from raw points to the rows that are clustered; it is applied, saved
+            and exported, not trained. `None` where points are rows already.
         features: how points become rows, in words, for `features_` and the summary.
     """
 
