@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import tfdpm
-from tfdpm.model.search import SearchSettings, best_search
+from tfdpm.model.best_search import best_search
+from tfdpm.model.search import SearchSettings
 
 
 def settings(dim, **changes):

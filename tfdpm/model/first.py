@@ -12,8 +12,9 @@ from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.prior import automatic_scale, prior_from_moments
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
+from tfdpm.model.best_search import best_search
 from tfdpm.model.preprocessing import FeatureMoments, Preprocessing
-from tfdpm.model.search import MixtureSearch, SearchSettings, best_search
+from tfdpm.model.search import MixtureSearch, SearchSettings
 from tfdpm.model.start import kmeans_start
 
 # What K a search ends with varies with its sample where clusters touch; of two, the smaller K is

@@ -11,7 +11,6 @@ import dataclasses
 import numpy as np
 
 from tfdpm.mixture import niw
-from tfdpm.mixture.covariance import STRUCTURES
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.prior import automatic_scale
@@ -31,7 +30,6 @@ _LARGEST_SCALE = 3.0
 _NUM_SEEDS = 8  # k-means++ centres of a k-way split
 _SEED_ITERATIONS = 10
 _LARGEST_TAIL = 3.0  # nats per point that a tail could add; only saves looking at hopeless pairs
-_SCARCE = 0.05  # D^2 above this share of n, or above n / K: scarce for full covariances
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +44,7 @@ class SearchSettings:
         fixed_scale: `[D, D]` scale matrix to use instead of finding one, or `None`.
         num_neighbours: merge candidates.
         weight_concentration: see `m_step`.
-        covariance: structure of covariances, or `"auto"`, which only `best_search` understands.
+        covariance: structure of covariances, or `"auto"`, which only `best_search.py` understands.
     """
 
     splits: bool
@@ -518,78 +516,6 @@ class MixtureSearch:
         with THREADS.limit(limits=1):
             statistics = self._sample.hard_statistics(labels, int(labels.max()) + 1)
             return self._terms(statistics), self._tail_gains(labels, statistics)
-
-
-_Searched = tuple[MixtureSearch, np.ndarray, MixtureParameters]
-
-
-def best_search(
-    points: np.ndarray, settings: SearchSettings, seed: int, initial_clusters: int
-) -> tuple[MixtureSearch, np.ndarray, MixtureParameters]:
-    """The search to go on with, its labels and its mixture; arguments as for `MixtureSearch`.
-
-    Where points are scarce for full covariances, further searches are made and the one with the
-    largest evidence is kept: full covariances with firmer priors, as long as the evidence rises
-    (the prior is worth D / 2, D, 2 D and at most 4 D points more), and where the structure is
-    `"auto"`, diagonal and spherical ones.
-    """
-    is_open = settings.covariance == "auto"
-    settings = dataclasses.replace(settings, covariance="full") if is_open else settings
-    best = _searched(points, settings, seed, initial_clusters)
-    num_points, dim = points.shape
-    is_scarce = dim**2 > min(_SCARCE * num_points, num_points / best[2].num_components)
-    if settings.fixed_scale is not None or not is_scarce or settings.covariance != "full":
-        return best
-    for extra_df in (round(dim / 2), dim, 2 * dim, 4 * dim):
-        # The first starts afresh, in case nothing was ever split; the others go on from there.
-        labels = best[1] if best[0].extra_df else None
-        firmer = _searched(points, settings, seed, initial_clusters, float(extra_df), labels)
-        if labels is not None:
-            firmer[0].trace[:0] = best[0].trace
-        if _score(firmer) <= _score(best):
-            break
-        best = firmer
-    if is_open:
-        for structure in STRUCTURES[1:]:
-            best = _restricted(best, points, settings, seed, initial_clusters, structure)
-    return best
-
-
-def _restricted(
-    best: _Searched,
-    points: np.ndarray,
-    settings: SearchSettings,
-    seed: int,
-    initial_clusters: int,
-    structure: str,
-) -> _Searched:
-    """The better one of a search and another with restricted covariances.
-
-    The other goes on from the clusters of the first if it explains them better. Only where there
-    is but one cluster it starts afresh, since full covariances may have been too dear to split.
-    """
-    settings = dataclasses.replace(settings, covariance=structure)
-    labels = best[1] if best[2].num_components > 1 else None
-    if labels is not None and MixtureSearch(points, settings, seed).score(labels) <= _score(best):
-        return best
-    return max(best, _searched(points, settings, seed, initial_clusters, labels=labels), key=_score)
-
-
-def _searched(
-    points: np.ndarray,
-    settings: SearchSettings,
-    seed: int,
-    initial_clusters: int,
-    extra_df: float = 0.0,
-    labels: np.ndarray | None = None,
-) -> _Searched:
-    """One search, from K-means or from `labels`."""
-    search = MixtureSearch(points, settings, seed, extra_df)
-    return search, *(search.run(initial_clusters) if labels is None else search.run_from(labels))
-
-
-def _score(searched: _Searched) -> float:
-    return searched[0].score(searched[1])
 
 
 def _beyond_tail(gain, tail, num_points):
