@@ -87,16 +87,21 @@ def fit_cost_alone(num_points: int, dim: int, clusters: int, seed: int) -> dict[
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def epoch_cost(num_points: int, dim: int, clusters: int, seed: int) -> dict[str, Any]:
-    """Seconds of one epoch at a fixed K: medians over the epochs after the one that traces."""
-    x = random_points(num_points, dim, clusters, seed)
-    config = DeepDPMConfig(
+def fixed_k_config(clusters: int) -> DeepDPMConfig:
+    """Epochs that do the same work each: K for good, every point once, no early end."""
+    return DeepDPMConfig(
         start="kmeans",
         fixed_k=clusters,
         preprocessing="center",
         min_steps_per_epoch=1,
         stable_epochs=None,
     )
+
+
+def epoch_cost(num_points: int, dim: int, clusters: int, seed: int) -> dict[str, Any]:
+    """Seconds of one epoch at a fixed K: medians over the epochs after the one that traces."""
+    x = random_points(num_points, dim, clusters, seed)
+    config = fixed_k_config(clusters)
     clock = EpochClock()
     model = tfdpm.fit(
         x, config=config, seed=seed, epochs=1 + _TIMED_EPOCHS, callbacks=[clock], verbose=0

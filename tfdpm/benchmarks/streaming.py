@@ -13,7 +13,6 @@ import numpy as np
 
 import tfdpm
 from tfdpm.benchmarks import growth
-from tfdpm.config import DeepDPMConfig
 
 __all__ = ["stream_cost", "stream_cost_alone"]
 
@@ -33,13 +32,7 @@ def stream_cost(num_points: int, dim: int, clusters: int, seed: int) -> dict[str
         _write_shards(Path(folder), num_points, dim, clusters, seed)
         before = growth.peak_bytes()
         stream = tfdpm.data.read_shards(f"{folder}/*.npy", batch_size=_BATCH_SIZE)
-        config = DeepDPMConfig(
-            start="kmeans",
-            fixed_k=clusters,
-            preprocessing="center",
-            min_steps_per_epoch=1,
-            stable_epochs=None,
-        )
+        config = growth.fixed_k_config(clusters)
         clock = growth.EpochClock()
         model = tfdpm.fit(stream, config=config, seed=seed, epochs=2, callbacks=[clock], verbose=0)
     seconds, cpu_seconds = clock.times[-1]  # the first traces
