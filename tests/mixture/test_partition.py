@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.spatial.distance import cdist
+from scipy.stats import multivariate_normal
 
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters, m_step
-from tfdpm.mixture.partition import PartitionPrior, squared_distances
-from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard, moment_features
+from tfdpm.mixture.partition import (
+    PartitionPrior,
+    log_joint_coefficients,
+    triangle_moments,
+    whitening,
+)
+from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 from tfdpm.proposals.hastings import log_partition_terms
 
 STRUCTURES = ["full", "diagonal", "spherical"]
@@ -60,16 +65,27 @@ def test_no_other_scale_has_more_evidence_than_the_fitted_one(covariance):
     assert max(evidence) == evidence[1]
 
 
-@pytest.mark.parametrize("with_moments", [False, True])
-def test_squared_distances_are_scipys(with_moments):
+def test_moments_and_coefficients_give_the_log_joint_of_scipy():
     points, _, as_numpy, ours, _ = drawn(1, 4)
     mixture = MixtureParameters(*(np.asarray(part) for part in ours.map_mixture(as_numpy)))
-    moments = moment_features(tf.constant(points)).numpy() if with_moments else None
-    distances, log_determinants = squared_distances(mixture, points, moments)
-    for index, (mean, covariance) in enumerate(
-        zip(mixture.means, mixture.covariances, strict=True)
-    ):
-        inverse = np.linalg.inv(covariance)
-        expected = cdist(points, mean[np.newaxis], "mahalanobis", VI=inverse)[:, 0] ** 2
-        np.testing.assert_allclose(distances[:, index], expected, rtol=1e-8)
+    actual = triangle_moments(points) @ log_joint_coefficients(mixture)
+    expected = [
+        np.log(weight) + multivariate_normal(mean, covariance).logpdf(points)
+        for weight, mean, covariance in zip(*mixture, strict=True)
+    ]
+    np.testing.assert_allclose(actual - 2 * np.log(2 * np.pi), np.transpose(expected), rtol=1e-9)
+
+
+def test_triangle_moments_are_one_the_point_and_its_products():
+    np.testing.assert_array_equal(
+        triangle_moments(np.array([[2.0, 3.0, 5.0]])), [[1, 2, 3, 5, 4, 6, 10, 9, 15, 25]]
+    )
+
+
+def test_whitened_points_have_unit_covariance():
+    points, _, as_numpy, ours, _ = drawn(2, 3)
+    mixture = MixtureParameters(*(np.asarray(part) for part in ours.map_mixture(as_numpy)))
+    whiteners, log_determinants = whitening(mixture)
+    unit = whiteners @ mixture.covariances @ np.swapaxes(whiteners, 1, 2)
+    np.testing.assert_allclose(unit, np.tile(np.eye(3), (len(unit), 1, 1)), atol=1e-9)
     np.testing.assert_allclose(log_determinants, np.linalg.slogdet(mixture.covariances)[1])

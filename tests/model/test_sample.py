@@ -25,13 +25,6 @@ def assert_statistics(actual, expected):
 
 
 @DIMS
-def test_soft_statistics_are_those_of_a_loop(dim):
-    points, sample = sample_of(dim)
-    weights = samples.weights(50, NUM_COMPONENTS)
-    assert_statistics(sample.soft_statistics(weights), reference.moments(points, weights))
-
-
-@DIMS
 @pytest.mark.parametrize("some", [False, True])
 def test_hard_statistics_are_those_of_a_loop(dim, some):
     points, sample = sample_of(dim)
@@ -43,25 +36,41 @@ def test_hard_statistics_are_those_of_a_loop(dim, some):
     assert actual.counts[2] == 0.0
 
 
+def test_hard_statistics_of_many_groups_are_those_of_a_loop():
+    points, sample = sample_of(3)
+    labels = np.random.default_rng(0).integers(100, size=50)
+    expected = reference.moments(points, np.eye(100)[labels])
+    assert_statistics(sample.hard_statistics(labels, 100), expected)
+    rows = np.arange(0, 50, 3)
+    expected = reference.moments(points[rows], np.eye(100)[labels[rows]])
+    assert_statistics(sample.hard_statistics(labels[rows], 100, rows), expected)
+
+
 @DIMS
-def test_responsibilities_are_those_of_a_loop(dim):
-    points, sample = sample_of(dim)
+def test_the_e_step_and_its_statistics_are_those_of_a_loop(dim):
+    points, sample = sample_of(dim, num_points=600)  # more than a block
     parameters = (
         np.array([0.1, 0.2, 0.7]),
         samples.points(3, dim, seed=9),
         np.stack([samples.positive_definite(dim, seed) for seed in range(3)]),
     )
-    actual = sample.responsibilities(MixtureParameters(*parameters))
-    np.testing.assert_allclose(actual, reference.responsibilities(*parameters, points), atol=1e-7)
+    expected = reference.responsibilities(*parameters, points)
+    labels, statistics = sample.expectation(MixtureParameters(*parameters))
+    np.testing.assert_array_equal(labels, expected.argmax(axis=1))
+    np.testing.assert_array_equal(sample.labels(MixtureParameters(*parameters)), labels)
+    for part, wanted in zip(statistics, reference.moments(points, expected), strict=True):
+        np.testing.assert_allclose(part, wanted, atol=1e-6)
 
 
-def test_responsibilities_of_far_points_are_no_nan():
+def test_the_e_step_of_far_points_has_no_nan():
     sample = Sample(np.array([[0.0], [1e6]]))
     parameters = MixtureParameters(
         np.full(2, 0.5), np.array([[0.0], [1.0]]), np.full((2, 1, 1), 1e-4)
     )
-    actual = sample.responsibilities(parameters)
-    np.testing.assert_allclose(actual, [[1.0, 0.0], [0.0, 1.0]], atol=1e-12)
+    labels, statistics = sample.expectation(parameters)
+    np.testing.assert_array_equal(labels, [0, 1])
+    np.testing.assert_allclose(statistics.counts, [1.0, 1.0], atol=1e-12)
+    np.testing.assert_allclose(statistics.sums, [[0.0], [1e6]], atol=1e-6)
 
 
 def test_moments_are_sample_means_and_covariances():

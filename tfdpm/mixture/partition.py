@@ -140,29 +140,49 @@ class PartitionPrior:
         return precision, means, scale
 
 
-def squared_distances(
-    parameters: MixtureParameters, points: np.ndarray, moments: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Squared Mahalanobis distances `[n, K]` and log determinants `[K]`.
+def triangle_moments(points: np.ndarray) -> np.ndarray:
+    """One, the point, and the products `x_a x_b` with `a <= b`: `[n, 1 + D + D (D + 1) / 2]`.
+
+    Args:
+        points: `[n, D]` float64.
+    """
+    num_points, dim = points.shape
+    moments = np.empty((num_points, 1 + dim + dim * (dim + 1) // 2))
+    moments[:, 0] = 1.0
+    moments[:, 1 : 1 + dim] = points
+    start = 1 + dim
+    for feature in range(dim):
+        stop = start + dim - feature
+        np.multiply(points[:, feature : feature + 1], points[:, feature:], moments[:, start:stop])
+        start = stop
+    return moments
+
+
+def log_joint_coefficients(parameters: MixtureParameters) -> np.ndarray:
+    """What `triangle_moments` are multiplied by for `log pi_k + log N(x; mu_k, Sigma_k)`.
+
+    The constant `D / 2 log(2 pi)` is left out.
 
     Args:
         parameters: NumPy mixture of K components.
-        points: `[n, D]`.
-        moments: `moment_features(points)`, or `None` to whiten component by component.
+
+    Returns:
+        `[1 + D + D (D + 1) / 2, K]`.
     """
-    _, means, covariances = parameters
-    factors = np.linalg.cholesky(covariances)
+    weights, means, _ = parameters
+    whiteners, log_determinants = whitening(parameters)
+    precisions = np.swapaxes(whiteners, 1, 2) @ whiteners
+    linear = np.einsum("kab,kb->ka", precisions, means)
+    constants = np.log(weights) - 0.5 * (log_determinants + (linear * means).sum(axis=1))
+    rows, columns = np.triu_indices(means.shape[1])
+    # Products off the diagonal stand for both triangles.
+    multiples = np.where(rows == columns, -0.5, -1.0)
+    quadratic = precisions[:, rows, columns] * multiples
+    return np.concatenate([constants[:, np.newaxis], linear, quadratic], axis=1).T
+
+
+def whitening(parameters: MixtureParameters) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse Cholesky factors `[K, D, D]` and log determinants `[K]` of the covariances."""
+    factors = np.linalg.cholesky(parameters.covariances)
     log_determinants = 2.0 * np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
-    whiteners = np.linalg.inv(factors)
-    if moments is not None:
-        precisions = np.swapaxes(whiteners, 1, 2) @ whiteners
-        linear = np.einsum("kab,kb->ka", precisions, means)
-        intercepts = (linear * means).sum(axis=1, keepdims=True)
-        quadratic = precisions.reshape(len(means), -1)
-        kernel = np.concatenate([intercepts, -2.0 * linear, quadratic], axis=1)
-        return moments @ kernel.T, log_determinants
-    distances = np.empty((len(points), len(means)))
-    for index in range(len(means)):
-        whitened = (points - means[index]) @ whiteners[index].T
-        distances[:, index] = np.einsum("nd,nd->n", whitened, whitened)
-    return distances, log_determinants
+    return np.linalg.inv(factors), log_determinants

@@ -6,15 +6,22 @@ each iteration is one matrix product.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from scipy import sparse
 
 from tfdpm.mixture.parameters import MixtureParameters
-from tfdpm.mixture.partition import squared_distances
+from tfdpm.mixture.partition import log_joint_coefficients, triangle_moments, whitening
 from tfdpm.mixture.statistics import SufficientStatistics
 
-# Up to this many features, products x_i x_j are kept, so that each E-step and each reduction is
-# one matrix product; 20,000 points then take 50 MB.
+# Up to this many features, products x_a x_b are kept, so that each E-step and each reduction is
+# one matrix product; 20,000 points then take 52 MB.
 _MAX_KEPT_DIM = 24
+# Points pass through an E-step and its reduction so many numbers at a time: a cache holds them.
+_BLOCK_ELEMENTS = 2**17
+# Fewer groups than this are reduced by a matrix product each.
+_FEW_GROUPS = 64
 
 
 class Sample:
@@ -27,59 +34,97 @@ class Sample:
     def __init__(self, points: np.ndarray):
         self.points = np.ascontiguousarray(points, np.float64)
         self.num_points, self.dim = self.points.shape
+        self._with_ones = np.concatenate([np.ones((self.num_points, 1)), self.points], axis=1)
         self._moments = None
         if self.dim <= _MAX_KEPT_DIM:
-            products = self.points[:, :, np.newaxis] * self.points[:, np.newaxis, :]
-            ones = np.ones((self.num_points, 1))
-            products = products.reshape(self.num_points, -1)
-            self._moments = np.concatenate([ones, self.points, products], axis=1)
+            self._moments = triangle_moments(self.points)
 
-    def responsibilities(self, parameters: MixtureParameters) -> np.ndarray:
-        """E-step, `[n, K]`."""
-        distances, log_determinants = squared_distances(parameters, self.points, self._moments)
-        logits = np.log(parameters.mixture_weights) - 0.5 * (distances + log_determinants)
-        logits -= logits.max(axis=1, keepdims=True)
-        np.exp(logits, out=logits)
-        logits /= logits.sum(axis=1, keepdims=True)
-        return logits
+    def expectation(self, parameters: MixtureParameters) -> tuple[np.ndarray, SufficientStatistics]:
+        """E-step and its reduction, some points at a time: no array is n K long.
 
-    def soft_statistics(self, responsibilities: np.ndarray) -> SufficientStatistics:
-        """Statistics weighted by `[n, K]`."""
+        Returns:
+            The likeliest component `[n]` of each point, and statistics of all points weighted by
+            their responsibilities.
+        """
+        count = len(parameters.means)
+        labels = np.empty(self.num_points, np.int64)
+        total = np.zeros((count, self._packed_width))
+        for rows, logits in self._log_joint(parameters):
+            logits.argmax(axis=1, out=labels[rows])
+            logits -= logits.max(axis=1, keepdims=True)
+            np.exp(logits, out=logits)
+            logits /= logits.sum(axis=1, keepdims=True)
+            total += self._packed(rows, logits)
+        return labels, self._unpack(total)
+
+    def labels(self, parameters: MixtureParameters) -> np.ndarray:
+        """The likeliest component of each point, `[n]`."""
+        labels = np.empty(self.num_points, np.int64)
+        for rows, logits in self._log_joint(parameters):
+            logits.argmax(axis=1, out=labels[rows])
+        return labels
+
+    def _log_joint(self, parameters: MixtureParameters) -> Iterator[tuple[slice, np.ndarray]]:
+        """Slices of the points and their log joint densities `[B, K]` up to a constant."""
+        count = len(parameters.means)
+        block = max(256, _BLOCK_ELEMENTS // (self._packed_width + count))
         if self._moments is not None:
-            return self._unpack(responsibilities.T @ self._moments)
-        products = [
-            (self.points * column[:, np.newaxis]).T @ self.points for column in responsibilities.T
-        ]
-        return SufficientStatistics(
-            responsibilities.sum(axis=0), responsibilities.T @ self.points, np.stack(products)
-        )
+            coefficients = log_joint_coefficients(parameters)
+        else:
+            whiteners, log_determinants = whitening(parameters)
+            offsets = np.einsum("kab,kb->ka", whiteners, parameters.means)
+            constants = np.log(parameters.mixture_weights) - 0.5 * log_determinants
+        for start in range(0, self.num_points, block):
+            rows = slice(start, min(start + block, self.num_points))
+            if self._moments is not None:
+                yield rows, self._moments[rows] @ coefficients
+                continue
+            logits = np.empty((rows.stop - rows.start, count))
+            for index in range(count):
+                whitened = self.points[rows] @ whiteners[index].T - offsets[index]
+                logits[:, index] = np.einsum("nd,nd->n", whitened, whitened)
+            yield rows, constants - 0.5 * logits
+
+    @property
+    def _packed_width(self) -> int:
+        kept = self._moments is not None
+        return self._moments.shape[1] if kept else (1 + self.dim) ** 2
+
+    def _packed(self, rows: slice, weights: np.ndarray) -> np.ndarray:
+        """Sums `[K, M]` of moments of some points under `weights [B, K]`."""
+        if self._moments is not None:
+            return weights.T @ self._moments[rows]
+        points = self._with_ones[rows]
+        products = [(points * column[:, np.newaxis]).T @ points for column in weights.T]
+        return np.stack(products).reshape(weights.shape[1], -1)
 
     def _unpack(self, packed: np.ndarray) -> SufficientStatistics:
-        products = packed[:, 1 + self.dim :].reshape(-1, self.dim, self.dim)
-        return SufficientStatistics(packed[:, 0], packed[:, 1 : 1 + self.dim], products)
+        """Statistics from sums of `triangle_moments`, or of products of points with ones before."""
+        dim = self.dim
+        if self._moments is None:
+            return _from_squares(packed.reshape(-1, 1 + dim, 1 + dim))
+        place = np.empty((dim, dim), np.int64)
+        rows, columns = np.triu_indices(dim)
+        place[rows, columns] = place[columns, rows] = 1 + dim + np.arange(len(rows))
+        return SufficientStatistics(packed[:, 0], packed[:, 1 : 1 + dim], packed[:, place])
 
     def hard_statistics(
         self, assignments: np.ndarray, num_components: int, rows: np.ndarray | None = None
     ) -> SufficientStatistics:
         """Statistics of `rows` (all where `None`) under `assignments`, one integer per row."""
-        rows = np.arange(self.num_points) if rows is None else rows
-        order = np.argsort(assignments, kind="stable")
-        counts = np.bincount(assignments, minlength=num_components)
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        if self._moments is not None:
-            present = np.flatnonzero(counts)
-            packed = np.zeros((num_components, self._moments.shape[1]))
-            if len(present):
-                ordered = self._moments[rows[order]]
-                packed[present] = np.add.reduceat(ordered, starts[present], axis=0)
-            return self._unpack(packed)
-        ordered = self.points[rows[order]]
-        sums = np.zeros((num_components, self.dim))
-        products = np.zeros((num_components, self.dim, self.dim))
-        for index in np.flatnonzero(counts):
+        if self._moments is not None and num_components >= _FEW_GROUPS:
+            moments = self._moments if rows is None else self._moments[rows]
+            one = np.ones(len(assignments))
+            starts = np.arange(len(assignments) + 1)
+            shape = (num_components, len(assignments))
+            return self._unpack(sparse.csc_matrix((one, assignments, starts), shape) @ moments)
+        order, starts = _sorted(assignments, num_components)
+        ordered = self._with_ones[order if rows is None else rows[order]]
+        squares = np.zeros((num_components, 1 + self.dim, 1 + self.dim))
+        for index in np.flatnonzero(np.diff(starts)):
             block = ordered[starts[index] : starts[index + 1]]
-            sums[index], products[index] = block.sum(axis=0), block.T @ block
-        return SufficientStatistics(counts.astype(float), sums, products)
+            np.matmul(block.T, block, out=squares[index])
+        return _from_squares(squares)
 
     def principal_axis_sides(
         self, assignments: np.ndarray, statistics: SufficientStatistics
@@ -116,8 +161,7 @@ class Sample:
         average = np.trace(covariances, axis1=1, axis2=2) / self.dim
         ridge = (1e-6 * average + 1e-12)[:, np.newaxis, np.newaxis] * np.eye(self.dim)
         whiteners = np.linalg.inv(np.linalg.cholesky(covariances + ridge))
-        order = np.argsort(assignments, kind="stable")
-        starts = np.searchsorted(assignments[order], np.arange(len(means) + 1))
+        order, starts = _sorted(assignments, len(means))
         distances = np.empty(len(rows))
         for index in range(len(means)):
             chosen = order[starts[index] : starts[index + 1]]
@@ -129,6 +173,20 @@ class Sample:
         counts = np.bincount(assignments, minlength=num_groups).astype(float)
         columns = [np.bincount(assignments, column, num_groups) for column in self.points.T]
         return counts, np.stack(columns, axis=1)
+
+
+def _sorted(assignments: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the assignments group by group, and where each group starts, `[G + 1]`."""
+    # Short integers are sorted by their digits.
+    kind = np.int16 if num_groups < 2**15 else np.int64
+    order = np.argsort(assignments.astype(kind), kind="stable")
+    counts = np.bincount(assignments, minlength=num_groups)
+    return order, np.concatenate([[0], np.cumsum(counts)])
+
+
+def _from_squares(squares: np.ndarray) -> SufficientStatistics:
+    """Statistics from sums of `[1, x] [1, x]^T`, `[K, 1 + D, 1 + D]`."""
+    return SufficientStatistics(squares[:, 0, 0], squares[:, 0, 1:], squares[:, 1:, 1:])
 
 
 def sample_moments(statistics: SufficientStatistics) -> tuple[np.ndarray, np.ndarray]:

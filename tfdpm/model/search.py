@@ -193,19 +193,17 @@ class MixtureSearch:
         """Soft EM from a partition until few points change cluster; empty components go."""
         parameters, labels = partition.parameters, None
         for _ in range(iterations):
-            responsibilities = self._sample.responsibilities(parameters)
-            totals = responsibilities.sum(axis=0)
+            previous = labels
+            labels, statistics = self._sample.expectation(parameters)
             # Of a sample of one or two points, no component need hold more than one.
-            is_kept = (totals > 1.0) | (totals == totals.max())
+            is_kept = (statistics.counts > 1.0) | (statistics.counts == statistics.counts.max())
             if not is_kept.all():
-                responsibilities = responsibilities[:, is_kept]
-                totals = responsibilities.sum(axis=1, keepdims=True)
-                responsibilities /= np.maximum(totals, 1e-300)
-            parameters = self._estimate(self._sample.soft_statistics(responsibilities))
-            previous, labels = labels, responsibilities.argmax(axis=1)
+                parameters = MixtureParameters(*(part[is_kept] for part in parameters))
+                labels, statistics = self._sample.expectation(parameters)
+            parameters = self._estimate(statistics)
             if previous is not None and is_kept.all() and np.mean(previous != labels) < _SETTLED:
                 break
-        labels = self._sample.responsibilities(parameters).argmax(axis=1)
+        labels = self._sample.labels(parameters)
         present, labels = np.unique(labels, return_inverse=True)
         statistics = self._sample.hard_statistics(labels.ravel(), len(present))
         weights, means, covariances = (part[present] for part in parameters)
@@ -299,17 +297,20 @@ class MixtureSearch:
         parts = np.unique(parts, return_inverse=True)[1].ravel()
         statistics = self._sample.hard_statistics(parts, int(parts.max()) + 1, rows)
         statistics = SufficientStatistics(*(np.array(part) for part in statistics))
+        terms = self._terms(statistics)
         while len(statistics.counts) > 1:
             first, second = np.triu_indices(len(statistics.counts), 1)
-            terms = self._terms(statistics)
             union = _rows(statistics, first).plus(_rows(statistics, second))
-            gains = self._terms(union) - terms[first] - terms[second]
+            union_terms = self._terms(union)
+            gains = union_terms - terms[first] - terms[second]
             best = int(gains.argmax())
             if gains[best] <= 0:
                 break
             kept, joined = first[best], second[best]
             for part in statistics:
                 part[kept] += part[joined]
+            terms[kept] = union_terms[best]
+            terms = np.delete(terms, joined)
             statistics = SufficientStatistics(*(np.delete(p, joined, 0) for p in statistics))
             parts = np.where(parts == joined, kept, parts)
             parts -= parts > joined
