@@ -134,6 +134,47 @@ def test_a_stream_is_learnt_from_as_its_array_is():
     np.testing.assert_array_equal(rows, IMAGES.astype(np.float32))
 
 
+@pytest.mark.parametrize(
+    "kind", ["autoencoder", pytest.param("swav", marks=pytest.mark.slow), "umap"]
+)
+def test_a_stage_that_is_interrupted_goes_on_from_its_last_epoch(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding, "_POINTS_SEEN", 0)
+    monkeypatch.setattr(encoding, "_FEWEST_EPOCHS", 4)
+    monkeypatch.setattr(encoding, "_SWAV_MOST_EPOCHS", 4)
+    monkeypatch.setattr(encoding, "_BATCH_SIZE", 40)
+    monkeypatch.setattr(encoding.embedding, "_FEWEST_STEPS", 8)
+    x = IMAGES[:80].astype(np.float32)
+    choice = FeatureChoice(kind, "", (16, 16, 1))
+    stage = {"autoencoder": "autoencoder", "swav": "views", "umap": "encoder"}[kind]
+
+    class Run(Stages):
+        """Counts the reports of one stage, and is interrupted at one of them."""
+
+        def __init__(self, directory, stop=None):
+            super().__init__(encoding.STAGES[kind], directory=directory, key="k")
+            self.reports, self.start, self._stop = 0, 0, stop
+
+        def goes_on(self, done, total):
+            if self.names[self._current - 1] == stage:
+                self.start = done / total
+
+        def progress(self, done, total):
+            self.reports += self.names[self._current - 1] == stage
+            if self.reports == self._stop:
+                raise KeyboardInterrupt
+
+    whole = Run(None)
+    wanted = encoding.learn_encoder(choice, x, whole, 0)(x)
+    with pytest.raises(KeyboardInterrupt):
+        encoding.learn_encoder(choice, x, Run(tmp_path, stop=3 * whole.reports // 4), 0)
+    assert any(path.name.endswith("-epochs-k.npz") for path in tmp_path.iterdir())
+    again = Run(tmp_path)
+    found = encoding.learn_encoder(choice, x, again, 0)(x)
+    assert again.start >= 0.5 and again.reports <= whole.reports // 2
+    np.testing.assert_array_equal(found, wanted)
+    assert not any(path.name.endswith("-epochs-k.npz") for path in tmp_path.iterdir())
+
+
 def test_a_run_that_is_interrupted_goes_on_from_what_it_kept(tmp_path, monkeypatch):
     x = IMAGES[:80].astype(np.float32)
     choice = FeatureChoice("umap", "", (16, 16, 1))

@@ -25,6 +25,30 @@ def test_stages_are_announced_with_number_and_time_left(capsys, monkeypatch):
     ]
 
 
+def test_time_left_counts_from_where_an_interrupted_run_was(capsys, monkeypatch):
+    monkeypatch.setattr("tfdpm.stages._SECONDS_BETWEEN_REPORTS", 0.0)
+    clock = iter([0.0, 20.0, 60.0])
+    monkeypatch.setattr("tfdpm.stages.time.monotonic", lambda: next(clock))
+    stages = Stages(("only",), verbose=1)
+    with stages.stage("only"):
+        stages.goes_on(80, 100)
+        stages.progress(82, 100)
+    assert capsys.readouterr().out.splitlines()[1:3] == [
+        "stage 1 of 1, only: goes on after 80/100",
+        "stage 1 of 1, only: 82/100, 3 min left",
+    ]
+
+
+def test_a_long_stage_reports_less_often(capsys, monkeypatch):
+    clock = iter([0.0, *(11.0 * (step + 1) for step in range(200)), 2200.0])
+    monkeypatch.setattr("tfdpm.stages.time.monotonic", lambda: next(clock))
+    stages = Stages(("only",), verbose=1)
+    with stages.stage("only"):
+        for step in range(200):
+            stages.progress(step + 1, 200)
+    assert 40 <= len(capsys.readouterr().out.splitlines()) - 2 <= 50
+
+
 def test_silence_is_silent(capsys):
     with Stages(("first",), verbose=0).stage("first"):
         pass

@@ -14,6 +14,8 @@ from tfdpm import checks
 from tfdpm.data import multicrop
 from tfdpm.data.inputs import Inputs
 from tfdpm.features import autoencoder, embedding, encoders
+from tfdpm.features.backup import EpochBackup
+from tfdpm.features.callbacks import CollapseWatchdog
 from tfdpm.features.choice import FeatureChoice
 from tfdpm.features.swav import SwAV
 from tfdpm.model.raw_points import encode
@@ -34,13 +36,14 @@ STAGES: dict[str, tuple[str, ...]] = {
 FEATURES = ("auto", *(name for name in STAGES if name != "model"))
 
 _MOST_POINTS = 20_000  # that an encoder learns from
-_SWAV_MOST_POINTS = 200_000
+_SWAV_MOST_POINTS = 50_000
 _PRINCIPAL_AXES = 10
 _LEARNING_RATE = 1e-3
 _BATCH_SIZE = 256
 # Reconstruction: so many points are seen in all, within these numbers of epochs.
 _POINTS_SEEN, _FEWEST_EPOCHS, _MOST_EPOCHS = 400_000, 20, 200
-_SWAV_EPOCHS = 30
+# SwAV, likewise: at 5 ms of processor time for an image of 32 x 32, about half an hour.
+_SWAV_IMAGES_SEEN, _SWAV_FEWEST_EPOCHS, _SWAV_MOST_EPOCHS = 300_000, 10, 100
 
 
 def points_to_learn_from(inputs: Inputs, kind: str, seed: int) -> np.ndarray:
@@ -118,7 +121,14 @@ def _neighbour_encoder(first: keras.Model, x, stages: Stages, seed: int) -> kera
     with stages.stage("encoder"):
         last = stages.kept_model(
             "encoder",
-            lambda: embedding.fit_encoder(rows, places, seed=seed, on_epoch=stages.progress),
+            lambda: embedding.fit_encoder(
+                rows,
+                places,
+                seed=seed,
+                on_epoch=stages.progress,
+                on_resume=stages.goes_on,
+                backup=EpochBackup(stages.epochs_path("encoder")),
+            ),
         )
     return encoders.chained(first, last)
 
@@ -136,12 +146,14 @@ def _autoencoder(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.M
         scaling.add(keras.layers.Reshape(choice.image_shape))
     epochs = int(np.clip(_POINTS_SEEN // len(x), _FEWEST_EPOCHS, _MOST_EPOCHS))
     model.compile(keras.optimizers.Adam(_LEARNING_RATE))
+    first, callbacks = EpochBackup(stages.epochs_path("autoencoder")).resume(model)
     model.fit_reconstruction(
         encode(scaling, x),
         epochs=epochs,
         batch_size=_BATCH_SIZE,
         seed=seed,
-        callbacks=[_Progress(stages, epochs)],
+        initial_epoch=first,
+        callbacks=[_Progress(stages, first, epochs, -(-len(x) // _BATCH_SIZE)), *callbacks],
     )
     return encoders.chained(scaling, model.encoder)
 
@@ -159,17 +171,26 @@ def _swav(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.Model:
         low, scale = 0.0, (255.0 if 1.0 < high <= 255.0 else max(high, 1e-12))
     images = (x.reshape(-1, height, width, channels) - low) / np.float32(scale)
     batch_size = int(min(_BATCH_SIZE, len(x)))
+    epochs = int(np.clip(_SWAV_IMAGES_SEEN // len(x), _SWAV_FEWEST_EPOCHS, _SWAV_MOST_EPOCHS))
     model = SwAV.small(
         image_size=min(height, width),
         channels=channels,
         num_images=len(x),
         batch_size=batch_size,
-        epochs=_SWAV_EPOCHS,
+        epochs=epochs,
         seed=seed,
         print_fn=stages.say,
     )
-    views = multicrop(images, **model.view_options(), seed=seed)
-    model.fit(views, callbacks=[_Progress(stages, _SWAV_EPOCHS)], verbose=0)
+    first, callbacks = EpochBackup(stages.epochs_path("swav")).resume(model)
+    views = multicrop(images, **model.view_options(), seed=seed, initial_epoch=first)
+    progress = _Progress(stages, first, epochs, model.config.training.steps_per_epoch)
+    model.fit(
+        views,
+        epochs=epochs,
+        initial_epoch=first,
+        callbacks=[progress, CollapseWatchdog(), *callbacks],
+        verbose=0,
+    )
     scaling = keras.Sequential(
         [
             keras.Input(x.shape[1:]),
@@ -184,12 +205,22 @@ def _swav(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.Model:
 
 
 class _Progress(keras.callbacks.Callback):
-    """Tells the stages how many epochs are done."""
+    """Tells the stages how many steps are done.
 
-    def __init__(self, stages: Stages, epochs: int):
+    Args:
+        stages: who are told.
+        first: epochs that an interrupted run has done.
+        epochs: in all.
+        steps_per_epoch: of the optimiser.
+    """
+
+    def __init__(self, stages: Stages, first: int, epochs: int, steps_per_epoch: int):
         super().__init__()
-        self._stages, self._epochs = stages, epochs
+        self._stages = stages
+        self._done, self._total = first * steps_per_epoch, epochs * steps_per_epoch
+        stages.goes_on(self._done, self._total)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Reports."""
-        self._stages.progress(epoch + 1, self._epochs)
+        self._done += 1
+        self._stages.progress(self._done, self._total)

@@ -23,6 +23,8 @@ from tfdpm import checks
 __all__ = ["Stages", "fingerprint"]
 
 _SECONDS_BETWEEN_REPORTS = 10.0
+_MOST_REPORTS = 50  # of a stage: long ones report less often
+_SECONDS_IN_WORDS = 180.0  # longer ones are told in minutes
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError)
 
 
@@ -51,6 +53,7 @@ class Stages:
         self._verbose = verbose
         self._current = 0
         self._started = self._reported = 0.0
+        self._done_before = 0
         if self.directory is not None:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
@@ -73,6 +76,7 @@ class Stages:
         """
         self._current = self.names.index(name) + 1
         self._started = self._reported = time.monotonic()
+        self._done_before = 0
         self.say(f"{self._title()} ...")
         try:
             yield
@@ -81,13 +85,21 @@ class Stages:
         self.say(f"{self._title()}: {time.monotonic() - self._started:.1f} s")
 
     def progress(self, done: int, total: int) -> None:
-        """Tells how long the stage still takes, every few seconds."""
+        """Tells how long the stage still takes, now and then."""
         now = time.monotonic()
         if now - self._reported < _SECONDS_BETWEEN_REPORTS or done >= total:
             return
+        pace = (now - self._started) / max(done - self._done_before, 1)
+        if now - self._reported < pace * total / _MOST_REPORTS:
+            return
         self._reported = now
-        left = (now - self._started) / max(done, 1) * (total - done)
-        self.say(f"{self._title()}: {done}/{total}, {left:.0f} s left")
+        self.say(f"{self._title()}: {done}/{total}, {_in_words(pace * (total - done))} left")
+
+    def goes_on(self, done: int, total: int) -> None:
+        """Tells that the stage goes on from what was kept of an interrupted run."""
+        if done:
+            self._done_before = done
+            self.say(f"{self._title()}: goes on after {done}/{total}")
 
     def path(self, name: str, suffix: str) -> Path | None:
         """Where a result of that name is kept, if results are kept."""
@@ -127,7 +139,12 @@ class Stages:
         model = make()
         if path is not None:
             _replace(path, model.save)
+            self.epochs_path(name).unlink(missing_ok=True)
         return model
+
+    def epochs_path(self, name: str) -> Path | None:
+        """Where the training of that model is kept while it lasts, if results are kept."""
+        return self.path(f"{name}-epochs", ".npz")
 
     def _title(self) -> str:
         return f"stage {self._current} of {len(self.names)}, {self.names[self._current - 1]}"
@@ -149,6 +166,12 @@ def fingerprint(x: np.ndarray, **settings: Any) -> str:
     digest = hashlib.sha256(json.dumps([x.shape, x.dtype.str, settings], sort_keys=True).encode())
     digest.update(np.ascontiguousarray(x).data)
     return digest.hexdigest()[:16]
+
+
+def _in_words(seconds: float) -> str:
+    if seconds < _SECONDS_IN_WORDS:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min"
 
 
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:

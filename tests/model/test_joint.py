@@ -113,6 +113,38 @@ def test_interrupted_fit_ends_as_if_it_had_not_been(fitted, data, tmp_path) -> N
         new(seed=1).fit(*data, directory=tmp_path, verbose=0)
 
 
+def test_fit_that_is_interrupted_within_a_stage_ends_as_if_it_had_not_been(
+    fitted, data, tmp_path, monkeypatch
+) -> None:
+    """Once in the pretraining, once in the second round's autoencoder."""
+    real, seen = joint.StageProgress.step, []
+
+    def step(progress, note="", steps=1):
+        real(progress, note, steps)
+        seen.append(note.split()[0])
+        # The first epoch after a restart is that of the epochs done already.
+        if seen.count("reconstruction") == 9 or seen.count("distance") == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(joint.StageProgress, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        new().fit(*data, directory=tmp_path, verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["joint-epochs.npz"]
+    seen.append("reconstruction")
+    with pytest.raises(KeyboardInterrupt):
+        new().fit(*data, directory=tmp_path, verbose=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["joint-epochs.npz", "joint.keras"]
+    monkeypatch.setattr(joint.StageProgress, "step", real)
+    model = new()
+    runs = []
+    monkeypatch.setattr(joint.EpochBackup, "save", lambda *args: runs.append(args[1]))
+    model.fit(*data, directory=tmp_path, verbose=0)
+    assert runs == [3]  # two of the second round's three epochs were kept
+    assert model.history.history == fitted.history.history
+    np.testing.assert_array_equal(model.predict(data[0]), fitted.predict(data[0]))
+    assert [path.name for path in tmp_path.iterdir()] == ["joint.keras"]
+
+
 def test_stops_when_k_is_stable(data) -> None:
     model = new(CONFIG.replace(stable_rounds=1, max_rounds=4))
     model.fit(data[0], verbose=0)

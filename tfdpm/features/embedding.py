@@ -15,6 +15,7 @@ from keras import layers
 from tfdpm import checks
 from tfdpm.features import manifold
 from tfdpm.features.autoencoder import seeded_batches
+from tfdpm.features.backup import EpochBackup
 
 __all__ = ["EMBEDDING_DIM", "NUM_NEIGHBOURS", "fit_encoder", "neighbour_layout"]
 
@@ -68,6 +69,8 @@ def fit_encoder(
     noise: float = _NOISE,
     seed: int = 0,
     on_epoch: Callable[[int, int], None] | None = None,
+    on_resume: Callable[[int, int], None] | None = None,
+    backup: EpochBackup | None = None,
 ) -> keras.Model:
     """Trains a network to put `x` in its places.
 
@@ -79,15 +82,18 @@ def fit_encoder(
         noise: standard deviation of what disturbs the inputs, as a share of theirs.
         seed: of initial weights, order and noise.
         on_epoch: called with the epochs done and to do.
+        on_resume: called with them at the start.
+        backup: keeps each epoch, and gives back those of a training that was interrupted.
     Returns:
         Keras model `[B, D] -> [B, d]`.
     """
     if epochs is None:
         epochs = max(_FEWEST_EPOCHS, -(-_FEWEST_STEPS * _BATCH_SIZE // len(x)))
     encoder = _network(x, places, hidden_units, seed)
-    steps = epochs * -(-len(x) // _BATCH_SIZE)
-    rate = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)
+    steps = -(-len(x) // _BATCH_SIZE)
+    rate = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, epochs * steps)
     encoder.compile(keras.optimizers.Adam(rate), "mse")
+    first, callbacks = (backup or EpochBackup(None)).resume(encoder)
     spread = tf.constant(noise * np.std(x, axis=0), tf.float32)
 
     def disturbed(index, batch):
@@ -95,8 +101,9 @@ def fit_encoder(
         seeds = tf.stack([tf.cast(seed, tf.int64), index])
         return rows + spread * tf.random.stateless_normal(tf.shape(rows), seeds), wanted
 
-    batches = seeded_batches((x, places), epochs, _BATCH_SIZE, seed).enumerate().map(disturbed)
-    callbacks = []
+    batches = seeded_batches((x, places), epochs, _BATCH_SIZE, seed, first)
+    if on_resume is not None:
+        on_resume(first, epochs)
     if on_epoch is not None:
         callbacks.append(
             keras.callbacks.LambdaCallback(
@@ -104,9 +111,10 @@ def fit_encoder(
             )
         )
     encoder.fit(
-        batches,
+        batches.enumerate(first * steps).map(disturbed),
         epochs=epochs,
-        steps_per_epoch=-(-len(x) // _BATCH_SIZE),
+        initial_epoch=first,
+        steps_per_epoch=steps,
         callbacks=callbacks,
         shuffle=False,
         verbose=0,

@@ -21,6 +21,7 @@ from tfdpm import checks, metrics
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.features import autoencoder as autoencoders
 from tfdpm.features import embedding
+from tfdpm.features.backup import EpochBackup
 from tfdpm.model.deepdpm import DeepDPM
 from tfdpm.model.joint_config import JointConfig
 from tfdpm.model.joint_fitted import FittedJoint, history_of, in_pieces
@@ -83,8 +84,9 @@ class JointClustering(FittedJoint):
                 a path or a name. Held in memory.
             y: `[N]` labels, only for the scores in the history.
             rounds: rounds at most, all told; overrides the configuration's.
-            directory: where the model is kept after pretraining and after each round. A fit that
-                was interrupted goes on from there, and ends as if it had not been.
+            directory: where the model is kept after pretraining and after each round, and the
+                autoencoder after each of its epochs. A fit that was interrupted goes on from
+                there, and ends as if it had not been.
             callbacks: Keras callbacks; an epoch is a round.
             verbose: 0 silent, 1 or "auto" a bar of all stages, 2 a line per stage.
         Returns:
@@ -122,20 +124,29 @@ class JointClustering(FittedJoint):
         """Pretraining, then rounds, as far as they have not been made."""
         refinement = self._refinement(points)
         if not self._progress.is_pretrained:
-            self._pretrain(refinement, progress)
+            backup = self._backup(path, 0)
+            self._pretrain(refinement, progress, backup)
             self._keep(path)
+            backup.remove()
         while len(self._progress.rounds) < most and not self._is_stable():
             number = len(self._progress.rounds)
             callback_list.on_epoch_begin(number)
-            logs = self._round(number, points, refinement, progress)
+            backup = self._backup(path, number)
+            logs = self._round(number, points, refinement, progress, backup)
             logs.update(_scores(inputs.labels, self.labels_))
             self._progress.rounds.append(logs)
             self.history = history_of(self._progress.rounds)
             progress.end(f"round {number + 1} of at most {most}", _line(logs))
             self._keep(path)
+            backup.remove()
             callback_list.on_epoch_end(number, logs)
             if self.stop_training:
                 break
+
+    def _backup(self, path: Path | None, stage: int) -> EpochBackup:
+        """Keeps the epochs of a stage beside the model."""
+        path = None if path is None else path.with_name("joint-epochs.npz")
+        return EpochBackup(path, f"{self._progress.fingerprint} stage {stage}")
 
     def _start(self, points: np.ndarray) -> None:
         """Scaling and autoencoder, unless they are there."""
@@ -187,19 +198,20 @@ class JointClustering(FittedJoint):
         rows = values.reshape(len(values), -1)
         return 1.0 / max(float(np.var(rows, axis=0, dtype=np.float64).sum()), 1e-12)
 
-    def _pretrain(self, refinement: Refinement, progress: StageProgress) -> None:
+    def _pretrain(self, refinement: Refinement, progress: StageProgress, backup) -> None:
         progress.begin("pretraining")
         losses = refinement.run(
             self.config.pretrain_epochs,
             self.config.learning_rate,
             stage=0,
             on_epoch=lambda losses: progress.step(f"reconstruction {losses.reconstruction:.4g}"),
+            backup=backup,
         )
         self._progress.is_pretrained = True
         self._progress.losses = losses
         progress.end("pretraining", f"reconstruction {losses.reconstruction:.4g}")
 
-    def _round(self, number: int, points, refinement, progress) -> dict[str, float]:
+    def _round(self, number: int, points, refinement, progress, backup) -> dict[str, float]:
         """One round: from the second on the autoencoder is refined; then DeepDPM clusters."""
         losses = self._progress.losses
         if number > 0:
@@ -214,6 +226,7 @@ class JointClustering(FittedJoint):
                 stage=number,
                 pull=Pull(centres, labels.astype(np.int32), weight),
                 on_epoch=lambda losses: progress.step(f"distance {losses.clustering:.4g}"),
+                backup=backup,
             )
         progress.begin(f"round {number + 1}: clusters")
         self._cluster(self._latents(points))

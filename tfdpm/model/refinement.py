@@ -6,13 +6,16 @@ Which centres, and when, is decided in `joint.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfdpm.data.affine import random_affine
+
+if TYPE_CHECKING:
+    from tfdpm.features.backup import EpochBackup
 
 __all__ = ["Losses", "Pull", "Refinement"]
 
@@ -80,6 +83,7 @@ class Refinement:
         stage: int,
         pull: Pull | None = None,
         on_epoch: Callable[[Losses], None] | None = None,
+        backup: EpochBackup | None = None,
     ) -> Losses:
         """Trains for some epochs with an Adam of its own, whose rate falls along a cosine.
 
@@ -88,7 +92,9 @@ class Refinement:
             learning_rate: at the start; the end has a hundredth.
             stage: number of the round, so that no two see the same order.
             pull: the clustering term; `None` for reconstruction alone.
-            on_epoch: called after each epoch with its losses.
+            on_epoch: called after each epoch with its losses; for epochs that an interrupted run
+                has done, with those of the last of them.
+            backup: keeps each epoch, and gives back those of a run that was interrupted.
         Returns:
             Losses of the last epoch, zeros if there is none.
         """
@@ -102,7 +108,15 @@ class Refinement:
         variables = self._autoencoder.trainable_variables
         optimizer.build(variables)
         step = self._compiled_step(optimizer, variables, pull)
-        for epoch in range(epochs):
+        changing = [*self._autoencoder.variables, *optimizer.variables]
+        first = 0
+        if backup is not None:
+            first, notes = backup.restore(changing)
+            losses = Losses(*notes) if first else losses
+        if on_epoch is not None:
+            for _ in range(first):
+                on_epoch(losses)
+        for epoch in range(first, epochs):
             generator = np.random.default_rng([self._seed, 7, stage, epoch])
             order = generator.permutation(count).astype(np.int32)
             total = np.zeros(2)
@@ -112,6 +126,8 @@ class Refinement:
                 key = [self._seed, (stage * 100_003 + epoch) * 100_003 + index]
                 total += len(rows) * step(tf.constant(rows), tf.constant(key, tf.int64)).numpy()
             losses = Losses(*(float(value) for value in total / count))
+            if backup is not None:
+                backup.save(epoch + 1, changing, losses)
             if on_epoch is not None:
                 on_epoch(losses)
         return losses
