@@ -23,6 +23,7 @@ from tfdpm.proposals.tally import MoveCounts
 
 _EM_ITERATIONS = 15
 _SETTLED = 1e-3  # share of points that may still change cluster when EM stops
+_LAST_EM_ITERATIONS, _LAST_SETTLED = 40, 1e-4  # of the partition that the search ends with
 _MOST_ROUNDS = 60
 _ROUNDS_WITHOUT_GAIN = 2
 _SCALE_UPDATES = 12
@@ -189,7 +190,9 @@ class MixtureSearch:
     def _estimate(self, statistics: SufficientStatistics) -> MixtureParameters:
         return self._partition_prior().map_mixture(statistics)
 
-    def _refined(self, partition: _Partition, iterations: int = _EM_ITERATIONS) -> _Partition:
+    def _refined(
+        self, partition: _Partition, iterations: int = _EM_ITERATIONS, settled: float = _SETTLED
+    ) -> _Partition:
         """Soft EM from a partition until few points change cluster; empty components go."""
         parameters, labels = partition.parameters, None
         for _ in range(iterations):
@@ -201,7 +204,7 @@ class MixtureSearch:
                 parameters = MixtureParameters(*(part[is_kept] for part in parameters))
                 labels, statistics = self._sample.expectation(parameters)
             parameters = self._estimate(statistics)
-            if previous is not None and is_kept.all() and np.mean(previous != labels) < _SETTLED:
+            if previous is not None and is_kept.all() and np.mean(previous != labels) < settled:
                 break
         labels = self._sample.labels(parameters)
         present, labels = np.unique(labels, return_inverse=True)
@@ -478,6 +481,7 @@ class MixtureSearch:
                 _Partition(current.labels, current.statistics, self._estimate(current.statistics))
             )
             best, without_gain = None, 0
+        current = self._refined(current, _LAST_EM_ITERATIONS, _LAST_SETTLED)
         return current.labels, current.parameters
 
     def _round(self, partition: _Partition, tries_two_way: bool) -> tuple[_Partition, bool]:
