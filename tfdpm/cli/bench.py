@@ -19,6 +19,7 @@ from tfdpm import checks
 NAMES = (
     "quality",
     "tables",
+    "images",
     "speed",
     "ablation",
     "robustness",
@@ -45,11 +46,11 @@ def bench(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="How many: quality, robustness, ablation, prior.")
+        int | None, typer.Option(min=1, help="How many: quality, images, ablation, prior ...")
     ] = None,
     peers: Annotated[
         str | None,
-        typer.Option(help="Names with commas, all or none: quality, speed."),
+        typer.Option(help="Names with commas, all or none: quality, images, speed."),
     ] = None,
     imbalanced: Annotated[
         bool | None,
@@ -70,7 +71,7 @@ def bench(
     ] = None,
     max_points: Annotated[
         int | None,
-        typer.Option(min=2, help="Thins the data: quality, robustness, ablation, prior."),
+        typer.Option(min=2, help="Thins the data: quality, images, ablation, prior ..."),
     ] = None,
     repeats: Annotated[
         int | None, typer.Option(min=1, help="Times that are taken: speed, serving.")
