@@ -78,6 +78,9 @@ class DeepDPMConfig:
         subcluster_start_epoch: first epoch in which subclustering networks learn.
         frozen_epochs_after_move: epochs without an M-step after an accepted move.
         stable_epochs: stop when K has not changed for this many epochs; `None`: never.
+        settled_loss: after a start from a mixture, stop before `stable_epochs` (if they are not
+            `None`) once proposals were made and none accepted while the networks' mean divergence
+            from the E-step, nats per point, is at most this; `None`: never.
         max_start_points: points (sampled) on which the start is computed.
     """
 
@@ -123,6 +126,7 @@ class DeepDPMConfig:
     subcluster_start_epoch: int = 0
     frozen_epochs_after_move: int = 1
     stable_epochs: int | None = 4
+    settled_loss: float | None = 0.01
     max_start_points: int = 20_000
 
     def __post_init__(self):
@@ -174,6 +178,8 @@ class DeepDPMConfig:
         for name in ("fixed_k", "hidden_units", "batch_size", "stable_epochs"):
             if getattr(self, name) is not None:
                 checks.integer(getattr(self, name), name, minimum=1)
+        if self.settled_loss is not None:
+            checks.number(self.settled_loss, "settled_loss", minimum=0.0)
         if self.df is not None:
             checks.number(self.df, "df", above=0.0)
 
@@ -207,6 +213,7 @@ class DeepDPMConfig:
             move_interval_epochs=30,
             frozen_epochs_after_move=0,
             stable_epochs=100,
+            settled_loss=None,
         )
         return cls(**{**settings, **changes})
 

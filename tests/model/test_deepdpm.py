@@ -373,8 +373,17 @@ def test_callbacks_that_are_none_are_named(wrong):
 
 
 def test_a_fit_stops_when_the_number_of_clusters_is_stable():
-    trained = fit(config=FAST.replace(stable_epochs=2, epochs=50))
+    trained = fit(config=FAST.replace(stable_epochs=2, settled_loss=None, epochs=50))
     assert len(trained.history.epoch) == 3  # first proposals after epoch 1, then two epochs
+
+
+def test_a_fit_stops_at_the_first_proposals_once_the_networks_know_the_mixture():
+    config = FAST.replace(stable_epochs=4, first_move_epoch=2, move_interval_epochs=2, epochs=50)
+    trained = fit(config=config.replace(settled_loss=1.0))
+    assert len(trained.history.epoch) == 3  # epochs 0 to 2, after which moves are proposed
+    assert trained.history.history["proposed_splits"] == [0, 0, 3]
+    assert len(fit(config=config.replace(settled_loss=0.0)).history.epoch) == 6
+    assert len(fit(config=config.replace(settled_loss=1.0, stable_epochs=None)).history.epoch) == 50
 
 
 # -- configurations and ablations -----------------------------------------------------------------

@@ -244,6 +244,11 @@ class LogJoint:
         density._distances = SquaredDistances.from_coefficients(log_determinants, coefficients)
         return density
 
+    @property
+    def num_components(self) -> int:
+        """K."""
+        return int(self._constants.shape[0])
+
     def __call__(self, points, moments=None) -> tf.Tensor:
         """Log joint densities of `points [N, D]`, `[N, K]` float64, nats."""
         return self._constants - 0.5 * self._distances(points, moments)

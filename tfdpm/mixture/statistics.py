@@ -83,7 +83,7 @@ def accumulate(points, weights) -> SufficientStatistics:
     """
     feature_dim = int(points.shape[-1])
     num_components = weights.shape[-1]
-    packed = _sum_over_slices(
+    packed = sum_over_slices(
         lambda x, w: PointMoments(x).soft(w),
         points,
         weights,
@@ -107,7 +107,7 @@ def accumulate_hard(points, assignments, num_components: int, weights=None) -> S
     feature_dim = int(points.shape[-1])
     if weights is None:
         weights = tf.ones_like(points[:, 0])
-    packed = _sum_over_slices(
+    packed = sum_over_slices(
         lambda x, w, z: PointMoments(x).hard(z, num_components, w),
         points,
         weights,
@@ -131,9 +131,13 @@ class PointMoments:
     def __init__(self, points):
         points = tf.convert_to_tensor(points)
         self._is_wide = int(points.shape[-1]) > _MAX_PRODUCT_DIM
-        if not self._is_wide:
-            self._products = moment_features(points)
+        self._products = None if self._is_wide else moment_features(points)
         self._points = points if points.dtype == tf.float64 else tf.cast(points, tf.float32)
+
+    @property
+    def features(self) -> tf.Tensor | None:
+        """`moment_features` of the points, or `None` where there are too many to keep."""
+        return self._products
 
     def soft(self, weights) -> tf.Tensor:
         """Sums of `moment_features` under `weights [B, K]`: `[K, 1 + D + D^2]` float64."""
@@ -236,8 +240,19 @@ def unpack_moments(packed, feature_dim: int) -> SufficientStatistics:
     return SufficientStatistics(packed[..., 0], packed[..., 1 : 1 + feature_dim], products)
 
 
-def _sum_over_slices(reduce_slice, points, weights, shape, assignments=None) -> tf.Tensor:
-    """Sums `reduce_slice` over slices of the points; one call when everything fits a slice."""
+def sum_over_slices(reduce_slice, points, weights, shape, assignments=None) -> tf.Tensor:
+    """Sums `reduce_slice` over slices of the points; one call when everything fits a slice.
+
+    Args:
+        reduce_slice: from a slice of each array to a tensor of `shape`.
+        points: `[N, D]`.
+        weights: `[N, ...]`.
+        shape: `[K, ...]` of the sum.
+        assignments: a third array of N rows, or `None`.
+
+    Returns:
+        float64.
+    """
     arrays = [points, weights] + ([] if assignments is None else [assignments])
     slice_size = slice_rows(int(points.shape[-1]), shape[0] or 1)
     static = points.shape[0]

@@ -26,6 +26,7 @@ from tfdpm.model.first import first_mixture, num_start_points, uses_search
 from tfdpm.model.genealogy import Genealogy
 from tfdpm.model.identity import IdentityMethods, Reference, check_reference
 from tfdpm.model.initial_weights import start_from_mixture
+from tfdpm.model.last_pass import LastPass
 from tfdpm.model.online import OnlineMethods
 from tfdpm.model.pictures import PictureMethods
 from tfdpm.model.preprocessing import fit_preprocessing
@@ -128,6 +129,7 @@ class DeepDPM(
             self._check_width(inputs.feature_shape)
             self._go_on(source, config)
         self._fit_start = self._state.epoch
+        self._last_pass = LastPass()
         callback_list = self._callback_list(callbacks, verbose, config.epochs)
         for callback in callback_list.callbacks:
             if isinstance(callback, Checkpoint):
@@ -146,7 +148,7 @@ class DeepDPM(
             logs.update(self._scores(inputs, source))
             callback_list.on_train_batch_end(0, logs)
             callback_list.on_epoch_end(epoch, logs)
-            if self.stop_training or self._is_stable(config):
+            if self.stop_training or self._is_stable(config) or self._has_settled(config, logs):
                 break
         self._finish(source, config)
         callback_list.on_train_end(logs)
@@ -254,6 +256,7 @@ class DeepDPM(
         )
         losses = source.train(self._current_passes(), state, config, self.seed, trains_subclusters)
         reduced = source.reduce(self._current_passes(), state)
+        self._last_pass.keep((self.clustering, self.subclustering), reduced)
         self._m_step(reduced, config, trains_subclusters)
         counts = self._propose(config)
         state = self._state
@@ -315,12 +318,14 @@ class DeepDPM(
         counts = MoveCounts()
         ledger: list[moves.Proposal] = []
         is_split_due, is_merge_due = moves.kinds_due(config, state.epoch)
+        sampled = None
         if is_split_due:
-            transition, made = self._split_move(config, generator, ledger)
+            transition, made, sampled = self._split_move(config, generator, ledger)
             self._apply(transition, ledger)
             counts += made
         if is_merge_due:
-            transition, made = self._merge_move(config, generator, ledger)
+            sampled = None if counts.changed else sampled
+            transition, made = self._merge_move(config, generator, ledger, sampled)
             self._apply(transition, ledger)
             counts += made
         if config.fixed_k is None and (is_split_due or is_merge_due):
@@ -330,16 +335,19 @@ class DeepDPM(
         self.last_proposals = tuple(ledger)
         return counts
 
-    def _split_move(self, config, generator, ledger) -> tuple[Transition, MoveCounts]:
+    def _split_move(self, config, generator, ledger):
+        """The transition, what was proposed, and labels of the sample if they were asked for."""
         if self._search is None:
-            return moves.split_move(self._state, self._state.halves, config, generator, ledger)
+            halves = self._state.halves
+            return *moves.split_move(self._state, halves, config, generator, ledger), None
         labels, sides = self._sample_labels()
-        return moves.judged_split_move(self._search, labels, sides, self.n_clusters, ledger)
+        move = moves.judged_split_move(self._search, labels, sides, self.n_clusters, ledger)
+        return *move, labels
 
-    def _merge_move(self, config, generator, ledger) -> tuple[Transition, MoveCounts]:
+    def _merge_move(self, config, generator, ledger, labels) -> tuple[Transition, MoveCounts]:
         if self._search is None:
             return moves.merge_move(self._state, config, generator, ledger)
-        labels = self._sample_labels()[0]
+        labels = self._sample_labels()[0] if labels is None else labels
         return moves.judged_merge_move(self._search, labels, self.n_clusters, ledger)
 
     def _sample_labels(self) -> tuple[np.ndarray, np.ndarray]:
@@ -358,6 +366,7 @@ class DeepDPM(
         """Carries a move out on networks, optimisers and state alike."""
         if transition.is_identity:
             return
+        self._last_pass.forget()
         counts = self._state.halves.counts.numpy().sum(axis=1)
         self.tree_.follow(transition, ledger, self._state.epoch, counts)
         self._state = moved(self._state, transition, self.config)
@@ -389,9 +398,22 @@ class DeepDPM(
         stop = self._stable_epoch(config)
         return stop is not None and self._state.epoch >= stop
 
+    def _has_settled(self, config: DeepDPMConfig, logs: dict[str, float]) -> bool:
+        """Whether the networks know the searched mixture and no proposal of theirs was accepted."""
+        has_rule = None not in (config.stable_epochs, config.settled_loss)
+        if self._search is None or not has_rule or config.cluster_loss != "kl":
+            return False
+        has_proposed = logs["proposed_splits"] + logs["proposed_merges"] > 0
+        is_unchanged = self._state.last_change_epoch < self._state.epoch
+        return has_proposed and is_unchanged and logs["loss"] <= config.settled_loss
+
     def _finish(self, source, config: DeepDPMConfig) -> None:
         """Statistics, mixture and labels as the final networks see the data."""
-        reduced = source.reduce(self._current_passes(), self._state)
+        reduced = None
+        if config.subclustering == "network":  # subclusters by means follow the M-step
+            reduced = self._last_pass.recall((self.clustering, self.subclustering))
+        if reduced is None:
+            reduced = source.reduce(self._current_passes(), self._state)
         self._state.halves = reduced.halves
         self.last_proposals = ()
         if config.fixed_k is None:

@@ -24,6 +24,7 @@ from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import LogJoint, MixtureParameters
 from tfdpm.model import moves, serving
 from tfdpm.model.first import search_inputs
+from tfdpm.model.last_pass import LastPass
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.model.preprocessing import FeatureMoments, Preprocessing, feature_moments
 from tfdpm.model.raw_points import RawPointMethods, encoding_rows
@@ -61,6 +62,7 @@ class FittedModel(RawPointMethods, keras.Model):
         self._search: MixtureSearch | None = None
         self._k_posterior: dict[int, float] | None = None
         self._passes: Passes | None = None
+        self._last_pass = LastPass()
         self._num_traces = 0
         self._fit_start = self._first_epoch = 0
         self._moves = MoveCounts()

@@ -14,7 +14,15 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture.parameters import LogJoint, MixtureParameters
-from tfdpm.mixture.statistics import SufficientStatistics, accumulate, slice_rows, zeros
+from tfdpm.mixture.statistics import (
+    PointMoments,
+    SufficientStatistics,
+    num_moments,
+    slice_rows,
+    sum_over_slices,
+    unpack_moments,
+    zeros,
+)
 from tfdpm.model.preprocessing import FeatureMoments, Preprocessing, feature_moments, normalize_rows
 from tfdpm.model.state import ModelState
 from tfdpm.model.training import Passes, PassStatistics, epoch_order
@@ -285,8 +293,15 @@ def _smallest(keys: list, rows: list, count: int) -> tuple[list, list]:
 
 def soft_statistics(log_joint: LogJoint, features, weights) -> SufficientStatistics:
     """Statistics of one batch weighted by its E-step responsibilities."""
-    responsibilities = tf.nn.softmax(log_joint(features))
-    return accumulate(features, responsibilities * tf.cast(weights, tf.float64)[:, tf.newaxis])
+
+    def reduce_slice(points, weights):
+        moments = PointMoments(points)
+        responsibilities = tf.nn.softmax(log_joint(points, moments.features))
+        return moments.soft(responsibilities * tf.cast(weights, tf.float64)[:, tf.newaxis])
+
+    dim = int(features.shape[-1])
+    shape = [log_joint.num_components, num_moments(dim)]
+    return unpack_moments(sum_over_slices(reduce_slice, features, weights, shape), dim)
 
 
 def default_batch_size(num_points: int) -> int:
