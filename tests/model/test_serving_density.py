@@ -25,8 +25,7 @@ def posterior(count, dim, *, width=0.3, seed=0):
 
 def served(weights, after, points, log_volume_change=0.0):
     predictive = ServedPredictive(weights, after, log_volume_change)
-    whitened = points @ predictive.kernel + predictive.bias
-    return predictive, [np.asarray(p) for p in predictive(tf.cast(whitened, predictive.dtype))]
+    return predictive, [np.asarray(p) for p in predictive(tf.cast(points, predictive.dtype))]
 
 
 @pytest.mark.parametrize(("count", "dim"), [(1, 1), (4, 1), (5, 2), (7, 10), (3, 60)])
@@ -63,6 +62,28 @@ def test_nothing_comes_of_what_is_no_number_and_none_of_it_is_an_error():
     _, (log_density, p_values) = served(weights, after, np.array([[np.nan, 0.0], [0.0, 0.0]]))
     assert np.isnan([log_density[0], p_values[0]]).all()
     assert np.isfinite([log_density[1], p_values[1]]).all()
+
+
+def test_rows_are_mapped_to_points():
+    weights, after = posterior(3, 2)
+    rng = np.random.default_rng(1)
+    rows, kernel, bias = rng.normal(size=(50, 5)), rng.normal(size=(5, 2)), rng.normal(size=2)
+    mapped = ServedPredictive(weights, after, 0.0, (kernel, bias))
+    _, expected = served(weights, after, rows @ kernel + bias)
+    for result, truth in zip(mapped(tf.cast(rows, mapped.dtype)), expected, strict=True):
+        np.testing.assert_allclose(result, truth, rtol=1e-4, atol=1e-5)
+
+
+def test_components_too_many_for_constants_are_served_alike():
+    weights, after = posterior(200, 12)
+    points = after.loc.numpy()[:20] + 0.1
+    predictive, (log_density, p_values) = served(weights, after, points)
+    exact, exact_p = (
+        np.asarray(p) for p in PredictiveTails(tf.constant(weights), after).tails(points)
+    )
+    assert predictive.variables  # the table at least
+    np.testing.assert_allclose(log_density, exact, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(p_values, exact_p, atol=2e-5)
 
 
 def test_p_values_never_rise_with_the_distance():

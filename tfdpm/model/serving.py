@@ -21,6 +21,7 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.model.networks import ClusteringNetwork
 from tfdpm.model.serving_density import ServedPredictive
+from tfdpm.model.serving_weights import ServedEncoder, affine, held, held_affine
 from tfdpm.model.state import ModelState
 
 CARD_NAME = "model_card.json"
@@ -53,36 +54,31 @@ class ServingModule(tf.Module):
     ):
         super().__init__(name="tfdpm")
         preprocessing = state.preprocessing
-        self._encoder = encoder
-        # A session finds only variables that stand in a list of their own, as Keras writes them.
-        self._encoder_variables = [each.value for each in encoder.variables] if encoder else []
+        self._encoder = None if encoder is None else ServedEncoder(encoder)
         self._input_dim = preprocessing.input_dim
         self._normalizes_rows = preprocessing.normalizes_rows
-        self._predictive = ServedPredictive(
-            state.parameters.mixture_weights,
-            state.posterior(),
-            preprocessing.log_volume_change,
-        )
         # Spare units stay behind: users see K clusters.
         count = state.num_components
         hidden, head = clustering.hidden, clustering.head
         hidden_map = (np.asarray(hidden.kernel, np.float64), np.asarray(hidden.bias, np.float64))
-        predictive_map = (self._predictive.kernel, self._predictive.bias)
-        self._head = _variables(np.asarray(head.kernel)[:, :count], np.asarray(head.bias)[:count])
+        self._head = held_affine(np.asarray(head.kernel)[:, :count], np.asarray(head.bias)[:count])
         # Rows are centred by the rounded mean, exactly; the rest of the mean is in the bias.
-        self._center = tf.Variable(preprocessing.mean, trainable=False, dtype=tf.float32)
-        rest = preprocessing.mean - np.asarray(self._center, np.float64)
+        center = preprocessing.mean.astype(np.float32)
+        self._center = held(center)
+        rest = preprocessing.mean - center
         projection = (preprocessing.projection, -rest @ preprocessing.projection)
-        self._projection = _variables(*projection)
-        self._is_folded = _saves_work(
-            preprocessing.input_dim, preprocessing.feature_dim, len(self._predictive.bias)
-        )
+        self._projection = held_affine(*projection)
+        dim = preprocessing.feature_dim
+        self._is_folded = _saves_work(preprocessing.input_dim, dim, count * dim)
         if self._is_folded:
-            hidden_map, predictive_map = (
-                _composed(projection, each) for each in (hidden_map, predictive_map)
-            )
-        self._hidden = _variables(*hidden_map)
-        self._whitening = _variables(*predictive_map, dtype=self._predictive.dtype)
+            hidden_map = _composed(projection, hidden_map)
+        self._hidden = held_affine(*hidden_map)
+        self._predictive = ServedPredictive(
+            state.parameters.mixture_weights,
+            state.posterior(),
+            preprocessing.log_volume_change,
+            projection if self._is_folded else None,
+        )
         inputs = tf.TensorSpec([None, *feature_shape], tf.float32, name="inputs")
         self.serve, self.label, self.embed = (
             tf.function(method, input_signature=[inputs], autograph=False)
@@ -96,10 +92,7 @@ class ServingModule(tf.Module):
 
     def _centred(self, inputs) -> tf.Tensor:
         if self._encoder is not None:
-            shape = self._encoder.input_shape[1:]
-            if tuple(inputs.shape[1:]) != tuple(shape):
-                inputs = tf.reshape(inputs, [-1, *shape])
-            inputs = self._encoder(inputs, training=False)
+            inputs = self._encoder(inputs)
         rows = inputs
         if inputs.shape.rank != 2:
             rows = tf.reshape(inputs, [-1, self._input_dim])
@@ -108,15 +101,15 @@ class ServingModule(tf.Module):
         return rows - self._center
 
     def _embed(self, inputs) -> dict[str, tf.Tensor]:
-        return {"features": _affine(self._centred(inputs), self._projection)}
+        return {"features": affine(self._centred(inputs), self._projection)}
 
     def _first(self, inputs) -> tf.Tensor:
         """What the first kernels are multiplied with."""
         rows = self._centred(inputs)
-        return rows if self._is_folded else _affine(rows, self._projection)
+        return rows if self._is_folded else affine(rows, self._projection)
 
     def _network(self, first) -> dict[str, tf.Tensor]:
-        logits = _affine(tf.nn.relu(_affine(first, self._hidden)), self._head)
+        logits = affine(tf.nn.relu(affine(first, self._hidden)), self._head)
         return {
             "labels": tf.argmax(logits, axis=-1, output_type=tf.int64),
             "responsibilities": tf.nn.softmax(logits),
@@ -127,8 +120,7 @@ class ServingModule(tf.Module):
 
     def _serve(self, inputs) -> dict[str, tf.Tensor]:
         first = self._first(inputs)
-        whitened = _affine(tf.cast(first, self._predictive.dtype), self._whitening)
-        log_density, p_values = self._predictive(whitened)
+        log_density, p_values = self._predictive(tf.cast(first, self._predictive.dtype))
         return {
             **self._network(first),
             "log_density": tf.cast(log_density, tf.float32),
@@ -140,15 +132,6 @@ def _normalized(rows) -> tf.Tensor:
     """Rows of unit length; a row of zeros stays. Neither huge nor tiny rows leave float32."""
     rows = tf.math.divide_no_nan(rows, tf.reduce_max(tf.abs(rows), axis=-1, keepdims=True))
     return tf.math.divide_no_nan(rows, tf.norm(rows, axis=-1, keepdims=True))
-
-
-def _variables(kernel: np.ndarray, bias: np.ndarray, dtype=tf.float32) -> tuple[tf.Variable, ...]:
-    return tuple(tf.Variable(value, trainable=False, dtype=dtype) for value in (kernel, bias))
-
-
-def _affine(rows, weights: tuple[tf.Variable, ...]) -> tf.Tensor:
-    kernel, bias = weights
-    return tf.nn.bias_add(tf.linalg.matmul(rows, kernel), bias)
 
 
 def _composed(

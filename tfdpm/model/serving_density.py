@@ -13,6 +13,7 @@ import tensorflow as tf
 from scipy.special import betainc, gammaln
 
 from tfdpm.mixture import niw
+from tfdpm.model.serving_weights import held
 
 # The survival function is tabulated over s = sqrt(df * log(1 + d2 / df)), in which every t has the
 # tail exp(-s^2 / 2): beyond sqrt(D) + 13 it is zero in float32, and between knots that are 0.01
@@ -34,24 +35,34 @@ class ServedPredictive(tf.Module):
         mixture_weights: `[K]`.
         after: NIW posteriors of the components, batch shape `[K]`.
         log_volume_change: added to log densities.
+        points_map: kernel `[F, D]` and bias `[D]` of the affine map that makes the points of the
+            rows that are given; `None` where the rows are the points.
 
     Attributes:
-        kernel: `[D, K * D]` float64, and bias: `[K * D]` float64, of the whitened coordinates;
-            a caller may fold them into an affine map that comes before.
-        dtype: float32, or float64 where components are so narrow that float32 would not tell
-            their points apart.
+        dtype: of the rows to be given: float32, or float64 where components are so narrow that
+            float32 would not tell their points apart.
     """
 
-    def __init__(self, mixture_weights, after: niw.NIWParameters, log_volume_change: float):
+    def __init__(
+        self,
+        mixture_weights,
+        after: niw.NIWParameters,
+        log_volume_change: float,
+        points_map: tuple[np.ndarray, np.ndarray] | None = None,
+    ):
         super().__init__(name="predictive")
         df, loc, scale_tril = (np.asarray(part, np.float64) for part in niw.predictive(after))
         count, dim = loc.shape
         whiteners = np.linalg.inv(scale_tril) / np.sqrt(df)[:, np.newaxis, np.newaxis]
         offsets = np.einsum("kab,kb->ka", whiteners, loc)
-        self.kernel = whiteners.reshape(count * dim, dim).T
-        self.bias = -offsets.reshape(-1)
         rounding = np.finfo(np.float32).eps * np.abs(offsets * np.sqrt(df)[:, np.newaxis]).max()
         self.dtype = tf.float32 if rounding <= _LARGEST_ROUNDING else tf.float64
+        kernel, offsets = whiteners.reshape(count * dim, dim).T, offsets.reshape(-1)
+        if points_map is not None:
+            kernel, offsets = points_map[0] @ kernel, offsets - points_map[1] @ kernel
+        self._kernel, self._offsets = self._held(kernel), self._held(offsets)
+        # Sums the squares of each component's coordinates; faster than a sum over a third axis.
+        self._sums = self._held(np.kron(np.eye(count), np.ones((dim, 1))))
         half_power = 0.5 * (df + dim)
         constants = (
             np.log(np.asarray(mixture_weights, np.float64))
@@ -61,19 +72,19 @@ class ServedPredictive(tf.Module):
             - np.log(np.diagonal(scale_tril, axis1=1, axis2=2)).sum(axis=1)
             + log_volume_change
         )
-        self._negative_half_power = tf.constant(-half_power, self.dtype)
-        self._constants = tf.constant(constants, self.dtype)
-        # Sums the squares of each component's coordinates; faster than a sum over a third axis.
-        self._sums = tf.constant(np.kron(np.eye(count), np.ones((dim, 1))), self.dtype)
-        self._num_knots = math.ceil((math.sqrt(dim) + _TAIL_REACH) / _KNOT_SPACING)
-        self._knots_squared = tf.constant(df / _KNOT_SPACING**2, self.dtype)
-        self._lines = tf.Variable(_survival_lines(df, dim, self._num_knots), trainable=False)
-        self._first_knots = tf.cast(tf.range(count) * self._num_knots, self.dtype)
+        self._half_power, self._constants = self._held(half_power), self._held(constants)
+        num_knots = math.ceil((math.sqrt(dim) + _TAIL_REACH) / _KNOT_SPACING)
+        self._knots_squared = self._held(df / _KNOT_SPACING**2)
+        self._lines = self._held(_survival_lines(df, dim, num_knots))
+        self._first_knots = np.arange(count, dtype=np.int32) * num_knots
+        self._last_knot = num_knots - 1.0
 
-    def __call__(self, whitened) -> tuple[tf.Tensor, tf.Tensor]:
-        """Log density, nats, and p-value `[B]`, of `points @ kernel + bias` `[B, K * D]`."""
-        logs = tf.math.log1p(tf.linalg.matmul(tf.square(whitened), self._sums))
-        logits = tf.nn.bias_add(logs * self._negative_half_power, self._constants)
+    def __call__(self, rows) -> tuple[tf.Tensor, tf.Tensor]:
+        """Log density, nats, and p-value `[B]`, of rows `[B, F]` or points `[B, D]`."""
+        whitened = tf.linalg.matmul(rows, self._kernel)
+        squares = tf.math.squared_difference(whitened, self._offsets)
+        logs = tf.math.log1p(tf.linalg.matmul(squares, self._sums))
+        logits = self._constants - logs * self._half_power
         shares = tf.nn.softmax(logits)
         # As `reduce_logsumexp`, in half as many operations.
         log_density = tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(shares, axis=-1))
@@ -81,25 +92,26 @@ class ServedPredictive(tf.Module):
 
     def _survival(self, logs) -> tf.Tensor:
         """Share of each component that lies farther out, `[B, K]`, of `log(1 + d2 / df)`."""
-        position = tf.sqrt(logs * self._knots_squared)
-        position = tf.minimum(position, tf.cast(self._num_knots - 1, self.dtype))
-        row = tf.cast(tf.nn.bias_add(tf.floor(position), self._first_knots), tf.int32)
+        position = tf.minimum(tf.sqrt(logs * self._knots_squared), self._last_knot)
+        row = tf.cast(position, tf.int32) + self._first_knots
         # What is no number became an integer below all others; it is none in the end again.
         line = tf.gather(self._lines, tf.maximum(row, 0))
-        start, slope = (tf.cast(part(line), self.dtype) for part in (tf.math.real, tf.math.imag))
+        start, slope = tf.unstack(line, axis=-1)
         return start + position * slope
+
+    def _held(self, value: np.ndarray) -> np.ndarray | tf.Variable:
+        return held(value, self.dtype)
 
 
 def _survival_lines(df: np.ndarray, dim: int, num_knots: int) -> np.ndarray:
-    """`P(D2 > d2)` as a line between each two knots of s, `[K * num_knots]` complex64.
+    """`P(D2 > d2)` as a line between each two knots of s, `[K * num_knots, 2]`.
 
-    The real part is where the line would be at s = 0, the imaginary part its rise from knot to
-    knot: one number, because one lookup costs half of two. See `PredictiveTails` for the
-    incomplete beta function.
+    First where the line would be at s = 0, then its rise from knot to knot: side by side, because
+    one lookup costs half of two. See `PredictiveTails` for the incomplete beta function.
     """
     squares = (np.arange(num_knots + 1) * _KNOT_SPACING) ** 2
     values = betainc(0.5 * df[:, np.newaxis], 0.5 * dim, np.exp(-squares / df[:, np.newaxis]))
     values[:, -2:] = 0.0
     slopes = np.diff(values, axis=1)
     starts = values[:, :-1] - np.arange(num_knots) * slopes
-    return (starts + 1j * slopes).reshape(-1).astype(np.complex64)
+    return np.stack([starts, slopes], axis=-1).reshape(-1, 2)
