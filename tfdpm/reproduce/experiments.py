@@ -12,11 +12,12 @@ from tfdpm import checks
 from tfdpm.benchmarks.ablation import ABLATIONS
 from tfdpm.benchmarks.labelled import LabelledData, fewer
 from tfdpm.benchmarks.peers import PEERS
-from tfdpm.benchmarks.records import fit_record, measured, show, spread, write
+from tfdpm.benchmarks.records import fit_record, measured, write
 from tfdpm.benchmarks.schedule import shortened
 from tfdpm.config import DeepDPMConfig
 from tfdpm.reproduce.picture import draw
 from tfdpm.reproduce.printed import PRINTED, Printed, printed_for
+from tfdpm.reproduce.shown import show
 from tfdpm.reproduce.sources import find
 
 __all__ = ["EXPERIMENTS", "run"]
@@ -55,12 +56,14 @@ class Experiment(NamedTuple):
         data: names of its data sets.
         metrics: its columns.
         runs: makes records, each with the name of its row as `method`.
+        by_k: whether it shows a curve over the K that methods are given.
     """
 
     title: str
     data: tuple[str, ...]
     metrics: tuple[str, ...]
     runs: Callable[[LabelledData, Settings], Iterator[Record]]
+    by_k: bool = False
 
 
 def _plain(data: LabelledData, settings: Settings) -> Iterator[Record]:
@@ -135,8 +138,10 @@ EXPERIMENTS: dict[str, Experiment] = {
     "table4": Experiment("ImageNet-50", _IMAGENET, _SCORES, _plain),
     "table5": Experiment("inferred K of ImageNet-50", _IMAGENET, ("K",), _plain),
     "table6": Experiment("ablations, accuracy", ("fashion",), ("ACC",), _ablations),
-    "figure1": Experiment("what a wrong K costs", _IMAGENET, ("ACC",), _assumed),
-    "figure4": Experiment("robustness to the initial K", _CLASSIC, ("K", "ACC"), _from_each_k),
+    "figure1": Experiment("what a wrong K costs", _IMAGENET, ("ACC",), _assumed, True),
+    "figure4": Experiment(
+        "robustness to the initial K", _CLASSIC, ("K", "ACC"), _from_each_k, True
+    ),
     "supplement1": Experiment("inferred K, imbalanced", _THINNED, ("K",), _plain),
     "supplement2": Experiment("ablations", ("fashion",), ("NMI", "ARI", "K"), _ablations),
 }
@@ -192,8 +197,9 @@ def run(
         results["records"] += list(experiment.runs(fewer(data, max_points, seed), settings))
         results["rows"] = _rows(name, experiment, results["records"])
         write(out, results)
-    _show(name, experiment, results)
-    picture = draw(results["rows"], experiment.title, out.with_suffix(".png"))
+    title = f"{name}: {experiment.title}, configuration {configuration}, {seeds} run(s)"
+    show(title, experiment.metrics, results)
+    picture = draw(results["rows"], title, out.with_suffix(".png"), by_k=experiment.by_k)
     results["picture"] = None if picture is None else str(picture)
     write(out, results)
     return results
@@ -206,51 +212,26 @@ def _rows(name: str, experiment: Experiment, records: list[Record]) -> list[Reco
         if printed.experiment == name and printed.data in {each["data"] for each in records}:
             cells.setdefault((printed.data, printed.method))
     rows = []
-    for data, method in cells:
+    for data, method in sorted(cells, key=lambda cell: experiment.data.index(cell[0])):
         own = [each for each in records if (each["data"], each["method"]) == (data, method)]
         for metric in experiment.metrics:
             printed = printed_for(name, data, method, metric)
             values = [each[_FIELDS[metric]] for each in own]
             ours = {"mean": float(np.mean(values)), "std": float(np.std(values))} if own else None
             if own or printed:
-                rows.append(_row(data, method, metric, ours, printed))
+                rows.append(_row(data, method, metric, ours, len(own), printed))
     return rows
 
 
-def _row(data, method, metric, ours, printed: Printed | None) -> Record:
+def _row(data, method, metric, ours, runs: int, printed: Printed | None) -> Record:
     told = None if printed is None else {"mean": printed.mean, "std": printed.std}
     return {
         "data": data,
         "method": method,
         "metric": metric,
         "ours": ours,
+        "runs": runs,
         "printed": told,
         "source": "" if printed is None else printed.source,
         "remark": "" if printed is None else printed.remark,
     }
-
-
-def _show(name: str, experiment: Experiment, results: Record) -> None:
-    rows, remarks = [], []
-    for row in results["rows"]:
-        ours, printed = row["ours"], row["printed"]
-        digits = 1 if row["metric"] == "K" else 3
-        mark = ""
-        if row["remark"]:
-            if row["remark"] not in remarks:
-                remarks.append(row["remark"])
-            mark = f" [{remarks.index(row['remark']) + 1}]"
-        gap = f"{ours['mean'] - printed['mean']:+.{digits}f}" if ours and printed else ""
-        shown = "" if printed is None else _as_printed(printed) + mark
-        cells = (row["data"], row["method"], row["metric"])
-        rows.append((*cells, spread(ours, digits) if ours else "not run", shown, gap))
-    title = f"{name}: {experiment.title}, configuration {results['configuration']}"
-    show(title, ("data", "method", "", "ours", "printed", "difference"), rows)
-    notes = [(f"[{number}]", remark) for number, remark in enumerate(remarks, 1)]
-    notes += [("missing", line) for line in results["missing"]]
-    if notes:
-        show("Remarks", ("", ""), notes)
-
-
-def _as_printed(value: Record) -> str:
-    return f"{value['mean']:g}" + ("" if value["std"] is None else f" ± {value['std']:g}")

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
 __all__ = ["draw"]
 
-_ROW_INCHES = 0.22
+_ROW_INCHES = 0.24
+_PRINTED, _OURS = "0.45", "#2f6db5"
+_WITH_K = re.compile(r"(.*?),? ?(?:from|with) K (\d+)$")
+
+Row = dict[str, Any]
 
 
-def draw(rows: list[dict[str, Any]], title: str, path: Path) -> Path | None:
-    """Draws dots for what we measured and for what is printed, one panel for each metric.
+def draw(rows: list[Row], title: str, path: Path, *, by_k: bool = False) -> Path | None:
+    """Draws one panel for each metric.
 
     Args:
         rows: as in the results of `run`.
         title: of the picture.
         path: of a .png file.
+        by_k: whether methods differ by the K in their names: curves over K. Otherwise dots, one
+            line for each method.
 
     Returns:
         The path; `None` without matplotlib.
@@ -27,31 +34,82 @@ def draw(rows: list[dict[str, Any]], title: str, path: Path) -> Path | None:
     from matplotlib.figure import Figure
 
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
-    names = list(dict.fromkeys(f"{row['data']}: {row['method']}" for row in rows))
-    height = 1.2 + _ROW_INCHES * len(names)
-    figure = Figure(figsize=(2.5 + 3 * len(metrics), height), layout="constrained")
-    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    count = len({(row["data"], row["method"]) for row in rows})
+    size = (4 * len(metrics), 3.6) if by_k else (2.5 + 3 * len(metrics), 1.2 + _ROW_INCHES * count)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(metrics), sharey=not by_k, squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
-        for key, color, marker, shift in (
-            ("printed", "0.55", "s", 0.15),
-            ("ours", "#2f6db5", "o", -0.15),
-        ):
-            own = [row for row in rows if row["metric"] == metric and row[key]]
-            heights = [names.index(f"{row['data']}: {row['method']}") + shift for row in own]
-            axes.errorbar(
-                [row[key]["mean"] for row in own],
-                heights,
-                xerr=[row[key]["std"] or 0 for row in own],
-                fmt=marker,
-                color=color,
-                markersize=4,
-                label=key,
-            )
+        own = [row for row in rows if row["metric"] == metric]
+        (_draw_curves if by_k else _draw_dots)(axes, own, rows)
         axes.set_title(metric)
-        axes.grid(axis="x", alpha=0.3)
-    panels[0].set_yticks(range(len(names)), names, fontsize=7)
-    panels[0].invert_yaxis()
-    panels[-1].legend(fontsize=7)
+        axes.grid(alpha=0.3, axis="both" if by_k else "x")
+        counted = axes.yaxis if by_k else axes.xaxis
+        if metric == "K":
+            counted.get_major_locator().set_params(integer=True)
+    if by_k or count > 1:
+        handles, names = panels[-1].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=7)
     figure.suptitle(title)
     figure.savefig(path, dpi=120)
     return path
+
+
+def _draw_dots(axes, rows: list[Row], every_row: list[Row]) -> None:
+    """Dots with standard deviations; data sets are parted by lines."""
+    lines = list(dict.fromkeys((row["data"], row["method"]) for row in every_row))
+    height = {line: index for index, line in enumerate(lines)}
+    for key, label, style, shift in (
+        ("printed", "printed", {"fmt": "s", "color": _PRINTED}, 0.16),
+        ("flagged", "printed, see remarks", {"fmt": "s", "color": _PRINTED, "mfc": "white"}, 0.16),
+        ("ours", "ours", {"fmt": "o", "color": _OURS}, -0.16),
+    ):
+        own = [row for row in rows if _is_of(row, key)]
+        values = [row["ours" if key == "ours" else "printed"] for row in own]
+        axes.errorbar(
+            [value["mean"] for value in values],
+            [height[row["data"], row["method"]] + shift for row in own],
+            xerr=[_deviation(row, value) for row, value in zip(own, values, strict=True)],
+            markersize=4,
+            label=label,
+            **style,
+        )
+    for index in range(1, len(lines)):
+        if lines[index][0] != lines[index - 1][0]:
+            axes.axhline(index - 0.5, color="0.8", linewidth=0.8)
+    axes.set_yticks(range(len(lines)), [f"{data}: {method}" for data, method in lines], fontsize=7)
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+
+
+def _deviation(row: Row, value: dict[str, float | None]) -> float:
+    is_mistaken = value is row["printed"] and "standard deviation" in row["remark"]
+    return 0.0 if is_mistaken else value["std"] or 0.0
+
+
+def _is_of(row: Row, key: str) -> bool:
+    if key == "ours":
+        return bool(row["ours"])
+    return bool(row["printed"]) and bool(row["remark"]) == (key == "flagged")
+
+
+def _draw_curves(axes, rows: list[Row], _: list[Row]) -> None:
+    """Our values over the K in the methods' names; values without a K as level lines."""
+    curves: dict[tuple[str, str], list[tuple[int, float, float]]] = {}
+    levels = []
+    for row in rows:
+        match = _WITH_K.match(row["method"])
+        if match is None:
+            levels.append(row)
+        elif row["ours"]:
+            key = (row["data"], match[1])
+            point = (int(match[2]), row["ours"]["mean"], row["ours"]["std"])
+            curves.setdefault(key, []).append(point)
+    for (data, method), points in curves.items():
+        label = f"{data}: {method}" if method else data
+        axes.errorbar(*zip(*sorted(points), strict=True), fmt="o-", markersize=4, label=label)
+    for index, row in enumerate(levels):
+        for key, style in (("ours", "-"), ("printed", ":")):
+            if row[key]:
+                label = f"{row['data']}: {row['method']}, {key}"
+                color = f"C{len(curves) + index}"
+                axes.axhline(row[key]["mean"], color=color, linestyle=style, label=label)
+    axes.set_xlabel("K that is given")
