@@ -131,3 +131,16 @@ def test_distances_are_finite_where_a_cluster_is_flat_or_single():
     assert isinstance(statistics, SufficientStatistics)
     distances = sample.distances_to_own(labels, statistics, np.arange(6))
     assert np.isfinite(distances).all() and distances[5] == 0.0
+
+
+def test_distances_to_many_clusters_are_those_to_few():
+    points, sample = sample_of(3, num_points=400)
+    rows = np.arange(0, 400, 2)
+    labels = np.random.default_rng(0).integers(5, size=len(rows))
+    few = sample.hard_statistics(labels, 5, rows)
+    many = sample.hard_statistics(labels, 100, rows)  # the other 95 have no points
+    np.testing.assert_allclose(
+        sample.distances_to_own(labels, many, rows),
+        sample.distances_to_own(labels, few, rows),
+        rtol=1e-7,
+    )

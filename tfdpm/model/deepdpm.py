@@ -213,8 +213,8 @@ class DeepDPM(
             config.hidden_units or _default_hidden_units(parameters.num_components),
             resize.next_capacity(parameters.num_components),
         )
-        if self._search is not None:
-            points = self._search.points
+        if config.start == "mixture":
+            points = sample if self._search is None else self._search.points
             start_from_mixture(self.clustering, parameters, points, self.seed)
 
     def _estimate(
@@ -431,8 +431,14 @@ class DeepDPM(
         self._k_posterior = None
 
     def _source_labels(self, source) -> np.ndarray:
-        pieces = [np.argmax(self._infer(features), axis=1) for features in source.feature_batches()]
-        return np.concatenate(pieces).astype(np.int64)
+        labels, count = np.empty(source.num_points or 0, np.int64), 0
+        for features in source.feature_batches():
+            piece = np.argmax(self._infer(features), axis=1)
+            if count + len(piece) > len(labels):  # nobody has counted the stream, or it has grown
+                labels = np.concatenate([labels[:count], np.empty(count + len(piece), np.int64)])
+            labels[count : count + len(piece)] = piece
+            count += len(piece)
+        return labels[:count]
 
     def _scores(self, inputs: Inputs, source) -> dict[str, float]:
         """Agreement with known labels, where there are any."""

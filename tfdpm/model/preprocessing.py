@@ -18,6 +18,7 @@ from tfdpm.config import PREPROCESSING
 # which no common scale exists; each is then brought to unit variance.
 _MIXED_UNITS = 1000.0
 _KEPT_VARIANCE = 0.99
+_SLICE_ROWS = 16_384  # in float64 at a time
 
 
 class FeatureMoments(NamedTuple):
@@ -46,11 +47,11 @@ def feature_moments(features: np.ndarray, weights: np.ndarray | None = None) -> 
     origin = features[0].astype(np.float64)
     first = np.zeros(feature_dim)
     second = np.zeros((feature_dim, feature_dim))
-    for start in range(0, num_points, 65_536):
-        rows = features[start : start + 65_536].astype(np.float64) - origin
+    for start in range(0, num_points, _SLICE_ROWS):
+        rows = features[start : start + _SLICE_ROWS].astype(np.float64) - origin
         weighted = rows
         if weights is not None:
-            weighted = rows * np.asarray(weights[start : start + 65_536, None], np.float64)
+            weighted = rows * np.asarray(weights[start : start + _SLICE_ROWS, None], np.float64)
         first += weighted.sum(axis=0)
         second += rows.T @ weighted
     mean = first / total
@@ -103,11 +104,12 @@ class Preprocessing:
     def transform(self, raw: np.ndarray) -> np.ndarray:
         """As calling, slice by slice, for arrays of any length."""
         features = np.empty((len(raw), self.feature_dim), np.float32)
-        for start in range(0, len(raw), 65_536):
-            rows = raw[start : start + 65_536].astype(np.float64)
+        for start in range(0, len(raw), _SLICE_ROWS):
+            rows = raw[start : start + _SLICE_ROWS].astype(np.float64)
             if self.normalizes_rows:
                 rows = normalize_rows(rows)
-            features[start : start + 65_536] = (rows - self.mean) @ self.projection
+            rows -= self.mean
+            features[start : start + _SLICE_ROWS] = rows @ self.projection
         return features
 
     def inverse(self, features: np.ndarray) -> np.ndarray:

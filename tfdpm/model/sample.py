@@ -20,6 +20,7 @@ from tfdpm.mixture.statistics import SufficientStatistics
 _MAX_KEPT_DIM = 24
 # Points pass through an E-step and its reduction so many numbers at a time: a cache holds them.
 _BLOCK_ELEMENTS = 2**17
+_BLOCK_ROWS = 4096
 # Fewer groups than this are reduced by a matrix product each.
 _FEW_GROUPS = 64
 
@@ -118,7 +119,7 @@ class Sample:
             starts = np.arange(len(assignments) + 1)
             shape = (num_components, len(assignments))
             return self._unpack(sparse.csc_matrix((one, assignments, starts), shape) @ moments)
-        order, starts = _sorted(assignments, num_components)
+        order, starts = sorted_groups(assignments, num_components)
         ordered = self._with_ones[order if rows is None else rows[order]]
         squares = np.zeros((num_components, 1 + self.dim, 1 + self.dim))
         for index in np.flatnonzero(np.diff(starts)):
@@ -160,8 +161,17 @@ class Sample:
         means, covariances = sample_moments(statistics)
         average = np.trace(covariances, axis1=1, axis2=2) / self.dim
         ridge = (1e-6 * average + 1e-12)[:, np.newaxis, np.newaxis] * np.eye(self.dim)
-        whiteners = np.linalg.inv(np.linalg.cholesky(covariances + ridge))
-        order, starts = _sorted(assignments, len(means))
+        gaussians = MixtureParameters(np.ones(len(means)), means, covariances + ridge)
+        whiteners, log_determinants = whitening(gaussians)
+        if self._moments is not None and len(means) >= _FEW_GROUPS:
+            coefficients = log_joint_coefficients(gaussians).T
+            distances = -log_determinants[assignments]
+            for start in range(0, len(rows), _BLOCK_ROWS):
+                some = slice(start, start + _BLOCK_ROWS)
+                own = coefficients[assignments[some]]
+                distances[some] -= 2.0 * np.einsum("nm,nm->n", self._moments[rows[some]], own)
+            return np.maximum(distances, 0.0)
+        order, starts = sorted_groups(assignments, len(means))
         distances = np.empty(len(rows))
         for index in range(len(means)):
             chosen = order[starts[index] : starts[index + 1]]
@@ -175,7 +185,7 @@ class Sample:
         return counts, np.stack(columns, axis=1)
 
 
-def _sorted(assignments: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
+def sorted_groups(assignments: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
     """Places of the assignments group by group, and where each group starts, `[G + 1]`."""
     # Short integers are sorted by their digits.
     kind = np.int16 if num_groups < 2**15 else np.int64

@@ -16,7 +16,7 @@ from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.prior import automatic_scale
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.mixture.tails import log_tail_gain
-from tfdpm.model.sample import Sample, sample_moments
+from tfdpm.model.sample import Sample, sample_moments, sorted_groups
 from tfdpm.model.start import THREADS, kmeans_labels
 from tfdpm.proposals.merge import neighbour_pairs
 from tfdpm.proposals.tally import MoveCounts
@@ -332,12 +332,27 @@ class MixtureSearch:
         near = np.flatnonzero((gains <= 0) & (gains > -_LARGEST_TAIL * union.counts))
         if len(near):
             tails = self._tail_gains(labels, statistics)
-            by_label = [np.flatnonzero(labels == k) for k in range(len(statistics.counts))]
-            rows = [np.concatenate([by_label[a], by_label[b]]) for a, b in pairs[near]]
-            owners = np.repeat(np.arange(len(near)), [len(row) for row in rows])
-            union_tails = self._tail_gains(owners, _rows(union, near), np.concatenate(rows))
+            union_tails = self._union_tails(labels, pairs[near], _rows(union, near))
             gains[near] += union_tails - tails[pairs[near, 0]] - tails[pairs[near, 1]]
         return pairs, gains
+
+    def _union_tails(
+        self, labels: np.ndarray, pairs: np.ndarray, union: SufficientStatistics
+    ) -> np.ndarray:
+        """What a heavy tail adds to the evidence of each pair `[P, 2]` of clusters as one, `[P]`.
+
+        As many pairs at once as have about the sample's number of points, for the sake of memory.
+        """
+        order, starts = sorted_groups(labels, int(labels.max()) + 1)
+        groups = np.cumsum(union.counts) // self._sample.num_points
+        tails = np.empty(len(pairs))
+        for group in np.unique(groups):
+            chosen = np.flatnonzero(groups == group)
+            rows = [order[starts[k] : starts[k + 1]] for k in pairs[chosen].ravel()]
+            sizes = np.array([len(part) for part in rows]).reshape(-1, 2).sum(axis=1)
+            owners = np.repeat(np.arange(len(chosen)), sizes)
+            tails[chosen] = self._tail_gains(owners, _rows(union, chosen), np.concatenate(rows))
+        return tails
 
     def _merge(self, partition: _Partition) -> tuple[_Partition, int]:
         """Merges disjoint neighbouring pairs, best first, until none gains."""

@@ -31,7 +31,7 @@ _BATCH_ROWS = 16_384
 # Features with more numbers than this (8 MiB) are not kept but computed anew in every pass, some
 # points at a time, which costs little beside the pass and no memory that grows with N.
 _KEPT_ELEMENTS = 2**21
-_PIECE_ROWS = 65_536
+_PIECE_ROWS = 16_384
 # Of whitened coordinates in the E-step: features are centred and of unit variance.
 _PRECISION = tf.float32
 

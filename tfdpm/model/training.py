@@ -58,10 +58,11 @@ def epoch_order(num_points: int, batch_size: int, min_steps: int, seed: int, epo
     """
     generator = np.random.default_rng([seed, epoch, 0])
     steps = max(-(-num_points // batch_size), min_steps)
-    rounds = -(-steps * batch_size // num_points)
-    points = np.arange(num_points, dtype=np.int32)
-    order = np.concatenate([generator.permutation(points) for _ in range(rounds)])
-    return order[: steps * batch_size].reshape(steps, batch_size)
+    order = np.empty(steps * batch_size, np.int32)
+    for start in range(0, len(order), num_points):
+        part = order[start : start + num_points]
+        part[:] = generator.permutation(np.arange(num_points, dtype=np.int32))[: len(part)]
+    return order.reshape(steps, batch_size)
 
 
 def log_targets(density, num_components, features, capacity: int) -> tf.Tensor:
