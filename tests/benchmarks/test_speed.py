@@ -36,10 +36,11 @@ def test_growth_gets_exponents_shares_and_a_picture(monkeypatch, tmp_path) -> No
         seconds = {"seconds": 5.0, "cpu_seconds": 1e-3 * num_points}
         return {**row, **seconds, "peak_above_data_mib": 1.0}
 
-    def epoch_cost(num_points, dim, clusters, seed):
+    def epoch_cost(num_points, dim, clusters, seed, batch_size=None):
         row = {"num_points": num_points, "dim": dim, "clusters": clusters, "traces": 3}
         seconds = {"seconds": 5.0, "cpu_seconds": clusters * dim**2.0}
-        return {**row, **seconds, "operations_per_second": 5e9, "peak_mib": 2.0}
+        work = {"operations": 3.0 * clusters**2 * dim, "operations_per_second": 5e9}
+        return {**row, **seconds, **work, "batch_size": batch_size, "peak_mib": 2.0}
 
     monkeypatch.setattr(growth, "fit_cost_alone", fit_cost_alone)
     monkeypatch.setattr(growth, "epoch_cost", epoch_cost)
@@ -47,6 +48,14 @@ def test_growth_gets_exponents_shares_and_a_picture(monkeypatch, tmp_path) -> No
     monkeypatch.setattr(growth, "matmul_rate", lambda dtype, seconds: 1e10)
     results = speed.run(out=tmp_path / "s.json", points=(10, 100), clusters=(2, 4, 8), dims=(3, 9))
     assert results["exponents"] == pytest.approx({"points": 1, "clusters": 1, "dims": 2})
+    assert results["arithmetic_exponents"] == pytest.approx({"clusters": 2, "dims": 1})
+    (row,) = results["growth"]["paper"]
+    assert (row["num_points"], row["dim"], row["clusters"], row["batch_size"]) == (
+        70_000,
+        10,
+        10,
+        128,
+    )
     assert [row["clusters"] for row in results["growth"]["clusters"]] == [2, 4, 8]
     assert [row["dim"] for row in results["growth"]["dims"]] == [3, 9]
     assert results["growth"]["dims"][0]["share_of_float64_rate"] == pytest.approx(0.5)

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _BLOCK_ROWS = 10_000
-_TIMED_EPOCHS = 4
+_TIMED_EPOCHS = 2
 _MATMUL_SIZE = 1024
 _MIB = 2.0**20
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes; `getrusage` differs by system
@@ -60,7 +60,7 @@ def fit_cost(num_points: int, dim: int, clusters: int, seed: int) -> dict[str, A
     x = random_points(num_points, dim, clusters, seed)
     before = peak_bytes()
     wall, cpu = time.perf_counter(), time.process_time()
-    model = tfdpm.fit(x, seed=seed, verbose=0)
+    model = tfdpm.fit(x, features="none", seed=seed, verbose=0)
     seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
     return {
         "num_points": num_points,
@@ -90,7 +90,6 @@ def fit_cost_alone(num_points: int, dim: int, clusters: int, seed: int) -> dict[
 def fixed_k_config(clusters: int) -> DeepDPMConfig:
     """Epochs that do the same work each: K for good, every point once, no early end."""
     return DeepDPMConfig(
-        start="kmeans",
         fixed_k=clusters,
         preprocessing="center",
         min_steps_per_epoch=1,
@@ -98,13 +97,21 @@ def fixed_k_config(clusters: int) -> DeepDPMConfig:
     )
 
 
-def epoch_cost(num_points: int, dim: int, clusters: int, seed: int) -> dict[str, Any]:
+def epoch_cost(
+    num_points: int, dim: int, clusters: int, seed: int, batch_size: int | None = None
+) -> dict[str, Any]:
     """Seconds of one epoch at a fixed K: medians over the epochs after the one that traces."""
     x = random_points(num_points, dim, clusters, seed)
-    config = fixed_k_config(clusters)
+    config = fixed_k_config(clusters).replace(batch_size=batch_size)
     clock = EpochClock()
     model = tfdpm.fit(
-        x, config=config, seed=seed, epochs=1 + _TIMED_EPOCHS, callbacks=[clock], verbose=0
+        x,
+        features="none",
+        config=config,
+        seed=seed,
+        epochs=1 + _TIMED_EPOCHS,
+        callbacks=[clock],
+        verbose=0,
     )
     seconds, cpu_seconds = np.median(clock.times[1:], axis=0).tolist()
     operations = epoch_arithmetic(num_points, dim, clusters, model.clustering.hidden_units)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,8 +22,9 @@ from tfdpm.benchmarks.threads import same_threads
 __all__ = ["run"]
 
 _GROWTH_DIM, _GROWTH_CLUSTERS = 10, 10
-_GROWTH_POINTS = 51_200  # of the growth with K and D
+_GROWTH_POINTS = 20_480  # of the growth with K and D
 _STREAM_SIZE = 128, 200
+_PAPER_SIZE, _PAPER_BATCH = (70_000, 10, 10), 128  # of MNIST's embeddings in [DeepDPM]
 _PREDICT_REPEATS = 5
 _QUICK_POINTS = 300
 _CLOCKS = ("seconds", "cpu_seconds")
@@ -55,8 +57,9 @@ def run(
         peers: names from `peers.PEERS` with commas between them, "all" or "none".
         normalize_rows: brings every point to unit length first, for all methods alike.
         points: N of the fits at D = 10 and 10 clusters, each in a process of its own.
-        clusters: K of the epochs at D = 10 and N = 51,200.
-        dims: D of the epochs at K = 10 and N = 51,200.
+        clusters: K of the epochs at D = 10 and N = 20,480; with any, an epoch of the paper's size
+            (70,000 points, D = 10, K = 10, batches of 128) is timed too.
+        dims: D of the epochs at K = 10 and N = 20,480.
         stream: N of the streams from disk at D = 128 and 200 clusters, each in its own process.
         quick: 300 points of each data set, one run, and growth over tiny sizes.
     Returns:
@@ -67,10 +70,11 @@ def run(
     sets = read_labelled(data, normalize_rows=normalize_rows) if data else []
     epoch_points, fit_cost = _GROWTH_POINTS, growth.fit_cost_alone
     stream_cost, stream_size = streaming.stream_cost_alone, _STREAM_SIZE
+    paper_size = _PAPER_SIZE
     if quick:
         sets, repeats = [fewer(each, _QUICK_POINTS, seed) for each in sets], 1
         points, clusters, dims = points and (300, 600), clusters and (2, 4), dims and (2, 4)
-        epoch_points, fit_cost = 500, growth.fit_cost
+        epoch_points, fit_cost, paper_size = 500, growth.fit_cost, (500, 3, 2)
         stream, stream_cost, stream_size = stream and (600,), streaming.stream_cost, (40, 2)
     with same_threads(threads) as cores:
         results: dict[str, Any] = {"benchmark": "speed", "cores": cores, "comparisons": []}
@@ -82,9 +86,12 @@ def run(
             for dtype in ("float32", "float64")
         }
         write(out, results)
-        grown = results["growth"] = {"points": [], "clusters": [], "dims": [], "stream": []}
+        paper_cost = functools.partial(growth.epoch_cost, batch_size=_PAPER_BATCH)
+        parts = ("points", "paper", "clusters", "dims", "stream")
+        grown = results["growth"] = {name: [] for name in parts}
         for name, cost, arguments in (
             ("points", fit_cost, [(n, _GROWTH_DIM, _GROWTH_CLUSTERS) for n in points]),
+            ("paper", paper_cost, [paper_size] if clusters else []),
             ("clusters", growth.epoch_cost, [(epoch_points, _GROWTH_DIM, k) for k in clusters]),
             ("dims", growth.epoch_cost, [(epoch_points, d, _GROWTH_CLUSTERS) for d in dims]),
             ("stream", stream_cost, [(n, *stream_size) for n in stream]),
@@ -154,14 +161,21 @@ def _seconds(call: Callable[[np.ndarray], Any], x: np.ndarray) -> float:
 
 
 def _add_exponents(results: dict[str, Any]) -> None:
-    """Fitted exponents of growth in processor time, and each epoch's share of the matmul rates."""
+    """Fitted exponents of processor time and arithmetic; epochs' shares of the matmul rates."""
     sizes = {"points": "num_points", "clusters": "clusters", "dims": "dim"}
     results["exponents"] = {
         name: growth.exponent([row[size] for row in rows], [row["cpu_seconds"] for row in rows])
         for name, size in sizes.items()
         for rows in [results["growth"][name]]
     }
-    for name in ("clusters", "dims", "stream"):
+    results["arithmetic_exponents"] = {
+        name: growth.exponent(
+            [row[sizes[name]] for row in rows], [row["operations"] for row in rows]
+        )
+        for name in ("clusters", "dims")
+        for rows in [results["growth"][name]]
+    }
+    for name in ("paper", "clusters", "dims", "stream"):
         for row in results["growth"][name]:
             for dtype, rate in results["matmul_rate"].items():
                 row[f"share_of_{dtype}_rate"] = row["operations_per_second"] / rate
@@ -188,6 +202,7 @@ def _show(results: dict[str, Any]) -> None:
         show("Labels of all points, seconds", ("data", "K", "tfdpm", "gmm", "ratio"), rows)
     for name, title, names in (
         ("points", "Fit over N", ("num_points", "clusters", *_CLOCKS, "peak_above_data_mib")),
+        ("paper", "Epoch, batches of 128", ("num_points", "dim", "clusters", *_CLOCKS, *_SHARES)),
         ("clusters", "Epoch over K", ("clusters", *_CLOCKS, *_SHARES)),
         ("dims", "Epoch over D", ("dim", *_CLOCKS, *_SHARES)),
         ("stream", "Epoch over a stream", ("num_points", *_CLOCKS, *_SHARES, "peak_mib")),
@@ -195,4 +210,6 @@ def _show(results: dict[str, Any]) -> None:
         if results["growth"][name]:
             power = results["exponents"].get(name)
             title = title if power is None else f"{title}: exponent {power:.2f}"
+            expected = results["arithmetic_exponents"].get(name)
+            title = title if expected is None else f"{title}, of its arithmetic {expected:.2f}"
             show(title, names, [[row[key] for key in names] for row in results["growth"][name]])
