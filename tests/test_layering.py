@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "tensorflow_probability": ("mixture",),
     "typer": ("cli",),
-    "rich": ("cli", "benchmarks", "model", "callbacks"),
+    "rich": ("cli", "benchmarks", "reproduce", "model", "callbacks"),
 }
 NOT_IN: dict[str, tuple[str, ...]] = {
     "keras": ("checks", "config", "data", "metrics", "mixture", "proposals"),

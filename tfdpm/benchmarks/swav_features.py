@@ -20,7 +20,7 @@ from tfdpm.features import (
     linear_probe,
 )
 
-__all__ = ["draw", "worth"]
+__all__ = ["draw", "worth", "worth_of"]
 
 _TRAIN_SHARE = 0.8
 _BATCH = 128
@@ -41,7 +41,23 @@ def worth(
         Record with `pixels`, `untrained` and `trained`, each `knn` and `linear` in [0, 1]; `loss`
         per epoch; `curve`, pairs of epoch and kNN accuracy; `findings` of the watchdog.
     """
-    train_x, train_y, test_x, test_y = _read(path, seed, max_images)
+    x, y = _read(path)
+    return worth_of(x, y, name=Path(path).stem, epochs=epochs, seed=seed, max_images=max_images)
+
+
+def worth_of(
+    x, y, *, name: str, epochs: int, seed: int, max_images: int | None = None
+) -> dict[str, Any]:
+    """As `worth`, of images `x` `[N, H, W, C]` and labels `y` `[N]` in memory.
+
+    Args:
+        x, y: as above.
+        name: of the data.
+        epochs, seed, max_images: as in `worth`.
+    """
+    order = np.random.default_rng(seed).permutation(len(x))[:max_images]
+    train, test = np.split(order, [int(_TRAIN_SHARE * len(order))])
+    train_x, train_y, test_x, test_y = x[train], y[train], x[test], y[test]
     model = SwAV.small(
         image_size=train_x.shape[1],
         channels=train_x.shape[-1],
@@ -63,7 +79,7 @@ def worth(
     def encoded(images):
         return model.encoder.predict(images, batch_size=256, verbose=0)
 
-    record: dict[str, Any] = {"data": Path(path).stem, "images": len(train_x)}
+    record: dict[str, Any] = {"data": name, "images": len(train_x)}
     record["pixels"] = measured(lambda images: _centred(images, model.config.views))
     record["untrained"] = measured(encoded)
     record |= _train(model, train_x, train_y, test_x, test_y, epochs, seed)
@@ -121,7 +137,7 @@ def _centred(images, views) -> np.ndarray:
     return ((values - mean) / std).reshape(len(images), -1)
 
 
-def _read(path, seed, max_images) -> tuple[np.ndarray, ...]:
+def _read(path) -> tuple[np.ndarray, np.ndarray]:
     with np.load(path) as arrays:
         for name in ("x", "y"):
             if name not in arrays:
@@ -130,7 +146,4 @@ def _read(path, seed, max_images) -> tuple[np.ndarray, ...]:
     if x.ndim not in (3, 4) or y.shape != (len(x),):
         wanted = "images x [N, H, W] or [N, H, W, C] and labels y [N]"
         checks.fail("--data", f"x {x.shape} and y {y.shape} in {path}", wanted)
-    x = x[..., np.newaxis] if x.ndim == 3 else x
-    order = np.random.default_rng(seed).permutation(len(x))[:max_images]
-    cut = int(_TRAIN_SHARE * len(order))
-    return x[order[:cut]], y[order[:cut]], x[order[cut:]], y[order[cut:]]
+    return (x[..., np.newaxis] if x.ndim == 3 else x), y

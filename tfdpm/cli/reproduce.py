@@ -13,7 +13,8 @@ def reproduce(
         str,
         typer.Argument(
             metavar="NAME",
-            help="table1 to table6, figure1, figure4, supplement1 or supplement2.",
+            help="table1 to table6, figure1, figure4, supplement1, supplement2, "
+            "swav-figure2, swav-figure3 or swav-table3.",
         ),
     ],
     data: Annotated[
@@ -32,7 +33,7 @@ def reproduce(
         typer.Option(metavar="FILE.json", help="Default: reproduce_NAME.json; a picture beside."),
     ] = None,
 ) -> None:
-    """Run an experiment of the DeepDPM paper; print ours beside what is printed there."""
+    """Run an experiment of the DeepDPM or SwAV paper; print ours beside what is printed there."""
     from tfdpm.reproduce import run
 
     run(

@@ -15,6 +15,7 @@ from tfdpm.benchmarks.peers import PEERS
 from tfdpm.benchmarks.records import fit_record, measured, write
 from tfdpm.benchmarks.schedule import shortened
 from tfdpm.config import DeepDPMConfig
+from tfdpm.reproduce.image_sets import find_images
 from tfdpm.reproduce.picture import draw
 from tfdpm.reproduce.printed import PRINTED, Printed, printed_for
 from tfdpm.reproduce.shown import show
@@ -23,7 +24,7 @@ from tfdpm.reproduce.sources import find
 __all__ = ["EXPERIMENTS", "run"]
 
 _PEERS = {"K-means": "kmeans", "GMM": "gmm", "DBSCAN": "dbscan"}
-_FIELDS = {"NMI": "nmi", "ARI": "ari", "ACC": "acc", "K": "clusters"}
+_FIELDS = {"NMI": "nmi", "ARI": "ari", "ACC": "acc", "K": "clusters", "top-1": "top1_percent"}
 _START_K = (3, 10, 30)  # of the ablations, [DeepDPM] Table 6
 _ROBUSTNESS_K = (1, 3, 10, 20, 30)
 # The assumed K of Figure 1, supplement 1.3.
@@ -40,12 +41,19 @@ class Settings(NamedTuple):
         name: of the configuration.
         seeds: of the runs.
         peers: whether scikit-learn's versions of the printed methods run too.
+        epochs: most epochs of a fit, or `None`.
     """
 
     config: DeepDPMConfig
     name: str
     seeds: range
     peers: bool
+    epochs: int | None
+
+
+def _find(name: str, folder: Path, seed: int, max_points: int | None) -> LabelledData | str:
+    found = find(name, folder, seed)
+    return found if isinstance(found, str) else fewer(found, max_points, seed)
 
 
 class Experiment(NamedTuple):
@@ -57,13 +65,15 @@ class Experiment(NamedTuple):
         metrics: its columns.
         runs: makes records, each with the name of its row as `method`.
         by_k: whether it shows a curve over the K that methods are given.
+        find: data of a name, from a folder, or what is missing; then a seed and how many at most.
     """
 
     title: str
     data: tuple[str, ...]
     metrics: tuple[str, ...]
-    runs: Callable[[LabelledData, Settings], Iterator[Record]]
+    runs: Callable[[Any, Settings], Iterator[Record]]
     by_k: bool = False
+    find: Callable[[str, Path, int, int | None], Any] = _find
 
 
 def _plain(data: LabelledData, settings: Settings) -> Iterator[Record]:
@@ -124,6 +134,23 @@ def _joint(data: LabelledData, settings: Settings) -> Iterator[Record]:
         yield measured(data, "DeepDPM", seed, cluster)
 
 
+def _swav(*presets: str) -> Callable[[Any, Settings], Iterator[Record]]:
+    """Published runs of SwAV."""
+
+    def runs(data, settings: Settings) -> Iterator[Record]:
+        from tfdpm.reproduce.swav import runs_of
+
+        for seed in settings.seeds:
+            yield from runs_of(data, presets, seed=seed, epochs=settings.epochs)
+
+    return runs
+
+
+def _swav_experiment(title: str, *presets: str) -> Experiment:
+    data = ("imagenet", "cifar10", "mnist images")
+    return Experiment(title, data, ("top-1",), _swav(*presets), find=find_images)
+
+
 _CLASSIC = ("mnist", "usps", "fashion")
 _THINNED = tuple(f"{name} imbalanced" for name in _CLASSIC)
 _IMAGENET = ("imagenet50", "imagenet50 imbalanced")
@@ -144,6 +171,15 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "supplement1": Experiment("inferred K, imbalanced", _THINNED, ("K",), _plain),
     "supplement2": Experiment("ablations", ("fashion",), ("NMI", "ARI", "K"), _ablations),
+    "swav-figure2": _swav_experiment(
+        "SwAV by width", "800ep", "RN50w2_400ep", "RN50w4_400ep", "RN50w5_400ep"
+    ),
+    "swav-figure3": _swav_experiment(
+        "SwAV by epochs and crops", "100ep", "200ep", "400ep", "800ep", "400ep_2x224"
+    ),
+    "swav-table3": _swav_experiment(
+        "SwAV in small batches", "200ep_bs256_2x160_4x96", "200ep_bs256", "400ep_bs256"
+    ),
 }
 
 
@@ -183,9 +219,11 @@ def run(
     config = DeepDPMConfig.named(configuration)
     if epochs is not None:
         config = shortened(config, epochs)
-    settings = Settings(config, configuration, range(seed, seed + seeds), peers)
+    settings = Settings(config, configuration, range(seed, seed + seeds), peers, epochs)
     experiment = EXPERIMENTS[name]
-    found = {data: find(data, Path(folder), seed) for data in experiment.data}
+    found = {
+        data: experiment.find(data, Path(folder), seed, max_points) for data in experiment.data
+    }
     missing = list(dict.fromkeys(each for each in found.values() if isinstance(each, str)))
     present = [each for each in found.values() if not isinstance(each, str)]
     if not present:
@@ -194,7 +232,7 @@ def run(
     results: dict[str, Any] = {"experiment": name, "configuration": configuration}
     results |= {"missing": missing, "records": [], "rows": []}
     for data in present:
-        results["records"] += list(experiment.runs(fewer(data, max_points, seed), settings))
+        results["records"] += list(experiment.runs(data, settings))
         results["rows"] = _rows(name, experiment, results["records"])
         write(out, results)
     title = f"{name}: {experiment.title}, configuration {configuration}, {seeds} run(s)"
@@ -209,7 +247,9 @@ def _rows(name: str, experiment: Experiment, records: list[Record]) -> list[Reco
     """One row for each cell: ours with mean and standard deviation, and the printed number."""
     cells = {(each["data"], each["method"]): None for each in records}
     for printed in PRINTED:
-        if printed.experiment == name and printed.data in {each["data"] for each in records}:
+        # What is printed of ImageNet is shown without it: few will have it.
+        known = {"imagenet", *(each["data"] for each in records)}
+        if printed.experiment == name and printed.data in known:
             cells.setdefault((printed.data, printed.method))
     rows = []
     for data, method in sorted(cells, key=lambda cell: experiment.data.index(cell[0])):

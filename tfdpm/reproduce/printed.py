@@ -1,4 +1,4 @@
-"""The numbers that [DeepDPM] and its supplement print, as printed, and where they are mistaken.
+"""The numbers that [DeepDPM], its supplement and [SwAV] print, and where they are mistaken.
 
 One table for each experiment; `.94±.00` is a mean and a standard deviation. Nothing here runs.
 """
@@ -17,7 +17,7 @@ class Printed(NamedTuple):
         experiment: such as "table1".
         data: such as "mnist" or "mnist imbalanced".
         method: row of the table.
-        metric: "NMI", "ARI", "ACC" or "K".
+        metric: "NMI", "ARI", "ACC", "K" or "top-1", which is in per cent.
         mean: as printed.
         std: as printed, or `None` where there is none.
         source: table and place in the paper.
@@ -168,6 +168,25 @@ _ABLATION = {
 
 _FIGURE_1 = {"imagenet50": "DeepDPM* .66±.01", "imagenet50 imbalanced": "DeepDPM* .60±.01"}
 
+# [SwAV], linear classifiers on frozen features. Names are those of the presets.
+_SWAV = {
+    "swav-figure2": ("800ep 75.3", "RN50w2_400ep 77.3", "RN50w4_400ep 77.9", "RN50w5_400ep 78.5"),
+    "swav-figure3": ("100ep 72.1", "200ep 73.9", "400ep 74.6", "800ep 75.3", "400ep_2x224 70.1"),
+    "swav-table3": (
+        "SimCLR 61.9",
+        "MoCov2 67.5",
+        "MoCov2 (800 epochs) 71.1",
+        "200ep_bs256_2x160_4x96 72.0",
+        "200ep_bs256 72.7",
+        "400ep_bs256 74.3",
+    ),
+}
+_SWAV_SOURCES = {
+    "swav-figure2": "[SwAV] Figure 2",
+    "swav-figure3": "[SwAV] Figure 3",
+    "swav-table3": "[SwAV] Table 3",
+}
+
 _USPS_FILE = (
     "the authors' imbalanced file is not USPS; ours is thinned from the balanced one by the "
     "printed percentages"
@@ -225,6 +244,14 @@ def _ablation(experiment: str, source: str, metrics: tuple[str, ...]):
                 yield Printed(experiment, "fashion", name, metric, *_value(cell), source)
 
 
+def _swav(experiment: str):
+    source = _SWAV_SOURCES[experiment]
+    remark = "" if "Table" in source else "read from the authors' list of models, not the figure"
+    for text in _SWAV[experiment]:
+        method, _, value = text.rpartition(" ")
+        yield Printed(experiment, "imagenet", method, "top-1", float(value), None, source, remark)
+
+
 PRINTED: tuple[Printed, ...] = (
     *_scores("table1", "Table 1, section 5", _TABLE_1),
     *_scores("table2", "Table 2, section 5", _TABLE_2, ("K",)),
@@ -235,6 +262,7 @@ PRINTED: tuple[Printed, ...] = (
     *_scores("figure1", "Figure 1, section 5.1", _FIGURE_1, ("ACC",)),
     *_scores("supplement1", "supplement Table 1", _SUPPLEMENT_1, ("K",)),
     *_ablation("supplement2", "supplement Table 2", ("NMI", "ARI", "K")),
+    *(each for name in _SWAV for each in _swav(name)),
 )
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 __all__ = ["show"]
 
+_COARSE = ("K", "top-1")  # numbers, not shares
 _WIDTH = 140  # columns of a table that goes into a file
 
 Row = dict[str, Any]
@@ -54,7 +55,7 @@ def _values(row: Row | None, remarks: list[str]) -> tuple[str, str]:
     """Our number and the printed one; what was not run or not printed stays empty."""
     if row is None:
         return "", ""
-    digits = 1 if row["metric"] == "K" else 3
+    digits = 1 if row["metric"] in _COARSE else 3
     ours = _spread(row["ours"], digits, row["runs"]) if row["ours"] else "-"
     if row["printed"] is None:
         return ours, ""
@@ -68,8 +69,8 @@ def _spread(value: dict[str, float], digits: int, runs: int) -> str:
 
 
 def _as_printed(value: dict[str, float | None], metric: str) -> str:
-    mean = f"{value['mean']:g}" if metric == "K" else f"{value['mean']:.2f}"
+    mean = f"{value['mean']:g}" if metric in _COARSE else f"{value['mean']:.2f}"
     if value["std"] is None:
         return mean
-    std = f"{value['std']:g}" if metric == "K" else f"{value['std']:.2f}"
+    std = f"{value['std']:g}" if metric in _COARSE else f"{value['std']:.2f}"
     return f"{mean} ± {std if float(std) == value['std'] else value['std']}"
