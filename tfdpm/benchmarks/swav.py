@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfdpm import checks
-from tfdpm.benchmarks import swav_features, swav_step
+from tfdpm.benchmarks import swav_features, swav_imbalanced, swav_step
 from tfdpm.benchmarks.records import show, write
 from tfdpm.benchmarks.threads import same_threads
 
@@ -24,6 +24,8 @@ def run(
     repeats: int = 3,
     threads: int = 1,
     epochs: int = 20,
+    imbalanced: bool = False,
+    max_points: int | None = None,
     quick: bool = False,
 ) -> dict[str, Any]:
     """Times the step on ResNet-50 and its pipeline, and trains the small preset on each file.
@@ -36,11 +38,16 @@ def run(
         repeats: timed steps of each program, of which the median counts; one more warms up.
         threads: cores and threads of the timed steps.
         epochs: of the small preset.
+        imbalanced: only compares SwAV with `DPSwAV` on long-tailed versions of the files.
+        max_points: images of each of those that are used; `None` for all of them.
         quick: a small network, few images and one epoch.
     Returns:
-        What was written: `step`, `pipeline` and `features`.
+        What was written: `step`, `pipeline` and `features`; or what `swav_imbalanced.run` wrote.
     """
     checks.integer(repeats, "--repeats", minimum=1)
+    if imbalanced:
+        options = {"epochs": epochs, "max_points": max_points, "quick": quick}
+        return swav_imbalanced.run(data, out=out, seed=seed, **options)
     results: dict[str, Any] = {"benchmark": "swav", "features": []}
     with same_threads(threads) as cores:
         results["cores"] = cores

@@ -54,7 +54,7 @@ def bench(
     ] = None,
     imbalanced: Annotated[
         bool | None,
-        typer.Option("--imbalanced", help="Adds the imbalanced versions: quality, prior."),
+        typer.Option("--imbalanced", help="Imbalanced versions: quality, prior, swav."),
     ] = None,
     normalize_rows: Annotated[
         bool | None,
