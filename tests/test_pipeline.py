@@ -57,6 +57,17 @@ def test_separated_mixtures_are_found_exactly(num_components, dim, imbalance, se
     assert metrics.ari(y, found.labels_) > 0.98
 
 
+def test_layouts_have_a_wider_prior_unless_one_is_asked_for():
+    from tfdpm.features.choice import FeatureChoice
+    from tfdpm.pipeline import _suited
+
+    layout, plain = FeatureChoice("umap", ""), FeatureChoice("none", "")
+    assert _suited(FAST, layout) == FAST.replace(prior_scale=4.0)
+    assert _suited(FAST, plain) == FAST
+    for own in (FAST.replace(prior_scale=2.0), DeepDPMConfig.paper()):
+        assert _suited(own, layout) == own
+
+
 def test_labels_are_those_of_predict_labels(model):
     np.testing.assert_array_equal(model.labels_, model.predict_labels(X))
     assert metrics.ari(Y, model.labels_) > 0.99

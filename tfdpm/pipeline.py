@@ -22,6 +22,9 @@ from tfdpm.stages import Stages, fingerprint
 
 FEATURES = encoding.FEATURES
 _LOOKED_AT = 4096  # points of a stream that "auto" sees
+# A layout by neighbours pulls points together wherever a few are close, and makes clumps of chance.
+# A wider prior joins them; much wider ones join classes as well.
+_LAYOUT_PRIOR_SCALE = 4.0
 
 
 def fit(
@@ -52,7 +55,8 @@ def fit(
               principal axes. For tables, and for features that are embedded already.
             - `"pca"`: the ten leading principal axes.
             - `"umap"`: a network that places points by their neighbours (images are described by
-              scattering first). For images, and for embeddings of texts.
+              scattering first). For images, and for embeddings of texts. There the prior found
+              from the data is four times as wide, unless `config` has a `prior_scale`.
             - `"autoencoder"`: the ten latents of an autoencoder.
             - `"swav"`: SwAV on many views of each image, then `"umap"`. For photographs; it takes
               hours without an accelerator.
@@ -89,6 +93,7 @@ def fit(
     checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
     choice = _choice(features, inputs)
     encoder, stages = _encoder(choice, features, inputs, config, seed, verbose, directory)
+    config = _suited(config, choice)
     model = DeepDPM(config, seed=seed, encoder=encoder, features=str(choice))
     callbacks = list(callbacks)
     checkpoint = stages.path("clusters", ".npz")
@@ -116,6 +121,13 @@ def _as_config(config: DeepDPMConfig | str | None, initial_clusters: int) -> Dee
         checks.fail("config", type(config).__name__, wanted, TypeError)
     if checks.integer(initial_clusters, "initial_clusters", minimum=1) != 1:
         config = config.replace(initial_clusters=initial_clusters)
+    return config
+
+
+def _suited(config: DeepDPMConfig, choice: FeatureChoice) -> DeepDPMConfig:
+    """The configuration with a wider prior for layouts, where none was asked for."""
+    if choice.name in ("umap", "swav") and (config.prior, config.prior_scale) == ("auto", 1.0):
+        return config.replace(prior_scale=_LAYOUT_PRIOR_SCALE)
     return config
 
 

@@ -60,6 +60,25 @@ def test_embeddings_of_texts_are_compared_by_their_directions():
     assert (choice.name, choice.uses_angles, choice.image_shape) == ("umap", True, None)
 
 
+def noisy_texts(dim=384, count=700, seed=0):
+    """Unit rows: mixtures of a subject's few themes, in noise whose spectrum falls slowly."""
+    generator = np.random.default_rng(seed)
+    themes = generator.normal(size=(10, 4, dim)) + 1.5 * generator.normal(size=(10, 1, dim))
+    shares = generator.dirichlet(np.full(4, 0.4), size=count)
+    rows = np.einsum("nt,ntd->nd", shares, themes[generator.integers(10, size=count)])
+    noise = generator.normal(size=rows.shape) * (1.0 + np.arange(dim)) ** -0.5
+    rows += noise * 2.0 * np.linalg.norm(rows) / np.linalg.norm(noise)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_noise_in_many_directions_does_not_hide_that_texts_are_curved():
+    x = noisy_texts()
+    assert 0.6 < curvature(x) < 0.8
+    assert choose("auto", x).name == "umap"
+    # Of tables, whose columns are no directions, more is asked.
+    assert choose("auto", x - x.min(axis=0)).name == "none"
+
+
 def test_tiny_images_are_a_few_features():
     images = np.random.default_rng(0).normal(size=(600, 2, 2))
     assert choose("auto", images).name == "none"

@@ -17,6 +17,9 @@ _FEW_FEATURES = 16  # so few are clustered as they are
 _LOOKED_AT = 2000
 _NEIGHBOURS = 10
 _CURVED = 0.6  # dimension near a point, as a share of that of a Gaussian of the same covariance
+# Likewise of signed vectors of so many features: embeddings carry noise in all their directions,
+# which hides that their subjects lie on curved sets.
+_CURVED_EMBEDDING, _EMBEDDING_FEATURES = 0.8, 64
 _MIXED_UNITS = 1000.0  # ratio of variances, as in the model's own scaling
 _SMALLEST_SIDE = 8  # pixels; less is no image but a few features
 _ADJACENT = 0.2  # least correlation of adjacent pixels
@@ -57,12 +60,14 @@ def choose(name: str, sample: np.ndarray, num_points: int | None = None) -> Feat
     uses_angles = image_shape is None and rows.shape[1] > _FEW_FEATURES and bool((rows < 0).any())
     reason = "asked for"
     if name == "auto":
-        name, reason = _automatic(sample, rows, image_shape, num_points or len(sample))
+        is_embedding = uses_angles and rows.shape[1] >= _EMBEDDING_FEATURES
+        most = _CURVED_EMBEDDING if is_embedding else _CURVED
+        name, reason = _automatic(sample, rows, image_shape, num_points or len(sample), most)
     return FeatureChoice(name, reason, image_shape, uses_angles and not _has_mixed_units(rows))
 
 
-def _automatic(sample, rows, image_shape, num_points: int) -> tuple[str, str]:
-    """Name and reason."""
+def _automatic(sample, rows, image_shape, num_points: int, most: float) -> tuple[str, str]:
+    """Name and reason; clusters count as curved below a share of `most`."""
     size = f"N = {num_points:,}, D = {rows.shape[1]:,}"
     if num_points < _FEWEST_POINTS:
         return "none", f"{size}: fewer than {_FEWEST_POINTS} points show no curved shape"
@@ -78,7 +83,7 @@ def _automatic(sample, rows, image_shape, num_points: int) -> tuple[str, str]:
         return "none", f"{size}: columns of different units, a table"
     share = curvature(rows)
     text = f"{size}: near a point {share:.0%} of the dimension of a Gaussian of this covariance"
-    if share < _CURVED:
+    if share < most:
         return "umap", f"{text}, so that clusters are curved"
     return "none", f"{text}, so that clusters may be Gaussian"
 
