@@ -29,6 +29,7 @@ _MOST_TRACES = 60  # clusters that get a trace, and so an entry in the legend, o
 _SVG_POINTS = 4_000  # more are drawn with WebGL
 _HOVER_VALUES = 4
 _MOST_CELLS = 40  # classes or clusters whose numbers are written into the heat map
+_FEW = 12  # moves or epochs, of which each is marked
 _BAR = "#4c78a8"
 
 Figure = Any
@@ -114,6 +115,7 @@ def search_chart(counts: list[int]) -> Figure:
         )
     )
     figure.update_yaxes(rangemode="tozero")
+    figure.update_xaxes(dtick=_whole_step(len(counts) - 1))
     figure.update_layout(showlegend=False)
     return figure
 
@@ -165,6 +167,7 @@ def history_charts(facts: Facts) -> dict[str, Figure]:
         charts[key] = figure
     for figure in charts.values():
         figure.update_layout(legend={"orientation": "h", "y": 1.15})
+        figure.update_xaxes(dtick=_whole_step(len(epochs)))
     return charts
 
 
@@ -295,6 +298,15 @@ def empty_figure(x_axis: str, y_axis: str) -> Figure:
     figure.update_xaxes(title=x_axis, zeroline=False, automargin=True)
     figure.update_yaxes(title=y_axis, zeroline=False, automargin=True)
     return figure
+
+
+def _whole_step(largest: int) -> int | None:
+    """Between marks of an axis that counts: 1 where fractions would be marked, else a free choice.
+
+    Args:
+        largest: value on the axis.
+    """
+    return 1 if largest <= _FEW else None
 
 
 def _short(values: np.ndarray) -> np.ndarray:

@@ -48,6 +48,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 6px 0; }
 .members > b { font-size: .85rem; color: var(--soft); } .dot { display: inline-block; width: 10px;
   height: 10px; border-radius: 50%; margin-right: 6px; }
 .row { display: flex; flex-wrap: wrap; gap: 3px; }
+.members .row { max-width: 335px; }
 .t { background-repeat: no-repeat; image-rendering: pixelated; border-radius: 3px; }
 #thumb { position: fixed; z-index: 9; pointer-events: none; display: none; padding: 4px;
   background: var(--card); border: 1px solid var(--line); border-radius: 8px; }

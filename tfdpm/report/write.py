@@ -90,8 +90,9 @@ def _overview(model: Any, facts: Facts, figures: dict, seconds: float | None) ->
         ("clusters", f"{count:,}"),
         ("points", f"{view.num_points:,}"),
         ("features", f"{view.features.shape[1]:,}"),
-        ("epochs", f"{len(facts.history.get('n_clusters') or ()):,}"),
     ]
+    if facts.history.get("n_clusters"):
+        numbers.append(("epochs", f"{len(facts.history['n_clusters']):,}"))
     if seconds is not None:
         numbers.append(("of fitting", f"{seconds:.1f} s"))
     figures["sizes"] = charts.sizes_chart(facts)
