@@ -49,7 +49,7 @@ def draw(rows: list[Row], title: str, path: Path, *, by_k: bool = False) -> Path
     if by_k or count > 1:
         handles, names = panels[-1].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=7)
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize=10 if len(metrics) > 1 else 8)
     figure.savefig(path, dpi=120)
     return path
 
@@ -64,6 +64,8 @@ def _draw_dots(axes, rows: list[Row], every_row: list[Row]) -> None:
         ("ours", "ours", {"fmt": "o", "color": _OURS}, -0.16),
     ):
         own = [row for row in rows if _is_of(row, key)]
+        if not own:
+            continue
         values = [row["ours" if key == "ours" else "printed"] for row in own]
         axes.errorbar(
             [value["mean"] for value in values],

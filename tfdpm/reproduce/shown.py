@@ -69,7 +69,8 @@ def _spread(value: dict[str, float], digits: int, runs: int) -> str:
 
 
 def _as_printed(value: dict[str, float | None], metric: str) -> str:
-    mean = f"{value['mean']:g}" if metric in _COARSE else f"{value['mean']:.2f}"
+    form = {"K": "g", "top-1": ".1f"}.get(metric, ".2f")
+    mean = f"{value['mean']:{form}}"
     if value["std"] is None:
         return mean
     std = f"{value['std']:g}" if metric in _COARSE else f"{value['std']:.2f}"
