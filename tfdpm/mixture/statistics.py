@@ -11,7 +11,7 @@ import tensorflow as tf
 
 # Points are reduced in slices so that the [slice, D^2] products stay within a few caches'
 # worth of memory whatever the number of points.
-_SLICE_ELEMENTS = 1_000_000
+_SLICE_ELEMENTS = 400_000
 # Up to this many features all products x_i x_j of a slice are kept, so that all components are one
 # matrix product. Above it each component's points are picked out and multiplied by themselves:
 # points weigh on few components then, and the products would take D times the points' memory.
