@@ -213,7 +213,9 @@ class DeepDPM(
             config.hidden_units or _default_hidden_units(parameters.num_components),
             resize.next_capacity(parameters.num_components),
         )
-        if config.start == "mixture":
+        # A given K starts so too, unless the networks are not to learn a mixture's posterior.
+        learns_mixture = config.start == "mixture" and config.cluster_loss == "kl"
+        if self._search is not None or learns_mixture:
             points = sample if self._search is None else self._search.points
             start_from_mixture(self.clustering, parameters, points, self.seed)
 
