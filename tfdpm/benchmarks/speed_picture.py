@@ -31,17 +31,17 @@ def draw(results: dict[str, Any], path: Path) -> str | None:
     axes = figure.subplots(1, panels, squeeze=False)[0]
     for axis, comparison in zip(axes, results["comparisons"], strict=False):
         methods = comparison["methods"]
-        bars = axis.barh(list(methods), [record["seconds"] for record in methods.values()])
+        bars = axis.barh(list(methods), [record["cpu_seconds"] for record in methods.values()])
         axis.bar_label(bars, [f"NMI {record['nmi']:.3f}" for record in methods.values()])
-        axis.set(title=comparison["data"], xlabel="seconds", xscale="log")
+        axis.set(title=comparison["data"], xlabel="processor seconds", xscale="log")
         axis.margins(x=0.4)
     for axis, name in zip(axes[len(results["comparisons"]) :], grown, strict=True):
         key, letter = _SIZES[name]
         rows, power = results["growth"][name], results["exponents"][name]
-        axis.loglog([row[key] for row in rows], [row["seconds"] for row in rows], "o-")
+        axis.loglog([row[key] for row in rows], [row["cpu_seconds"] for row in rows], "o-")
         what = "fit" if name == "points" else "epoch"
         title = f"one {what}" + ("" if power is None else f", exponent {power:.2f}")
-        axis.set(title=title, xlabel=letter, ylabel="seconds")
+        axis.set(title=title, xlabel=letter, ylabel="processor seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure).print_png(path)
     return str(path)
