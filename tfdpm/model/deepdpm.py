@@ -187,12 +187,14 @@ class DeepDPM(
     def _start(self, source: ArraySource | StreamSource, config: DeepDPMConfig) -> None:
         """Preprocessing, prior, first mixture and networks."""
         moments = source.moments(config.preprocessing == "normalize")
-        preprocessing = fit_preprocessing(moments, config.preprocessing)
-        source.use(preprocessing)
-        sample = preprocessing.transform(source.sample(num_start_points(config), self.seed))
-        prior, parameters, soft, covariance, self._search = first_mixture(
-            sample, moments, preprocessing, config, self.seed
+        prior, parameters, soft, covariance, self._search, preprocessing = first_mixture(
+            source.sample(num_start_points(config), self.seed),
+            moments,
+            fit_preprocessing(moments, config.preprocessing),
+            config,
+            self.seed,
         )
+        source.use(preprocessing)
         if self._search is not None:
             self._moves = self._search.moves
             if source.num_points is None or source.num_points > len(self._search.points):
@@ -216,7 +218,8 @@ class DeepDPM(
         # A given K starts so too, unless the networks are not to learn a mixture's posterior.
         learns_mixture = config.start == "mixture" and config.cluster_loss == "kl"
         if self._search is not None or learns_mixture:
-            points = sample if self._search is None else self._search.points
+            raw = source.sample(config.max_start_points, self.seed)
+            points = preprocessing.transform(raw) if self._search is None else self._search.points
             start_from_mixture(self.clustering, parameters, points, self.seed)
 
     def _estimate(

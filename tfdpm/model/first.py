@@ -14,6 +14,7 @@ from tfdpm.mixture.prior import automatic_scale, prior_from_moments
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 from tfdpm.model.best_search import best_search
 from tfdpm.model.preprocessing import FeatureMoments, Preprocessing
+from tfdpm.model.round_search import Searched, round_search
 from tfdpm.model.search import MixtureSearch, SearchSettings
 from tfdpm.model.start import kmeans_start
 
@@ -32,6 +33,7 @@ class FirstMixture(NamedTuple):
         covariance: structure of the components' covariances.
         search: judges the networks' proposals from now on, or `None` where plain Hastings ratios
             of all points do.
+        preprocessing: raw inputs -> the features that all of this is about.
     """
 
     prior: niw.NIWParameters
@@ -39,10 +41,11 @@ class FirstMixture(NamedTuple):
     statistics: SufficientStatistics
     covariance: str
     search: MixtureSearch | None
+    preprocessing: Preprocessing
 
 
 def first_mixture(
-    sample: np.ndarray,
+    raw: np.ndarray,
     moments: FeatureMoments,
     preprocessing: Preprocessing,
     config: DeepDPMConfig,
@@ -51,27 +54,39 @@ def first_mixture(
     """Prior and first mixture of a fit.
 
     Args:
-        sample: `[n, D]` float32 features of at most `num_start_points` of the points.
+        raw: `[n, D_in]` raw inputs, at most `num_start_points` of them.
         moments: of all raw inputs (of normalised rows where those are used).
-        preprocessing: raw inputs -> features.
+        preprocessing: raw inputs -> features, as the moments alone suggest.
         config: settings.
         seed: of k-means.
     """
+    sample = preprocessing.transform(raw)
     if not uses_search(config):
         prior = _prior_of_all(moments, preprocessing, config, config.start_clusters)
         structure = "full" if config.covariance == "auto" else config.covariance
         parameters, statistics = kmeans_start(sample, prior, structure, config, seed)
-        return FirstMixture(prior, parameters, statistics, structure, None)
+        return FirstMixture(prior, parameters, statistics, structure, None, preprocessing)
     points, settings = search_inputs(sample, moments, preprocessing, config)
     searched = [
         best_search(part, settings, seed, config.start_clusters)
         for part in _samples(points, config.max_start_points, seed)
     ]
-    search, labels, parameters = min(searched, key=lambda each: each[2].num_components)
+    found = min(searched, key=lambda each: each[2].num_components)
+    found = Searched(*found, preprocessing)
+    if _may_reshape(config):
+        rows = np.random.default_rng([seed, 8]).permutation(len(raw))[: config.max_start_points]
+        found = round_search(found, raw[np.sort(rows)], moments, settings, seed)
+    search, labels, parameters, preprocessing = found
     statistics = accumulate_hard(search.points, labels, parameters.num_components)
     prior = search.prior(moments.num_points / len(search.points))
     tensors = MixtureParameters(*(tf.constant(part) for part in parameters))
-    return FirstMixture(prior, tensors, statistics, search.covariance, search)
+    return FirstMixture(prior, tensors, statistics, search.covariance, search, preprocessing)
+
+
+def _may_reshape(config: DeepDPMConfig) -> bool:
+    """Whether the choice of features and prior is left to the data."""
+    is_open = config.preprocessing == "auto" and config.prior == "auto" and config.df is None
+    return is_open and config.covariance in ("auto", "full") and config.splits and config.merges
 
 
 def num_start_points(config: DeepDPMConfig) -> int:

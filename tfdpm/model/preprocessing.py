@@ -18,6 +18,7 @@ from tfdpm.config import PREPROCESSING
 # which no common scale exists; each is then brought to unit variance.
 _MIXED_UNITS = 1000.0
 _KEPT_VARIANCE = 0.99
+_AXES_PER_ROOT = 0.4  # principal axes for the square root of N: what covariances can be learned of
 _SLICE_ROWS = 16_384  # in float64 at a time
 
 
@@ -128,9 +129,10 @@ def normalize_rows(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(norms, 1e-12)
 
 
-def fit_preprocessing(moments: FeatureMoments, kind: str) -> Preprocessing:
+def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) -> Preprocessing:
     """The map of a `kind` (see `DeepDPMConfig.preprocessing`) for data with these moments.
 
+    `wider` times as many principal axes may be kept as usual.
     For `"normalize"` the moments must be those of the normalised rows. Every kind but `"none"` and
     `"normalize"` ends with one common factor, so that the mean variance of the features is one.
     """
@@ -155,7 +157,7 @@ def fit_preprocessing(moments: FeatureMoments, kind: str) -> Preprocessing:
     description = "standardised columns" if scales[is_varying].max() != 1.0 else "centred"
     projection = np.diag(scales)
     if kind == "auto":
-        axes = _principal_axes(covariance * np.outer(scales, scales), moments.num_points)
+        axes = _principal_axes(covariance * np.outer(scales, scales), moments.num_points, wider)
         projection = projection @ axes
         description += f", {axes.shape[1]} principal axes of {input_dim} columns"
     total = np.trace(projection.T @ covariance @ projection)
@@ -163,13 +165,17 @@ def fit_preprocessing(moments: FeatureMoments, kind: str) -> Preprocessing:
     return Preprocessing(mean, projection, False, description)
 
 
-def _principal_axes(covariance: np.ndarray, num_points: float) -> np.ndarray:
-    """Leading eigenvectors: 99 % of the variance, at most 0.4 sqrt(N) of them, at least two."""
+def _principal_axes(covariance: np.ndarray, num_points: float, wider: float) -> np.ndarray:
+    """Leading eigenvectors: 99 % of the variance, at most 0.4 sqrt(N) of them, at least two.
+
+    Of more axes, `wider` times as many.
+    """
     eigenvalues, vectors = np.linalg.eigh(covariance)
     eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0.0), vectors[:, ::-1]
     share = np.cumsum(eigenvalues) / eigenvalues.sum()
     count = int(np.searchsorted(share, _KEPT_VARIANCE - 1e-12)) + 1
-    count = min(count, max(2, int(0.4 * np.sqrt(num_points))), len(eigenvalues))
+    most = int(_AXES_PER_ROOT * wider * np.sqrt(num_points))
+    count = min(count, max(2, most), len(eigenvalues))
     # Signs are fixed so that the same data always give the same features.
     vectors = vectors[:, :count]
     signs = np.sign(vectors[np.argmax(np.abs(vectors), axis=0), np.arange(count)])

@@ -6,6 +6,7 @@ proposals by the same rule afterwards. No network is used here.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -127,6 +128,16 @@ class MixtureSearch:
         search._floor = search._floor_for(num_components)
         multiple = num_points / len(points)
         search.scale = float(prior.scale[0, 0]) / (multiple * settings.scale_factor)
+        return search
+
+    def with_weight(self, extra_df: float) -> MixtureSearch:
+        """A new search of the same points with another weight of the prior."""
+        search = copy.copy(self)
+        search._generator = np.random.default_rng([self._seed, 3])
+        search.extra_df = extra_df
+        search._floor = search._floor_for(1)
+        search.scale = max(1.0 + extra_df, search._floor)
+        search.moves, search.trace = MoveCounts(), []
         return search
 
     # -- the prior ----------------------------------------------------------------------------
@@ -526,6 +537,15 @@ class MixtureSearch:
         if moved:
             self.scale = fitted
         return moved
+
+    def settle_scale(self, labels: np.ndarray) -> float:
+        """Sets the scale by the evidence of a partition, and returns its score."""
+        with THREADS.limit(limits=1):
+            partition = self._partition(labels)
+            for _ in range(_SCALE_UPDATES):
+                if not self._update_scale(partition):
+                    break
+            return self._score(partition)
 
     def score(self, labels: np.ndarray) -> float:
         """`log p(X, z)` of the sample under the current prior, nats, up to a constant of n."""
