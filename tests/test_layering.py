@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "benchmarks": (*OUTER, "pipeline", "sklearn", ""),
     "reproduce": (*OUTER, "pipeline", "benchmarks", ""),
     "cli": (*OUTER, "pipeline", "benchmarks", "reproduce", "startup", ""),
+    "__main__": ("cli",),
     "": (*OUTER, "pipeline", "sklearn", "startup"),
 }
 

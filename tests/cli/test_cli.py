@@ -316,9 +316,11 @@ def test_no_arguments_show_the_help(capsys) -> None:
 
 
 def test_a_fresh_process_prints_one_line_and_returns_the_status() -> None:
-    code = "import sys; from tfdpm.cli import main; sys.exit(main(['fit', 'nowhere.npy']))"
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "tfdpm", "fit", "nowhere.npy"],
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert result.returncode == 2
     assert result.stdout == ""
