@@ -187,12 +187,10 @@ class DeepDPM(
     def _start(self, source: ArraySource | StreamSource, config: DeepDPMConfig) -> None:
         """Preprocessing, prior, first mixture and networks."""
         moments = source.moments(config.preprocessing == "normalize")
+        preprocessing = fit_preprocessing(moments, config.preprocessing)
+        raw = source.sample(num_start_points(config), self.seed)
         prior, parameters, soft, covariance, self._search, preprocessing = first_mixture(
-            source.sample(num_start_points(config), self.seed),
-            moments,
-            fit_preprocessing(moments, config.preprocessing),
-            config,
-            self.seed,
+            raw, moments, preprocessing, config, self.seed
         )
         source.use(preprocessing)
         if self._search is not None:
@@ -218,7 +216,6 @@ class DeepDPM(
         # A given K starts so too, unless the networks are not to learn a mixture's posterior.
         learns_mixture = config.start == "mixture" and config.cluster_loss == "kl"
         if self._search is not None or learns_mixture:
-            raw = source.sample(config.max_start_points, self.seed)
             points = preprocessing.transform(raw) if self._search is None else self._search.points
             start_from_mixture(self.clustering, parameters, points, self.seed)
 

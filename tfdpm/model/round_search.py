@@ -28,7 +28,7 @@ _WIDER = 2.0  # times as many principal axes
 _MOST_CELLS, _FEWEST_CELLS = 100, 10  # of the K-means start
 _POINTS_PER_CELL = 10
 _CELL_ITERATIONS = 10
-_MOST_PRODUCTS = 2e9  # of one E-step, n D^2 K: a few seconds, so that half a minute is enough
+_MOST_PRODUCTS = 2e9  # of one E-step, n D^2 K: up to a few seconds, of which a search takes dozens
 _ROUNDS = 8
 _LEAST_GAIN = 1e-5  # nats per point
 _WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # times D: what the prior may be worth in points
@@ -56,25 +56,23 @@ def round_search(
         found: by the search in principal axes.
         raw: `[n, D_in]` raw sample.
         moments: of all raw inputs.
-        settings: of `found`, with any `df` replaced by that of the new dimension.
+        settings: of `found`; `df` and `covariance` are set anew.
         seed: of K-means.
     """
     share = within_share(found.search.points, found.labels)
     if share < _OVERLAP:
         return found
     wide = fit_preprocessing(moments, "auto", wider=_WIDER)
-    features, first = np.unique(wide.transform(raw), axis=0, return_index=True)
-    features = features.astype(np.float64)
+    features, rows = _distinct(wide, raw)
     is_wider = wide.feature_dim > found.preprocessing.feature_dim
     if is_wider and not _num_cells(features):
         wide, is_wider = found.preprocessing, False
-        features, first = np.unique(wide.transform(raw), axis=0, return_index=True)
-        features = features.astype(np.float64)
+        features, rows = _distinct(wide, raw)
     num_cells = _num_cells(features)
     if not num_cells or not (is_wider or share >= _HARDLY_CLUSTERED):
         return found
     starts = [kmeans_labels(features, num_cells, seed, _CELL_ITERATIONS)]
-    narrow = found.preprocessing.transform(raw[first]).astype(np.float64)
+    narrow = found.preprocessing.transform(raw[rows]).astype(np.float64)
     found_labels = Sample(narrow).labels(found.parameters)
     if is_wider and found.parameters.num_components > 1:
         starts.append(found_labels)
@@ -90,6 +88,12 @@ def round_search(
             rounder = dataclasses.replace(wide, projection=projection, description=words)
             best, most = Searched(search, labels, parameters, rounder), score
     return best
+
+
+def _distinct(preprocessing: Preprocessing, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features `[m, D]` float64 without copies, and the rows of `raw` that they are of."""
+    features, rows = np.unique(preprocessing.transform(raw), axis=0, return_index=True)
+    return features.astype(np.float64), rows
 
 
 def within_share(points: np.ndarray, labels: np.ndarray) -> float:
@@ -125,6 +129,12 @@ def _num_cells(features: np.ndarray) -> int:
 
 def _alternated(features, labels, settings: SearchSettings, seed: int):
     """Mapping and search by turns from `labels` until the evidence no longer rises.
+
+    Args:
+        features: `[n, D]` float64.
+        labels: `[n]`.
+        settings: full covariances, the `df` of this D.
+        seed: of the search.
 
     Returns:
         Evidence in terms of `features`, nats per point; search, labels, mixture; and the map.
