@@ -131,6 +131,21 @@ def test_gains_of_merges_are_those_of_the_formula(judged):
         assert (gain > 0) == (sorted(pair) == halved)
 
 
+def test_a_cluster_without_points_is_judged_like_any_other(judged):
+    search, x, labels, _ = judged
+    count = int(labels.max()) + 1
+    expected = {
+        tuple(pair): gain for pair, gain in zip(*search.judge_merges(labels, count), strict=True)
+    }
+    pairs, gains = search.judge_merges(labels, count + 1)
+    assert np.isfinite(gains).all()
+    shared = [tuple(pair) in expected for pair in pairs]
+    assert any(shared)
+    wanted = [expected[tuple(pair)] for pair in pairs[shared]]
+    np.testing.assert_allclose(gains[shared], wanted)
+    assert (pairs[~np.array(shared)] == count).any()
+
+
 def test_an_empty_or_single_half_is_never_split_off(judged):
     search, x, labels, _ = judged
     sides = np.zeros(len(x), int)

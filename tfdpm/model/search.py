@@ -343,18 +343,23 @@ class MixtureSearch:
         near = np.flatnonzero((gains <= 0) & (gains > -_LARGEST_TAIL * union.counts))
         if len(near):
             tails = self._tail_gains(labels, statistics)
-            union_tails = self._union_tails(labels, pairs[near], _rows(union, near))
+            groups = sorted_groups(labels, len(statistics.counts))
+            union_tails = self._union_tails(groups, pairs[near], _rows(union, near))
             gains[near] += union_tails - tails[pairs[near, 0]] - tails[pairs[near, 1]]
         return pairs, gains
 
     def _union_tails(
-        self, labels: np.ndarray, pairs: np.ndarray, union: SufficientStatistics
+        self,
+        sorted_rows: tuple[np.ndarray, np.ndarray],
+        pairs: np.ndarray,
+        union: SufficientStatistics,
     ) -> np.ndarray:
         """What a heavy tail adds to the evidence of each pair `[P, 2]` of clusters as one, `[P]`.
 
         As many pairs at once as have about the sample's number of points, for the sake of memory.
+        `sorted_rows` are those of all clusters, as `sorted_groups` tells them.
         """
-        order, starts = sorted_groups(labels, int(labels.max()) + 1)
+        order, starts = sorted_rows
         groups = np.cumsum(union.counts) // self._sample.num_points
         tails = np.empty(len(pairs))
         for group in np.unique(groups):
