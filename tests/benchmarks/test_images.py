@@ -28,7 +28,8 @@ def quick_fits(monkeypatch):
     calls, real = [], tfdpm.fit
 
     def fit(x, **options):
-        calls.append((len(x), options["seed"]))
+        asked = options.pop("features", "auto")
+        calls.append((len(x), options["seed"], *[asked] * (asked != "auto")))
         options["config"] = DeepDPMConfig(fixed_k=2, epochs=1, min_steps_per_epoch=5)
         return real(x, features="pca", **options)
 
@@ -85,6 +86,20 @@ def test_digits_and_files_are_clustered_whole_and_held_out(
     assert results["held_out"][1]["nearest_cluster"] == 1.0
     assert json.loads(out.read_text())["held_out"] == results["held_out"]
     assert "New images through the saved model" in capsys.readouterr().out
+
+
+def test_features_that_are_asked_for_are_learnt_once_for_each_file(
+    quick_fits, tmp_path, capsys
+) -> None:
+    x, y = bars()
+    np.savez(tmp_path / "bars.npz", x=x, y=y)
+    options = {"out": tmp_path / "images.json", "seeds": 2, "features": "swav", "peers": "none"}
+    results = images.run([tmp_path / "bars.npz"], **options)
+    assert quick_fits == [(90, 0, "swav"), (90, 1, "swav")]
+    assert [record["data"] for record in results["records"]] == ["bars", "bars"]
+    assert not results["held_out"] and "New images" not in capsys.readouterr().out
+    with pytest.raises(ValueError, match="^`--data`: got no file"):
+        images.run([], **options)
 
 
 def test_files_without_labels_are_named(tmp_path) -> None:

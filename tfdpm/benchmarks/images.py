@@ -37,12 +37,14 @@ def run(
     seed: int = 0,
     seeds: int = 3,
     peers: str = "kmeans",
+    features: str = "auto",
     max_points: int | None = None,
     quick: bool = False,
 ) -> dict[str, Any]:
     """Clusters scikit-learn's digits and every file's images as they are, beside peers on pixels.
 
     Each seed fits twice: all images, for the scores, and nine tenths of them, for `held_out`.
+    Features that are asked for by name may be slow to learn: the files alone, and one fit each.
 
     Args:
         data: .npz files with images `x` `[N, H, W]`, `[N, H, W, C]` or pixels `[N, D]`, and `y`.
@@ -50,6 +52,7 @@ def run(
         seed: the first seed; the others follow it.
         seeds: how many.
         peers: names from `peers.PEERS` with commas between them, "all" or "none".
+        features: as of `tfdpm.fit`.
         max_points: thins each data set to so many images; `None` for all of them.
         quick: 300 images of each data set and one seed.
     Returns:
@@ -59,20 +62,28 @@ def run(
     names = chosen_peers(peers)
     if quick:
         max_points, seeds = _QUICK_POINTS, 1
-    digits = LabelledData("digits", *sklearn.datasets.load_digits(return_X_y=True))
-    sets = [fewer(each, max_points, seed) for each in [digits, *map(read_images, data)]]
+    is_default = features == "auto"
+    if not (data or is_default):
+        checks.fail("--data", "no file", "at least one .npz file where --features is given")
+    sets = [_digits()] * is_default + [read_images(path) for path in data]
+    sets = [fewer(each, max_points, seed) for each in sets]
     results: dict[str, Any] = {"benchmark": "images", "records": [], "held_out": []}
     for each in sets:
         pixels = each._replace(x=each.x.reshape(len(each.x), -1).astype(np.float32))
         for number in range(seed, seed + seeds):
-            results["records"].append(fit_record(each, number))
+            results["records"].append(fit_record(each, number, features=features))
             for name in names:
                 results["records"].append(_peer_record(pixels, name, number))
-            results["held_out"].append(held_out(each, number))
+            if is_default:
+                results["held_out"].append(held_out(each, number))
             results["summary"] = summarised(results["records"], "data", "method")
             write(out, results)
     _show(results)
     return results
+
+
+def _digits() -> LabelledData:
+    return LabelledData("digits", *sklearn.datasets.load_digits(return_X_y=True))
 
 
 def held_out(data: LabelledData, seed: int) -> dict[str, Any]:
@@ -163,6 +174,8 @@ def _show(results: dict[str, Any]) -> None:
     show(
         "Each seed, and seconds of processor time", ("data", "method", "NMI", "ACC", "CPU s"), rows
     )
+    if not results["held_out"]:
+        return
     rows = [
         (row["data"], row["seed"], row["count"], *(f"{row[name]:.3f}" for name in _AGREEMENTS))
         for row in results["held_out"]

@@ -71,6 +71,7 @@ def fit_record(
     method: str = "tfdpm",
     config: DeepDPMConfig | None = None,
     initial_clusters: int = 1,
+    features: str = "auto",
 ) -> Record:
     """The record of `tfdpm.fit`, from the call to the fitted model, tracing included."""
     fitted = []
@@ -78,6 +79,7 @@ def fit_record(
     def cluster():
         model = tfdpm.fit(
             data.x,
+            features=features,
             config=config,
             seed=seed,
             initial_clusters=initial_clusters,

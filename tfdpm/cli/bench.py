@@ -52,6 +52,9 @@ def bench(
         str | None,
         typer.Option(help="Names with commas, all or none: quality, images, speed."),
     ] = None,
+    features: Annotated[
+        str | None, typer.Option(help="As of `tfdpm.fit`; files alone: images.")
+    ] = None,
     imbalanced: Annotated[
         bool | None,
         typer.Option("--imbalanced", help="Imbalanced versions: quality, prior, swav."),
@@ -105,6 +108,7 @@ def bench(
     options = {
         "seeds": seeds,
         "peers": peers,
+        "features": features,
         "imbalanced": imbalanced,
         "normalize_rows": normalize_rows,
         "initial_clusters": _numbers(initial_clusters, "--initial-clusters"),
