@@ -14,6 +14,7 @@ from tfdpm.callbacks import MoveLedger
 from tfdpm.metrics import ari
 from tfdpm.mixture.statistics import accumulate_hard
 from tfdpm.model.family import merged_to
+from tfdpm.model.judging import judged_merges
 from tfdpm.model.search import MixtureSearch
 
 X, Y = tfdpm.data.gaussian_mixture(5, 3, 800, separation=6.0, seed=1)
@@ -159,7 +160,7 @@ def test_evidence_is_judged_by_the_structure_of_the_covariances(covariance):
     model = DeepDPM(config, seed=0)
     model.fit(X, epochs=1, verbose=0)
     labels = model._sample_labels()[0]
-    pairs, ratios = model._search.judge_merges(labels, model.n_clusters)
+    pairs, ratios = judged_merges(model._search.evidence, labels, model.n_clusters)
     model._search = None
     # The sample is all of the points, and no heavy tail explains clusters this far apart.
     evidence = model.why(int(pairs[0, 0]), print_fn=str)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.model.genealogy import Genealogy
+from tfdpm.model.judging import judged_merges, judged_splits
 from tfdpm.proposals.hastings import log_partition_terms
 
 _PAIRS_AT_ONCE = 4_096
@@ -151,7 +152,7 @@ class FamilyMethods:
     def _split_ratios_of_all(self) -> np.ndarray:
         """Log ratios `[K]` of splitting each cluster into its networks' halves."""
         if self._search is not None:
-            return self._search.judge_splits(*self._sample_labels(), self.n_clusters)
+            return judged_splits(self._search.evidence, *self._sample_labels(), self.n_clusters)
         halves = self._state.halves
         terms = self._terms_of(halves)
         ratios = terms.sum(axis=1) - self._terms_of(halves.total(axis=1))
@@ -165,16 +166,17 @@ class FamilyMethods:
             return float(self._split_ratios_of_all()[k]), float(share)
         labels, sides = self._sample_labels()
         is_own = labels == k
-        found = []
+        found, evidence = [], self._search.evidence
         for candidate in (sides, _axis_sides(self._search.points, is_own)):
-            ratio = self._search.judge_splits(labels, candidate, self.n_clusters)[k]
+            ratio = judged_splits(evidence, labels, candidate, self.n_clusters)[k]
             found.append((float(ratio), float(candidate[is_own].mean()) if is_own.any() else 0.0))
         return max(found)
 
     def _merge_ratios_of(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Pairs `[P, 2]` with cluster `k`, and the log ratios `[P]` of merging them."""
         if self._search is not None:
-            pairs, ratios = self._search.judge_merges(self._sample_labels()[0], self.n_clusters)
+            labels = self._sample_labels()[0]
+            pairs, ratios = judged_merges(self._search.evidence, labels, self.n_clusters)
             is_own = (pairs == k).any(axis=1) if len(pairs) else np.zeros(0, bool)
             if is_own.any():
                 return pairs[is_own], ratios[is_own]

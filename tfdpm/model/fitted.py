@@ -23,6 +23,7 @@ from tfdpm.mixture import niw
 from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import LogJoint, MixtureParameters
 from tfdpm.model import moves, serving
+from tfdpm.model.chains import chain
 from tfdpm.model.first import search_inputs
 from tfdpm.model.last_pass import LastPass
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
@@ -198,7 +199,7 @@ class FittedModel(RawPointMethods, keras.Model):
         labels = np.concatenate(
             [np.argmax(self._infer(piece), axis=1) for piece in _slices(search.points)]
         )
-        return [search.chain(labels, seed + index) for index in range(count)]
+        return [chain(search, labels, seed + index) for index in range(count)]
 
     def _search_on(self, features: np.ndarray) -> MixtureSearch:
         """A search over (a sample of) features that judges as the fit did."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.model.judging import judged_merges, judged_splits
 from tfdpm.model.search import MixtureSearch, disjoint_best
 from tfdpm.model.state import ModelState
 from tfdpm.proposals import transition as transitions
@@ -111,7 +112,7 @@ def judged_split_move(
         num_components: K.
         ledger: see `split_move`; sizes are points of the sample.
     """
-    log_ratios = search.judge_splits(labels, sides, num_components)
+    log_ratios = judged_splits(search.evidence, labels, sides, num_components)
     is_split = log_ratios > 0
     sizes = np.bincount(2 * labels + sides, minlength=2 * num_components).reshape(-1, 2)
     _note_splits(ledger, sizes, log_ratios, is_split)
@@ -126,7 +127,7 @@ def judged_merge_move(
     ledger: list[Proposal] | None = None,
 ) -> tuple[Transition, MoveCounts]:
     """Proposes to merge neighbouring components, judged by the search's rule."""
-    pairs, gains = search.judge_merges(labels, num_components)
+    pairs, gains = judged_merges(search.evidence, labels, num_components)
     chosen = disjoint_best(pairs, gains)
     sizes = np.bincount(labels, minlength=num_components)
     _note_merges(ledger, sizes, pairs, gains, chosen)
