@@ -63,6 +63,13 @@ def test_a_grid_is_found_although_no_single_cut_gains():
     assert metrics.ari(np.repeat(np.arange(25), 40), labels) > 0.99
 
 
+def test_hundreds_of_clusters_are_found_from_one():
+    # Neither two nor eight parts of so many clusters are much more compact than all of them.
+    x, y = gaussian_mixture(300, 10, 4500, seed=0)
+    labels, _ = make_search(x).run(1)
+    assert metrics.nmi(y, labels) > 0.9 and labels.max() > 100
+
+
 def test_without_splits_and_merges_the_number_stays():
     x, _ = gaussian_mixture(5, 2, 600, seed=7)
     assert make_search(x, splits=False).run(2)[1].num_components <= 2

@@ -12,6 +12,7 @@ import numpy as np
 
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.model.many_way import split_many_ways
 from tfdpm.model.partitions import Partition, partition_of, refined
 from tfdpm.model.sample import Sample
@@ -26,6 +27,7 @@ _LAST_EM_ITERATIONS, _LAST_SETTLED = 40, 1e-4  # of the partition that the searc
 _MOST_ROUNDS = 60
 _ROUNDS_WITHOUT_GAIN = 2
 _SCALE_UPDATES = 12
+_MANY_SEEDS = 64  # parts of a lone cluster that neither two nor a few parts explain better
 
 
 class MixtureSearch:
@@ -41,6 +43,8 @@ class MixtureSearch:
     Attributes:
         settings: as given.
         sample: the points.
+        features: `[n, D']` of the points as networks see them. The first D are the points; whoever
+            knows of more sets them.
         evidence: of the sample for partitions and moves.
         moves: proposed and accepted so far.
         trace: labels `[n]` of the first partition, of each one that was better, and of the last.
@@ -57,6 +61,7 @@ class MixtureSearch:
     ):
         self.settings = settings
         self.sample = Sample(points)
+        self.features = self.sample.points
         self._seed = seed
         self._begin(prior or SearchPrior(settings, *self.sample.points.shape, extra_df))
 
@@ -77,11 +82,11 @@ class MixtureSearch:
         num_components: int,
         num_points: float,
     ) -> MixtureSearch:
-        """A search that goes on with a prior that `prior()` of another once returned.
+        """A search that goes on with a prior that another's clusters were once given.
 
         Args:
             points, settings, seed: as for the class.
-            prior: of `num_points` points.
+            prior: of `num_points` points, as `prior()` or `in_all_axes` returned it.
             num_components: K at present.
             num_points: how many points the prior is for.
         """
@@ -89,7 +94,7 @@ class MixtureSearch:
         found = SearchPrior(
             settings,
             *points.shape,
-            float(prior.df) - settings.df,
+            float(prior.df) - settings.df - (prior.loc.shape[0] - points.shape[1]),
             num_components=num_components,
             scale=float(prior.scale[0, 0]) / (multiple * settings.scale_factor),
         )
@@ -126,6 +131,10 @@ class MixtureSearch:
     def prior(self, multiple: float = 1.0) -> niw.NIWParameters:
         """The current prior, see `SearchPrior.as_niw`."""
         return self._prior.as_niw(multiple)
+
+    def partition_prior(self, multiple: float = 1.0) -> PartitionPrior:
+        """As `prior`, with the Dirichlet process."""
+        return self._prior.of_partitions(multiple)
 
     def score(self, labels: np.ndarray) -> float:
         """`log p(X, z)` of the sample under the current prior, nats, up to a constant of n."""
@@ -168,7 +177,7 @@ class MixtureSearch:
             current = partition_of(self.evidence, labels)
             self.trace.append(current.labels)
             if current.num_components > 1:
-                current = refined(self.evidence, current.parameters)
+                current = self._em(current.parameters)
             labels, parameters = self._climb(current)
             self.trace.append(labels)
             return labels, parameters
@@ -194,9 +203,9 @@ class MixtureSearch:
                 break
             scale_updates += 1
             mixture = self._prior.of_partitions().map_mixture(current.statistics)
-            current = refined(self.evidence, mixture)
+            current = self._em(mixture)
             best, without_gain = None, 0
-        current = refined(self.evidence, current.parameters, _LAST_EM_ITERATIONS, _LAST_SETTLED)
+        current = self._em(current.parameters, _LAST_EM_ITERATIONS, _LAST_SETTLED)
         return current.labels, current.parameters
 
     def _score(self, partition: Partition) -> float:
@@ -205,7 +214,10 @@ class MixtureSearch:
     def _refined(self, labels: np.ndarray, *limits) -> Partition:
         """EM from the mixture of clusters `labels`; `limits` as for `refined`."""
         mixture = partition_of(self.evidence, labels).parameters
-        return refined(self.evidence, mixture, *limits)
+        return self._em(mixture, *limits)
+
+    def _em(self, parameters: MixtureParameters, *limits) -> Partition:
+        return refined(self.sample, self._prior.of_partitions(), parameters, *limits)
 
     # -- moves --------------------------------------------------------------------------------
 
@@ -238,9 +250,17 @@ class MixtureSearch:
         return self._refined(np.where(moves, new[labels], labels)), accepted
 
     def _split_many_ways(self, partition: Partition) -> tuple[Partition, int]:
-        """Splits every cluster that gains by it into several parts."""
-        labels, accepted = split_many_ways(self.evidence, partition, self._generator)
+        """Splits every cluster that gains by it into several parts.
+
+        Of hundreds of clusters that fill a space of many dimensions evenly, a few parts are hardly
+        better told than the whole.
+        """
         proposed = partition.num_components
+        labels, accepted = split_many_ways(self.evidence, partition, self._generator)
+        if proposed == 1 and not accepted:
+            labels, accepted = split_many_ways(
+                self.evidence, partition, self._generator, _MANY_SEEDS
+            )
         self.moves += MoveCounts(proposed_splits=proposed, accepted_splits=accepted)
         return (self._refined(labels), accepted) if accepted else (partition, 0)
 
