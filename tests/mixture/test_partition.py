@@ -21,6 +21,15 @@ from tfdpm.proposals.hastings import log_partition_terms
 STRUCTURES = ["full", "diagonal", "spherical"]
 
 
+def test_further_axes_get_the_share_of_their_variance_that_the_first_has():
+    prior = PartitionPrior(0.3 * np.eye(2), 4.0, 1e-3, 7.0, 1.5).with_axes(np.array([0.5, 0.1]))
+    np.testing.assert_allclose(prior.scale, np.diag([0.3, 0.3, 0.15, 0.03]))
+    assert (prior.dim, prior.df) == (4, 6.0)
+    as_niw = prior.as_niw()
+    np.testing.assert_allclose(as_niw.scale, prior.scale)
+    assert float(as_niw.df) == 6.0 and float(as_niw.mean_precision) == 1e-3
+
+
 def drawn(seed, dim, count=4, num_points=60, covariance="full"):
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(num_points, dim)) * rng.uniform(0.5, 2.0, dim)

@@ -54,7 +54,8 @@ def test_moments_keep_their_digits_far_from_the_origin():
 def test_features_have_mean_zero_and_mean_variance_one():
     features = features_of(X).astype(np.float64)
     np.testing.assert_allclose(features.mean(axis=0), 0.0, atol=1e-6)
-    np.testing.assert_allclose(features.var(axis=0).mean(), 1.0, rtol=1e-5)
+    num_leading = fit_preprocessing(feature_moments(X), "auto").num_leading
+    np.testing.assert_allclose(features[:, :num_leading].var(axis=0).mean(), 1.0, rtol=1e-5)
     correlation = np.corrcoef(features.T)
     np.testing.assert_allclose(correlation, np.eye(len(correlation)), atol=1e-5)
 
@@ -157,6 +158,21 @@ def test_few_points_get_few_axes_but_at_least_two():
     for num_points, expected in ((10, 2), (625, 10), (10**6, 50)):
         moments = FeatureMoments(num_points, np.zeros(50), covariance)
         assert fit_preprocessing(moments, "auto").feature_dim == expected
+
+
+@pytest.mark.parametrize(("num_points", "leading", "kept"), [(10**4, 2, 4), (56, 2, 2)])
+def test_axes_of_little_variance_are_kept_but_do_not_lead(num_points, leading, kept):
+    covariance = np.diag([10.0, 1e-4, 0.04, 5.0, 0.03])
+    moments = FeatureMoments(num_points, np.zeros(5), covariance)
+    whole = fit_preprocessing(moments, "auto")
+    assert whole.feature_dim == kept and (whole.num_leading or kept) == leading
+    assert whole.leading().feature_dim == leading and whole.leading().num_leading is None
+    np.testing.assert_allclose(whole.leading().projection, whole.projection[:, :leading])
+    np.testing.assert_allclose(
+        np.diag(whole.projection.T @ covariance @ whole.projection),
+        np.array([10.0, 5.0, 0.04, 0.03])[:kept] / 7.5,
+        atol=1e-12,
+    )
 
 
 def test_axes_without_variance_are_dropped():

@@ -36,7 +36,7 @@ def make_state():
     sub = m_step(accumulate(POINTS, samples.weights(60, 2 * NUM_COMPONENTS, seed=5)), prior)
     shares = samples.weights(NUM_COMPONENTS, 2, seed=4)
     return ModelState(
-        preprocessing=Preprocessing(np.ones(3), samples.points(3, DIM), True, "as chosen: é"),
+        preprocessing=Preprocessing(np.ones(3), samples.points(3, DIM), True, "as chosen: é", 1),
         prior=prior,
         parameters=m_step(soft, prior),
         sub_weights=tf.constant(shares),
@@ -68,6 +68,7 @@ def test_a_state_survives_the_way_through_arrays():
     assert (again.epoch, again.last_change_epoch) == (7, 5)
     assert again.preprocessing.normalizes_rows is True
     assert again.preprocessing.description == "as chosen: é"
+    assert again.preprocessing.num_leading == 1
     assert again.num_components == NUM_COMPONENTS
 
 

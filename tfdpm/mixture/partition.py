@@ -11,8 +11,10 @@ import dataclasses
 import math
 
 import numpy as np
+import scipy.linalg
 from scipy.special import gammaln, multigammaln
 
+from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.prior import fixed_point_scale
 from tfdpm.mixture.statistics import SufficientStatistics
@@ -42,6 +44,23 @@ class PartitionPrior:
     def dim(self) -> int:
         """D."""
         return self.scale.shape[0]
+
+    def as_niw(self) -> niw.NIWParameters:
+        """The normal-inverse-Wishart part."""
+        return niw.niw_parameters(np.zeros(self.dim), self.mean_precision, self.df, self.scale)
+
+    def with_axes(self, variances: np.ndarray) -> PartitionPrior:
+        """The prior of points with further features.
+
+        It expects of each a variance within clusters that is to its own as the present first
+        feature's is to one.
+
+        Args:
+            variances: `[D']` of the further features, where those of the present ones are about 1.
+        """
+        further = self.scale[0, 0] * variances
+        scale = scipy.linalg.block_diag(self.scale, np.diag(further))
+        return dataclasses.replace(self, scale=scale, df=self.df + len(variances))
 
     def terms(self, statistics: SufficientStatistics) -> np.ndarray:
         """Each component's share of `log p(X, z)`, as `hastings.log_partition_terms`, `[K]`."""

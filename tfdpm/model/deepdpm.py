@@ -216,8 +216,8 @@ class DeepDPM(
         # A given K starts so too, unless the networks are not to learn a mixture's posterior.
         learns_mixture = config.start == "mixture" and config.cluster_loss == "kl"
         if self._search is not None or learns_mixture:
-            points = preprocessing.transform(raw) if self._search is None else self._search.points
-            start_from_mixture(self.clustering, parameters, points, self.seed)
+            seen = preprocessing.transform(raw) if self._search is None else self._search.features
+            start_from_mixture(self.clustering, parameters, seen, self.seed)
 
     def _estimate(
         self, statistics: SufficientStatistics, prior, covariance: str, config: DeepDPMConfig
@@ -354,7 +354,7 @@ class DeepDPM(
 
     def _sample_labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Clusters and subclusters `[n]` that the networks give the search's sample."""
-        return self._labels_and_sides(tf.constant(self._search.points, tf.float32))
+        return self._labels_and_sides(tf.constant(self._search.features, tf.float32))
 
     def _labels_and_sides(self, features) -> tuple[np.ndarray, np.ndarray]:
         """Clusters and subclusters `[B]` that the networks give to features `[B, D]`."""

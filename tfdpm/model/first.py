@@ -12,6 +12,7 @@ from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.prior import automatic_scale, prior_from_moments
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
+from tfdpm.model.all_axes import in_all_axes
 from tfdpm.model.best_search import best_search
 from tfdpm.model.preprocessing import FeatureMoments, Preprocessing
 from tfdpm.model.round_search import Searched, round_search
@@ -60,33 +61,58 @@ def first_mixture(
         config: settings.
         seed: of k-means.
     """
+    leading = preprocessing.leading()
+    if not (uses_search(config) and _has_open_prior(config)):
+        preprocessing = leading
     sample = preprocessing.transform(raw)
     if not uses_search(config):
         prior = _prior_of_all(moments, preprocessing, config, config.start_clusters)
         structure = "full" if config.covariance == "auto" else config.covariance
         parameters, statistics = kmeans_start(sample, prior, structure, config, seed)
         return FirstMixture(prior, parameters, statistics, structure, None, preprocessing)
-    points, settings = search_inputs(sample, moments, preprocessing, config)
-    searched = [
-        best_search(part, settings, seed, config.start_clusters)
-        for part in _samples(points, config.max_start_points, seed)
-    ]
-    found = min(searched, key=lambda each: each[2].num_components)
-    found = Searched(*found, preprocessing)
+    features, settings = search_inputs(sample, moments, preprocessing, config)
+    found = _searched(features, settings, leading, config, seed)
     if _may_reshape(config):
         rows = np.random.default_rng([seed, 8]).permutation(len(raw))[: config.max_start_points]
         found = round_search(found, raw[np.sort(rows)], moments, settings, seed)
-    search, labels, parameters, preprocessing = found
-    statistics = accumulate_hard(search.points, labels, parameters.num_components)
-    prior = search.prior(moments.num_points / len(search.points))
+    search, labels, parameters, used = found
+    multiple = moments.num_points / len(search.points)
+    # One variance for all axes would be that of the leading ones.
+    if used is leading and preprocessing.num_leading and search.covariance != "spherical":
+        used = preprocessing
+        prior, labels, parameters = in_all_axes(search, labels, multiple)
+    else:
+        prior, search.features = search.prior(multiple), search.points
+    statistics = accumulate_hard(search.features, labels, parameters.num_components)
     tensors = MixtureParameters(*(tf.constant(part) for part in parameters))
-    return FirstMixture(prior, tensors, statistics, search.covariance, search, preprocessing)
+    return FirstMixture(prior, tensors, statistics, search.covariance, search, used)
+
+
+def _searched(
+    features: np.ndarray,
+    settings: SearchSettings,
+    leading: Preprocessing,
+    config: DeepDPMConfig,
+    seed: int,
+) -> Searched:
+    """Searches samples of `features [n, D]` in the leading ones; that with the smaller K."""
+    searches = []
+    for part in _samples(features, config.max_start_points, seed):
+        points = part[:, : leading.feature_dim]
+        found = Searched(*best_search(points, settings, seed, config.start_clusters), leading)
+        found.search.features = part
+        searches.append(found)
+    return min(searches, key=lambda found: found.parameters.num_components)
 
 
 def _may_reshape(config: DeepDPMConfig) -> bool:
     """Whether the choice of features and prior is left to the data."""
-    is_open = config.preprocessing == "auto" and config.prior == "auto" and config.df is None
+    is_open = config.preprocessing == "auto" and _has_open_prior(config)
     return is_open and config.covariance in ("auto", "full") and config.splits and config.merges
+
+
+def _has_open_prior(config: DeepDPMConfig) -> bool:
+    return config.prior == "auto" and config.df is None
 
 
 def num_start_points(config: DeepDPMConfig) -> int:
@@ -113,12 +139,13 @@ def search_inputs(
     preprocessing: Preprocessing,
     config: DeepDPMConfig,
 ) -> tuple[np.ndarray, SearchSettings]:
-    """Points and settings of a search; arguments as for `first_mixture`.
+    """Features `[n, D]` of distinct points and settings of a search in the leading ones.
 
-    Copies of a point are no evidence for a tight cluster, so each counts once.
+    Arguments as for `first_mixture`; `sample` is `[N, D]` features. Copies of a point are no
+    evidence for a tight cluster, so each counts once.
     """
     distinct = np.unique(sample, axis=0)
-    dim = distinct.shape[1]
+    dim = preprocessing.num_leading or distinct.shape[1]
     fixed_scale = None
     if config.prior != "auto":
         fixed_scale = _prior_of_all(moments, preprocessing, config, 1).scale.numpy()

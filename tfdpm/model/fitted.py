@@ -163,15 +163,16 @@ class FittedModel(RawPointMethods, keras.Model):
         num_chains = checks.integer(num_chains, "num_chains", minimum=1)
         seed = checks.integer(seed, "seed", minimum=0)
         features = self.embed(x)
-        mixtures = self._chains(self._search_on(features), num_chains, seed)
+        search = self._search_on(features)
+        mixtures = self._chains(search, num_chains, seed)
         labels = np.concatenate(
             [np.argmax(self._infer(piece), axis=1) for piece in _slices(features)]
         )
-        scores = np.zeros(len(features))
+        scores, leading = np.zeros(len(features)), features[:, : search.points.shape[1]]
         for mixture in mixtures:
             density = LogJoint(mixture)
             chain_labels = np.concatenate(
-                [np.argmax(density(piece).numpy(), axis=1) for piece in _slices(features)]
+                [np.argmax(density(piece).numpy(), axis=1) for piece in _slices(leading)]
             )
             scores += co_assignment(labels, chain_labels) / num_chains
         return Stability(k_posterior(mixtures), scores)
@@ -197,7 +198,7 @@ class FittedModel(RawPointMethods, keras.Model):
 
     def _chains(self, search: MixtureSearch, count: int, seed: int) -> list[MixtureParameters]:
         labels = np.concatenate(
-            [np.argmax(self._infer(piece), axis=1) for piece in _slices(search.points)]
+            [np.argmax(self._infer(piece), axis=1) for piece in _slices(search.features)]
         )
         return [chain(search, labels, seed + index) for index in range(count)]
 
@@ -217,11 +218,14 @@ class FittedModel(RawPointMethods, keras.Model):
     ) -> MixtureSearch:
         """A search over a sample that judges as the one of the first fit did."""
         state = self._state
-        points, settings = search_inputs(sample, moments, state.preprocessing, config)
+        features, settings = search_inputs(sample, moments, state.preprocessing, config)
         settings = dataclasses.replace(settings, covariance=state.covariance)
-        return MixtureSearch.resumed(
+        points = features[:, : state.preprocessing.num_leading]
+        search = MixtureSearch.resumed(
             points, settings, self.seed, state.prior, state.num_components, moments.num_points
         )
+        search.features = features
+        return search
 
     def export(self, directory: str | os.PathLike[str]) -> None:
         """Writes a SavedModel that is served without this package, and its model card.

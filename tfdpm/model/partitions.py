@@ -7,7 +7,9 @@ import dataclasses
 import numpy as np
 
 from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.model.sample import Sample
 from tfdpm.model.sample_evidence import SampleEvidence
 
 __all__ = ["Partition", "partition_of", "refined"]
@@ -49,7 +51,8 @@ def partition_of(evidence: SampleEvidence, labels: np.ndarray) -> Partition:
 
 
 def refined(
-    evidence: SampleEvidence,
+    sample: Sample,
+    prior: PartitionPrior,
     parameters: MixtureParameters,
     iterations: int = _EM_ITERATIONS,
     settled: float = _SETTLED,
@@ -57,12 +60,13 @@ def refined(
     """Soft EM from a mixture until few points change cluster; empty components go.
 
     Args:
-        evidence: with the sample and the prior.
+        sample: points.
+        prior: of their clusters.
         parameters: to start from.
         iterations: at most.
         settled: share of the points that may still change cluster in the last one.
     """
-    sample, labels = evidence.sample, None
+    labels = None
     for _ in range(iterations):
         previous = labels
         labels, statistics = sample.expectation(parameters)
@@ -71,7 +75,7 @@ def refined(
         if not is_kept.all():
             parameters = MixtureParameters(*(part[is_kept] for part in parameters))
             labels, statistics = sample.expectation(parameters)
-        parameters = evidence.prior.of_partitions().map_mixture(statistics)
+        parameters = prior.map_mixture(statistics)
         if previous is not None and is_kept.all() and np.mean(previous != labels) < settled:
             break
     present, labels = np.unique(sample.labels(parameters), return_inverse=True)

@@ -219,7 +219,7 @@ class PictureMethods:
         self._fitted()
         if self._search is None:
             checks.fail("x", "None, of a model without the points of its fit", "points")
-        sample = self._search.points
+        sample = self._search.features
         raw = self._state.preprocessing.inverse(np.asarray(sample, np.float64))
         features = np.asarray(sample, np.float32)
         responsibilities = self._infer(tf.constant(features))

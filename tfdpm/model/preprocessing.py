@@ -17,7 +17,8 @@ from tfdpm.config import PREPROCESSING
 # Columns whose largest variance exceeds the median one by more than this are mixed units, for
 # which no common scale exists; each is then brought to unit variance.
 _MIXED_UNITS = 1000.0
-_KEPT_VARIANCE = 0.99
+_LEADING_VARIANCE = 0.99
+_KEPT_VARIANCE = 0.999
 _AXES_PER_ROOT = 0.4  # principal axes for the square root of N: what covariances can be learned of
 _SLICE_ROWS = 16_384  # in float64 at a time
 
@@ -68,12 +69,14 @@ class Preprocessing:
         projection: `[D_in, D]` float64.
         normalizes_rows: whether rows are first scaled to unit Euclidean length.
         description: what was chosen, in words.
+        num_leading: how many of the features, the first ones, K is sought in; `None` for all.
     """
 
     mean: np.ndarray
     projection: np.ndarray
     normalizes_rows: bool = False
     description: str = ""
+    num_leading: int | None = None
 
     @property
     def input_dim(self) -> int:
@@ -84,6 +87,14 @@ class Preprocessing:
     def feature_dim(self) -> int:
         """Number of features that the mixture sees, D."""
         return self.projection.shape[1]
+
+    def leading(self) -> Preprocessing:
+        """The map to the features alone that K is sought in."""
+        if self.num_leading is None:
+            return self
+        return dataclasses.replace(
+            self, projection=self.projection[:, : self.num_leading], num_leading=None
+        )
 
     @property
     def log_volume_change(self) -> float:
@@ -134,7 +145,8 @@ def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) ->
 
     `wider` times as many principal axes may be kept as usual.
     For `"normalize"` the moments must be those of the normalised rows. Every kind but `"none"` and
-    `"normalize"` ends with one common factor, so that the mean variance of the features is one.
+    `"normalize"` ends with one common factor, so that the mean variance of the features (of the
+    leading ones, if not all are) is one.
     """
     checks.one_of(kind, "preprocessing", PREPROCESSING)
     mean, covariance = moments.mean, moments.covariance
@@ -155,28 +167,36 @@ def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) ->
     if kind == "standardize" or (kind == "auto" and mixed):
         scales[is_varying] = 1.0 / np.sqrt(variances[is_varying])
     description = "standardised columns" if scales[is_varying].max() != 1.0 else "centred"
-    projection = np.diag(scales)
+    projection, num_leading = np.diag(scales), input_dim
     if kind == "auto":
-        axes = _principal_axes(covariance * np.outer(scales, scales), moments.num_points, wider)
+        scaled = covariance * np.outer(scales, scales)
+        axes, num_leading = _principal_axes(scaled, moments.num_points, wider)
         projection = projection @ axes
         description += f", {axes.shape[1]} principal axes of {input_dim} columns"
-    total = np.trace(projection.T @ covariance @ projection)
-    projection = projection / np.sqrt(total / projection.shape[1])
-    return Preprocessing(mean, projection, False, description)
+    leading = projection[:, :num_leading]
+    projection = projection / np.sqrt(np.trace(leading.T @ covariance @ leading) / num_leading)
+    if num_leading == projection.shape[1]:
+        return Preprocessing(mean, projection, False, description)
+    description += f", K sought in {num_leading}"
+    return Preprocessing(mean, projection, False, description, num_leading)
 
 
-def _principal_axes(covariance: np.ndarray, num_points: float, wider: float) -> np.ndarray:
-    """Leading eigenvectors: 99 % of the variance, at most 0.4 sqrt(N) of them, at least two.
+def _principal_axes(
+    covariance: np.ndarray, num_points: float, wider: float
+) -> tuple[np.ndarray, int]:
+    """Eigenvectors with 99.9 % of the variance, and how many of them have 99 %.
 
-    Of more axes, `wider` times as many.
+    At most 0.4 sqrt(N) of them, at least two; of more axes, `wider` times as many.
     """
     eigenvalues, vectors = np.linalg.eigh(covariance)
     eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0.0), vectors[:, ::-1]
     share = np.cumsum(eigenvalues) / eigenvalues.sum()
-    count = int(np.searchsorted(share, _KEPT_VARIANCE - 1e-12)) + 1
-    most = int(_AXES_PER_ROOT * wider * np.sqrt(num_points))
-    count = min(count, max(2, most), len(eigenvalues))
+    most = min(max(2, int(_AXES_PER_ROOT * wider * np.sqrt(num_points))), len(eigenvalues))
+    num_leading, count = (
+        min(int(np.searchsorted(share, kept - 1e-12)) + 1, most)
+        for kept in (_LEADING_VARIANCE, _KEPT_VARIANCE)
+    )
     # Signs are fixed so that the same data always give the same features.
     vectors = vectors[:, :count]
     signs = np.sign(vectors[np.argmax(np.abs(vectors), axis=0), np.arange(count)])
-    return vectors * signs
+    return vectors * signs, num_leading

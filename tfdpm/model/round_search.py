@@ -62,7 +62,7 @@ def round_search(
     share = within_share(found.search.points, found.labels)
     if share < _OVERLAP:
         return found
-    wide = fit_preprocessing(moments, "auto", wider=_WIDER)
+    wide = fit_preprocessing(moments, "auto", wider=_WIDER).leading()
     features, rows = _distinct(wide, raw)
     is_wider = wide.feature_dim > found.preprocessing.feature_dim
     if is_wider and not _num_cells(features):

@@ -90,10 +90,7 @@ class SearchPrior:
             multiple: number of all points over that of the sample. The scale is in proportion to
                 the number of points (see `automatic_scale`).
         """
-        scale = self.of_partitions(multiple).scale
-        return niw.niw_parameters(
-            np.zeros(len(scale)), self.settings.mean_precision, self.df, scale
-        )
+        return self.of_partitions(multiple).as_niw()
 
     def of_partitions(self, multiple: float = 1.0) -> PartitionPrior:
         """The prior as it stands, with the Dirichlet process."""

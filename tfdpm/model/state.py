@@ -78,6 +78,7 @@ class ModelState:
                 "preprocessing/description": np.frombuffer(
                     self.preprocessing.description.encode(), np.uint8
                 ),
+                "preprocessing/num_leading": np.array(self.preprocessing.num_leading or 0),
                 "covariance": np.frombuffer(self.covariance.encode(), np.uint8),
                 "progress": np.array([self.epoch, self.last_change_epoch]),
             }
@@ -95,12 +96,16 @@ class ModelState:
             return kind(*(tf.constant(read(f"{prefix}/{name}")) for name in kind._fields))
 
         progress = read("progress")
+        # Models of before have no such entry.
+        has_minor = "preprocessing/num_leading" in arrays
+        num_leading = int(read("preprocessing/num_leading")) or None if has_minor else None
         return cls(
             preprocessing=Preprocessing(
                 read("preprocessing/mean"),
                 read("preprocessing/projection"),
                 bool(read("preprocessing/normalizes_rows")),
                 read("preprocessing/description").tobytes().decode(),
+                num_leading,
             ),
             prior=group(niw.NIWParameters, "prior"),
             parameters=group(MixtureParameters, "parameters"),

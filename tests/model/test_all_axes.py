@@ -1,0 +1,127 @@
+"""Points told apart by axes of little variance, once K is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tfdpm
+from tfdpm import metrics
+from tfdpm.model.all_axes import in_all_axes
+from tfdpm.model.search import MixtureSearch
+from tfdpm.model.search_prior import SearchSettings
+from tfdpm.model.state import ModelState
+
+GAP = 0.45  # between the clusters of `hidden`, along its third axis
+
+
+def hidden(count=3000, seed=0):
+    """Two clusters that touch in two axes, and lie apart in a third with half a per cent."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(2, size=count)
+    centres = np.array([[0.0, 0.0, 0.0], [3.0, 0.0, GAP]])
+    x = generator.normal(size=(count, 3)) * [1.0, 1.0, 0.05] + centres[labels]
+    return x[:, [2, 0, 1]] @ np.linalg.qr(generator.normal(size=(3, 3)))[0], labels
+
+
+def leading_search(features, num_leading, **changes):
+    settings = SearchSettings(
+        splits=True,
+        merges=True,
+        dp_concentration=10.0,
+        mean_precision=1e-4,
+        df=num_leading + 2.0,
+        scale_factor=1.0,
+        num_neighbours=3,
+        weight_concentration=1.0,
+        **changes,
+    )
+    search = MixtureSearch(features[:, :num_leading], settings, 0)
+    search.features = features
+    return search
+
+
+def test_an_axis_of_little_variance_tells_clusters_apart() -> None:
+    x, labels = hidden()
+    model = tfdpm.fit(x, features="none", verbose=0)
+    assert model.n_clusters == 2
+    assert model.preprocessing_.num_leading == 2 and model.preprocessing_.feature_dim == 3
+    # In the leading axes a share of 0.067 lies on the wrong side, whatever the model.
+    assert metrics.clustering_accuracy(labels, model.labels_) > 0.99
+
+
+def test_k_is_what_it_was_in_leading_axes() -> None:
+    x, _ = hidden()
+    features = (x - x.mean(axis=0)) @ np.linalg.eigh(np.cov(x.T))[1][:, ::-1]
+    features /= np.sqrt(features[:, :2].var(axis=0).mean())
+    search = leading_search(features, 2)
+    labels, parameters = search.run(1)
+    found = in_all_axes(search, labels, 1.0)
+    assert found.parameters.num_components == parameters.num_components == 2
+    assert found.parameters.means.shape == (2, 3) and np.mean(found.labels != labels) > 0.02
+
+
+def test_the_prior_expects_the_same_share_of_each_axis_within_clusters() -> None:
+    generator = np.random.default_rng(3)
+    features = generator.normal(size=(200, 4)) * [1.2, 0.8, 0.3, 0.1]
+    search = leading_search(features, 2)
+    labels, _ = search.run(1)
+    prior = in_all_axes(search, labels, 5.0).prior
+    leading = search.prior(5.0)
+    scale = float(leading.scale[0, 0])
+    np.testing.assert_allclose(prior.scale[:2, :2], leading.scale)
+    np.testing.assert_allclose(prior.scale[2:, 2:], scale * np.diag(features[:, 2:].var(axis=0)))
+    np.testing.assert_allclose(prior.scale[2:, :2], 0.0)
+    assert float(prior.df) == float(leading.df) + 2 and prior.loc.shape == (4,)
+
+
+def test_a_search_is_taken_up_from_the_prior_in_all_axes() -> None:
+    features = np.random.default_rng(3).normal(size=(300, 4)) * [1.2, 0.8, 0.3, 0.1]
+    search = leading_search(features, 2)
+    labels, parameters = search.run(1)
+    prior = in_all_axes(search, labels, 7.0).prior
+    again = MixtureSearch.resumed(
+        features[:, :2], search.settings, 0, prior, parameters.num_components, 2100.0
+    )
+    assert again.extra_df == search.extra_df
+    assert again.scale == pytest.approx(search.scale)
+    assert again.score(labels) == pytest.approx(search.score(labels))
+
+
+def test_a_saved_model_knows_which_axes_decide_on_k(tmp_path) -> None:
+    x, _ = hidden(600)
+    model = tfdpm.fit(x, features="none", verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = tfdpm.load(tmp_path / "model.keras")
+    assert loaded.preprocessing_.num_leading == 2
+    chains = loaded.stability(x, num_chains=2)
+    assert set(chains.k_posterior) <= {1, 2, 3} and chains.scores.shape == (600,)
+    model.fit(x, epochs=1, verbose=0)
+    loaded.fit(x, epochs=1, verbose=0)
+    assert loaded.n_clusters == model.n_clusters
+
+
+def test_states_of_models_without_such_axes_are_still_read() -> None:
+    model = tfdpm.fit(hidden(300)[0], features="none", verbose=0)
+    arrays = model._state.to_arrays()
+    del arrays["preprocessing/num_leading"]
+    assert ModelState.from_arrays(arrays).preprocessing.num_leading is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"prior": "std"}, {"df": 7.0}, {"fixed_k": 2}, {"covariance": "spherical"}]
+)
+def test_where_anything_of_the_prior_is_given_only_leading_axes_are_used(changes) -> None:
+    config = tfdpm.DeepDPMConfig(**changes)
+    model = tfdpm.DeepDPM(config)
+    model.fit(hidden(300)[0], epochs=1, verbose=0)
+    assert model.preprocessing_.num_leading is None and model.means_.shape[1] == 3
+    assert model.preprocessing_.feature_dim == 2
+
+
+def test_the_networks_see_all_axes_of_the_sample() -> None:
+    x, _ = hidden(500)
+    model = tfdpm.fit(x, features="none", verbose=0)
+    seen = model._search.features
+    assert seen.shape == (500, 3) and model._search.points.shape == (500, 2)
+    np.testing.assert_allclose(seen[:, :2], model._search.points)
