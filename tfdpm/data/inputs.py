@@ -23,6 +23,7 @@ __all__ = ["Inputs", "as_features"]
 _WANTED_RANK = "[N, D] features or [N, H, W] or [N, H, W, C] images"
 _DENSE_LIMIT = 2**27  # elements of a sparse matrix that are made dense: 1 GiB in float64
 _EXACT_IN_FLOAT32 = 2**24
+_CHECKED_ELEMENTS = 2**18  # values that are looked at together: no array is made for all of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +203,13 @@ def _check_points(array: NDArray[Any], name: str, minimum_points: int) -> None:
     if 0 in array.shape:
         checks.fail(name, f"shape {array.shape}", _WANTED_RANK + " with no axis of length 0")
     rows = array.reshape(len(array), -1)
-    bad = ~np.isfinite(rows).all(axis=1)
+    at_once = max(1, _CHECKED_ELEMENTS // rows.shape[1])
+    bad = np.concatenate(
+        [
+            ~np.isfinite(rows[start : start + at_once]).all(axis=1)
+            for start in range(0, len(rows), at_once)
+        ]
+    )
     if bad.any():
         nan, infinite = np.isnan(rows[bad]).sum(), np.isinf(rows[bad]).sum()
         got = f"{nan} NaN and {infinite} infinite values, the first in row {np.argmax(bad)}"

@@ -61,7 +61,11 @@ def epoch_order(num_points: int, batch_size: int, min_steps: int, seed: int, epo
     order = np.empty(steps * batch_size, np.int32)
     for start in range(0, len(order), num_points):
         part = order[start : start + num_points]
-        part[:] = generator.permutation(np.arange(num_points, dtype=np.int32))[: len(part)]
+        if len(part) == num_points:  # the longest ones need no further array
+            part[:] = np.arange(num_points, dtype=np.int32)
+            generator.shuffle(part)
+        else:
+            part[:] = generator.permutation(np.arange(num_points, dtype=np.int32))[: len(part)]
     return order.reshape(steps, batch_size)
 
 
@@ -270,7 +274,8 @@ class Passes:
         """Statistics of all of an array, slice by slice."""
         self.num_traces += 1
         dim, num_points = int(features.shape[-1]), tf.shape(features)[0]
-        rows = slice_rows(dim, self.capacity)
+        # Three reductions of a slice are at work at once; what they leave in pieces adds up.
+        rows = max(256, slice_rows(dim, self.capacity) // 2)
 
         def body(start, sums):
             stop = start + rows
