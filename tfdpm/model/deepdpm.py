@@ -1,6 +1,6 @@
 """`DeepDPM`, the Keras model: E-step, gradient steps, M-step, moves, resize, repeat.
 
-What is compiled is in `training.py`, what is decided in `moves.py`, what is remembered in
+What is compiled is in `training.py`, what moves do in `proposing.py`, what is remembered in
 `state.py`; here is the order in which it happens.
 """
 
@@ -22,7 +22,7 @@ from tfdpm.model import moves, resize
 from tfdpm.model.checkpoint import Checkpoint
 from tfdpm.model.edge import EdgeMethods
 from tfdpm.model.family import FamilyMethods
-from tfdpm.model.first import first_mixture, num_start_points, uses_search
+from tfdpm.model.first import first_mixture, num_start_points, resumed_search, uses_search
 from tfdpm.model.genealogy import Genealogy
 from tfdpm.model.identity import IdentityMethods, Reference, check_reference
 from tfdpm.model.initial_weights import start_from_mixture
@@ -30,13 +30,12 @@ from tfdpm.model.last_pass import LastPass
 from tfdpm.model.online import OnlineMethods
 from tfdpm.model.pictures import PictureMethods
 from tfdpm.model.preprocessing import fit_preprocessing
-from tfdpm.model.progress import ProgressBar
+from tfdpm.model.progress import callback_list
+from tfdpm.model.proposing import ProposalMethods
 from tfdpm.model.raw_points import as_rows
 from tfdpm.model.saving import KeptModel
-from tfdpm.model.sources import ArraySource, StreamSource, padded_means
-from tfdpm.model.state import ModelState, moved, subcomponent_start
-from tfdpm.proposals.tally import MoveCounts
-from tfdpm.proposals.transition import Transition
+from tfdpm.model.sources import ArraySource, StreamSource
+from tfdpm.model.state import ModelState, subcomponent_start
 
 _FEWEST_HIDDEN_UNITS, _MOST_HIDDEN_UNITS = 50, 1024
 _FULL_DATA_PASSES = 3  # of EM, after a search on a sample
@@ -44,7 +43,13 @@ _FULL_DATA_PASSES = 3  # of EM, after a search on a sample
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class DeepDPM(
-    PictureMethods, FamilyMethods, IdentityMethods, EdgeMethods, OnlineMethods, KeptModel
+    ProposalMethods,
+    PictureMethods,
+    FamilyMethods,
+    IdentityMethods,
+    EdgeMethods,
+    OnlineMethods,
+    KeptModel,
 ):
     """Clustering network and subclustering networks under a Dirichlet-process Gaussian mixture.
 
@@ -130,11 +135,11 @@ class DeepDPM(
             self._go_on(source, config)
         self._fit_start = self._state.epoch
         self._last_pass = LastPass()
-        callback_list = self._callback_list(callbacks, verbose, config.epochs)
-        for callback in callback_list.callbacks:
+        listeners = callback_list(self, callbacks, verbose, config.epochs)
+        for callback in listeners.callbacks:
             if isinstance(callback, Checkpoint):
-                callback.accompany(callback_list.callbacks)
-        callback_list.on_train_begin()
+                callback.accompany(listeners.callbacks)
+        listeners.on_train_begin()
         # Keras's BackupAndRestore asks for its epoch through this attribute.
         first = self._initial_epoch or checks.integer(initial_epoch, "initial_epoch", minimum=0)
         self._first_epoch = first
@@ -142,16 +147,16 @@ class DeepDPM(
         logs: dict[str, float] = {}
         for epoch in range(first, config.epochs):
             self._set_learning_rates()
-            callback_list.on_epoch_begin(epoch)
-            callback_list.on_train_batch_begin(0)
+            listeners.on_epoch_begin(epoch)
+            listeners.on_train_batch_begin(0)
             logs = self._run_epoch(source, config)
             logs.update(self._scores(inputs, source))
-            callback_list.on_train_batch_end(0, logs)
-            callback_list.on_epoch_end(epoch, logs)
+            listeners.on_train_batch_end(0, logs)
+            listeners.on_epoch_end(epoch, logs)
             if self.stop_training or self._is_stable(config) or self._has_settled(config, logs):
                 break
         self._finish(source, config)
-        callback_list.on_train_end(logs)
+        listeners.on_train_end(logs)
         if self._labels is None:  # a callback put earlier weights back
             self._finish(source, config)
         if reference is not None:
@@ -238,7 +243,7 @@ class DeepDPM(
         if uses_search(config) and self._search is None:
             moments = source.moments(config.preprocessing == "normalize")
             sample = preprocessing.transform(source.sample(config.max_start_points, self.seed))
-            self._search = self._resumed_search(sample, moments, config)
+            self._search = resumed_search(sample, moments, self._state, config, self.seed)
 
     def _set_learning_rates(self) -> None:
         """Rates fall with the epochs since K last changed; a callback may set others after."""
@@ -311,74 +316,6 @@ class DeepDPM(
         state.sub_means = tf.where(is_alive[:, tf.newaxis, tf.newaxis], means, fresh[1])
         state.sub_covariances = tf.where(
             is_alive[:, tf.newaxis, tf.newaxis, tf.newaxis], covariances, fresh[2]
-        )
-
-    def _propose(self, config: DeepDPMConfig) -> MoveCounts:
-        """Splits, merges and removals that are due; carried out at once."""
-        state = self._state
-        generator = np.random.default_rng([self.seed, state.epoch, 2])
-        counts = MoveCounts()
-        ledger: list[moves.Proposal] = []
-        is_split_due, is_merge_due = moves.kinds_due(config, state.epoch)
-        sampled = None
-        if is_split_due:
-            transition, made, sampled = self._split_move(config, generator, ledger)
-            self._apply(transition, ledger)
-            counts += made
-        if is_merge_due:
-            sampled = None if counts.changed else sampled
-            transition, made = self._merge_move(config, generator, ledger, sampled)
-            self._apply(transition, ledger)
-            counts += made
-        if config.fixed_k is None and (is_split_due or is_merge_due):
-            transition, made = moves.removal_move(self._state, ledger)
-            self._apply(transition, ledger)
-            counts += made
-        self.last_proposals = tuple(ledger)
-        return counts
-
-    def _split_move(self, config, generator, ledger):
-        """The transition, what was proposed, and labels of the sample if they were asked for."""
-        if self._search is None:
-            halves = self._state.halves
-            return *moves.split_move(self._state, halves, config, generator, ledger), None
-        labels, sides = self._sample_labels()
-        move = moves.judged_split_move(self._search, labels, sides, self.n_clusters, ledger)
-        return *move, labels
-
-    def _merge_move(self, config, generator, ledger, labels) -> tuple[Transition, MoveCounts]:
-        if self._search is None:
-            return moves.merge_move(self._state, config, generator, ledger)
-        labels = self._sample_labels()[0] if labels is None else labels
-        return moves.judged_merge_move(self._search, labels, self.n_clusters, ledger)
-
-    def _sample_labels(self) -> tuple[np.ndarray, np.ndarray]:
-        """Clusters and subclusters `[n]` that the networks give the search's sample."""
-        return self._labels_and_sides(tf.constant(self._search.features, tf.float32))
-
-    def _labels_and_sides(self, features) -> tuple[np.ndarray, np.ndarray]:
-        """Clusters and subclusters `[B]` that the networks give to features `[B, D]`."""
-        means = padded_means(self._state, self.clustering.capacity)[1]
-        labels, sides = self._current_passes().label_batch(
-            features, means, tf.constant(self._state.num_components)
-        )
-        return labels.numpy().astype(np.int64), sides.numpy().astype(np.int64)
-
-    def _apply(self, transition: Transition, ledger: Sequence[moves.Proposal] = ()) -> None:
-        """Carries a move out on networks, optimisers and state alike."""
-        if transition.is_identity:
-            return
-        self._last_pass.forget()
-        counts = self._state.halves.counts.numpy().sum(axis=1)
-        self.tree_.follow(transition, ledger, self._state.epoch, counts)
-        self._state = moved(self._state, transition, self.config)
-        self._fit_capacity()
-        resize.apply_to_head(self.clustering.head, self.optimizer, transition, counts)
-        resize.apply_to_subnetworks(
-            self.subclustering,
-            self.subcluster_optimizer,
-            transition,
-            self.seed + 101 * (self._state.epoch + 1),
         )
 
     def expected_epochs(self, most: int) -> int:
@@ -457,27 +394,6 @@ class DeepDPM(
             "ari": metrics.ari(known, labels),
             "acc": metrics.clustering_accuracy(known, labels),
         }
-
-    def _callback_list(self, callbacks, verbose, epochs: int) -> keras.callbacks.CallbackList:
-        if isinstance(callbacks, keras.callbacks.CallbackList):
-            return callbacks
-        checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
-        callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks
-        callbacks = list(callbacks or ())
-        for callback in callbacks:
-            if not isinstance(callback, keras.callbacks.Callback):
-                checks.fail("callbacks", repr(callback), "Keras callbacks", TypeError)
-        if verbose != 0:
-            callbacks.append(ProgressBar(1 if verbose == "auto" else verbose))
-        return keras.callbacks.CallbackList(
-            callbacks,
-            add_history=True,
-            add_progbar=False,
-            model=self,
-            verbose=0 if verbose == 0 else 1,
-            epochs=epochs,
-            steps=1,
-        )
 
 
 def _default_hidden_units(num_components: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from tfdpm.model.preprocessing import FeatureMoments, Preprocessing
 from tfdpm.model.round_search import Searched, round_search
 from tfdpm.model.search import MixtureSearch, SearchSettings
 from tfdpm.model.start import kmeans_start
+from tfdpm.model.state import ModelState
 
 # What K a search ends with varies with its sample where clusters touch; of two, the smaller K is
 # what both samples support.
@@ -70,7 +72,7 @@ def first_mixture(
         structure = "full" if config.covariance == "auto" else config.covariance
         parameters, statistics = kmeans_start(sample, prior, structure, config, seed)
         return FirstMixture(prior, parameters, statistics, structure, None, preprocessing)
-    features, settings = search_inputs(sample, moments, preprocessing, config)
+    features, settings = _search_inputs(sample, moments, preprocessing, config)
     found = _searched(features, settings, leading, config, seed)
     if _may_reshape(config):
         rows = np.random.default_rng([seed, 8]).permutation(len(raw))[: config.max_start_points]
@@ -133,7 +135,32 @@ def uses_search(config: DeepDPMConfig) -> bool:
     return config.start == "mixture" and config.fixed_k is None
 
 
-def search_inputs(
+def resumed_search(
+    sample: np.ndarray,
+    moments: FeatureMoments,
+    state: ModelState,
+    config: DeepDPMConfig,
+    seed: int,
+) -> MixtureSearch:
+    """A search over a sample that judges as the one that a fit started with did.
+
+    Args:
+        sample: `[n, D]` features.
+        moments: with the number of points that the model's prior is for.
+        state: of the model.
+        config, seed: of the model.
+    """
+    features, settings = _search_inputs(sample, moments, state.preprocessing, config)
+    settings = dataclasses.replace(settings, covariance=state.covariance)
+    points = features[:, : state.preprocessing.num_leading]
+    search = MixtureSearch.resumed(
+        points, settings, seed, state.prior, state.num_components, moments.num_points
+    )
+    search.features = features
+    return search
+
+
+def _search_inputs(
     sample: np.ndarray,
     moments: FeatureMoments,
     preprocessing: Preprocessing,

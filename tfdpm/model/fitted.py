@@ -1,4 +1,4 @@
-"""What a fitted model is asked: clusters, densities, outliers, stability, summary.
+"""What a fitted model is asked: clusters, densities, outliers, summary.
 
 Nothing here trains (`deepdpm.py`) or keeps (`saving.py`).
 """
@@ -21,17 +21,15 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import as_features
 from tfdpm.mixture import niw
 from tfdpm.mixture.outliers import PredictiveTails
-from tfdpm.mixture.parameters import LogJoint, MixtureParameters
+from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.model import moves, serving
-from tfdpm.model.chains import chain
-from tfdpm.model.first import search_inputs
 from tfdpm.model.last_pass import LastPass
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
-from tfdpm.model.preprocessing import FeatureMoments, Preprocessing, feature_moments
+from tfdpm.model.preprocessing import Preprocessing
 from tfdpm.model.raw_points import RawPointMethods, encoding_rows
 from tfdpm.model.replicas import ReplicaPasses
 from tfdpm.model.search import MixtureSearch
-from tfdpm.model.stability import Stability, co_assignment, k_posterior
+from tfdpm.model.stability import StabilityMethods
 from tfdpm.model.state import ModelState
 from tfdpm.model.training import Passes, StepSettings
 from tfdpm.proposals.tally import MoveCounts
@@ -39,7 +37,7 @@ from tfdpm.proposals.tally import MoveCounts
 _PREDICT_ROWS = 16_384
 
 
-class FittedModel(RawPointMethods, keras.Model):
+class FittedModel(StabilityMethods, RawPointMethods, keras.Model):
     """The part of `DeepDPM` that answers about a fitted mixture; arguments as there."""
 
     def __init__(
@@ -148,84 +146,6 @@ class FittedModel(RawPointMethods, keras.Model):
     def embed(self, x) -> np.ndarray:
         """Features `[N, D]` float32 of raw points, which the mixture sees."""
         return np.concatenate([piece.numpy() for piece in self._features_of(x)])
-
-    def stability(self, x, *, num_chains: int = 8, seed: int = 0) -> Stability:
-        """K with error bars, and how firmly each point belongs to its cluster.
-
-        Several chains of splits and merges start from the trained clusters, disturbed, each on
-        its own random part of the data, and end where nothing changes any more.
-
-        Args:
-            x: points, as for `predict`; those of the fit, or others like them.
-            num_chains: at least 1.
-            seed: of the chains.
-        """
-        num_chains = checks.integer(num_chains, "num_chains", minimum=1)
-        seed = checks.integer(seed, "seed", minimum=0)
-        features = self.embed(x)
-        search = self._search_on(features)
-        mixtures = self._chains(search, num_chains, seed)
-        labels = np.concatenate(
-            [np.argmax(self._infer(piece), axis=1) for piece in _slices(features)]
-        )
-        scores, leading = np.zeros(len(features)), features[:, : search.points.shape[1]]
-        for mixture in mixtures:
-            density = LogJoint(mixture)
-            chain_labels = np.concatenate(
-                [np.argmax(density(piece).numpy(), axis=1) for piece in _slices(leading)]
-            )
-            scores += co_assignment(labels, chain_labels) / num_chains
-        return Stability(k_posterior(mixtures), scores)
-
-    def __dir__(self) -> list[str]:
-        """All names but that of the one value that takes long: Keras reads all of them to save."""
-        return [name for name in super().__dir__() if name != "k_posterior_"]
-
-    @property
-    def k_posterior_(self) -> dict[int, float]:
-        """Share of 8 split/merge chains on the sample of the fit that ended with each K."""
-        if self._k_posterior is None:
-            self._fitted()
-            if self._search is None:
-                checks.fail(
-                    "k_posterior_",
-                    "a model without the points of its fit",
-                    "a call of stability(x).k_posterior",
-                    AttributeError,
-                )
-            self._k_posterior = k_posterior(self._chains(self._search, 8, self.seed))
-        return self._k_posterior
-
-    def _chains(self, search: MixtureSearch, count: int, seed: int) -> list[MixtureParameters]:
-        labels = np.concatenate(
-            [np.argmax(self._infer(piece), axis=1) for piece in _slices(search.features)]
-        )
-        return [chain(search, labels, seed + index) for index in range(count)]
-
-    def _search_on(self, features: np.ndarray) -> MixtureSearch:
-        """A search over (a sample of) features that judges as the fit did."""
-        if len(features) > self.config.max_start_points:
-            generator = np.random.default_rng([self.seed, 5])
-            chosen = generator.choice(len(features), self.config.max_start_points, replace=False)
-            features = features[chosen]
-        moments = feature_moments(features)
-        # The prior stands for all points of the fit, however many of them are looked at here.
-        moments = moments._replace(num_points=float(np.sum(self._fitted().soft.counts)))
-        return self._resumed_search(features, moments, self.config)
-
-    def _resumed_search(
-        self, sample: np.ndarray, moments: FeatureMoments, config: DeepDPMConfig
-    ) -> MixtureSearch:
-        """A search over a sample that judges as the one of the first fit did."""
-        state = self._state
-        features, settings = search_inputs(sample, moments, state.preprocessing, config)
-        settings = dataclasses.replace(settings, covariance=state.covariance)
-        points = features[:, : state.preprocessing.num_leading]
-        search = MixtureSearch.resumed(
-            points, settings, self.seed, state.prior, state.num_components, moments.num_points
-        )
-        search.features = features
-        return search
 
     def export(self, directory: str | os.PathLike[str]) -> None:
         """Writes a SavedModel that is served without this package, and its model card.
@@ -405,12 +325,6 @@ class FittedModel(RawPointMethods, keras.Model):
                 self._num_traces,
             )
         return self._passes
-
-
-def _slices(features: np.ndarray):
-    """Features `[B, D]` float32, slice by slice."""
-    for start in range(0, len(features), _PREDICT_ROWS):
-        yield tf.constant(features[start : start + _PREDICT_ROWS], tf.float32)
 
 
 def _as_config(config: DeepDPMConfig | str | None) -> DeepDPMConfig:

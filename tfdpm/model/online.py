@@ -20,6 +20,7 @@ from tfdpm.mixture.parameters import LogJoint, MixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 from tfdpm.model import moves
 from tfdpm.model.initial_weights import start_from_mixture
+from tfdpm.model.progress import callback_list
 from tfdpm.model.raw_points import as_rows
 from tfdpm.model.sources import ArraySource, soft_statistics
 from tfdpm.model.start import kmeans_labels
@@ -102,13 +103,13 @@ class OnlineMethods:
             checks.fail("x", type(x).__name__, "a tf.data.Dataset where steps_per_epoch is given")
         epochs = self.config.epochs if epochs is None else epochs
         batches = iter(as_batches(x.take(steps * (epochs - first) + 1)).batches)
-        callback_list = self._callback_list(callbacks, verbose, epochs)
-        callback_list.on_train_begin()
+        listeners = callback_list(self, callbacks, verbose, epochs)
+        listeners.on_train_begin()
         self.stop_training = False
         logs: dict[str, float] = {}
         for epoch in range(first, epochs):
-            callback_list.on_epoch_begin(epoch)
-            callback_list.on_train_batch_begin(0)
+            listeners.on_epoch_begin(epoch)
+            listeners.on_train_batch_begin(0)
             if self._state is None:
                 # The first mixture is found on a whole epoch, as far as a start looks at points.
                 self.partial_fit(_first_points(batches, steps, self.config.max_start_points))
@@ -116,11 +117,11 @@ class OnlineMethods:
                 for batch in _at_most(batches, steps):
                     self.partial_fit(batch.numpy(), forgetting=forgetting)
             logs = {"n_clusters": self.n_clusters, "remembered_points": self._remembered()}
-            callback_list.on_train_batch_end(0, logs)
-            callback_list.on_epoch_end(epoch, logs)
+            listeners.on_train_batch_end(0, logs)
+            listeners.on_epoch_end(epoch, logs)
             if self.stop_training:
                 break
-        callback_list.on_train_end(logs)
+        listeners.on_train_end(logs)
         return self.history
 
     def _remembered(self) -> float:

@@ -8,6 +8,10 @@ import time
 import keras
 from tqdm.auto import tqdm
 
+from tfdpm import checks
+
+__all__ = ["ProgressBar", "callback_list"]
+
 
 class ProgressBar(keras.callbacks.Callback):
     """A bar in a terminal or a notebook, plain lines in a log file.
@@ -65,3 +69,38 @@ class ProgressBar(keras.callbacks.Callback):
         ]
         parts += [f"{name} {logs[name]:.3f}" for name in ("nmi", "acc") if name in logs]
         return ", ".join(parts)
+
+
+def callback_list(
+    model: keras.Model, callbacks, verbose: str | int, epochs: int
+) -> keras.callbacks.CallbackList:
+    """What a fit tells of its progress to: the caller's callbacks, and a bar unless silent.
+
+    Args:
+        model: that is fitted.
+        callbacks: one Keras callback, several, a `CallbackList` as it is, or `None`.
+        verbose: 0 silent, 1 or `"auto"` a bar, 2 a line per epoch.
+        epochs: most epochs.
+
+    Raises:
+        TypeError, ValueError: naming `callbacks` or `verbose`.
+    """
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
+    callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks
+    callbacks = list(callbacks or ())
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            checks.fail("callbacks", repr(callback), "Keras callbacks", TypeError)
+    if verbose != 0:
+        callbacks.append(ProgressBar(1 if verbose == "auto" else verbose))
+    return keras.callbacks.CallbackList(
+        callbacks,
+        add_history=True,
+        add_progbar=False,
+        model=model,
+        verbose=0 if verbose == 0 else 1,
+        epochs=epochs,
+        steps=1,
+    )
