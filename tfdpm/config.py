@@ -82,6 +82,8 @@ class DeepDPMConfig:
             `None`) once proposals were made and none accepted while the networks' mean divergence
             from the E-step, nats per point, is at most this; `None`: never.
         max_start_points: points (sampled) on which the start is computed.
+        jit_compile: whether XLA compiles gradient steps; `"auto"`: where a fit has so many of them
+            that it pays. Only for points in memory on one device.
     """
 
     preprocessing: str = "auto"
@@ -128,6 +130,7 @@ class DeepDPMConfig:
     stable_epochs: int | None = 4
     settled_loss: float | None = 0.01
     max_start_points: int = 20_000
+    jit_compile: bool | str = "auto"
 
     def __post_init__(self):
         """Checks every value, so that a mistake is named where it is made."""
@@ -141,6 +144,7 @@ class DeepDPMConfig:
         checks.one_of(self.start, "start", STARTS)
         checks.one_of(self.cluster_loss, "cluster_loss", CLUSTER_LOSSES)
         checks.one_of(self.kl_direction, "kl_direction", KL_DIRECTIONS)
+        checks.one_of(self.jit_compile, "jit_compile", ("auto", True, False))
         for name in (
             "scale_times_df",
             "prior_in_m_step",

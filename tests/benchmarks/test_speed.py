@@ -36,7 +36,7 @@ def test_growth_gets_exponents_shares_and_a_picture(monkeypatch, tmp_path) -> No
         seconds = {"seconds": 5.0, "cpu_seconds": 1e-3 * num_points}
         return {**row, **seconds, "peak_above_data_mib": 1.0}
 
-    def epoch_cost(num_points, dim, clusters, seed, batch_size=None):
+    def epoch_cost(num_points, dim, clusters, seed, batch_size=None, jit_compile=False):
         row = {"num_points": num_points, "dim": dim, "clusters": clusters, "traces": 3}
         seconds = {"seconds": 5.0, "cpu_seconds": clusters * dim**2.0}
         work = {"operations": 3.0 * clusters**2 * dim, "operations_per_second": 5e9}

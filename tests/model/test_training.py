@@ -251,6 +251,23 @@ def test_passes_are_traced_once_whatever_changes_from_epoch_to_epoch():
     assert passes.num_traces == 2
 
 
+def test_an_epoch_by_xla_is_the_same_epoch_and_is_traced_once():
+    plain, networks = make_passes()
+    by_xla, xla_networks = make_passes()
+    for epoch in range(2):
+        order = tf.constant(epoch_order(len(FEATURES), 16, 1, 0, epoch))
+        count = tf.constant(3 - epoch)
+        first = MixtureParameters(*(part[: 3 - epoch] for part in PARAMETERS))
+        density = padded_density(first, CAPACITY)
+        arguments = FEATURES, WEIGHTS, order, density, MEANS, SUB_MEANS, count, True
+        losses = plain.train_array(*arguments), by_xla.train_array_by_xla(*arguments)
+        np.testing.assert_allclose(*losses, rtol=1e-4)
+    for network, other in zip(networks, xla_networks, strict=True):
+        for weight, same in zip(network.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_allclose(weight, same, atol=1e-5)
+    assert by_xla.num_traces == 1
+
+
 def test_many_models_in_one_process_are_no_reason_for_warnings():
     records = []
     handler = logging.Handler()

@@ -99,11 +99,16 @@ def fixed_k_config(clusters: int) -> DeepDPMConfig:
 
 
 def epoch_cost(
-    num_points: int, dim: int, clusters: int, seed: int, batch_size: int | None = None
+    num_points: int,
+    dim: int,
+    clusters: int,
+    seed: int,
+    batch_size: int | None = None,
+    jit_compile: bool = False,
 ) -> dict[str, Any]:
     """Seconds of one epoch at a fixed K: medians over the epochs after the one that traces."""
     x = random_points(num_points, dim, clusters, seed)
-    config = fixed_k_config(clusters).replace(batch_size=batch_size)
+    config = fixed_k_config(clusters).replace(batch_size=batch_size, jit_compile=jit_compile)
     clock = EpochClock()
     model = tfdpm.fit(
         x,
@@ -122,6 +127,7 @@ def epoch_cost(
         "clusters": clusters,
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
+        "first_cpu_seconds": clock.times[0][1],
         "traces": model.num_traces,
         "operations": operations,
         "operations_per_second": operations / cpu_seconds,

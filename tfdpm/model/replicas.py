@@ -25,6 +25,7 @@ class ReplicaPasses(Passes):
     def __init__(self, strategy: tf.distribute.Strategy, *args):
         super().__init__(*args)
         self._strategy = strategy
+        self.train_array_by_xla = self.train_array  # replicas cannot run inside
         self._stream_step = compiled(self._step, reduce_retracing=True)
         self._stream_reduce = compiled(self._shared_sums, reduce_retracing=True)
         self.train_stream, self.reduce_stream = self._train_stream, self._reduce_stream

@@ -23,6 +23,8 @@ from tfdpm.mixture.statistics import (
     unpack_moments,
     zeros,
 )
+from tfdpm.model.just_in_time import compiles_steps
+from tfdpm.model.networks import MASKED_LOGIT
 from tfdpm.model.preprocessing import FeatureMoments, Preprocessing, feature_moments, normalize_rows
 from tfdpm.model.state import ModelState
 from tfdpm.model.training import Passes, PassStatistics, epoch_order
@@ -91,6 +93,7 @@ class ArraySource:
         """One epoch; returns the mean cluster and subcluster losses."""
         batch_size = config.batch_size or default_batch_size(self.num_points)
         steps = max(-(-self.num_points // batch_size), config.min_steps_per_epoch)
+        train = passes.train_array_by_xla if compiles_steps(config, steps) else passes.train_array
         at_once = steps
         if self._features is None:
             # As many in each piece, so that they share a trace.
@@ -112,7 +115,7 @@ class ArraySource:
                 rows = piece.ravel()
                 points, weights = self._features_of(rows), self._weights_of(rows)
                 piece = np.arange(piece.size, dtype=np.int32).reshape(piece.shape)
-            losses += passes.train_array(points, weights, tf.constant(piece), *constants).numpy()
+            losses += train(points, weights, tf.constant(piece), *constants).numpy()
         return losses * at_once / steps
 
     def reduce(self, passes: Passes, state: ModelState) -> PassStatistics:
@@ -318,13 +321,18 @@ def padded_means(state: ModelState, capacity: int) -> tuple[tf.Tensor, tf.Tensor
 
 
 def padded_density(parameters: MixtureParameters, capacity: int) -> tuple[tf.Tensor, ...]:
-    """`LogJoint.tensors` with zeros in spare slots, so that a pass is traced once per capacity."""
+    """`LogJoint.tensors` of as many slots, so that a pass is traced once per capacity.
+
+    In spare slots the log density is `MASKED_LOGIT` everywhere.
+    """
     spare = capacity - parameters.num_components
 
-    def padded(tensor):
-        return tf.pad(tensor, [[0, 0]] * (tensor.shape.rank - 1) + [[0, spare]])
+    def padded(tensor, value=0.0):
+        paddings = [[0, 0]] * (tensor.shape.rank - 1) + [[0, spare]]
+        return tf.pad(tensor, paddings, constant_values=tf.constant(value, tensor.dtype))
 
-    return tuple(padded(tensor) for tensor in LogJoint(parameters, _PRECISION).tensors)
+    constants, *others = LogJoint(parameters, _PRECISION).tensors
+    return padded(constants, MASKED_LOGIT), *(padded(tensor) for tensor in others)
 
 
 def _first_components(statistics: PassStatistics, num_components: int) -> PassStatistics:

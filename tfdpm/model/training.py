@@ -24,6 +24,8 @@ from tfdpm.mixture.statistics import (
 from tfdpm.model.losses import isotropic_loss, kl_cluster_loss
 from tfdpm.model.networks import MASKED_LOGIT, ClusteringNetwork, SubclusteringNetworks
 
+_FEW_SLOTS = 64
+
 
 class PassStatistics(NamedTuple):
     """What one pass reduces the data to, under the networks as they stand.
@@ -73,14 +75,17 @@ def log_targets(density, num_components, features, capacity: int) -> tf.Tensor:
     """Log responsibilities of the E-step, [DeepDPM] eq. 5: `[B, C]` float32, spare slots masked.
 
     Args:
-        density: `LogJoint.tensors` of at least `num_components` components.
+        density: as `padded_density` gives it, of C slots.
         num_components: K, scalar tensor.
         features: `[B, D]`.
         capacity: number of slots, C.
     """
-    log_joint = LogJoint.of_first(num_components, density)(features)
+    # Of few slots the spare ones cost less than shapes that change with K, for which XLA would
+    # compile the step anew.
+    num_slots = capacity if capacity <= _FEW_SLOTS else num_components
+    log_joint = LogJoint.of_first(num_slots, density)(features)
     targets = tf.cast(tf.nn.log_softmax(log_joint), tf.float32)
-    paddings = [[0, 0], [0, capacity - num_components]]
+    paddings = [[0, 0], [0, capacity - num_slots]]
     return tf.ensure_shape(
         tf.pad(targets, paddings, constant_values=MASKED_LOGIT), [None, capacity]
     )
@@ -124,6 +129,7 @@ class Passes:
         self.num_traces = num_traces
         # Batches of a model that learns online come in any size.
         self.train_array = compiled(self._train_array, reduce_retracing=True)
+        self.train_array_by_xla = compiled(self._train_array, jit_compile=True)
         self.train_stream = compiled(self._train_stream)
         self.reduce_array = compiled(self._reduce_array)
         self.reduce_stream = compiled(self._reduce_stream)
