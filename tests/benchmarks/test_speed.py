@@ -38,7 +38,7 @@ def test_growth_gets_exponents_shares_and_a_picture(monkeypatch, tmp_path) -> No
 
     def epoch_cost(num_points, dim, clusters, seed, batch_size=None, jit_compile=False):
         row = {"num_points": num_points, "dim": dim, "clusters": clusters, "traces": 3}
-        seconds = {"seconds": 5.0, "cpu_seconds": clusters * dim**2.0}
+        seconds = {"seconds": 5.0, "cpu_seconds": clusters * dim**2.0, "first_cpu_seconds": 9.0}
         work = {"operations": 3.0 * clusters**2 * dim, "operations_per_second": 5e9}
         return {**row, **seconds, **work, "batch_size": batch_size, "peak_mib": 2.0}
 
