@@ -80,7 +80,8 @@ class DeepDPMConfig:
         stable_epochs: stop when K has not changed for this many epochs; `None`: never.
         settled_loss: after a start from a mixture, stop before `stable_epochs` (if they are not
             `None`) once proposals were made and none accepted while the networks' mean divergence
-            from the E-step, nats per point, is at most this; `None`: never.
+            from the E-step, nats per point, is at most this; `None`: never. At a tenth of it
+            proposals do not wait for `first_move_epoch`.
         max_start_points: points (sampled) on which the start is computed.
         jit_compile: whether XLA compiles gradient steps; `"auto"`: where a fit has so many of them
             that it pays. Only for points in memory on one device.

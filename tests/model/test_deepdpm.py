@@ -379,10 +379,14 @@ def test_a_fit_stops_when_the_number_of_clusters_is_stable():
 
 def test_a_fit_stops_at_the_first_proposals_once_the_networks_know_the_mixture():
     config = FAST.replace(stable_epochs=4, first_move_epoch=2, move_interval_epochs=2, epochs=50)
-    trained = fit(config=config.replace(settled_loss=1.0))
+    unsettled = fit(config=config.replace(settled_loss=0.0))
+    assert len(unsettled.history.epoch) == 6
+    loss = unsettled.history.history["loss"][0]
+    trained = fit(config=config.replace(settled_loss=2.0 * loss))
     assert len(trained.history.epoch) == 3  # epochs 0 to 2, after which moves are proposed
     assert trained.history.history["proposed_splits"] == [0, 0, 3]
-    assert len(fit(config=config.replace(settled_loss=0.0)).history.epoch) == 6
+    at_once = fit(config=config.replace(settled_loss=20.0 * loss))
+    assert at_once.history.history["proposed_splits"] == [3]
     assert len(fit(config=config.replace(settled_loss=1.0, stable_epochs=None)).history.epoch) == 50
 
 

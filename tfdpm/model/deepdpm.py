@@ -39,6 +39,7 @@ from tfdpm.model.state import ModelState, subcomponent_start
 
 _FEWEST_HIDDEN_UNITS, _MOST_HIDDEN_UNITS = 50, 1024
 _FULL_DATA_PASSES = 3  # of EM, after a search on a sample
+_BEYOND_DOUBT = 0.1  # of `settled_loss`
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -265,7 +266,7 @@ class DeepDPM(
         reduced = source.reduce(self._current_passes(), state)
         self._last_pass.keep((self.clustering, self.subclustering), reduced)
         self._m_step(reduced, config, trains_subclusters)
-        counts = self._propose(config)
+        counts = self._propose(config, at_once=self._knows_mixture(config, float(losses[0])))
         state = self._state
         state.epoch += 1
         if counts.changed:
@@ -337,10 +338,18 @@ class DeepDPM(
         stop = self._stable_epoch(config)
         return stop is not None and self._state.epoch >= stop
 
+    def _may_settle(self, config: DeepDPMConfig) -> bool:
+        """Whether a fit ends when its networks know the mixture that was searched."""
+        has_rule = None not in (config.stable_epochs, config.settled_loss)
+        return self._search is not None and has_rule and config.cluster_loss == "kl"
+
+    def _knows_mixture(self, config: DeepDPMConfig, loss: float) -> bool:
+        """Whether that is so beyond doubt: there is no reason to wait with proposals."""
+        return self._may_settle(config) and loss <= _BEYOND_DOUBT * config.settled_loss
+
     def _has_settled(self, config: DeepDPMConfig, logs: dict[str, float]) -> bool:
         """Whether the networks know the searched mixture and no proposal of theirs was accepted."""
-        has_rule = None not in (config.stable_epochs, config.settled_loss)
-        if self._search is None or not has_rule or config.cluster_loss != "kl":
+        if not self._may_settle(config):
             return False
         has_proposed = logs["proposed_splits"] + logs["proposed_merges"] > 0
         is_unchanged = self._state.last_change_epoch < self._state.epoch

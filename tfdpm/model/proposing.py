@@ -23,13 +23,15 @@ __all__ = ["ProposalMethods"]
 class ProposalMethods:
     """The part of `DeepDPM` that changes K."""
 
-    def _propose(self, config: DeepDPMConfig) -> MoveCounts:
-        """Splits, merges and removals that are due; carried out at once."""
+    def _propose(self, config: DeepDPMConfig, at_once: bool = False) -> MoveCounts:
+        """Splits, merges and removals that are due, or all kinds if `at_once`; carried out."""
         state = self._state
         generator = np.random.default_rng([self.seed, state.epoch, 2])
         counts = MoveCounts()
         ledger: list[moves.Proposal] = []
         is_split_due, is_merge_due = moves.kinds_due(config, state.epoch)
+        if at_once:
+            is_split_due, is_merge_due = config.proposes_splits, config.proposes_merges
         sampled = None
         if is_split_due:
             transition, made, sampled = self._split_move(config, generator, ledger)
