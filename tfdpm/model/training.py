@@ -281,7 +281,7 @@ class Passes:
         self.num_traces += 1
         dim, num_points = int(features.shape[-1]), tf.shape(features)[0]
         # Three reductions of a slice are at work at once; what they leave in pieces adds up.
-        rows = max(256, slice_rows(dim, self.capacity) // 2)
+        rows = max(256, slice_rows(dim, self.capacity) // 4)
 
         def body(start, sums):
             stop = start + rows
