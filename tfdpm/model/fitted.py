@@ -289,7 +289,8 @@ class FittedModel(StabilityMethods, RawPointMethods, keras.Model):
             for batch in inputs.dataset:
                 yield preprocessing(self._raw_rows(batch))
             return
-        rows = min(rows, encoding_rows(inputs.feature_shape))
+        if self.encoder is not None:
+            rows = min(rows, encoding_rows(inputs.feature_shape))
         for start in range(0, len(inputs.array), rows):
             piece = np.asarray(self._raw_rows(inputs.array[start : start + rows]))
             yield tf.constant(preprocessing.transform(piece))
