@@ -7,7 +7,10 @@ import pytest
 
 import tfdpm
 from tfdpm import metrics
-from tfdpm.model.all_axes import in_all_axes
+from tfdpm.model import first
+from tfdpm.model.all_axes import in_all_axes, leading_labels
+from tfdpm.model.judging import judged_merges
+from tfdpm.model.preprocessing import feature_moments, fit_preprocessing
 from tfdpm.model.search import MixtureSearch
 from tfdpm.model.search_prior import SearchSettings
 from tfdpm.model.state import ModelState
@@ -41,13 +44,30 @@ def leading_search(features, num_leading, **changes):
     return search
 
 
-def test_an_axis_of_little_variance_tells_clusters_apart() -> None:
+@pytest.fixture(scope="module")
+def fitted():
     x, labels = hidden()
-    model = tfdpm.fit(x, features="none", verbose=0)
+    return x, labels, tfdpm.fit(x, features="none", verbose=0)
+
+
+def test_an_axis_of_little_variance_tells_clusters_apart(fitted) -> None:
+    _, labels, model = fitted
     assert model.n_clusters == 2
     assert model.preprocessing_.num_leading == 2 and model.preprocessing_.feature_dim == 3
     # In the leading axes a share of 0.067 lies on the wrong side, whatever the model.
     assert metrics.clustering_accuracy(labels, model.labels_) > 0.99
+
+
+def test_moves_do_not_undo_what_was_found_in_leading_axes(fitted) -> None:
+    model = fitted[2]
+    logs = model.history.history
+    assert set(logs["n_clusters"]) == {2} and sum(logs["accepted_merges"]) == 0
+    search = model._search
+    # By true clusters, which overlap in the leading axes, a merge there would gain.
+    truth = np.argmax(model.predict(model._state.preprocessing.inverse(search.features)), axis=1)
+    assert judged_merges(search.evidence, truth, 2)[1][0] > 0
+    ours = leading_labels(search, model.mixture_)
+    assert judged_merges(search.evidence, ours, 2)[1][0] < 0
 
 
 def test_k_is_what_it_was_in_leading_axes() -> None:
@@ -88,22 +108,19 @@ def test_a_search_is_taken_up_from_the_prior_in_all_axes() -> None:
     assert again.score(labels) == pytest.approx(search.score(labels))
 
 
-def test_a_saved_model_knows_which_axes_decide_on_k(tmp_path) -> None:
-    x, _ = hidden(600)
-    model = tfdpm.fit(x, features="none", verbose=0)
+def test_a_saved_model_knows_which_axes_decide_on_k(fitted, tmp_path) -> None:
+    x, _, model = fitted
     model.save(tmp_path / "model.keras")
     loaded = tfdpm.load(tmp_path / "model.keras")
     assert loaded.preprocessing_.num_leading == 2
-    chains = loaded.stability(x, num_chains=2)
+    chains = loaded.stability(x[:600], num_chains=2)
     assert set(chains.k_posterior) <= {1, 2, 3} and chains.scores.shape == (600,)
-    model.fit(x, epochs=1, verbose=0)
-    loaded.fit(x, epochs=1, verbose=0)
-    assert loaded.n_clusters == model.n_clusters
+    loaded.fit(x, epochs=model._first_epoch + 1, verbose=0)
+    assert loaded.n_clusters == 2
 
 
-def test_states_of_models_without_such_axes_are_still_read() -> None:
-    model = tfdpm.fit(hidden(300)[0], features="none", verbose=0)
-    arrays = model._state.to_arrays()
+def test_states_of_models_without_such_axes_are_still_read(fitted) -> None:
+    arrays = fitted[2]._state.to_arrays()
     del arrays["preprocessing/num_leading"]
     assert ModelState.from_arrays(arrays).preprocessing.num_leading is None
 
@@ -112,16 +129,16 @@ def test_states_of_models_without_such_axes_are_still_read() -> None:
     "changes", [{"prior": "std"}, {"df": 7.0}, {"fixed_k": 2}, {"covariance": "spherical"}]
 )
 def test_where_anything_of_the_prior_is_given_only_leading_axes_are_used(changes) -> None:
-    config = tfdpm.DeepDPMConfig(**changes)
-    model = tfdpm.DeepDPM(config)
-    model.fit(hidden(300)[0], epochs=1, verbose=0)
-    assert model.preprocessing_.num_leading is None and model.means_.shape[1] == 3
-    assert model.preprocessing_.feature_dim == 2
+    x, config = hidden(300)[0], tfdpm.DeepDPMConfig(**changes)
+    moments = feature_moments(x)
+    whole = fit_preprocessing(moments, "auto")
+    assert (whole.num_leading, whole.feature_dim) == (2, 3)
+    mixture = first.first_mixture(x, moments, whole, config, 0)
+    assert mixture.preprocessing.num_leading is None
+    assert mixture.preprocessing.feature_dim == mixture.parameters.means.shape[1] == 2
 
 
-def test_the_networks_see_all_axes_of_the_sample() -> None:
-    x, _ = hidden(500)
-    model = tfdpm.fit(x, features="none", verbose=0)
-    seen = model._search.features
-    assert seen.shape == (500, 3) and model._search.points.shape == (500, 2)
-    np.testing.assert_allclose(seen[:, :2], model._search.points)
+def test_the_networks_see_all_axes_of_the_sample(fitted) -> None:
+    seen, points = fitted[2]._search.features, fitted[2]._search.points
+    assert seen.shape == (3000, 3) and points.shape == (3000, 2)
+    np.testing.assert_allclose(seen[:, :2], points)

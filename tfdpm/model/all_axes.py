@@ -17,7 +17,7 @@ from tfdpm.model.sample import Sample
 from tfdpm.model.search import MixtureSearch
 from tfdpm.model.start import THREADS
 
-__all__ = ["InAllAxes", "in_all_axes"]
+__all__ = ["InAllAxes", "in_all_axes", "leading_labels"]
 
 _EM_ITERATIONS, _SETTLED = 40, 1e-4
 
@@ -57,3 +57,20 @@ def in_all_axes(search: MixtureSearch, labels: np.ndarray, multiple: float) -> I
         found = refined(sample, of_sample, start, _EM_ITERATIONS, _SETTLED)
     prior = search.partition_prior(multiple).with_axes(variances).as_niw()
     return InAllAxes(prior, found.labels, found.parameters)
+
+
+def leading_labels(search: MixtureSearch, parameters: MixtureParameters) -> np.ndarray:
+    """The likeliest component `[n]` of the sample's points by the search's own axes alone.
+
+    Clusters that are told apart by all axes overlap in the leading ones, where hard clusters that
+    overlap have less evidence than those that the search cuts; it would merge what it has found.
+
+    Args:
+        search: with the points.
+        parameters: in all features.
+    """
+    dim = search.points.shape[1]
+    weights, means, covariances = (np.asarray(part) for part in parameters)
+    marginals = MixtureParameters(weights, means[:, :dim], covariances[:, :dim, :dim])
+    with THREADS.limit(limits=1):
+        return search.sample.labels(marginals)

@@ -175,7 +175,7 @@ class FamilyMethods:
     def _merge_ratios_of(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Pairs `[P, 2]` with cluster `k`, and the log ratios `[P]` of merging them."""
         if self._search is not None:
-            labels = self._sample_labels()[0]
+            labels = self._labels_to_merge()
             pairs, ratios = judged_merges(self._search.evidence, labels, self.n_clusters)
             is_own = (pairs == k).any(axis=1) if len(pairs) else np.zeros(0, bool)
             if is_own.any():

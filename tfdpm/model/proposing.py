@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.model import moves, resize
+from tfdpm.model.all_axes import leading_labels
 from tfdpm.model.sources import padded_means
 from tfdpm.model.state import moved
 from tfdpm.proposals.tally import MoveCounts
@@ -61,8 +62,18 @@ class ProposalMethods:
     def _merge_move(self, config, generator, ledger, labels) -> tuple[Transition, MoveCounts]:
         if self._search is None:
             return moves.merge_move(self._state, config, generator, ledger)
-        labels = self._sample_labels()[0] if labels is None else labels
+        labels = self._labels_to_merge(labels)
         return moves.judged_merge_move(self._search, labels, self.n_clusters, ledger)
+
+    def _labels_to_merge(self, labels: np.ndarray | None = None) -> np.ndarray:
+        """Clusters `[n]` of the search's sample by which merges are judged.
+
+        Args:
+            labels: what the networks say, if they were asked already.
+        """
+        if self._search.features.shape != self._search.points.shape:
+            return leading_labels(self._search, self._state.parameters)
+        return self._sample_labels()[0] if labels is None else labels
 
     def _sample_labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Clusters and subclusters `[n]` that the networks give the search's sample."""
