@@ -38,7 +38,6 @@ from tfdpm.model.sources import ArraySource, StreamSource
 from tfdpm.model.state import ModelState, subcomponent_start
 
 _FEWEST_HIDDEN_UNITS, _MOST_HIDDEN_UNITS = 50, 1024
-_FULL_DATA_PASSES = 3  # of EM, after a search on a sample
 _BEYOND_DOUBT = 0.1  # of `settled_loss`
 
 
@@ -202,9 +201,8 @@ class DeepDPM(
         if self._search is not None:
             self._moves = self._search.moves
             if source.num_points is None or source.num_points > len(self._search.points):
-                for _ in range(_FULL_DATA_PASSES):
-                    soft = source.expectation(parameters)
-                    parameters = self._estimate(soft, prior, covariance, config)
+                soft = source.expectation(parameters)
+                parameters = self._estimate(soft, prior, covariance, config)
         sub = subcomponent_start(parameters.means, parameters.covariances)
         # Until a pass has told the halves apart, all points stand in the first.
         halves = SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in soft))
