@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import tfdpm
+from tests.reference.searches import search_settings
 from tfdpm import metrics
 from tfdpm.model import first
 from tfdpm.model.all_axes import in_all_axes, leading_labels
 from tfdpm.model.judging import judged_merges
 from tfdpm.model.preprocessing import feature_moments, fit_preprocessing
 from tfdpm.model.search import MixtureSearch
-from tfdpm.model.search_prior import SearchSettings
 from tfdpm.model.state import ModelState
 
 GAP = 0.45  # between the clusters of `hidden`, along its third axis
@@ -27,19 +27,8 @@ def hidden(count=3000, seed=0):
     return x[:, [2, 0, 1]] @ np.linalg.qr(generator.normal(size=(3, 3)))[0], labels
 
 
-def leading_search(features, num_leading, **changes):
-    settings = SearchSettings(
-        splits=True,
-        merges=True,
-        dp_concentration=10.0,
-        mean_precision=1e-4,
-        df=num_leading + 2.0,
-        scale_factor=1.0,
-        num_neighbours=3,
-        weight_concentration=1.0,
-        **changes,
-    )
-    search = MixtureSearch(features[:, :num_leading], settings, 0)
+def leading_search(features, num_leading):
+    search = MixtureSearch(features[:, :num_leading], search_settings(num_leading), 0)
     search.features = features
     return search
 

@@ -3,12 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.model.test_search import SETTINGS, make_search, standard
+from tests.model.test_search import make_search, standard
 from tests.reference import niw as reference
+from tests.reference.searches import search_settings
 from tfdpm.data import gaussian_mixture
 from tfdpm.mixture.tails import log_tail_gain
 from tfdpm.model.judging import judged_merges, judged_splits
-from tfdpm.model.search import MixtureSearch, SearchSettings
+from tfdpm.model.search import MixtureSearch
 
 
 def slow_terms(search, x, labels):
@@ -87,7 +88,7 @@ def test_an_empty_or_single_half_is_never_split_off(judged):
 
 def test_a_resumed_search_judges_with_the_scale_of_the_prior(judged):
     search, x, labels, _ = judged
-    settings = SearchSettings(**{**SETTINGS, "scale_factor": 0.5})
+    settings = search_settings(scale_factor=0.5)
     first = MixtureSearch(x, settings, 0)
     first.run(1)
     again = MixtureSearch.resumed(x, settings, 0, first.prior(7.0), 5, 7.0 * len(x))

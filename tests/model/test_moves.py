@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.reference.searches import search_settings
 from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import m_step
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 from tfdpm.model import moves
 from tfdpm.model.preprocessing import Preprocessing
-from tfdpm.model.search import MixtureSearch, SearchSettings
+from tfdpm.model.search import MixtureSearch
 from tfdpm.model.state import ModelState, subcomponent_start
 from tfdpm.proposals.hastings import log_split_ratio
 
@@ -127,7 +128,7 @@ def test_counts_of_moves_add():
 
 @pytest.fixture(scope="module")
 def search():
-    settings = SearchSettings(True, True, 10.0, 1e-4, 4.0, 1.0, 3, 1.0)
+    settings = search_settings()
     scale = np.sqrt(POINTS.var(axis=0).mean())
     return MixtureSearch((POINTS - POINTS.mean(axis=0)) / scale, settings, 0)
 

@@ -3,20 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.reference.searches import search_settings
 from tfdpm import metrics
 from tfdpm.data import gaussian_mixture
-from tfdpm.model.search import MixtureSearch, SearchSettings, disjoint_best
-
-SETTINGS = dict(
-    splits=True,
-    merges=True,
-    dp_concentration=10.0,
-    mean_precision=1e-4,
-    df=4.0,
-    scale_factor=1.0,
-    num_neighbours=3,
-    weight_concentration=1.0,
-)
+from tfdpm.model.search import MixtureSearch, disjoint_best
 
 
 def standard(x):
@@ -25,8 +15,7 @@ def standard(x):
 
 
 def make_search(x, seed=0, **changes):
-    settings = {**SETTINGS, "df": x.shape[1] + 2.0, **changes}
-    return MixtureSearch(standard(x), SearchSettings(**settings), seed)
+    return MixtureSearch(standard(x), search_settings(x.shape[1], **changes), seed)
 
 
 @pytest.mark.parametrize(
@@ -80,9 +69,7 @@ def test_without_splits_and_merges_the_number_stays():
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_a_handful_of_points_is_survived(count):
     points = np.random.default_rng(0).normal(size=(count, 3))
-    labels, parameters = MixtureSearch(
-        points - points.mean(axis=0), SearchSettings(**{**SETTINGS, "df": 5.0}), 0
-    ).run(1)
+    labels, parameters = MixtureSearch(points - points.mean(axis=0), search_settings(3), 0).run(1)
     assert len(labels) == count and np.isfinite(parameters.covariances).all()
 
 

@@ -3,17 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.model.test_search import SETTINGS
+from tests.reference.searches import search_settings
 from tfdpm.mixture.prior import automatic_scale
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.model.search_prior import SearchPrior, SearchSettings
+from tfdpm.model.search_prior import SearchPrior
 
 N = 50_000
 FLOOR_OF_ONE = automatic_scale(N, 1, 2)
 
 
 def make_prior(extra_df=0.0, **changes):
-    return SearchPrior(SearchSettings(**{**SETTINGS, **changes}), N, 2, extra_df)
+    return SearchPrior(search_settings(**changes), N, 2, extra_df)
 
 
 def spheres(variance, count=N // 2, clusters=2):
