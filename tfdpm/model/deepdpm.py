@@ -32,9 +32,8 @@ from tfdpm.model.pictures import PictureMethods
 from tfdpm.model.preprocessing import fit_preprocessing
 from tfdpm.model.progress import callback_list
 from tfdpm.model.proposing import ProposalMethods
-from tfdpm.model.raw_points import as_rows
 from tfdpm.model.saving import KeptModel
-from tfdpm.model.sources import ArraySource, StreamSource
+from tfdpm.model.sources import ArraySource, StreamSource, source_of
 from tfdpm.model.state import ModelState, subcomponent_start
 
 _FEWEST_HIDDEN_UNITS, _MOST_HIDDEN_UNITS = 50, 1024
@@ -124,7 +123,7 @@ class DeepDPM(
         if reference is not None:
             check_reference(reference, self)
         config = self._fit_config(inputs, batch_size, epochs)
-        source = self._source(inputs, sample_weight)
+        source = source_of(inputs, sample_weight)
         if not self.compiled:
             self.compile()
         if self._state is None:
@@ -174,20 +173,6 @@ class DeepDPM(
             name = "initial_clusters" if config.fixed_k is None else "fixed_k"
             checks.fail(name, config.start_clusters, f"at most the {inputs.num_points} points")
         return config
-
-    def _source(self, inputs: Inputs, sample_weight) -> ArraySource | StreamSource:
-        if inputs.array is None:
-            if sample_weight is not None:
-                checks.fail("sample_weight", "weights beside a stream", "None for a stream")
-            return StreamSource(inputs.dataset.map(as_rows), inputs.num_points)
-        if sample_weight is None:
-            return ArraySource(as_rows(inputs.array))
-        weights = np.asarray(sample_weight, np.float64)
-        if weights.shape != (len(inputs.array),):
-            checks.fail("sample_weight", f"shape {weights.shape}", f"[{len(inputs.array)}]")
-        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-            checks.fail("sample_weight", "negative, infinite or no weight", "weights >= 0")
-        return ArraySource(as_rows(inputs.array), weights)
 
     def _start(self, source: ArraySource | StreamSource, config: DeepDPMConfig) -> None:
         """Preprocessing, prior, first mixture and networks."""

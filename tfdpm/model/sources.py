@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
+from tfdpm.data.inputs import Inputs
 from tfdpm.mixture.parameters import LogJoint, MixtureParameters
 from tfdpm.mixture.statistics import (
     PointMoments,
@@ -26,6 +27,7 @@ from tfdpm.mixture.statistics import (
 from tfdpm.model.just_in_time import compiles_steps
 from tfdpm.model.networks import MASKED_LOGIT
 from tfdpm.model.preprocessing import FeatureMoments, Preprocessing, feature_moments, normalize_rows
+from tfdpm.model.raw_points import as_rows
 from tfdpm.model.state import ModelState
 from tfdpm.model.training import Passes, PassStatistics, epoch_order
 
@@ -337,3 +339,27 @@ def padded_density(parameters: MixtureParameters, capacity: int) -> tuple[tf.Ten
 
 def _first_components(statistics: PassStatistics, num_components: int) -> PassStatistics:
     return tf.nest.map_structure(lambda part: part[:num_components], statistics)
+
+
+def source_of(inputs: Inputs, sample_weight) -> ArraySource | StreamSource:
+    """The source of a fit's points.
+
+    Args:
+        inputs: encoded where there is an encoder.
+        sample_weight: `[N]` non-negative weights, or `None`; for arrays only.
+
+    Raises:
+        ValueError: naming `sample_weight`.
+    """
+    if inputs.array is None:
+        if sample_weight is not None:
+            checks.fail("sample_weight", "weights beside a stream", "None for a stream")
+        return StreamSource(inputs.dataset.map(as_rows), inputs.num_points)
+    if sample_weight is None:
+        return ArraySource(as_rows(inputs.array))
+    weights = np.asarray(sample_weight, np.float64)
+    if weights.shape != (len(inputs.array),):
+        checks.fail("sample_weight", f"shape {weights.shape}", f"[{len(inputs.array)}]")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+        checks.fail("sample_weight", "negative, infinite or no weight", "weights >= 0")
+    return ArraySource(as_rows(inputs.array), weights)
