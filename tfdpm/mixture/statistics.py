@@ -11,7 +11,7 @@ import tensorflow as tf
 
 # Points are reduced in slices so that the [slice, D^2] products stay within a few caches'
 # worth of memory whatever the number of points.
-_SLICE_ELEMENTS = 400_000
+_SLICE_ELEMENTS = 1_600_000
 # Up to this many features all products x_i x_j of a slice are kept, so that all components are one
 # matrix product. Above it each component's points are picked out and multiplied by themselves:
 # points weigh on few components then, and the products would take D times the points' memory.
@@ -130,7 +130,7 @@ class PointMoments:
 
     def __init__(self, points):
         points = tf.convert_to_tensor(points)
-        self._is_wide = int(points.shape[-1]) > _MAX_PRODUCT_DIM
+        self._is_wide = is_wide(int(points.shape[-1]))
         self._products = None if self._is_wide else moment_features(points)
         self._points = points if points.dtype == tf.float64 else tf.cast(points, tf.float32)
 
@@ -208,9 +208,14 @@ def num_moments(feature_dim: int) -> int:
     return 1 + feature_dim + feature_dim**2
 
 
+def is_wide(feature_dim: int) -> bool:
+    """Whether products of features are made component by component; see `PointMoments`."""
+    return feature_dim > _MAX_PRODUCT_DIM
+
+
 def slice_rows(feature_dim: int, num_components: int = 1) -> int:
     """How many points are reduced at once under `num_components` weights each."""
-    if feature_dim > _MAX_PRODUCT_DIM:
+    if is_wide(feature_dim):
         rows = min(32_768, _WIDE_SLICE_ELEMENTS // feature_dim)
     else:
         rows = min(16_384, _SLICE_ELEMENTS // num_moments(feature_dim))

@@ -11,8 +11,11 @@ import tensorflow as tf
 
 # Logit of a slot without a component: its softmax is exactly zero in float32.
 MASKED_LOGIT = -1e9
-# Fewer networks than this are met one by one in a pass over many points. Of more, the kernels are
-# gathered for every point, if their hidden layers have no more weights than this.
+# Up to this many inputs of all networks together (biases are inputs, too), a point meets them in
+# one product with zeros in place of the other networks' inputs.
+_MOST_SIDE_BY_SIDE = 256
+# Of more, fewer networks than this are met one by one in a pass over many points, and else the
+# kernels are gathered for every point, if their hidden layers have no more weights than this.
 _FEW_NETWORKS = 64
 _MOST_GATHERED = 1024
 
@@ -130,7 +133,7 @@ class SubclusteringNetworks(_Growing):
     """`f_sub`: K small networks of two outputs each, stacked on a leading axis ([DeepDPM] eq. 4).
 
     A point only ever meets the network of its own component: kernels are gathered by assignment,
-    so no cross-talk is possible.
+    or what goes into the others is zero, so no cross-talk is possible.
 
     Args:
         hidden_units: width H of each hidden layer ([DeepDPM] supplement 7: 50).
@@ -175,19 +178,41 @@ class SubclusteringNetworks(_Growing):
 
     def call(self, features, assignments):
         """Logits `[B, 2]` of `features [B, D]`, each from the network of `assignments [B]`."""
+        if self.is_side_by_side:
+            return self._side_by_side(features, assignments)
         hidden = tf.einsum("bd,bdh->bh", features, tf.gather(self.hidden_kernel, assignments))
         hidden = tf.nn.relu(hidden + tf.gather(self.hidden_bias, assignments))
         logits = tf.einsum("bh,bhj->bj", hidden, tf.gather(self.kernel, assignments))
         return logits + tf.gather(self.bias, assignments)
 
+    @property
+    def is_side_by_side(self) -> bool:
+        """Whether few and small enough for a point to meet all of them in one product."""
+        return self.capacity * (1 + self.hidden_kernel.shape[1]) <= _MOST_SIDE_BY_SIDE
+
+    def _side_by_side(self, features, assignments) -> tf.Tensor:
+        """As `call`, by two products with the weights of all networks."""
+        one = tf.ones_like(features[:, :1])
+        is_own = tf.one_hot(assignments, self.capacity, dtype=features.dtype)[:, :, tf.newaxis]
+        kernel = tf.concat([self.hidden_bias[:, tf.newaxis, :], self.hidden_kernel], axis=1)
+        inputs = is_own * tf.concat([one, features], axis=1)[:, tf.newaxis, :]
+        width = self.capacity * int(kernel.shape[1])
+        hidden = tf.linalg.matmul(
+            tf.reshape(inputs, [-1, width]), tf.reshape(kernel, [width, self.hidden_units])
+        )
+        kernel = tf.reshape(tf.transpose(self.kernel, [1, 0, 2]), [self.hidden_units, -1])
+        logits = tf.linalg.matmul(tf.nn.relu(hidden), kernel) + tf.reshape(self.bias, [-1])
+        return tf.reduce_sum(is_own * tf.reshape(logits, [-1, self.capacity, 2]), axis=1)
+
     def in_groups(self, features, assignments) -> tf.Tensor:
         """The same logits without gradients, in memory that does not grow with the networks.
 
-        `call` gathers the kernels of every single point. Here each network's points are gathered
+        Where `call` gathers the kernels of every single point, each network's points are gathered
         instead, unless there are many small networks.
         """
         kernel_size = self.hidden_kernel.shape[1] * self.hidden_units
-        if self.capacity >= _FEW_NETWORKS and kernel_size <= _MOST_GATHERED:
+        are_many = self.capacity >= _FEW_NETWORKS and kernel_size <= _MOST_GATHERED
+        if self.is_side_by_side or are_many:
             return self(features, assignments=assignments)
 
         def body(slot, logits, rows):

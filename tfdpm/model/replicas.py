@@ -26,6 +26,7 @@ class ReplicaPasses(Passes):
         super().__init__(*args)
         self._strategy = strategy
         self.train_array_by_xla = self.train_array  # replicas cannot run inside
+        self.reduce_array_eagerly = self.reduce_array
         self._stream_step = compiled(self._step, reduce_retracing=True)
         self._stream_reduce = compiled(self._shared_sums, reduce_retracing=True)
         self.train_stream, self.reduce_stream = self._train_stream, self._reduce_stream
@@ -67,7 +68,7 @@ class ReplicaPasses(Passes):
 
     def _reduce_array(self, features, weights, sub_means, num_components) -> PassStatistics:
         """Statistics of all of an array, of which every replica reduces a piece."""
-        self.num_traces += 1
+        self._count_trace()
         dim, num_points = int(features.shape[-1]), tf.shape(features)[0]
         rows, count = slice_rows(dim, self.capacity), self._strategy.num_replicas_in_sync
 

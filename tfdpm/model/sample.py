@@ -19,7 +19,7 @@ from tfdpm.mixture.statistics import SufficientStatistics
 # one matrix product; 20,000 points then take 52 MB.
 _MAX_KEPT_DIM = 24
 # Points pass through an E-step and its reduction so many numbers at a time: a cache holds them.
-_BLOCK_ELEMENTS = 2**17
+_BLOCK_ELEMENTS = 2**16
 _BLOCK_ROWS = 4096
 # Fewer groups than this are reduced by a matrix product each.
 _FEW_GROUPS = 64
@@ -51,10 +51,10 @@ class Sample:
         labels = np.empty(self.num_points, np.int64)
         total = np.zeros((count, self._packed_width))
         for rows, logits in self._log_joint(parameters):
-            logits.argmax(axis=1, out=labels[rows])
-            logits -= logits.max(axis=1, keepdims=True)
+            logits.argmax(axis=0, out=labels[rows])
+            logits -= logits.max(axis=0)
             np.exp(logits, out=logits)
-            logits /= logits.sum(axis=1, keepdims=True)
+            logits /= logits.sum(axis=0)
             total += self._packed(rows, logits)
         return labels, self._unpack(total)
 
@@ -62,15 +62,18 @@ class Sample:
         """The likeliest component of each point, `[n]`."""
         labels = np.empty(self.num_points, np.int64)
         for rows, logits in self._log_joint(parameters):
-            logits.argmax(axis=1, out=labels[rows])
+            logits.argmax(axis=0, out=labels[rows])
         return labels
 
     def _log_joint(self, parameters: MixtureParameters) -> Iterator[tuple[slice, np.ndarray]]:
-        """Slices of the points and their log joint densities `[B, K]` up to a constant."""
+        """Slices of the points and their log joint densities `[K, B]` up to a constant.
+
+        Components come first: what goes over a few of them is then done for many points at once.
+        """
         count = len(parameters.means)
         block = max(256, _BLOCK_ELEMENTS // (self._packed_width + count))
         if self._moments is not None:
-            coefficients = log_joint_coefficients(parameters)
+            coefficients = np.ascontiguousarray(log_joint_coefficients(parameters).T)
         else:
             whiteners, log_determinants = whitening(parameters)
             offsets = np.einsum("kab,kb->ka", whiteners, parameters.means)
@@ -78,13 +81,15 @@ class Sample:
         for start in range(0, self.num_points, block):
             rows = slice(start, min(start + block, self.num_points))
             if self._moments is not None:
-                yield rows, self._moments[rows] @ coefficients
+                yield rows, coefficients @ self._moments[rows].T
                 continue
-            logits = np.empty((rows.stop - rows.start, count))
+            logits = np.empty((count, rows.stop - rows.start))
             for index in range(count):
                 whitened = self.points[rows] @ whiteners[index].T - offsets[index]
-                logits[:, index] = np.einsum("nd,nd->n", whitened, whitened)
-            yield rows, constants - 0.5 * logits
+                np.einsum("nd,nd->n", whitened, whitened, out=logits[index])
+            logits *= -0.5
+            logits += constants[:, np.newaxis]
+            yield rows, logits
 
     @property
     def _packed_width(self) -> int:
@@ -92,12 +97,12 @@ class Sample:
         return self._moments.shape[1] if kept else (1 + self.dim) ** 2
 
     def _packed(self, rows: slice, weights: np.ndarray) -> np.ndarray:
-        """Sums `[K, M]` of moments of some points under `weights [B, K]`."""
+        """Sums `[K, M]` of moments of some points under `weights [K, B]`."""
         if self._moments is not None:
-            return weights.T @ self._moments[rows]
+            return weights @ self._moments[rows]
         points = self._with_ones[rows]
-        products = [(points * column[:, np.newaxis]).T @ points for column in weights.T]
-        return np.stack(products).reshape(weights.shape[1], -1)
+        products = [(points * row[:, np.newaxis]).T @ points for row in weights]
+        return np.stack(products).reshape(len(weights), -1)
 
     def _unpack(self, packed: np.ndarray) -> SufficientStatistics:
         """Statistics from sums of `triangle_moments`, or of products of points with ones before."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.model import resize
+from tfdpm.model.adam import FusedAdam
 from tfdpm.model.fitted import FittedModel
 from tfdpm.model.genealogy import Genealogy, as_bytes, as_text
 from tfdpm.model.identity import Identity
@@ -36,9 +37,9 @@ class KeptModel(FittedModel):
             The model, so that `compile(...).fit(...)` can be written.
         """
         if isinstance(optimizer, str) and optimizer == "auto":
-            optimizer = keras.optimizers.Adam(self.config.learning_rate)
+            optimizer = FusedAdam(self.config.learning_rate)
         if isinstance(subcluster_optimizer, str) and subcluster_optimizer == "auto":
-            subcluster_optimizer = keras.optimizers.Adam(self.config.subcluster_learning_rate)
+            subcluster_optimizer = FusedAdam(self.config.subcluster_learning_rate)
         super().compile(optimizer=optimizer, **kwargs)
         self.subcluster_optimizer = keras.optimizers.get(subcluster_optimizer)
         self._base_rates = tuple(

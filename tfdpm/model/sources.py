@@ -123,11 +123,10 @@ class ArraySource:
     def reduce(self, passes: Passes, state: ModelState) -> PassStatistics:
         """Statistics of all points under the networks, `[K]` components."""
         _, sub_means = padded_means(state, passes.capacity)
-        total = None
+        are_kept, total = self._features is not None, None
+        reduce = passes.reduce_array_eagerly if are_kept else passes.reduce_array
         for features, weights in self._pieces():
-            piece = passes.reduce_array(
-                features, weights, sub_means, tf.constant(state.num_components)
-            )
+            piece = reduce(features, weights, sub_means, tf.constant(state.num_components))
             total = piece if total is None else tf.nest.map_structure(tf.add, total, piece)
         return _first_components(total, state.num_components)
 

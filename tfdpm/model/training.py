@@ -17,6 +17,7 @@ from tfdpm.mixture.parameters import LogJoint
 from tfdpm.mixture.statistics import (
     PointMoments,
     SufficientStatistics,
+    is_wide,
     num_moments,
     slice_rows,
     unpack_moments,
@@ -137,13 +138,21 @@ class Passes:
         features = tf.TensorSpec([None, clustering.hidden.kernel.shape[0]], tf.float32)
         count = tf.TensorSpec([], tf.int32)
         sub_means = tf.TensorSpec([None, 2, features.shape[1]], tf.float32)
-        self.label_batch = compiled(self._label, input_signature=[features, sub_means, count])
+        label_batch = compiled(self._label, input_signature=[features, sub_means, count])
+        # Of small networks, tracing takes longer than a pass over as many points as memory keeps.
+        is_light = subclustering.is_side_by_side and not is_wide(features.shape[1])
+        self.reduce_array_eagerly = self._reduce_array if is_light else self.reduce_array
+        self.label_batch = self._label if is_light else label_batch
         self.infer_batch = compiled(self._infer, input_signature=[features, count])
 
     @property
     def capacity(self) -> int:
         """Number of component slots."""
         return self._clustering.capacity
+
+    def _count_trace(self) -> None:
+        if not tf.executing_eagerly():
+            self.num_traces += 1
 
     # -- training ---------------------------------------------------------------------------
 
@@ -168,7 +177,7 @@ class Passes:
             num_components: K, scalar tensor.
             trains_subclusters: Python bool, whether the subclustering networks learn.
         """
-        self.num_traces += 1
+        self._count_trace()
         num_steps = tf.shape(order)[0]
 
         def body(step, total):
@@ -187,7 +196,7 @@ class Passes:
         self, batches, density, means, sub_means, num_components, trains_subclusters: bool
     ):
         """One epoch over a stream of `(features, weights)`; arguments as for `_train_array`."""
-        self.num_traces += 1
+        self._count_trace()
 
         def body(state, batch):
             total, steps = state
@@ -278,10 +287,12 @@ class Passes:
 
     def _reduce_array(self, features, weights, sub_means, num_components) -> PassStatistics:
         """Statistics of all of an array, slice by slice."""
-        self.num_traces += 1
+        self._count_trace()
         dim, num_points = int(features.shape[-1]), tf.shape(features)[0]
-        # Three reductions of a slice are at work at once; what they leave in pieces adds up.
-        rows = max(256, slice_rows(dim, self.capacity) // 4)
+        rows = slice_rows(dim, self.capacity)
+        if not tf.executing_eagerly():
+            # Three reductions of a slice are at work at once; what they leave in pieces adds up.
+            rows = max(256, rows // 4)
 
         def body(start, sums):
             stop = start + rows
@@ -300,7 +311,7 @@ class Passes:
 
     def _reduce_stream(self, batches, sub_means, num_components) -> PassStatistics:
         """Statistics of all batches of `(features, weights)`."""
-        self.num_traces += 1
+        self._count_trace()
         dim = int(batches.element_spec[0].shape[-1])
         # Neither as small as users like for training, nor larger than memory allows.
         batches = batches.rebatch(slice_rows(dim, self.capacity))
@@ -359,7 +370,7 @@ class Passes:
 
     def _infer(self, features, num_components) -> tf.Tensor:
         """Responsibilities `[B, C]` float32."""
-        self.num_traces += 1
+        self._count_trace()
         return tf.nn.softmax(self._clustering(features, num_components=num_components))
 
 
