@@ -29,7 +29,8 @@ def test_steps_are_those_of_keras(options):
     """Every step, also early ones, of which the moments are far from unbiased."""
     expected = trajectory(keras.optimizers.Adam, **options)
     assert np.ptp(expected, axis=0).min() > 0.1
-    np.testing.assert_allclose(trajectory(FusedAdam, **options), expected, rtol=1e-5, atol=1e-6)
+    # 1 - beta_2 loses digits in float32; a step is 0.1 long.
+    np.testing.assert_allclose(trajectory(FusedAdam, **options), expected, rtol=0, atol=2e-5)
 
 
 def test_it_is_saved_and_made_again():
