@@ -362,11 +362,13 @@ class DeepDPM(
         self._k_posterior = None
 
     def _source_labels(self, source) -> np.ndarray:
-        labels, count = np.empty(source.num_points or 0, np.int64), 0
+        """Clusters `[N]` of all points, of the smallest unsigned type that holds them."""
+        kind = np.min_scalar_type(self.n_clusters)
+        labels, count = np.empty(source.num_points or 0, kind), 0
         for features in source.feature_batches():
             piece = np.argmax(self._infer(features), axis=1)
             if count + len(piece) > len(labels):  # nobody has counted the stream, or it has grown
-                labels = np.concatenate([labels[:count], np.empty(count + len(piece), np.int64)])
+                labels = np.concatenate([labels[:count], np.empty(count + len(piece), kind)])
             labels[count : count + len(piece)] = piece
             count += len(piece)
         return labels[:count]

@@ -57,7 +57,7 @@ class FittedModel(StabilityMethods, RawPointMethods, keras.Model):
         self.seed = checks.integer(seed, "seed", minimum=0, maximum=2**31 - 1)
         self._state: ModelState | None = None
         self._feature_shape: tuple[int, ...] = ()
-        self._labels: np.ndarray | None = None
+        self._labels: np.ndarray | None = None  # of the smallest type that holds them
         self._search: MixtureSearch | None = None
         self._k_posterior: dict[int, float] | None = None
         self._passes: Passes | None = None
@@ -184,12 +184,12 @@ class FittedModel(StabilityMethods, RawPointMethods, keras.Model):
 
     @property
     def labels_(self) -> np.ndarray:
-        """`[N]` int64 clusters of the training points."""
+        """`[N]` int64 clusters of the training points, a new array each time."""
         self._fitted()
         if self._labels is None:
             got = "weights that were saved within a fit or set by hand"
             checks.fail("labels_", got, "a fit that ended; or use predict_labels(x)", RuntimeError)
-        return self._labels
+        return self._labels.astype(np.int64)
 
     @property
     def cluster_sizes_(self) -> np.ndarray:

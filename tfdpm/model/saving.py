@@ -154,7 +154,7 @@ class KeptModel(FittedModel):
         store["genealogy"] = as_bytes(self.tree_.to_json())
         store["identity"] = as_bytes(self.identity_.to_json())
         if self._labels is not None:
-            store["labels"] = self._labels.astype(np.int32)
+            store["labels"] = self._labels
 
     def load_own_variables(self, store) -> None:
         """Reads what `save_own_variables` wrote."""
@@ -172,7 +172,7 @@ class KeptModel(FittedModel):
             self._identity = Identity.from_json(as_text(arrays["identity"]))
         self._labels = None
         if "labels" in arrays:
-            self._labels = np.array(arrays["labels"]).astype(np.int64)
+            self._labels = np.array(arrays["labels"])
         # Keras reads networks and optimisers next, which must have the slots of the file.
         capacity = int(np.array(arrays["capacity"]))
         if self.clustering is not None and capacity != self.clustering.capacity:
