@@ -23,6 +23,7 @@ from tfdpm.mixture import niw
 from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.model import moves, serving
+from tfdpm.model.just_in_time import is_brief
 from tfdpm.model.last_pass import LastPass
 from tfdpm.model.networks import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.model.preprocessing import Preprocessing
@@ -322,6 +323,7 @@ class FittedModel(StabilityMethods, RawPointMethods, keras.Model):
                     self.config.kl_direction,
                     self.config.subclustering,
                     self.config.max_subcluster_batch,
+                    is_brief(self.config),
                 ),
                 self._num_traces,
             )

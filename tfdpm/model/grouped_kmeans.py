@@ -36,19 +36,18 @@ def grouped_kmeans(
     """
     tiles = _Tiles(points, starts)
     centres = _greedy_centres(tiles, num_clusters, generator)
-    clusters = np.arange(num_clusters)
-    labels = None
+    is_own = nearness = None
     for _ in range(max_iterations):
-        previous = labels
-        labels = tiles.nearness(centres).argmax(axis=-1)
-        if previous is not None and np.array_equal(previous, labels):
+        previous, nearness = is_own, tiles.nearness(centres)
+        # Of a point between two equal centres both get a share, which leaves them equal.
+        is_own = nearness == nearness.max(axis=1, keepdims=True)
+        if previous is not None and np.array_equal(previous, is_own):
             break
-        is_own = (labels[..., np.newaxis] == clusters) & tiles.is_point[..., np.newaxis]
-        weights = is_own.astype(np.float64)
-        counts = tiles.group_sums(weights.sum(axis=1))[..., np.newaxis]
-        sums = tiles.group_sums(np.swapaxes(weights, 1, 2) @ tiles.points)
+        weights = np.where(tiles.is_point[:, np.newaxis, :], is_own, 0.0)
+        counts = tiles.group_sums(weights.sum(axis=2))[..., np.newaxis]
+        sums = tiles.group_sums(weights @ tiles.points)
         centres = np.where(counts > 0, sums / np.maximum(counts, 1.0), centres)
-    return labels.reshape(-1)[tiles.places]
+    return nearness.argmax(axis=1).reshape(-1)[tiles.places]
 
 
 class _Tiles:
@@ -80,26 +79,27 @@ class _Tiles:
         self.squares = np.einsum("tbd,tbd->tb", self.points, self.points)
 
     def nearness(self, centres: np.ndarray) -> np.ndarray:
-        """`x^T c - |c|^2 / 2` of every row with the centres `[G, S, D]` of its group, `[T, B, S]`.
+        """`x^T c - |c|^2 / 2` of every row with the centres `[G, S, D]` of its group, `[T, S, B]`.
 
         Largest for the nearest centre: half of `|x|^2 - |x - c|^2`.
         """
         constants = 0.5 * np.einsum("gsd,gsd->gs", centres, centres)
-        products = self.points @ np.swapaxes(centres, 1, 2)[self._owners]
-        return products - constants[self._owners][:, np.newaxis, :]
+        products = centres[self._owners] @ np.swapaxes(self.points, 1, 2)
+        products -= constants[self._owners][..., np.newaxis]
+        return products
 
     def squared_distances(self, centres: np.ndarray) -> np.ndarray:
-        """To the centres `[G, S, D]` of the row's group, `[T, B, S]`; 0 where no point is."""
-        distances = self.squares[..., np.newaxis] - 2.0 * self.nearness(centres)
-        return np.where(self.is_point[..., np.newaxis], np.maximum(distances, 0.0), 0.0)
+        """To the centres `[G, S, D]` of the row's group, `[T, S, B]`; 0 where no point is."""
+        distances = self.squares[:, np.newaxis, :] - 2.0 * self.nearness(centres)
+        return np.where(self.is_point[:, np.newaxis, :], np.maximum(distances, 0.0), 0.0)
 
     def group_sums(self, values: np.ndarray) -> np.ndarray:
         """Sums `[G, ...]` over the tiles of each group of `values [T, ...]`."""
         return np.add.reduceat(values, self._first_tiles, axis=0)
 
     def of_group(self, values: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """Of `values [T, B, S]`, those `[T, B]` that each group chooses by `index [G]`."""
-        return np.take_along_axis(values, index[self._owners][:, None, None], axis=2)[..., 0]
+        """Of `values [T, S, B]`, those `[T, B]` that each group chooses by `index [G]`."""
+        return values[np.arange(len(values)), index[self._owners]]
 
     def rows(self, index: np.ndarray) -> np.ndarray:
         """Points by row, `[..., D]`."""
@@ -113,7 +113,7 @@ def _greedy_centres(tiles: _Tiles, num_clusters: int, generator: np.random.Gener
     last_rows = tiles.first_rows + tiles.sizes - 1
     first = tiles.first_rows + (generator.uniform(size=num_groups) * tiles.sizes).astype(int)
     centres = [tiles.rows(np.minimum(first, last_rows))]
-    closest = tiles.squared_distances(centres[0][:, np.newaxis])[..., 0]
+    closest = tiles.squared_distances(centres[0][:, np.newaxis])[:, 0]
     for _ in range(1, num_clusters):
         # One cumulative sum over all groups; each draws within its own part of it.
         cumulative = np.cumsum(closest)
@@ -124,8 +124,8 @@ def _greedy_centres(tiles: _Tiles, num_clusters: int, generator: np.random.Gener
         drawn = np.searchsorted(cumulative, draws)
         drawn = np.clip(drawn, tiles.first_rows[:, np.newaxis], last_rows[:, np.newaxis])
         candidates = tiles.rows(drawn)
-        distances = np.minimum(tiles.squared_distances(candidates), closest[..., np.newaxis])
-        best = tiles.group_sums(distances.sum(axis=1)).argmin(axis=1)
+        distances = np.minimum(tiles.squared_distances(candidates), closest[:, np.newaxis])
+        best = tiles.group_sums(distances.sum(axis=2)).argmin(axis=1)
         centres.append(candidates[np.arange(num_groups), best])
         closest = tiles.of_group(distances, best)
     return np.stack(centres, axis=1)

@@ -11,11 +11,13 @@ import tensorflow as tf
 
 # Logit of a slot without a component: its softmax is exactly zero in float32.
 MASKED_LOGIT = -1e9
-# Up to this many inputs of all networks together (biases are inputs, too), a point meets them in
-# one product with zeros in place of the other networks' inputs.
-_MOST_SIDE_BY_SIDE = 256
-# Of more, fewer networks than this are met one by one in a pass over many points, and else the
-# kernels are gathered for every point, if their hidden layers have no more weights than this.
+# Up to this many networks, a point of a gradient step meets all of them in one product, with zeros
+# for what goes into the others; of more, the kernels are gathered for every point.
+_MOST_SIDE_BY_SIDE = 64
+# In a pass over many points each network meets its own in turn, unless they are more than this and
+# their hidden layers have no more weights than that: then, too, the kernels are gathered. Where
+# there is no graph, turns take longer than one product with up to so many inputs.
+_MOST_INPUTS = 256
 _FEW_NETWORKS = 64
 _MOST_GATHERED = 1024
 
@@ -178,7 +180,7 @@ class SubclusteringNetworks(_Growing):
 
     def call(self, features, assignments):
         """Logits `[B, 2]` of `features [B, D]`, each from the network of `assignments [B]`."""
-        if self.is_side_by_side:
+        if self.capacity <= _MOST_SIDE_BY_SIDE:
             return self._side_by_side(features, assignments)
         hidden = tf.einsum("bd,bdh->bh", features, tf.gather(self.hidden_kernel, assignments))
         hidden = tf.nn.relu(hidden + tf.gather(self.hidden_bias, assignments))
@@ -186,9 +188,9 @@ class SubclusteringNetworks(_Growing):
         return logits + tf.gather(self.bias, assignments)
 
     @property
-    def is_side_by_side(self) -> bool:
-        """Whether few and small enough for a point to meet all of them in one product."""
-        return self.capacity * (1 + self.hidden_kernel.shape[1]) <= _MOST_SIDE_BY_SIDE
+    def are_light(self) -> bool:
+        """Whether so few and small that many points may meet all of them at once."""
+        return self.capacity * (1 + self.hidden_kernel.shape[1]) <= _MOST_INPUTS
 
     def _side_by_side(self, features, assignments) -> tf.Tensor:
         """As `call`, by two products with the weights of all networks."""
@@ -212,7 +214,7 @@ class SubclusteringNetworks(_Growing):
         """
         kernel_size = self.hidden_kernel.shape[1] * self.hidden_units
         are_many = self.capacity >= _FEW_NETWORKS and kernel_size <= _MOST_GATHERED
-        if self.is_side_by_side or are_many:
+        if are_many or (tf.executing_eagerly() and self.are_light):
             return self(features, assignments=assignments)
 
         def body(slot, logits, rows):

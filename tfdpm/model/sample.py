@@ -120,10 +120,7 @@ class Sample:
         """Statistics of `rows` (all where `None`) under `assignments`, one integer per row."""
         if self._moments is not None and num_components >= _FEW_GROUPS:
             moments = self._moments if rows is None else self._moments[rows]
-            one = np.ones(len(assignments))
-            starts = np.arange(len(assignments) + 1)
-            shape = (num_components, len(assignments))
-            return self._unpack(sparse.csc_matrix((one, assignments, starts), shape) @ moments)
+            return self._unpack(_members(assignments, num_components) @ moments)
         order, starts = sorted_groups(assignments, num_components)
         ordered = self._with_ones[order if rows is None else rows[order]]
         squares = np.zeros((num_components, 1 + self.dim, 1 + self.dim))
@@ -185,9 +182,15 @@ class Sample:
         return distances
 
     def _sums(self, assignments: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
-        counts = np.bincount(assignments, minlength=num_groups).astype(float)
-        columns = [np.bincount(assignments, column, num_groups) for column in self.points.T]
-        return counts, np.stack(columns, axis=1)
+        sums = _members(assignments, num_groups) @ self._with_ones
+        return sums[:, 0], sums[:, 1:]
+
+
+def _members(assignments: np.ndarray, num_groups: int) -> sparse.csc_matrix:
+    """One where a point is in a group, `[G, n]`: what it is multiplied with is summed by groups."""
+    starts = np.arange(len(assignments) + 1)
+    shape = (num_groups, len(assignments))
+    return sparse.csc_matrix((np.ones(len(assignments)), assignments, starts), shape)
 
 
 def sorted_groups(assignments: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:

@@ -124,7 +124,7 @@ class ArraySource:
         """Statistics of all points under the networks, `[K]` components."""
         _, sub_means = padded_means(state, passes.capacity)
         are_kept, total = self._features is not None, None
-        reduce = passes.reduce_array_eagerly if are_kept else passes.reduce_array
+        reduce = passes.reduce_kept_array if are_kept else passes.reduce_array
         for features, weights in self._pieces():
             piece = reduce(features, weights, sub_means, tf.constant(state.num_components))
             total = piece if total is None else tf.nest.map_structure(tf.add, total, piece)

@@ -43,12 +43,18 @@ class PassStatistics(NamedTuple):
 
 
 class StepSettings(NamedTuple):
-    """The part of the configuration that is compiled into the step."""
+    """The part of the configuration that is compiled into the step, and what is compiled at all.
+
+    Attributes:
+        is_brief: whether passes of small networks are not traced where that takes longer than the
+            few that are to be made.
+    """
 
     cluster_loss: str
     kl_direction: str
     subclustering: str
     max_subcluster_batch: int
+    is_brief: bool = False
 
 
 def epoch_order(num_points: int, batch_size: int, min_steps: int, seed: int, epoch: int):
@@ -138,11 +144,10 @@ class Passes:
         features = tf.TensorSpec([None, clustering.hidden.kernel.shape[0]], tf.float32)
         count = tf.TensorSpec([], tf.int32)
         sub_means = tf.TensorSpec([None, 2, features.shape[1]], tf.float32)
-        label_batch = compiled(self._label, input_signature=[features, sub_means, count])
-        # Of small networks, tracing takes longer than a pass over as many points as memory keeps.
-        is_light = subclustering.is_side_by_side and not is_wide(features.shape[1])
-        self.reduce_array_eagerly = self._reduce_array if is_light else self.reduce_array
-        self.label_batch = self._label if is_light else label_batch
+        self.label_batch = compiled(self._label, input_signature=[features, sub_means, count])
+        self.reduce_kept_array = self.reduce_array
+        if settings.is_brief and subclustering.are_light and not is_wide(features.shape[1]):
+            self.label_batch, self.reduce_kept_array = self._label, self._reduce_array
         self.infer_batch = compiled(self._infer, input_signature=[features, count])
 
     @property
@@ -290,7 +295,7 @@ class Passes:
         self._count_trace()
         dim, num_points = int(features.shape[-1]), tf.shape(features)[0]
         rows = slice_rows(dim, self.capacity)
-        if not tf.executing_eagerly():
+        if not (tf.executing_eagerly() or is_wide(dim)):
             # Three reductions of a slice are at work at once; what they leave in pieces adds up.
             rows = max(256, rows // 4)
 
