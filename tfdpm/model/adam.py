@@ -14,22 +14,28 @@ class FusedAdam(keras.optimizers.Adam):
     tracing and calling those than on arithmetic.
     """
 
+    def apply(self, grads, trainable_variables=None):
+        """One step; arguments as Keras documents them."""
+        step = tf.cast(self.iterations.value, tf.float32) + 1.0
+        self._powers = self.beta_1**step, self.beta_2**step
+        super().apply(grads, trainable_variables)
+
     def update_step(self, gradient, variable, learning_rate):
         """One update of a variable; arguments as Keras passes them."""
         if self.amsgrad:
             return super().update_step(gradient, variable, learning_rate)
-        index = self._get_variable_index(variable)
-        step = tf.cast(self.iterations.value, variable.dtype) + 1.0
+        index, dtype = self._get_variable_index(variable), variable.dtype
+        powers = [tf.cast(power, dtype) for power in self._powers]
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            beta1_power=self.beta_1**step,
-            beta2_power=self.beta_2**step,
-            lr=tf.cast(learning_rate, variable.dtype),
+            beta1_power=powers[0],
+            beta2_power=powers[1],
+            lr=tf.cast(learning_rate, dtype),
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
-            grad=tf.cast(gradient, variable.dtype),
+            grad=tf.cast(gradient, dtype),
         )
         return None

@@ -194,17 +194,18 @@ class SubclusteringNetworks(_Growing):
 
     def _side_by_side(self, features, assignments) -> tf.Tensor:
         """As `call`, by two products with the weights of all networks."""
-        one = tf.ones_like(features[:, :1])
-        is_own = tf.one_hot(assignments, self.capacity, dtype=features.dtype)[:, :, tf.newaxis]
-        kernel = tf.concat([self.hidden_bias[:, tf.newaxis, :], self.hidden_kernel], axis=1)
-        inputs = is_own * tf.concat([one, features], axis=1)[:, tf.newaxis, :]
-        width = self.capacity * int(kernel.shape[1])
+        is_own = tf.one_hot(assignments, self.capacity, dtype=features.dtype)
+        inputs = is_own[:, :, tf.newaxis] * features[:, tf.newaxis, :]
+        width = self.capacity * self.hidden_kernel.shape[1]
         hidden = tf.linalg.matmul(
-            tf.reshape(inputs, [-1, width]), tf.reshape(kernel, [width, self.hidden_units])
+            tf.reshape(inputs, [-1, width]),
+            tf.reshape(self.hidden_kernel, [width, self.hidden_units]),
         )
+        hidden = tf.nn.relu(hidden + tf.linalg.matmul(is_own, self.hidden_bias))
         kernel = tf.reshape(tf.transpose(self.kernel, [1, 0, 2]), [self.hidden_units, -1])
-        logits = tf.linalg.matmul(tf.nn.relu(hidden), kernel) + tf.reshape(self.bias, [-1])
-        return tf.reduce_sum(is_own * tf.reshape(logits, [-1, self.capacity, 2]), axis=1)
+        logits = tf.reshape(tf.linalg.matmul(hidden, kernel), [-1, self.capacity, 2])
+        own_logits = tf.reduce_sum(is_own[:, :, tf.newaxis] * logits, axis=1)
+        return own_logits + tf.linalg.matmul(is_own, self.bias)
 
     def in_groups(self, features, assignments) -> tf.Tensor:
         """The same logits without gradients, in memory that does not grow with the networks.
