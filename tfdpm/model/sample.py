@@ -23,6 +23,8 @@ _BLOCK_ELEMENTS = 2**16
 _BLOCK_ROWS = 4096
 # Fewer groups than this are reduced by a matrix product each.
 _FEW_GROUPS = 64
+# Exponentials that underflow take ten times as long as others, and so do products with them.
+_NO_SHARE = -100.0
 
 
 class Sample:
@@ -53,6 +55,7 @@ class Sample:
         for rows, logits in self._log_joint(parameters):
             logits.argmax(axis=0, out=labels[rows])
             logits -= logits.max(axis=0)
+            np.maximum(logits, _NO_SHARE, out=logits)
             np.exp(logits, out=logits)
             logits /= logits.sum(axis=0)
             total += self._packed(rows, logits)
