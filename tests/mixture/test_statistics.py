@@ -23,12 +23,12 @@ def assert_same(actual, expected, rtol=1e-12, atol=1e-12):
         np.testing.assert_allclose(part, truth, rtol=rtol, atol=atol)
 
 
-# Above 32 features there is one product per component, of float32 points in float32.
+# Above 12 features there is one product per component, of float32 points in float32.
 @pytest.mark.parametrize(
     ("feature_dim", "dtype", "precision"),
-    [(d, np.float64, 1e-12) for d in (1, 3, 32, 33)]
-    + [(d, np.float32, 1e-12) for d in (1, 3, 32)]
-    + [(33, np.float32, 3e-6)],
+    [(d, np.float64, 1e-12) for d in (1, 3, 12, 13)]
+    + [(d, np.float32, 1e-12) for d in (1, 3, 12)]
+    + [(13, np.float32, 3e-6)],
 )
 def test_soft_statistics_equal_a_loop(feature_dim, dtype, precision):
     points = samples.points(40, feature_dim, loc=0.3).astype(dtype)
@@ -50,14 +50,14 @@ def test_many_features_far_from_the_origin_keep_their_covariance_in_float32():
 
 
 def test_negligible_weights_of_many_features_are_left_out():
-    points, weights = samples.points(20, 33), samples.weights(20, 2)
+    points, weights = samples.points(20, 13), samples.weights(20, 2)
     weights[:10, 1] = 1e-30
     actual = accumulate(points, weights)
     weights[:10, 1] = 0.0
     assert_same(actual, reference.moments(points, weights))
 
 
-@pytest.mark.parametrize("feature_dim", [1, 3, 33])
+@pytest.mark.parametrize("feature_dim", [1, 3, 13])
 def test_hard_statistics_equal_a_loop_over_one_hot_weights(feature_dim):
     points = samples.points(50, feature_dim, loc=-0.2)
     assignments = np.random.default_rng(1).integers(0, 4, 50)

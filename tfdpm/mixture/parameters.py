@@ -17,7 +17,7 @@ from tfdpm.mixture.statistics import SufficientStatistics, moment_features
 
 # Up to this many features the log joint is one product with [1, x, x_i x_j]; above it the
 # points are whitened, whose arrays stay K wide and which loses no digits to differences.
-_MAX_QUADRATIC_DIM = 32
+_MAX_QUADRATIC_DIM = 12
 # Whitening matrices are triangular: so many of their rows at a time need only the columns so far.
 _WHITENED_AT_ONCE = 16
 _SLICE_ELEMENTS = 4_000_000
@@ -121,7 +121,7 @@ class SquaredDistances:
     Args:
         means: `[K, D]` float64.
         covariances: `[K, D, D]` float64, positive semi-definite up to rounding.
-        precision: of the products with points of more than 32 features, float64 or float32. The
+        precision: of the products with points of more than 12 features, float64 or float32. The
             relative error of a whitened coordinate is that precision's times the distance to the
             origin in standard deviations of the component.
 

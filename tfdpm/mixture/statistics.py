@@ -14,8 +14,8 @@ import tensorflow as tf
 _SLICE_ELEMENTS = 1_600_000
 # Up to this many features all products x_i x_j of a slice are kept, so that all components are one
 # matrix product. Above it each component's points are picked out and multiplied by themselves:
-# points weigh on few components then, and the products would take D times the points' memory.
-_MAX_PRODUCT_DIM = 32
+# points weigh on few components then, and to write the products down takes longer than to sum them.
+_MAX_PRODUCT_DIM = 12
 _WIDE_SLICE_ELEMENTS = 4_000_000
 _WEIGHT_ELEMENTS = 8_000_000
 # Weights below this share of the largest are left out there. Together they are a share of
@@ -120,7 +120,7 @@ def accumulate_hard(points, assignments, num_components: int, weights=None) -> S
 class PointMoments:
     """Moments of one slice of points, to be summed under several sets of weights.
 
-    Up to 32 features in float64 throughout. Above, products of float32 points are made in float32
+    Up to 12 features in float64 throughout. Above, products of float32 points are made in float32
     about the mean of each component's points in the slice, so that nothing cancels, and moved to
     the origin and added up in float64.
 
