@@ -60,6 +60,13 @@ def test_masked_slots_receive_no_gradient():
     assert (bias.numpy()[:3] != 0.0).all()
 
 
+@pytest.fixture(params=[0, 64], ids=["gathered", "side_by_side"])
+def way(request, monkeypatch):
+    """How points of a gradient step meet the networks."""
+    monkeypatch.setattr("tfdpm.model.networks._MOST_SIDE_BY_SIDE", request.param)
+
+
+@pytest.mark.usefixtures("way")
 def test_stacked_networks_equal_separate_perceptrons():
     networks, x = subclustering_networks(), points(40)
     assignments = np.random.default_rng(1).integers(CAPACITY, size=len(x))
@@ -71,16 +78,20 @@ def test_stacked_networks_equal_separate_perceptrons():
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("inputs", [0, 256])  # in turn, and all networks at once
 @pytest.mark.parametrize("few", [0, 100])  # by gathered kernels, and network by network
-def test_groups_of_points_get_the_logits_of_single_points(monkeypatch, few):
+def test_groups_of_points_get_the_logits_of_single_points(monkeypatch, few, inputs):
     monkeypatch.setattr("tfdpm.model.networks._FEW_NETWORKS", few)
+    monkeypatch.setattr("tfdpm.model.networks._MOST_INPUTS", inputs)
     subclustering, x = subclustering_networks(), points()
     assignments = np.random.default_rng(1).choice([0, 2, 5], size=len(x))  # others stay empty
     expected = subclustering(x, assignments=assignments)
-    actual = subclustering.in_groups(tf.constant(x), tf.constant(assignments))
-    np.testing.assert_allclose(actual, expected, atol=1e-6)
+    for call in (subclustering.in_groups, tf.function(subclustering.in_groups)):
+        actual = call(tf.constant(x), tf.constant(assignments))
+        np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
+@pytest.mark.usefixtures("way")
 def test_a_point_teaches_no_network_but_its_own():
     networks, x = subclustering_networks(), points(10)
     assignments = tf.fill([10], 2)

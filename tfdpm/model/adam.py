@@ -19,6 +19,7 @@ class FusedAdam(keras.optimizers.Adam):
         step = tf.cast(self.iterations.value, tf.float32) + 1.0
         self._powers = self.beta_1**step, self.beta_2**step
         super().apply(grads, trainable_variables)
+        self._powers = None  # a tensor would keep its graph alive
 
     def update_step(self, gradient, variable, learning_rate):
         """One update of a variable; arguments as Keras passes them."""
