@@ -55,9 +55,10 @@ def values_of(variable, optimizer):
 
 
 @pytest.mark.parametrize(
-    ("num_components", "expected"), [(1, 16), (12, 16), (13, 32), (26, 64), (103, 256)]
+    ("num_components", "expected"),
+    [(1, 16), (12, 16), (13, 32), (26, 64), (102, 128), (103, 160), (204, 256), (1000, 1280)],
 )
-def test_capacity_is_a_power_of_two_with_a_quarter_to_spare(num_components, expected):
+def test_capacity_has_a_quarter_to_spare_and_few_values(num_components, expected):
     assert resize.next_capacity(num_components) == expected
 
 

@@ -5,6 +5,8 @@ Units move between slots by gathers; only when slots run out are variables made 
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -12,13 +14,21 @@ import tensorflow as tf
 from tfdpm.model.networks import ComponentHead, SubclusteringNetworks, leading_corner
 from tfdpm.proposals.transition import Transition
 
+_MOST_POWER_OF_TWO = 128
+
 
 def next_capacity(num_components: int, minimum: int = 16) -> int:
-    """Slots for `num_components`: the next power of two with a quarter to spare."""
-    capacity = minimum
-    while capacity < num_components * 1.25:
+    """Slots for `num_components` with a quarter to spare: a power of two, or between large ones.
+
+    Few steps save traces; of large networks, a slot costs more than a trace.
+    """
+    needed, capacity = num_components * 1.25, minimum
+    while capacity < needed:
         capacity *= 2
-    return capacity
+    if capacity <= _MOST_POWER_OF_TWO:
+        return capacity
+    step = capacity // 8
+    return step * math.ceil(needed / step)
 
 
 def apply_to_head(
