@@ -296,8 +296,8 @@ class Passes:
         dim, num_points = int(features.shape[-1]), tf.shape(features)[0]
         rows = slice_rows(dim, self.capacity)
         if not (tf.executing_eagerly() or is_wide(dim)):
-            # Three reductions of a slice are at work at once; what they leave in pieces adds up.
-            rows = max(256, rows // 4)
+            # Several reductions of slices are at work at once; what they leave in pieces adds up.
+            rows = max(256, rows // 16)
 
         def body(start, sums):
             stop = start + rows
