@@ -23,7 +23,7 @@ _BLOCK_ELEMENTS = 2**16
 _BLOCK_ROWS = 4096
 # Fewer groups than this are reduced by a matrix product each.
 _FEW_GROUPS = 64
-# Exponentials that underflow take ten times as long as others, and so do products with them.
+# Exponentials that underflow take several times as long as others, and so do products with them.
 _NO_SHARE = -100.0
 
 
