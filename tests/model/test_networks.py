@@ -74,8 +74,9 @@ def test_stacked_networks_equal_separate_perceptrons():
     expected = np.stack(
         [mlp(row, *(part[k] for part in weights)) for row, k in zip(x, assignments, strict=True)]
     )
-    actual = networks(x, assignments=tf.constant(assignments, tf.int32))
-    np.testing.assert_allclose(actual, expected, atol=1e-5)
+    for by_xla in (False, True):
+        actual = networks(x, assignments=tf.constant(assignments, tf.int32), by_xla=by_xla)
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("inputs", [0, 256])  # in turn, and all networks at once

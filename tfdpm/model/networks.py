@@ -178,14 +178,25 @@ class SubclusteringNetworks(_Growing):
             weights[name] = tf.random.stateless_uniform(shape, (seed, offset), -limit, limit)
         return weights
 
-    def call(self, features, assignments):
-        """Logits `[B, 2]` of `features [B, D]`, each from the network of `assignments [B]`."""
-        if self.capacity <= _MOST_SIDE_BY_SIDE:
+    def call(self, features, assignments, by_xla: bool = False):
+        """Logits `[B, 2]` of `features [B, D]`, each from the network of `assignments [B]`.
+
+        Args:
+            features, assignments: as above.
+            by_xla: whether XLA compiles the call, which gathers small kernels faster than it
+                multiplies by zeros.
+        """
+        gathers = by_xla and self._kernel_size <= _MOST_GATHERED
+        if self.capacity <= _MOST_SIDE_BY_SIDE and not gathers:
             return self._side_by_side(features, assignments)
         hidden = tf.einsum("bd,bdh->bh", features, tf.gather(self.hidden_kernel, assignments))
         hidden = tf.nn.relu(hidden + tf.gather(self.hidden_bias, assignments))
         logits = tf.einsum("bh,bhj->bj", hidden, tf.gather(self.kernel, assignments))
         return logits + tf.gather(self.bias, assignments)
+
+    @property
+    def _kernel_size(self) -> int:
+        return self.hidden_kernel.shape[1] * self.hidden_units
 
     @property
     def are_light(self) -> bool:
@@ -213,8 +224,7 @@ class SubclusteringNetworks(_Growing):
         Where `call` gathers the kernels of every single point, each network's points are gathered
         instead, unless there are many small networks.
         """
-        kernel_size = self.hidden_kernel.shape[1] * self.hidden_units
-        are_many = self.capacity >= _FEW_NETWORKS and kernel_size <= _MOST_GATHERED
+        are_many = self.capacity >= _FEW_NETWORKS and self._kernel_size <= _MOST_GATHERED
         if are_many or (tf.executing_eagerly() and self.are_light):
             return self(features, assignments=assignments)
 

@@ -133,10 +133,11 @@ class Passes:
         self._clustering, self._subclustering = clustering, subclustering
         self._optimizer, self._subcluster_optimizer = optimizer, subcluster_optimizer
         self._settings = settings
+        self._is_for_xla = False
         self.num_traces = num_traces
         # Batches of a model that learns online come in any size.
         self.train_array = compiled(self._train_array, reduce_retracing=True)
-        self.train_array_by_xla = compiled(self._train_array, jit_compile=True)
+        self.train_array_by_xla = compiled(self._train_array_by_xla, jit_compile=True)
         self.train_stream = compiled(self._train_stream)
         self.reduce_array = compiled(self._reduce_array)
         self.reduce_stream = compiled(self._reduce_stream)
@@ -196,6 +197,14 @@ class Passes:
             lambda step, _: step < num_steps, body, (0, tf.zeros([2])), parallel_iterations=1
         )
         return total / tf.cast(tf.maximum(num_steps, 1), tf.float32)
+
+    def _train_array_by_xla(self, *arguments):
+        """As `_train_array`, traced for XLA."""
+        self._is_for_xla = True
+        try:
+            return self._train_array(*arguments)
+        finally:
+            self._is_for_xla = False
 
     def _train_stream(
         self, batches, density, means, sub_means, num_components, trains_subclusters: bool
@@ -263,7 +272,9 @@ class Passes:
                     settings.max_subcluster_batch if first_points is None else first_points
                 )
                 assignments = tf.argmax(logits[first], axis=-1, output_type=tf.int32)
-                sub_logits = self._subclustering(features[first], assignments=assignments)
+                sub_logits = self._subclustering(
+                    features[first], assignments=assignments, by_xla=self._is_for_xla
+                )
                 losses[1] = shares[1] * isotropic_loss(
                     tf.nn.softmax(sub_logits),
                     features[first],
@@ -296,8 +307,9 @@ class Passes:
         dim, num_points = int(features.shape[-1]), tf.shape(features)[0]
         rows = slice_rows(dim, self.capacity)
         if not (tf.executing_eagerly() or is_wide(dim)):
-            # Several reductions of slices are at work at once; what they leave in pieces adds up.
-            rows = max(256, rows // 16)
+            # Several reductions of slices are at work at once; what they leave in pieces adds up,
+            # above all where the points themselves come a few at a time.
+            rows = max(256, min(rows // 4, features.shape[0] // 16))
 
         def body(start, sums):
             stop = start + rows
