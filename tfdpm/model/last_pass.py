@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from tfdpm.model.training import PassStatistics
+from tfdpm.model.pass_statistics import PassStatistics
 
 __all__ = ["LastPass"]
 

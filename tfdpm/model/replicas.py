@@ -11,7 +11,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfdpm.mixture.statistics import slice_rows
-from tfdpm.model.training import Passes, PassStatistics, compiled, pass_statistics
+from tfdpm.model.pass_statistics import PassStatistics, pass_statistics
+from tfdpm.model.training import Passes, compiled
 
 
 class ReplicaPasses(Passes):

@@ -26,10 +26,11 @@ from tfdpm.mixture.statistics import (
 )
 from tfdpm.model.just_in_time import compiles_steps
 from tfdpm.model.networks import MASKED_LOGIT
+from tfdpm.model.pass_statistics import PassStatistics
 from tfdpm.model.preprocessing import FeatureMoments, Preprocessing, feature_moments, normalize_rows
 from tfdpm.model.raw_points import as_rows
 from tfdpm.model.state import ModelState
-from tfdpm.model.training import Passes, PassStatistics, epoch_order
+from tfdpm.model.training import Passes, epoch_order
 
 _BATCH_ROWS = 16_384
 # Features with more numbers than this (8 MiB) are not kept but computed anew in every pass, some

@@ -14,32 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm.mixture.parameters import LogJoint
-from tfdpm.mixture.statistics import (
-    PointMoments,
-    SufficientStatistics,
-    is_wide,
-    num_moments,
-    slice_rows,
-    unpack_moments,
-)
+from tfdpm.mixture.statistics import PointMoments, is_wide, num_moments, slice_rows
 from tfdpm.model.losses import isotropic_loss, kl_cluster_loss
 from tfdpm.model.networks import MASKED_LOGIT, ClusteringNetwork, SubclusteringNetworks
+from tfdpm.model.pass_statistics import PassStatistics, pass_statistics
 
 _FEW_SLOTS = 64
-
-
-class PassStatistics(NamedTuple):
-    """What one pass reduces the data to, under the networks as they stand.
-
-    Attributes:
-        soft: `[K]` components weighted by responsibilities: for the M-step.
-        halves: `[K, 2]` hard counts of subclusters within hard clusters: for Hastings ratios.
-        soft_halves: `[K, 2]` points of hard clusters weighted by subcluster responsibilities.
-    """
-
-    soft: SufficientStatistics
-    halves: SufficientStatistics
-    soft_halves: SufficientStatistics
 
 
 class StepSettings(NamedTuple):
@@ -389,19 +369,3 @@ class Passes:
         """Responsibilities `[B, C]` float32."""
         self._count_trace()
         return tf.nn.softmax(self._clustering(features, num_components=num_components))
-
-
-def pass_statistics(sums, dim: int) -> PassStatistics:
-    """Statistics from sums of moments; see `Passes._reduce`."""
-    soft, hard_halves, soft_first = (unpack_moments(part, dim) for part in sums)
-    halves = SufficientStatistics(
-        *(tf.reshape(part, [-1, 2, *part.shape[1:]]) for part in hard_halves)
-    )
-    # Subcluster responsibilities sum to one, so the second half is the rest.
-    soft_halves = SufficientStatistics(
-        *(
-            tf.stack([part, tf.reduce_sum(whole, axis=1) - part], axis=1)
-            for part, whole in zip(soft_first, halves, strict=True)
-        )
-    )
-    return PassStatistics(soft, halves, soft_halves)
