@@ -5,7 +5,7 @@ import pytest
 
 import tfdpm
 from tfdpm import DeepDPMConfig
-from tfdpm.model.just_in_time import compiles_steps
+from tfdpm.model.just_in_time import compiles_steps, is_brief
 
 
 def test_only_fits_of_many_steps_are_compiled():
@@ -15,6 +15,12 @@ def test_only_fits_of_many_steps_are_compiled():
     default = DeepDPMConfig()
     assert not compiles_steps(default, 2_000)
     assert compiles_steps(default, 20_000)  # ten million points
+
+
+def test_the_default_is_brief_and_the_papers_five_hundred_epochs_are_not():
+    paper = DeepDPMConfig.paper()
+    assert is_brief(DeepDPMConfig()) and not is_brief(paper)
+    assert is_brief(paper.replace(epochs=6)) and not is_brief(paper.replace(epochs=7))
 
 
 @pytest.mark.parametrize("choice", [True, False])

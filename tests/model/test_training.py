@@ -137,6 +137,22 @@ def test_a_pass_reduces_the_data_to_the_statistics_of_a_loop(trained):
     assert (actual.halves.counts.numpy()[:NUM_COMPONENTS] > 0).sum() >= 4  # no trivial case
 
 
+def test_a_pass_without_a_graph_is_the_same_pass_and_leaves_no_trace(trained):
+    passes, networks, _ = trained
+    brief = Passes(*networks, None, None, passes._settings._replace(is_brief=True))
+    weights = tf.linspace(0.5, 2.0, len(FEATURES))
+    results = [
+        each(FEATURES, weights, SUB_MEANS, COUNT)
+        for each in (brief.reduce_kept_array, passes.reduce_array)
+    ]
+    for actual, expected in zip(*map(tf.nest.flatten, results), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)
+    labels = [each.label_batch(FEATURES, SUB_MEANS, COUNT) for each in (brief, passes)]
+    for actual, expected in zip(*labels, strict=True):
+        np.testing.assert_array_equal(actual, expected)
+    assert brief.num_traces == 0
+
+
 def test_a_point_of_weight_two_counts_as_two_points(trained):
     passes, networks, _ = trained
     arguments = tf.constant(SUB_MEANS), COUNT
