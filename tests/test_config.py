@@ -95,6 +95,7 @@ def test_every_setting_is_checked_and_explained(name):
         ("batch_size", 0),
         ("stable_epochs", 0),
         ("kl_direction", "forward"),
+        ("tails", "long"),
         ("subclustering", True),
         ("df", 0.0),
         ("weight_concentration", -0.1),

@@ -14,6 +14,7 @@ PREPROCESSING = ("auto", "center", "standardize", "normalize", "none")
 PRIORS = ("auto", "identity", "std")
 COVARIANCES = ("auto", "full", "diagonal", "spherical")
 STARTS = ("mixture", "kmeans")
+TAILS = ("t", "gaussian")
 SPLIT_STARTS = ("network", "principal_axis", "two_means")
 CLUSTER_LOSSES = ("kl", "isotropic")
 KL_DIRECTIONS = ("network_to_target", "target_to_network")
@@ -63,6 +64,10 @@ class DeepDPMConfig:
     Training
         start: `"mixture"`: expectation-maximisation with the same moves first, then the networks
             learn its posterior; `"kmeans"`: the networks start from K-means as in the paper.
+        tails: `"t"`: the networks learn the posterior of a mixture of t distributions with the
+            clusters that were found, each with the likeliest degrees of freedom, since real
+            clusters have longer tails than Gaussians; only after a start from a mixture and with
+            the loss `"kl"`. `"gaussian"`: the E-step of [DeepDPM] eq. 5.
         hidden_units: width of the hidden layer of each network; `None` for 50, more when K is
             large.
         cluster_loss: `"kl"`, or `"isotropic"` (the ablation).
@@ -80,7 +85,7 @@ class DeepDPMConfig:
         stable_epochs: stop when K has not changed for this many epochs; `None`: never.
         settled_loss: after a start from a mixture, stop before `stable_epochs` (if they are not
             `None`) once proposals were made and none accepted while the networks' mean divergence
-            from the E-step, nats per point, is at most this; `None`: never. At a tenth of it
+            from the E-step, nats per point, is at most this; `None`: never. At a fifth of it
             proposals do not wait for `first_move_epoch`.
         max_start_points: points (sampled) on which the start is computed.
         jit_compile: whether XLA compiles gradient steps; `"auto"`: where a fit has so many of them
@@ -115,6 +120,7 @@ class DeepDPMConfig:
     subclustering: str = "network"
 
     start: str = "mixture"
+    tails: str = "t"
     hidden_units: int | None = None
     cluster_loss: str = "kl"
     kl_direction: str = "target_to_network"
@@ -143,6 +149,7 @@ class DeepDPMConfig:
         checks.one_of(self.merge_order, "merge_order", ("best_first", "sequential"))
         checks.one_of(self.subclustering, "subclustering", ("network", "two_means"))
         checks.one_of(self.start, "start", STARTS)
+        checks.one_of(self.tails, "tails", TAILS)
         checks.one_of(self.cluster_loss, "cluster_loss", CLUSTER_LOSSES)
         checks.one_of(self.kl_direction, "kl_direction", KL_DIRECTIONS)
         checks.one_of(self.jit_compile, "jit_compile", ("auto", True, False))
@@ -205,6 +212,7 @@ class DeepDPMConfig:
             merge_order="sequential",
             alternate_moves=True,
             start="kmeans",
+            tails="gaussian",
             hidden_units=50,
             kl_direction="network_to_target",
             batch_size=128,
@@ -259,6 +267,12 @@ class DeepDPMConfig:
     def start_clusters(self) -> int:
         """K at the start of a fit."""
         return self.initial_clusters if self.fixed_k is None else self.fixed_k
+
+    @property
+    def has_tails(self) -> bool:
+        """Whether t distributions are what networks learn."""
+        is_searched = self.start == "mixture" and self.fixed_k is None
+        return self.tails == "t" and is_searched and self.cluster_loss == "kl"
 
     @property
     def proposes_splits(self) -> bool:

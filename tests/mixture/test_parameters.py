@@ -15,6 +15,7 @@ from tfdpm.mixture.parameters import (
     LogPredictive,
     MixtureParameters,
     SquaredDistances,
+    TMixtureParameters,
     log_joint,
     m_step,
     map_mixture_weights,
@@ -222,6 +223,20 @@ def test_the_first_components_of_a_prepared_density_are_densities_of_their_own(f
     density = LogJoint.of_first(tf.constant(3), LogJoint(mixture).tensors)
     truth = reference.log_joint(*(part[:3] for part in as_numpy(mixture)), points)
     np.testing.assert_allclose(density(points), truth, rtol=1e-9)
+
+
+@pytest.mark.parametrize("feature_dim", [3, 40])
+def test_the_log_joint_of_t_distributions_is_scipys(feature_dim):
+    gaussians, points = random_mixture(5, feature_dim), samples.points(20, feature_dim)
+    mixture = TMixtureParameters(*gaussians, tf.constant([0.5, 1.0, 4.0, 30.0, 1e9], tf.float64))
+    truth = reference.t_log_joint(*as_numpy(mixture), points)
+    np.testing.assert_allclose(LogJoint(mixture)(points), truth, rtol=1e-6)
+    first = LogJoint.of_first(tf.constant(3), LogJoint(mixture).tensors)
+    np.testing.assert_allclose(first(points), truth[:, :3], rtol=1e-9)
+    # With df without bound a t is a Gaussian.
+    np.testing.assert_allclose(
+        LogJoint(mixture)(points)[:, 4], LogJoint(gaussians)(points)[:, 4], rtol=1e-5
+    )
 
 
 def test_whitening_in_float32_is_near_whitening_in_float64():

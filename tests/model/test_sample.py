@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import special
 
 from tests.reference import mixture as reference
 from tests.reference import samples
-from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.model.sample import Sample, sample_moments
 
@@ -19,9 +20,9 @@ def sample_of(dim, num_points=50):
     return points, Sample(points)
 
 
-def assert_statistics(actual, expected):
+def assert_statistics(actual, expected, atol=1e-9):
     for part, wanted in zip(actual, expected, strict=True):
-        np.testing.assert_allclose(part, wanted, atol=1e-9)
+        np.testing.assert_allclose(part, wanted, atol=atol)
 
 
 @DIMS
@@ -58,8 +59,32 @@ def test_the_e_step_and_its_statistics_are_those_of_a_loop(dim):
     labels, statistics = sample.expectation(MixtureParameters(*parameters))
     np.testing.assert_array_equal(labels, expected.argmax(axis=1))
     np.testing.assert_array_equal(sample.labels(MixtureParameters(*parameters)), labels)
-    for part, wanted in zip(statistics, reference.moments(points, expected), strict=True):
-        np.testing.assert_allclose(part, wanted, atol=1e-6)
+    assert_statistics(statistics, reference.moments(points, expected), atol=1e-6)
+
+
+@DIMS
+def test_the_e_step_under_t_distributions_is_that_of_a_loop(dim):
+    points, sample = sample_of(dim, num_points=600)
+    mixture = TMixtureParameters(
+        np.array([0.1, 0.2, 0.7]),
+        samples.points(3, dim, seed=9),
+        np.stack([samples.positive_definite(dim, seed) for seed in range(3)]),
+        np.array([0.4, 3.0, 50.0]),
+    )
+    joint = reference.t_log_joint(*mixture, points)
+    shares = np.exp(joint - special.logsumexp(joint, axis=1, keepdims=True))
+    u = np.empty_like(shares)
+    for k, (_, mean, scale, df) in enumerate(zip(*mixture, strict=True)):
+        for n, point in enumerate(points):
+            squared = (point - mean) @ np.linalg.solve(scale, point - mean)
+            u[n, k] = (df + dim) / (df + squared)
+    labels, statistics = sample.t_expectation(mixture)
+    np.testing.assert_array_equal(labels, joint.argmax(axis=1))
+    np.testing.assert_array_equal(sample.t_labels(mixture), labels)
+    np.testing.assert_allclose(statistics.counts, shares.sum(axis=0), atol=1e-6)
+    assert_statistics(statistics.weighted, reference.moments(points, shares * u), atol=1e-6)
+    expected = (shares * (np.log(u) - u)).sum(axis=0)
+    np.testing.assert_allclose(statistics.log_weights, expected, atol=1e-6)
 
 
 def test_the_e_step_of_far_points_has_no_nan():

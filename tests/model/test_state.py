@@ -10,7 +10,7 @@ from tests.reference import mixture as reference
 from tests.reference import samples
 from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture import niw
-from tfdpm.mixture.parameters import m_step
+from tfdpm.mixture.parameters import TMixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate
 from tfdpm.model.preprocessing import Preprocessing
 from tfdpm.model.state import ModelState, moved, subcomponent_start
@@ -46,6 +46,7 @@ def make_state():
         halves=halves,
         epoch=7,
         last_change_epoch=5,
+        t_mixture=TMixtureParameters(*m_step(soft, prior), tf.constant([1.0, 2.0, 3.0, 4.0])),
     )
 
 
@@ -78,8 +79,21 @@ def test_every_field_is_among_the_arrays():
         assert field.name in names or field.name in ("epoch", "last_change_epoch")
 
 
-def test_the_identity_changes_nothing():
-    assert_same(moved(STATE, transitions.identity(NUM_COMPONENTS), CONFIG), STATE)
+def test_without_t_distributions_there_are_as_many_arrays():
+    plain = dataclasses.replace(STATE, t_mixture=None)
+    arrays = plain.to_arrays()
+    assert arrays.keys() == STATE.to_arrays().keys()
+    again = ModelState.from_arrays(arrays)
+    assert again.t_mixture is None and again.targets is again.parameters
+    # States that were saved before there were any.
+    older = {name: value for name, value in arrays.items() if not name.startswith("t_mixture")}
+    assert ModelState.from_arrays(older).t_mixture is None
+    assert STATE.targets is STATE.t_mixture
+
+
+def test_the_identity_changes_nothing_but_that_t_distributions_are_to_be_found_anew():
+    after = moved(STATE, transitions.identity(NUM_COMPONENTS), CONFIG)
+    assert_same(after, dataclasses.replace(STATE, t_mixture=None))
 
 
 def test_children_of_a_split_take_their_subcomponents_parameters():

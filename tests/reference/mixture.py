@@ -42,6 +42,15 @@ def log_joint(mixture_weights, means, covariances, points):
     return np.stack(columns, axis=1)
 
 
+def t_log_joint(mixture_weights, means, scales, df, points):
+    """`log pi_k + log t(x_i; mu_k, S_k, nu_k)`, `[N, K]`."""
+    columns = [
+        np.log(weight) + np.atleast_1d(stats.multivariate_t(mean, scale, nu).logpdf(points))
+        for weight, mean, scale, nu in zip(mixture_weights, means, scales, df, strict=True)
+    ]
+    return np.stack(columns, axis=1)
+
+
 def responsibilities(mixture_weights, means, covariances, points):
     """Posterior probabilities of the components ([DeepDPM] eq. 5), `[N, K]`."""
     joint = log_joint(mixture_weights, means, covariances, points)

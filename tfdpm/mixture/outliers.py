@@ -31,13 +31,13 @@ class PredictiveTails(LogPredictive):
 
     def tails(self, points) -> tuple[tf.Tensor, tf.Tensor]:
         """Log density, nats, and p-value of `points [N, D]`, both `[N]` float64."""
-        distances = self._distances(points)
-        logits = self._constants - self._half_power * tf.math.log1p(distances / self._df)
+        distances = self._joint.distances(points)
+        logits = self._joint.at_distances(distances)
+        df, half_power = self._joint.tails
         # The operation does not broadcast.
         ones = tf.ones_like(distances)
-        half_dim = self._half_power - 0.5 * self._df
         shares = tf.math.betainc(
-            0.5 * self._df * ones, half_dim * ones, self._df / (self._df + distances)
+            0.5 * df * ones, (half_power - 0.5 * df) * ones, df / (df + distances)
         )
         p_values = tf.reduce_sum(tf.nn.softmax(logits) * shares, axis=-1)
         return tf.reduce_logsumexp(logits, axis=-1), p_values

@@ -6,7 +6,7 @@ How parameters follow from statistics is here too (the M-step); how K changes is
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import tensorflow as tf
 
@@ -21,6 +21,9 @@ _MAX_QUADRATIC_DIM = 12
 # Whitening matrices are triangular: so many of their rows at a time need only the columns so far.
 _WHITENED_AT_ONCE = 16
 _SLICE_ELEMENTS = 4_000_000
+
+
+_Mixture = TypeVar("_Mixture")
 
 
 class MixtureParameters(NamedTuple):
@@ -40,6 +43,50 @@ class MixtureParameters(NamedTuple):
     def num_components(self) -> int:
         """Number of components, K."""
         return int(self.means.shape[0])
+
+
+class TMixtureParameters(NamedTuple):
+    """Parameters of a mixture of multivariate t distributions, float64.
+
+    Clusters have longer tails than Gaussians; a t has them of any length (Peel and McLachlan 2000,
+    "Robust mixture modelling using the t distribution").
+
+    Attributes:
+        mixture_weights: `[K]`, positive, summing to one.
+        means: `[K, D]`.
+        scales: `[K, D, D]`, symmetric positive definite.
+        df: `[K]` degrees of freedom, > 0.
+    """
+
+    mixture_weights: tf.Tensor
+    means: tf.Tensor
+    scales: tf.Tensor
+    df: tf.Tensor
+
+    @property
+    def num_components(self) -> int:
+        """Number of components, K."""
+        return int(self.means.shape[0])
+
+
+def as_tensors(mixture: _Mixture) -> _Mixture:
+    """A mixture of either kind with tensors for NumPy arrays; `None` stays."""
+    return mixture and type(mixture)(*(tf.constant(part) for part in mixture))
+
+
+class JointTensors(NamedTuple):
+    """All that a `LogJoint` consists of, to hand to a compiled function; component last.
+
+    Attributes:
+        constants, log_determinants: `[K]`.
+        coefficients: see `SquaredDistances`.
+        tails: degrees of freedom nu and `(nu + D) / 2`, both `[K]`; nothing for Gaussians.
+    """
+
+    constants: tf.Tensor
+    log_determinants: tf.Tensor
+    coefficients: tuple[tf.Tensor, ...]
+    tails: tuple[tf.Tensor, ...]
 
 
 def map_mixture_weights(counts, concentration: float, *, rule: str = "dirichlet_map") -> tf.Tensor:
@@ -207,30 +254,49 @@ class SquaredDistances:
 
 
 class LogJoint:
-    """`log pi_k + log N(x; mu_k, Sigma_k)` for fixed parameters, prepared once for many points.
+    """`log pi_k + log p(x | k)` for fixed parameters, prepared once for many points.
 
     Args:
-        parameters: the mixture.
+        parameters: the mixture, of Gaussians or of t distributions.
         precision: see `SquaredDistances`.
+
+    Attributes:
+        distances: of points to the components.
+        tails: see `JointTensors`.
     """
 
-    def __init__(self, parameters: MixtureParameters, precision: tf.DType = tf.float64):
-        self._distances = SquaredDistances(parameters.means, parameters.covariances, precision)
-        dim = int(parameters.means.shape[-1])
-        self._constants = (
-            tf.math.log(parameters.mixture_weights)
-            - 0.5 * self._distances.log_determinants
-            - 0.5 * dim * math.log(2.0 * math.pi)
+    def __init__(
+        self,
+        parameters: MixtureParameters | TMixtureParameters,
+        precision: tf.DType = tf.float64,
+    ):
+        weights, means, shapes = parameters[:3]
+        self.distances = SquaredDistances(means, shapes, precision)
+        self._constants = tf.math.log(weights) - 0.5 * self.distances.log_determinants
+        self.tails: tuple[tf.Tensor, ...] = ()
+        dim = int(means.shape[-1])
+        if not isinstance(parameters, TMixtureParameters):
+            self._constants -= 0.5 * dim * math.log(2.0 * math.pi)
+            return
+        df = tf.convert_to_tensor(parameters.df)
+        half_power = 0.5 * (df + dim)
+        self.tails = df, half_power
+        self._constants += (
+            tf.math.lgamma(half_power)
+            - tf.math.lgamma(0.5 * df)
+            - 0.5 * dim * tf.math.log(df * math.pi)
         )
 
     @property
-    def tensors(self) -> tuple[tf.Tensor, ...]:
-        """All that the density consists of, to hand to a compiled function; component last."""
-        distances = self._distances
-        return self._constants, distances.log_determinants, *distances.coefficients
+    def tensors(self) -> JointTensors:
+        """All that the density consists of."""
+        distances = self.distances
+        return JointTensors(
+            self._constants, distances.log_determinants, distances.coefficients, self.tails
+        )
 
     @classmethod
-    def of_first(cls, num_components, tensors) -> LogJoint:
+    def of_first(cls, num_components, tensors: JointTensors) -> LogJoint:
         """The density of the first components among those whose `tensors` are given.
 
         Args:
@@ -238,10 +304,9 @@ class LogJoint:
             tensors: of a density with at least as many components.
         """
         density = cls.__new__(cls)
-        density._constants, log_determinants, *coefficients = (
-            tensor[..., :num_components] for tensor in tensors
-        )
-        density._distances = SquaredDistances.from_coefficients(log_determinants, coefficients)
+        first = tf.nest.map_structure(lambda tensor: tensor[..., :num_components], tensors)
+        density._constants, log_determinants, coefficients, density.tails = first
+        density.distances = SquaredDistances.from_coefficients(log_determinants, coefficients)
         return density
 
     @property
@@ -251,7 +316,14 @@ class LogJoint:
 
     def __call__(self, points, moments=None) -> tf.Tensor:
         """Log joint densities of `points [N, D]`, `[N, K]` float64, nats."""
-        return self._constants - 0.5 * self._distances(points, moments)
+        return self.at_distances(self.distances(points, moments))
+
+    def at_distances(self, distances) -> tf.Tensor:
+        """Log joint densities at squared Mahalanobis distances, both `[N, K]`."""
+        if not self.tails:
+            return self._constants - 0.5 * distances
+        df, half_power = self.tails
+        return self._constants - half_power * tf.math.log1p(distances / df)
 
 
 class LogPredictive:
@@ -265,22 +337,11 @@ class LogPredictive:
     def __init__(self, mixture_weights, after: niw.NIWParameters):
         df, loc, scale_tril = niw.predictive(after)
         shape = tf.linalg.matmul(scale_tril, scale_tril, transpose_b=True)
-        self._distances = SquaredDistances(loc, shape)
-        self._df = df
-        dim = int(loc.shape[-1])
-        self._half_power = 0.5 * (df + dim)
-        self._constants = (
-            tf.math.log(mixture_weights)
-            + tf.math.lgamma(self._half_power)
-            - tf.math.lgamma(0.5 * df)
-            - 0.5 * dim * tf.math.log(df * math.pi)
-            - 0.5 * self._distances.log_determinants
-        )
+        self._joint = LogJoint(TMixtureParameters(mixture_weights, loc, shape, df))
 
     def components(self, points) -> tf.Tensor:
         """`log pi_k + log t_k(x)`, `[N, K]` float64, nats."""
-        distances = self._distances(points)
-        return self._constants - self._half_power * tf.math.log1p(distances / self._df)
+        return self._joint(points)
 
     def __call__(self, points) -> tf.Tensor:
         """Log density of `points [N, D]`, `[N]` float64, nats."""

@@ -11,15 +11,18 @@ from typing import NamedTuple
 import numpy as np
 
 from tfdpm.mixture import niw
-from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
+from tfdpm.mixture.partition import PartitionPrior
+from tfdpm.mixture.t_mixture import FIRST_DF, map_t_mixture
 from tfdpm.model.partitions import refined
 from tfdpm.model.sample import Sample
 from tfdpm.model.search import MixtureSearch
 from tfdpm.model.start import THREADS
 
-__all__ = ["InAllAxes", "in_all_axes", "leading_labels"]
+__all__ = ["InAllAxes", "in_all_axes", "leading_labels", "with_tails"]
 
 _EM_ITERATIONS, _SETTLED = 40, 1e-4
+_T_EM_ITERATIONS, _T_SETTLED = 60, 3e-5  # tails are found slowly
 
 
 class InAllAxes(NamedTuple):
@@ -28,15 +31,19 @@ class InAllAxes(NamedTuple):
     Attributes:
         prior: for statistics of as many points as was asked for.
         labels: `[n]` of the sample.
-        parameters: `[K]` components.
+        parameters: `[K]` Gaussian components.
+        t_mixture: `[K]` t distributions by which the labels are, if they were asked for.
     """
 
     prior: niw.NIWParameters
     labels: np.ndarray
     parameters: MixtureParameters
+    t_mixture: TMixtureParameters | None
 
 
-def in_all_axes(search: MixtureSearch, labels: np.ndarray, multiple: float) -> InAllAxes:
+def in_all_axes(
+    search: MixtureSearch, labels: np.ndarray, multiple: float, has_tails: bool
+) -> InAllAxes:
     """EM from the clusters of a search in all features of its sample, K as it is.
 
     The prior is that of the search; of a further axis it expects the same share of the variance
@@ -46,17 +53,55 @@ def in_all_axes(search: MixtureSearch, labels: np.ndarray, multiple: float) -> I
         search: that has ended; its first features are its points.
         labels: `[n]` that it found.
         multiple: number of points that the prior is to be for, over that of the sample.
+        has_tails: whether components are t distributions. A few points far out make a Gaussian so
+            wide that it claims its neighbours' points.
     """
-    features = search.features
-    variances = features[:, search.points.shape[1] :].var(axis=0)
-    sample = Sample(features)
-    of_sample = search.partition_prior().with_axes(variances)
+    sample = Sample(search.features)
+    prior = _prior_in_all_axes(search)
     with THREADS.limit(limits=1):
         statistics = sample.hard_statistics(labels, int(labels.max()) + 1)
-        start = of_sample.map_mixture(statistics)
-        found = refined(sample, of_sample, start, _EM_ITERATIONS, _SETTLED)
-    prior = search.partition_prior(multiple).with_axes(variances).as_niw()
-    return InAllAxes(prior, found.labels, found.parameters)
+        start, of_all = prior.map_mixture(statistics), _prior_in_all_axes(search, multiple)
+        if not has_tails:
+            found = refined(sample, prior, start, _EM_ITERATIONS, _SETTLED)
+            return InAllAxes(of_all.as_niw(), found.labels, found.parameters, None)
+        mixture = _with_tails(sample, prior, start)
+        present, labels = np.unique(sample.t_labels(mixture), return_inverse=True)
+        labels = labels.ravel()
+        weights, *others = (part[present] for part in mixture)
+        mixture = TMixtureParameters(weights / weights.sum(), *others)
+        parameters = prior.map_mixture(sample.hard_statistics(labels, len(present)))
+    return InAllAxes(of_all.as_niw(), labels, parameters, mixture)
+
+
+def with_tails(search: MixtureSearch, parameters: MixtureParameters) -> TMixtureParameters:
+    """The t distributions that EM leads to from a mixture in all features of a search's sample.
+
+    Args:
+        search: with the sample.
+        parameters: K components; there are as many t distributions, in the same order.
+    """
+    gaussians = MixtureParameters(*(np.asarray(part) for part in parameters))
+    with THREADS.limit(limits=1):
+        return _with_tails(Sample(search.features), _prior_in_all_axes(search), gaussians)
+
+
+def _prior_in_all_axes(search: MixtureSearch, multiple: float = 1.0) -> PartitionPrior:
+    variances = search.features[:, search.points.shape[1] :].var(axis=0)
+    return search.partition_prior(multiple).with_axes(variances)
+
+
+def _with_tails(
+    sample: Sample, prior: PartitionPrior, parameters: MixtureParameters
+) -> TMixtureParameters:
+    found = TMixtureParameters(*parameters, np.full(len(parameters.means), FIRST_DF))
+    labels = None
+    for _ in range(_T_EM_ITERATIONS):
+        previous = labels
+        labels, statistics = sample.t_expectation(found)
+        found = map_t_mixture(prior, statistics, found)
+        if previous is not None and np.mean(previous != labels) < _T_SETTLED:
+            break
+    return found
 
 
 def leading_labels(search: MixtureSearch, parameters: MixtureParameters) -> np.ndarray:

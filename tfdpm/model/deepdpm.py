@@ -37,7 +37,7 @@ from tfdpm.model.sources import ArraySource, StreamSource, source_of
 from tfdpm.model.state import ModelState, subcomponent_start
 
 _FEWEST_HIDDEN_UNITS, _MOST_HIDDEN_UNITS = 50, 1024
-_BEYOND_DOUBT = 0.1  # of `settled_loss`
+_BEYOND_DOUBT = 0.2  # of `settled_loss`
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -179,19 +179,20 @@ class DeepDPM(
         moments = source.moments(config.preprocessing == "normalize")
         preprocessing = fit_preprocessing(moments, config.preprocessing)
         raw = source.sample(num_start_points(config), self.seed)
-        prior, parameters, soft, covariance, self._search, preprocessing = first_mixture(
-            raw, moments, preprocessing, config, self.seed
-        )
+        found = first_mixture(raw, moments, preprocessing, config, self.seed)
+        prior, parameters, t_mixture, soft, covariance, self._search, preprocessing = found
         source.use(preprocessing)
         if self._search is not None:
             self._moves = self._search.moves
             if source.num_points is None or source.num_points > len(self._search.points):
-                soft = source.expectation(parameters)
+                soft = source.expectation(t_mixture or parameters)
                 parameters = self._estimate(soft, prior, covariance, config)
         sub = subcomponent_start(parameters.means, parameters.covariances)
         # Until a pass has told the halves apart, all points stand in the first.
         halves = SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in soft))
-        self._state = ModelState(preprocessing, prior, parameters, *sub, soft, halves, covariance)
+        self._state = ModelState(
+            preprocessing, prior, parameters, *sub, soft, halves, covariance, t_mixture=t_mixture
+        )
         self._genealogy = Genealogy()
         if self._search is None:
             self._genealogy.begin(soft.counts.numpy(), "training")
@@ -206,7 +207,7 @@ class DeepDPM(
         learns_mixture = config.start == "mixture" and config.cluster_loss == "kl"
         if self._search is not None or learns_mixture:
             seen = preprocessing.transform(raw) if self._search is None else self._search.features
-            start_from_mixture(self.clustering, parameters, seen, self.seed)
+            start_from_mixture(self.clustering, parameters, seen, self.seed, t_mixture)
 
     def _estimate(
         self, statistics: SufficientStatistics, prior, covariance: str, config: DeepDPMConfig
@@ -224,10 +225,12 @@ class DeepDPM(
         """Takes up a fit of a model that has been fitted or loaded."""
         preprocessing = self._state.preprocessing
         source.use(preprocessing)
-        if uses_search(config) and self._search is None:
+        if uses_search(config):
             moments = source.moments(config.preprocessing == "normalize")
             sample = preprocessing.transform(source.sample(config.max_start_points, self.seed))
             self._search = resumed_search(sample, moments, self._state, config, self.seed)
+        if self._state.t_mixture is None:  # else it was saved within a fit, which goes on
+            self._find_tails(config)
 
     def _set_learning_rates(self) -> None:
         """Rates fall with the epochs since K last changed; a callback may set others after."""
@@ -358,6 +361,7 @@ class DeepDPM(
         self._state.parameters = self._estimate(
             reduced.soft, self._state.prior, self._state.covariance, config
         )
+        self._state.t_mixture = None  # of these points; a further fit may be of others
         self._labels = self._source_labels(source)
         self._k_posterior = None
 

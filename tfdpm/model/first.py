@@ -6,11 +6,10 @@ import dataclasses
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture import niw
-from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, as_tensors
 from tfdpm.mixture.prior import automatic_scale, prior_from_moments
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 from tfdpm.model.all_axes import in_all_axes
@@ -32,6 +31,7 @@ class FirstMixture(NamedTuple):
     Attributes:
         prior: for statistics of all points.
         parameters: `[K]` components.
+        t_mixture: `[K]` t distributions, if points are told apart by them.
         statistics: hard statistics of the sample behind them.
         covariance: structure of the components' covariances.
         search: judges the networks' proposals from now on, or `None` where plain Hastings ratios
@@ -41,6 +41,7 @@ class FirstMixture(NamedTuple):
 
     prior: niw.NIWParameters
     parameters: MixtureParameters
+    t_mixture: TMixtureParameters | None
     statistics: SufficientStatistics
     covariance: str
     search: MixtureSearch | None
@@ -71,7 +72,7 @@ def first_mixture(
         prior = _prior_of_all(moments, preprocessing, config, config.start_clusters)
         structure = "full" if config.covariance == "auto" else config.covariance
         parameters, statistics = kmeans_start(sample, prior, structure, config, seed)
-        return FirstMixture(prior, parameters, statistics, structure, None, preprocessing)
+        return FirstMixture(prior, parameters, None, statistics, structure, None, preprocessing)
     features, settings = _search_inputs(sample, moments, preprocessing, config)
     found = _searched(features, settings, leading, config, seed)
     if _may_reshape(config):
@@ -80,14 +81,20 @@ def first_mixture(
     search, labels, parameters, used = found
     multiple = moments.num_points / len(search.points)
     # One variance for all axes would be that of the leading ones.
-    if used is leading and preprocessing.num_leading and search.covariance != "spherical":
+    has_axes = used is leading and preprocessing.num_leading and search.covariance != "spherical"
+    prior, t_mixture = search.prior(multiple), None
+    if has_axes:
         used = preprocessing
-        prior, labels, parameters = in_all_axes(search, labels, multiple)
     else:
-        prior, search.features = search.prior(multiple), search.points
+        search.features = search.points
+    if has_axes or config.has_tails:
+        prior, labels, parameters, t_mixture = in_all_axes(
+            search, labels, multiple, config.has_tails
+        )
+        t_mixture = as_tensors(t_mixture)
     statistics = accumulate_hard(search.features, labels, parameters.num_components)
-    tensors = MixtureParameters(*(tf.constant(part) for part in parameters))
-    return FirstMixture(prior, tensors, statistics, search.covariance, search, used)
+    parameters = as_tensors(parameters)
+    return FirstMixture(prior, parameters, t_mixture, statistics, search.covariance, search, used)
 
 
 def _searched(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfdpm.mixture.parameters import LogJoint, MixtureParameters
+from tfdpm.mixture.parameters import LogJoint, MixtureParameters, TMixtureParameters
 from tfdpm.model.networks import ClusteringNetwork
 
 # Log responsibilities below this are all "not this component" to the least-squares fit.
@@ -18,7 +18,11 @@ _RIDGE = 1e-3
 
 
 def start_from_mixture(
-    network: ClusteringNetwork, parameters: MixtureParameters, features: np.ndarray, seed: int
+    network: ClusteringNetwork,
+    parameters: MixtureParameters,
+    features: np.ndarray,
+    seed: int,
+    targets: MixtureParameters | TMixtureParameters | None = None,
 ) -> None:
     """Sets the weights so that the network's logits are near the mixture's log joint.
 
@@ -31,6 +35,7 @@ def start_from_mixture(
         parameters: the mixture, K components. With one component nothing is to be learned.
         features: `[n, D]` points to fit the output units on.
         seed: of the directions of hidden units beyond the number of pairs.
+        targets: the mixture whose log joint is meant, if it is another one.
     """
     num_components = parameters.num_components
     if num_components == 1:
@@ -38,10 +43,10 @@ def start_from_mixture(
     directions, offsets = _hidden_units(parameters, network.hidden_units, seed)
     hidden = np.maximum(features @ directions + offsets, 0.0)
     design = np.concatenate([hidden, np.ones((len(hidden), 1))], axis=1)
-    targets = LogJoint(parameters)(tf.constant(features)).numpy()
-    targets = np.maximum(targets - targets.max(axis=1, keepdims=True), _LOWEST_TARGET)
+    log_joint = LogJoint(targets or parameters)(tf.constant(features)).numpy()
+    wanted = np.maximum(log_joint - log_joint.max(axis=1, keepdims=True), _LOWEST_TARGET)
     gram = design.T @ design + _RIDGE * len(design) * np.eye(design.shape[1])
-    solution = np.linalg.solve(gram, design.T @ targets)
+    solution = np.linalg.solve(gram, design.T @ wanted)
     network.hidden.kernel.assign(directions)
     network.hidden.bias.assign(offsets)
     spare = network.capacity - num_components

@@ -157,7 +157,9 @@ class OnlineMethods:
         state = self._state
         parameters = self._estimate(soft, state.prior, state.covariance, self.config)
         halves = SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in soft))
-        self._state = dataclasses.replace(state, parameters=parameters, soft=soft, halves=halves)
+        self._state = dataclasses.replace(
+            state, parameters=parameters, soft=soft, halves=halves, t_mixture=None
+        )
 
     def _give_birth(self, ledger: list[moves.Proposal]) -> bool:
         """Groups of waiting points become clusters of their own, where the ratio says so."""

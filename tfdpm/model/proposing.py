@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
+from tfdpm.mixture.parameters import as_tensors
 from tfdpm.model import moves, resize
-from tfdpm.model.all_axes import leading_labels
+from tfdpm.model.all_axes import leading_labels, with_tails
 from tfdpm.model.sources import padded_means
 from tfdpm.model.state import moved
 from tfdpm.proposals.tally import MoveCounts
@@ -48,7 +49,16 @@ class ProposalMethods:
             self._apply(transition, ledger)
             counts += made
         self.last_proposals = tuple(ledger)
+        if counts.changed:
+            self._find_tails(config)
         return counts
+
+    def _find_tails(self, config: DeepDPMConfig) -> None:
+        """The t distributions of the present components, by the points of the search."""
+        self._state.t_mixture = None
+        if self._search is not None and config.has_tails:
+            found = with_tails(self._search, self._state.parameters)
+            self._state.t_mixture = as_tensors(found)
 
     def _split_move(self, config, generator, ledger):
         """The transition, what was proposed, and labels of the sample if they were asked for."""

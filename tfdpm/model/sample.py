@@ -10,10 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 from scipy import sparse
+from scipy.special import gammaln
 
-from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.partition import log_joint_coefficients, triangle_moments, whitening
 from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.mixture.t_mixture import TStatistics
 
 # Up to this many features, products x_a x_b are kept, so that each E-step and each reduction is
 # one matrix product; 20,000 points then take 52 MB.
@@ -54,12 +56,51 @@ class Sample:
         total = np.zeros((count, self._packed_width))
         for rows, logits in self._log_joint(parameters):
             logits.argmax(axis=0, out=labels[rows])
-            logits -= logits.max(axis=0)
-            np.maximum(logits, _NO_SHARE, out=logits)
-            np.exp(logits, out=logits)
-            logits /= logits.sum(axis=0)
-            total += self._packed(rows, logits)
+            total += self._packed(rows, _shares(logits))
         return labels, self._unpack(total)
+
+    def t_expectation(self, parameters: TMixtureParameters) -> tuple[np.ndarray, TStatistics]:
+        """As `expectation`, under t distributions."""
+        count = len(parameters.means)
+        labels = np.empty(self.num_points, np.int64)
+        total = np.zeros((count, self._packed_width))
+        counts, log_weights = np.zeros(count), np.zeros(count)
+        df, half_power = _columns(parameters.df, 0.5 * (parameters.df + self.dim))
+        for rows, logits, logs in self._t_log_joint(parameters):
+            logits.argmax(axis=0, out=labels[rows])
+            shares = _shares(logits)
+            counts += shares.sum(axis=1)
+            # u = (nu + D) / (nu + d), whose logarithm is a constant less log(1 + d / nu).
+            log_u = np.log(2.0 * half_power / df) - logs
+            u = np.exp(log_u)
+            log_weights += np.einsum("kb,kb->k", shares, log_u - u)
+            shares *= u
+            total += self._packed(rows, shares)
+        return labels, TStatistics(counts, self._unpack(total), log_weights)
+
+    def t_labels(self, parameters: TMixtureParameters) -> np.ndarray:
+        """As `labels`, under t distributions."""
+        labels = np.empty(self.num_points, np.int64)
+        for rows, logits, _ in self._t_log_joint(parameters):
+            logits.argmax(axis=0, out=labels[rows])
+        return labels
+
+    def _t_log_joint(
+        self, parameters: TMixtureParameters
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """As `_log_joint`, and `log(1 + d / nu)` of the squared distances d, both `[K, B]`."""
+        weights, means, scales, df = parameters
+        gaussians = MixtureParameters(weights, means, scales)
+        peaks = np.log(weights) - 0.5 * whitening(gaussians)[1]
+        half_power = 0.5 * (df + self.dim)
+        constants = peaks + gammaln(half_power) - gammaln(0.5 * df) - 0.5 * self.dim * np.log(df)
+        peaks, constants, half_power, df = _columns(peaks, constants, half_power, df)
+        for rows, logits in self._log_joint(gaussians):
+            logits -= peaks
+            logits *= -2.0 / df
+            np.maximum(logits, 0.0, out=logits)
+            logs = np.log1p(logits, out=logits)
+            yield rows, constants - half_power * logs, logs
 
     def labels(self, parameters: MixtureParameters) -> np.ndarray:
         """The likeliest component of each point, `[n]`."""
@@ -187,6 +228,19 @@ class Sample:
     def _sums(self, assignments: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
         sums = _members(assignments, num_groups) @ self._with_ones
         return sums[:, 0], sums[:, 1:]
+
+
+def _shares(logits: np.ndarray) -> np.ndarray:
+    """Responsibilities `[K, B]`, in the place of log joint densities."""
+    logits -= logits.max(axis=0)
+    np.maximum(logits, _NO_SHARE, out=logits)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=0)
+    return logits
+
+
+def _columns(*parts: np.ndarray) -> list[np.ndarray]:
+    return [part[:, np.newaxis] for part in parts]
 
 
 def _members(assignments: np.ndarray, num_groups: int) -> sparse.csc_matrix:

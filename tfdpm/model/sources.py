@@ -14,7 +14,12 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import Inputs
-from tfdpm.mixture.parameters import LogJoint, MixtureParameters
+from tfdpm.mixture.parameters import (
+    JointTensors,
+    LogJoint,
+    MixtureParameters,
+    TMixtureParameters,
+)
 from tfdpm.mixture.statistics import (
     PointMoments,
     SufficientStatistics,
@@ -104,7 +109,7 @@ class ArraySource:
             steps = -(-steps // at_once) * at_once
         order = epoch_order(self.num_points, batch_size, steps, seed, state.epoch)
         constants = (
-            padded_density(state.parameters, passes.capacity),
+            padded_density(state.targets, passes.capacity),
             *padded_means(state, passes.capacity),
             tf.constant(state.num_components),
             trains_subclusters,
@@ -131,7 +136,9 @@ class ArraySource:
             total = piece if total is None else tf.nest.map_structure(tf.add, total, piece)
         return _first_components(total, state.num_components)
 
-    def expectation(self, parameters: MixtureParameters) -> SufficientStatistics:
+    def expectation(
+        self, parameters: MixtureParameters | TMixtureParameters
+    ) -> SufficientStatistics:
         """Statistics of all points under the E-step of a mixture, `[K]` components."""
         log_joint, total = LogJoint(parameters, _PRECISION), None
         rows = slice_rows(int(parameters.means.shape[1]), parameters.num_components)
@@ -242,7 +249,7 @@ class StreamSource:
         means, sub_means = padded_means(state, passes.capacity)
         return passes.train_stream(
             self._batches.repeat(rounds),
-            padded_density(state.parameters, passes.capacity),
+            padded_density(state.targets, passes.capacity),
             means,
             sub_means,
             tf.constant(state.num_components),
@@ -255,7 +262,9 @@ class StreamSource:
         result = passes.reduce_stream(self._batches, sub_means, tf.constant(state.num_components))
         return _first_components(result, state.num_components)
 
-    def expectation(self, parameters: MixtureParameters) -> SufficientStatistics:
+    def expectation(
+        self, parameters: MixtureParameters | TMixtureParameters
+    ) -> SufficientStatistics:
         """Statistics of all points under the E-step of a mixture, `[K]` components."""
         log_joint = LogJoint(parameters, _PRECISION)
 
@@ -322,7 +331,9 @@ def padded_means(state: ModelState, capacity: int) -> tuple[tf.Tensor, tf.Tensor
     return means, sub_means
 
 
-def padded_density(parameters: MixtureParameters, capacity: int) -> tuple[tf.Tensor, ...]:
+def padded_density(
+    parameters: MixtureParameters | TMixtureParameters, capacity: int
+) -> JointTensors:
     """`LogJoint.tensors` of as many slots, so that a pass is traced once per capacity.
 
     In spare slots the log density is `MASKED_LOGIT` everywhere.
@@ -333,8 +344,13 @@ def padded_density(parameters: MixtureParameters, capacity: int) -> tuple[tf.Ten
         paddings = [[0, 0]] * (tensor.shape.rank - 1) + [[0, spare]]
         return tf.pad(tensor, paddings, constant_values=tf.constant(value, tensor.dtype))
 
-    constants, *others = LogJoint(parameters, _PRECISION).tensors
-    return padded(constants, MASKED_LOGIT), *(padded(tensor) for tensor in others)
+    tensors = LogJoint(parameters, _PRECISION).tensors
+    return JointTensors(
+        padded(tensors.constants, MASKED_LOGIT),
+        padded(tensors.log_determinants),
+        tuple(padded(part) for part in tensors.coefficients),
+        tuple(padded(part, 1.0) for part in tensors.tails),
+    )
 
 
 def _first_components(statistics: PassStatistics, num_components: int) -> PassStatistics:

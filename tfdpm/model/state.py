@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm.mixture import niw
-from tfdpm.mixture.parameters import MixtureParameters, m_step
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.model.preprocessing import Preprocessing
 from tfdpm.proposals.transition import WHOLE, Transition
@@ -30,6 +30,8 @@ class ModelState:
         covariance: structure of the components' covariances.
         epoch: epochs trained so far.
         last_change_epoch: epoch of the last accepted move (0 if none).
+        t_mixture: t distributions, `[K]` in the components' order, whose posterior the networks
+            learn instead of that of `parameters`; `None` where they learn that.
     """
 
     preprocessing: Preprocessing
@@ -43,6 +45,12 @@ class ModelState:
     covariance: str = "full"
     epoch: int = 0
     last_change_epoch: int = 0
+    t_mixture: TMixtureParameters | None = None
+
+    @property
+    def targets(self) -> MixtureParameters | TMixtureParameters:
+        """The mixture of the E-step: its posterior is what the networks learn."""
+        return self.t_mixture or self.parameters
 
     @property
     def num_components(self) -> int:
@@ -60,6 +68,8 @@ class ModelState:
             "parameters": self.parameters,
             "soft": self.soft,
             "halves": self.halves,
+            # Without rows where there is none: callbacks count the arrays.
+            "t_mixture": self.t_mixture or TMixtureParameters(*[np.zeros(0)] * 4),
         }
         arrays = {
             f"{group}/{name}": value
@@ -99,6 +109,7 @@ class ModelState:
         # Models of before have no such entry.
         has_minor = "preprocessing/num_leading" in arrays
         num_leading = int(read("preprocessing/num_leading")) or None if has_minor else None
+        has_tails = "t_mixture/df" in arrays and len(read("t_mixture/df")) > 0
         return cls(
             preprocessing=Preprocessing(
                 read("preprocessing/mean"),
@@ -117,6 +128,7 @@ class ModelState:
             covariance=read("covariance").tobytes().decode(),
             epoch=int(progress[0]),
             last_change_epoch=int(progress[1]),
+            t_mixture=group(TMixtureParameters, "t_mixture") if has_tails else None,
         )
 
 
@@ -214,6 +226,7 @@ def moved(state: ModelState, transition: Transition, config) -> ModelState:
         sub_covariances=sub[2],
         soft=soft,
         halves=halves,
+        t_mixture=None,
     )
 
 
