@@ -48,8 +48,8 @@ class MixtureParameters(NamedTuple):
 class TMixtureParameters(NamedTuple):
     """Parameters of a mixture of multivariate t distributions, float64.
 
-    Clusters have longer tails than Gaussians; a t has them of any length (Peel and McLachlan 2000,
-    "Robust mixture modelling using the t distribution").
+    Clusters have longer tails than Gaussians; a t has them of any length
+    [Peel and McLachlan 2000].
 
     Attributes:
         mixture_weights: `[K]`, positive, summing to one.

@@ -1,4 +1,4 @@
-"""The mixture of a search in leading axes, seen in all of them.
+"""The mixture of a search in leading axes, seen in all of them and with tails.
 
 Every axis costs each split a share of its evidence, so that K is sought where nearly all of the
 variance is. Once K is known, an axis of little variance may still tell which cluster a point is of.
