@@ -87,3 +87,38 @@ def test_a_sample_of_a_stream_is_of_distinct_rows_from_all_of_it(batch_size):
     assert (np.diff(sample) > 0).all()  # in their order
     assert abs(sample.mean() - 499.5) < 4 * 288.7 / 10  # four standard errors
     np.testing.assert_array_equal(StreamSource(stream, 1000).sample(2000, seed=0), rows)
+
+
+def test_points_without_weight_do_not_make_a_cluster():
+    x, labels = gaussian_mixture(3, 2, 1200, seed=5)
+    for gone in range(3):
+        weights = np.where(labels == gone, 0.0, 1.0)
+        weighted = DeepDPM(seed=0)
+        weighted.fit(x, sample_weight=weights, verbose=0)
+        rest = DeepDPM(seed=0)
+        rest.fit(x[labels != gone], verbose=0)
+        assert weighted.n_clusters == rest.n_clusters == 2
+        centres = [np.sort(each.means_[:, 0]) for each in (weighted, rest)]
+        np.testing.assert_allclose(*centres, atol=0.1)
+
+
+def test_a_sample_has_heavy_points_rather_than_light_ones_and_none_without_weight():
+    x = np.arange(3000.0, dtype=np.float32)[:, np.newaxis]
+    weights = np.repeat([0.0, 1.0, 4.0], 1000)
+    drawn = ArraySource(x, weights).sample(200, seed=1)[:, 0]
+    assert len(np.unique(drawn)) == 200 and (np.diff(drawn) > 0).all()
+    counts = np.bincount((drawn // 1000).astype(int), minlength=3)
+    # 160 expected of the heavy ones; the standard deviation is 5.4.
+    assert counts[0] == 0 and 140 < counts[2] < 178
+    everything = ArraySource(x, weights).sample(2500, seed=1)[:, 0]
+    np.testing.assert_array_equal(everything, x[1000:, 0])
+    alike = ArraySource(x, np.full(3000, 0.5)).sample(5000, seed=1)
+    np.testing.assert_array_equal(alike, x)
+
+
+def test_one_point_with_all_the_weight_is_one_cluster():
+    weights = np.zeros(len(X))
+    weights[7] = 2.0
+    model = DeepDPM(seed=0)
+    model.fit(X, sample_weight=weights, verbose=0)
+    assert model.n_clusters == 1 and np.isfinite(model.means_).all()

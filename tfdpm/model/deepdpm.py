@@ -96,7 +96,8 @@ class DeepDPM(
             verbose: 0 silent, 1 or `"auto"` a progress bar, 2 a line per epoch.
             callbacks: any Keras callbacks; they see continuous epochs.
             initial_epoch: number of the first epoch.
-            sample_weight: `[N]` non-negative weights of the points.
+            sample_weight: `[N]` non-negative weights of the points. K is sought among those that
+                have any; where they are more than `max_start_points`, heavy ones rather than light.
             reference: an older model of data like these, whose clusters' names are kept:
                 `ids_` holds them, `identity_` what was born, died, split or merged.
             steps_per_epoch: batches of a `tf.data.Dataset` that make up an epoch. It may have no

@@ -73,10 +73,18 @@ class ArraySource:
         return len(self._array)
 
     def sample(self, count: int, seed: int) -> np.ndarray:
-        """At most `count` raw rows, drawn without replacement, in their order."""
-        if count >= len(self._array):
-            return self._array
-        chosen = np.random.default_rng([seed, 1]).choice(len(self._array), count, replace=False)
+        """At most `count` raw rows, drawn without replacement, in their order.
+
+        Rows are drawn in proportion to their weights; those without weight never are.
+        """
+        shares, candidates = None, len(self._array)
+        if self._sample_weights is not None:
+            shares = self._sample_weights / self._sample_weights.sum()
+            candidates = int(np.count_nonzero(shares))
+        if count >= candidates:
+            return self._array if candidates == len(self._array) else self._array[shares > 0]
+        generator = np.random.default_rng([seed, 1])
+        chosen = generator.choice(len(self._array), count, replace=False, p=shares)
         return self._array[np.sort(chosen)]
 
     def moments(self, normalizes_rows: bool) -> FeatureMoments:
