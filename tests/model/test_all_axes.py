@@ -218,10 +218,17 @@ def test_networks_learn_the_posterior_of_t_distributions_within_a_fit() -> None:
     assert set(watcher.seen) == {None} and len(gaussian.epoch) > 0
 
 
-def test_a_further_fit_learns_tails_of_the_points_it_is_given() -> None:
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_further_fit_learns_tails_of_the_points_it_is_given(is_interrupted) -> None:
     x, _, _ = strayed()
     watcher = Watcher()
     model = tfdpm.fit(x, features="none", verbose=0)
+    if is_interrupted:  # as a checkpoint from the middle of a fit would be
+        model._find_tails(model.config)
+        before = model._state.t_mixture.means.numpy()
+        model.fit(x, initial_epoch=1, epochs=2, verbose=0, callbacks=[watcher])
+        np.testing.assert_array_equal(watcher.seen[0].means, before)
+        model._find_tails(model.config)
     model.fit(0.8 * x + [0.3, 0.0, 0.0], epochs=1, verbose=0, callbacks=[watcher])
     means = model._state.preprocessing.inverse(watcher.seen[0].means.numpy())
     groups = [x[model.predict_labels(x) == k].mean(axis=0) for k in range(2)]

@@ -56,8 +56,7 @@ def in_all_axes(
         has_tails: whether components are t distributions. A few points far out make a Gaussian so
             wide that it claims its neighbours' points.
     """
-    sample = Sample(search.features)
-    prior = _prior_in_all_axes(search)
+    sample, prior = _sample_in_all_axes(search), _prior_in_all_axes(search)
     with THREADS.limit(limits=1):
         statistics = sample.hard_statistics(labels, int(labels.max()) + 1)
         start, of_all = prior.map_mixture(statistics), _prior_in_all_axes(search, multiple)
@@ -82,7 +81,12 @@ def with_tails(search: MixtureSearch, parameters: MixtureParameters) -> TMixture
     """
     gaussians = MixtureParameters(*(np.asarray(part) for part in parameters))
     with THREADS.limit(limits=1):
-        return _with_tails(Sample(search.features), _prior_in_all_axes(search), gaussians)
+        return _with_tails(_sample_in_all_axes(search), _prior_in_all_axes(search), gaussians)
+
+
+def _sample_in_all_axes(search: MixtureSearch) -> Sample:
+    has_more = search.features.shape != search.points.shape
+    return Sample(search.features) if has_more else search.sample
 
 
 def _prior_in_all_axes(search: MixtureSearch, multiple: float = 1.0) -> PartitionPrior:

@@ -125,6 +125,7 @@ class DeepDPM(
             check_reference(reference, self)
         config = self._fit_config(inputs, batch_size, epochs)
         source = source_of(inputs, sample_weight)
+        first = checks.integer(initial_epoch, "initial_epoch", minimum=0)
         if not self.compiled:
             self.compile()
         if self._state is None:
@@ -132,7 +133,7 @@ class DeepDPM(
             self._start(source, config)
         else:
             self._check_width(inputs.feature_shape)
-            self._go_on(source, config)
+            self._go_on(source, config, is_same_fit=first > 0)
         self._fit_start = self._state.epoch
         self._last_pass = LastPass()
         listeners = callback_list(self, callbacks, verbose, config.epochs)
@@ -141,8 +142,7 @@ class DeepDPM(
                 callback.accompany(listeners.callbacks)
         listeners.on_train_begin()
         # Keras's BackupAndRestore asks for its epoch through this attribute.
-        first = self._initial_epoch or checks.integer(initial_epoch, "initial_epoch", minimum=0)
-        self._first_epoch = first
+        first = self._first_epoch = self._initial_epoch or first
         self.stop_training = False
         logs: dict[str, float] = {}
         for epoch in range(first, config.epochs):
@@ -222,15 +222,15 @@ class DeepDPM(
             covariance=covariance,
         )
 
-    def _go_on(self, source: ArraySource | StreamSource, config: DeepDPMConfig) -> None:
-        """Takes up a fit of a model that has been fitted or loaded."""
+    def _go_on(self, source, config: DeepDPMConfig, is_same_fit: bool) -> None:
+        """Takes up a fit of a model that was fitted or loaded; a new fit has data of its own."""
         preprocessing = self._state.preprocessing
         source.use(preprocessing)
         if uses_search(config):
             moments = source.moments(config.preprocessing == "normalize")
             sample = preprocessing.transform(source.sample(config.max_start_points, self.seed))
             self._search = resumed_search(sample, moments, self._state, config, self.seed)
-        if self._state.t_mixture is None:  # else it was saved within a fit, which goes on
+        if self._state.t_mixture is None or not is_same_fit:
             self._find_tails(config)
 
     def _set_learning_rates(self) -> None:
