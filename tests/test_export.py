@@ -17,7 +17,7 @@ from tensorflow.core.framework import tensor_pb2
 
 import tfdpm
 from tfdpm.config import DeepDPMConfig
-from tfdpm.model import serving
+from tfdpm.serving import saved_model as serving
 
 CONFIG = DeepDPMConfig(min_steps_per_epoch=5, stable_epochs=None)
 X = 10.0 * tfdpm.data.gaussian_mixture(3, 4, 200, seed=0)[0] + 100.0

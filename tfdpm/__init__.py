@@ -11,22 +11,13 @@ from tfdpm import startup
 
 startup.import_tensorflow()  # before any import below, so that `import tfdpm` prints nothing
 
-from tfdpm import (  # noqa: E402
-    callbacks,
-    config,
-    data,
-    distributions,
-    export,
-    features,
-    metrics,
-    sklearn,
-)
+from tfdpm import callbacks, config, data, distributions, export, features, metrics, sklearn  # noqa: E402
 from tfdpm.config import DeepDPMConfig  # noqa: E402
+from tfdpm.deepdpm import DeepDPM  # noqa: E402
 from tfdpm.export import load  # noqa: E402
 from tfdpm.features import SwAV  # noqa: E402
-from tfdpm.model import DeepDPM  # noqa: E402
-from tfdpm.model.joint import JointClustering  # noqa: E402
-from tfdpm.model.joint_config import JointConfig  # noqa: E402
+from tfdpm.joint.config import JointConfig  # noqa: E402
+from tfdpm.joint.model import JointClustering  # noqa: E402
 from tfdpm.pipeline import fit  # noqa: E402
 
 __version__ = "0.1.0"

@@ -17,8 +17,8 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.data.inputs import as_features
-from tfdpm.model import DeepDPM
-from tfdpm.model.serving import CARD_NAME, FORMAT, checksums
+from tfdpm.deepdpm import DeepDPM
+from tfdpm.serving.saved_model import CARD_NAME, FORMAT, checksums
 
 __all__ = ["ServedModel", "export", "load"]
 

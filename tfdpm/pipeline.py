@@ -10,15 +10,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfdpm import checks, encoding
+from tfdpm import checks
 from tfdpm.callbacks import Checkpoint
 from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import Inputs, as_features
+from tfdpm.deepdpm import DeepDPM
 from tfdpm.export import ServedModel
+from tfdpm.features import learn_encoder as encoding
 from tfdpm.features.choice import FeatureChoice, choose
 from tfdpm.features.encoders import as_encoder
-from tfdpm.model import DeepDPM
-from tfdpm.stages import Stages, fingerprint
+from tfdpm.progress.stages import Stages, fingerprint
 
 FEATURES = encoding.FEATURES
 _LOOKED_AT = 4096  # points of a stream that "auto" sees

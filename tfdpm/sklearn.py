@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tfdpm.config import DeepDPMConfig
-from tfdpm.model import DeepDPM
+from tfdpm.deepdpm import DeepDPM
 
 __all__ = ["DeepDPMClusterer"]
 

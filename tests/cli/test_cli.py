@@ -183,10 +183,10 @@ def test_export_writes_where_it_is_told(calls, two_blobs) -> None:
 
 def test_bench_runs_the_module_of_that_name(monkeypatch, tmp_path) -> None:
     ran = []
-    module = types.ModuleType("tfdpm.benchmarks.speed")
+    module = types.ModuleType("tfdpm.benchmarks.speed.fits")
     module.run = lambda data, *, out, seed: ran.append((data, str(out), seed))
     monkeypatch.setitem(sys.modules, "tfdpm.benchmarks", types.ModuleType("tfdpm.benchmarks"))
-    monkeypatch.setitem(sys.modules, "tfdpm.benchmarks.speed", module)
+    monkeypatch.setitem(sys.modules, "tfdpm.benchmarks.speed.fits", module)
     file = tmp_path / "a.npz"
     file.touch()
     assert main(["bench", "speed", "--data", str(file), "--data", str(file), "--seed", "2"]) == 0
@@ -194,7 +194,7 @@ def test_bench_runs_the_module_of_that_name(monkeypatch, tmp_path) -> None:
 
 
 def test_bench_passes_only_the_options_that_are_given(monkeypatch, tmp_path, capsys) -> None:
-    from tfdpm.benchmarks import robustness, stress
+    from tfdpm.benchmarks.quality import robustness, stress
 
     ran = []
 

@@ -16,7 +16,7 @@ from tfdpm.mixture.partition import (
     whitening,
 )
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
-from tfdpm.proposals.hastings import log_partition_terms
+from tfdpm.moves.hastings import log_partition_terms
 
 STRUCTURES = ["full", "diagonal", "spherical"]
 

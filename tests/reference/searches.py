@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfdpm.model.search_prior import SearchSettings
+from tfdpm.search.prior import SearchSettings
 
 
 def search_settings(dim=2, **changes):

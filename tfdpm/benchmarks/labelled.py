@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.data import imbalance
+from tfdpm.data.catalogue import imbalance
 
 __all__ = ["LabelledData", "fewer", "read_labelled", "thin_classes"]
 

@@ -34,7 +34,7 @@ def reproduce(
     ] = None,
 ) -> None:
     """Run an experiment of the DeepDPM or SwAV paper; print ours beside what is printed there."""
-    from tfdpm.reproduce import run
+    from tfdpm.benchmarks.papers import run
 
     run(
         name,

@@ -57,8 +57,8 @@ def fit(
     seed: Seed = 0,
 ) -> None:
     """Train an encoder on images."""
-    from tfdpm.data.image_sources import SkippedImages
-    from tfdpm.data.multicrop import multicrop
+    from tfdpm.data.images.multicrop import multicrop
+    from tfdpm.data.images.sources import SkippedImages
     from tfdpm.features import CollapseWatchdog, TrainingState
 
     skipped = SkippedImages()
@@ -180,7 +180,7 @@ def convert(
 
 def _gather(images: list[str]) -> Any:
     """One path as it is; several folders and files as one list of files."""
-    from tfdpm.data.image_sources import image_files
+    from tfdpm.data.images.sources import image_files
 
     for name in images:
         if not Path(name).exists():
@@ -197,7 +197,7 @@ def _look_at(data: Any, channels: int) -> tuple[int, int]:
     """Number of images, and the shorter side of the first one in pixels."""
     import tensorflow as tf
 
-    from tfdpm.data.image_sources import SkippedImages, open_source
+    from tfdpm.data.images.sources import SkippedImages, open_source
 
     checks.one_of(channels, "--channels", (1, 3))
     source = open_source(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tfdpm.data.datasets import load
+from tfdpm.data.catalogue.imbalance import imbalance
+from tfdpm.data.catalogue.named import load
+from tfdpm.data.catalogue.synthetic import blobs, gaussian_mixture, gaussians15
 from tfdpm.data.files import read, read_images
-from tfdpm.data.imbalance import imbalance
+from tfdpm.data.images.multicrop import multicrop
 from tfdpm.data.inputs import Inputs, as_features
-from tfdpm.data.multicrop import multicrop
 from tfdpm.data.shards import read_shards
-from tfdpm.data.synthetic import blobs, gaussian_mixture, gaussians15
 
 __all__ = [
     "Inputs",

@@ -16,7 +16,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfdpm import checks
-from tfdpm.data import datasets, files, streams
+from tfdpm.data import files, streams
+from tfdpm.data.catalogue import named as datasets
 
 __all__ = ["Inputs", "as_features"]
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from tfdpm.features.autoencoder import Autoencoder
-from tfdpm.features.backbones import resnet18, resnet50, small_resnet
-from tfdpm.features.callbacks import CollapseWatchdog, NearestNeighbours, TrainingState
-from tfdpm.features.dp_swav import DPSwAV
-from tfdpm.features.evaluation import Accuracy, knn_accuracy, linear_probe, semi_supervised
-from tfdpm.features.image_encoder import Encoder
-from tfdpm.features.losses import swapped_prediction_loss
-from tfdpm.features.optimizers import LARS, WarmupCosine
-from tfdpm.features.presets import PRESETS, SwAVConfig, TrainingConfig, ViewConfig, preset
-from tfdpm.features.published_weights import convert_published_weights
-from tfdpm.features.sinkhorn import sinkhorn
-from tfdpm.features.swav import SwAV
+from tfdpm.swav.backbones import resnet18, resnet50, small_resnet
+from tfdpm.swav.codes import sinkhorn
+from tfdpm.swav.config import PRESETS, SwAVConfig, TrainingConfig, ViewConfig, preset
+from tfdpm.swav.dp_swav import DPSwAV
+from tfdpm.swav.evaluation import Accuracy, knn_accuracy, linear_probe, semi_supervised
+from tfdpm.swav.image_encoder import Encoder
+from tfdpm.swav.loss import swapped_prediction_loss
+from tfdpm.swav.model import SwAV
+from tfdpm.swav.monitoring import CollapseWatchdog, NearestNeighbours, TrainingState
+from tfdpm.swav.optimizers import LARS, WarmupCosine
+from tfdpm.swav.published_weights import convert_published_weights
 
 __all__ = [
     "LARS",

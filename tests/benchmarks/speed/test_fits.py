@@ -1,0 +1,86 @@
+"""Ratios, exponents and the picture. No time is asserted."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tfdpm.benchmarks.speed import fits as speed
+from tfdpm.benchmarks.speed import growth, streaming
+
+
+def test_ratios_are_of_medians_and_everything_is_written(
+    fits, labelled_file, tmp_path, capsys
+) -> None:
+    out = tmp_path / "s.json"
+    nothing = {"points": (), "clusters": (), "dims": (), "stream": ()}
+    results = speed.run([labelled_file], out=out, repeats=3, peers="gmm,hdbscan", **nothing)
+    (comparison,) = results["comparisons"]
+    assert list(comparison["methods"]) == ["tfdpm", "gmm", "hdbscan"]
+    for record in comparison["methods"].values():
+        assert len(record["each_seconds"]) == 3
+        assert record["seconds"] == np.median(record["each_seconds"])
+    own, peer = (comparison["methods"][name]["seconds"] for name in ("tfdpm", "gmm"))
+    assert comparison["ratios"]["gmm"] == pytest.approx(own / peer)
+    predict = comparison["predict"]
+    assert predict["ratio"] == pytest.approx(predict["tfdpm"] / predict["gmm"])
+    assert predict["clusters"] == 2
+    assert json.loads(out.read_text())["comparisons"][0]["ratios"] == comparison["ratios"]
+    assert "tfdpm / it" in capsys.readouterr().out
+
+
+def test_growth_gets_exponents_shares_and_a_picture(monkeypatch, tmp_path) -> None:
+    def fit_cost_alone(num_points, dim, clusters, seed):
+        row = {"num_points": num_points, "dim": dim, "clusters": clusters}
+        seconds = {"seconds": 5.0, "cpu_seconds": 1e-3 * num_points}
+        return {**row, **seconds, "peak_above_data_mib": 1.0}
+
+    def epoch_cost(num_points, dim, clusters, seed, batch_size=None, jit_compile=False):
+        row = {"num_points": num_points, "dim": dim, "clusters": clusters, "traces": 3}
+        seconds = {"seconds": 5.0, "cpu_seconds": clusters * dim**2.0, "first_cpu_seconds": 9.0}
+        work = {"operations": 3.0 * clusters**2 * dim, "operations_per_second": 5e9}
+        return {**row, **seconds, **work, "batch_size": batch_size, "peak_mib": 2.0}
+
+    monkeypatch.setattr(growth, "fit_cost_alone", fit_cost_alone)
+    monkeypatch.setattr(growth, "epoch_cost", epoch_cost)
+    monkeypatch.setattr(streaming, "stream_cost_alone", epoch_cost)
+    monkeypatch.setattr(growth, "matmul_rate", lambda dtype, seconds: 1e10)
+    results = speed.run(out=tmp_path / "s.json", points=(10, 100), clusters=(2, 4, 8), dims=(3, 9))
+    assert results["exponents"] == pytest.approx({"points": 1, "clusters": 1, "dims": 2})
+    assert results["arithmetic_exponents"] == pytest.approx({"clusters": 2, "dims": 1})
+    (row,) = results["growth"]["paper"]
+    assert (row["num_points"], row["dim"], row["clusters"], row["batch_size"]) == (
+        70_000,
+        10,
+        10,
+        128,
+    )
+    assert [row["clusters"] for row in results["growth"]["clusters"]] == [2, 4, 8]
+    assert [row["dim"] for row in results["growth"]["dims"]] == [3, 9]
+    assert results["growth"]["dims"][0]["share_of_float64_rate"] == pytest.approx(0.5)
+    (row,) = results["growth"]["stream"]
+    assert (row["num_points"], row["dim"], row["clusters"]) == (1_000_000, 128, 200)
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_there_is_no_picture(monkeypatch, fits, labelled_file, tmp_path) -> None:
+    find_spec = speed.speed_picture.importlib.util.find_spec
+    monkeypatch.setattr(
+        speed.speed_picture.importlib.util,
+        "find_spec",
+        lambda name: None if name == "matplotlib" else find_spec(name),
+    )
+    results = speed.run(
+        [labelled_file],
+        out=tmp_path / "s.json",
+        peers="none",
+        points=(),
+        clusters=(),
+        dims=(),
+        stream=(),
+        quick=True,
+    )
+    assert results["picture"] is None
+    assert not (tmp_path / "s.png").exists()

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tests.reference import samples
+from tfdpm.features.preprocessing import (
+    FeatureMoments,
+    feature_moments,
+    fit_preprocessing,
+    normalize_rows,
+)
+
+X = samples.points(400, 4, seed=0, loc=3.0, scale=2.0)
+
+
+def features_of(x, kind="auto"):
+    moments = feature_moments(normalize_rows(x) if kind == "normalize" else x)
+    return fit_preprocessing(moments, kind).transform(x)
+
+
+def distances(x):
+    x = np.asarray(x, np.float64)
+    return np.linalg.norm(x[:50, None] - x[None, :50], axis=-1)
+
+
+def rotation(dim, seed=0):
+    return np.linalg.qr(np.random.default_rng(seed).normal(size=(dim, dim)))[0]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_moments_are_those_of_numpy(weighted):
+    weights = np.random.default_rng(0).integers(0, 4, 400).astype(float) if weighted else None
+    moments = feature_moments(X, weights)
+    copies = X if weights is None else np.repeat(X, weights.astype(int), axis=0)
+    assert moments.num_points == len(copies)
+    np.testing.assert_allclose(moments.mean, copies.mean(axis=0), rtol=1e-10)
+    np.testing.assert_allclose(moments.covariance, np.cov(copies.T, bias=True), rtol=1e-9)
+
+
+def test_moments_of_parts_add_up():
+    whole, first = feature_moments(X), feature_moments(X[:130])
+    both = first.plus(feature_moments(X[130:]))
+    for part, wanted in zip(both, whole, strict=True):
+        np.testing.assert_allclose(part, wanted, rtol=1e-9)
+
+
+def test_moments_keep_their_digits_far_from_the_origin():
+    moments = feature_moments(X + 1e9)
+    np.testing.assert_allclose(moments.covariance, np.cov(X.T, bias=True), rtol=1e-4, atol=1e-5)
+
+
+def test_features_have_mean_zero_and_mean_variance_one():
+    features = features_of(X).astype(np.float64)
+    np.testing.assert_allclose(features.mean(axis=0), 0.0, atol=1e-6)
+    num_leading = fit_preprocessing(feature_moments(X), "auto").num_leading
+    np.testing.assert_allclose(features[:, :num_leading].var(axis=0).mean(), 1.0, rtol=1e-5)
+    correlation = np.corrcoef(features.T)
+    np.testing.assert_allclose(correlation, np.eye(len(correlation)), atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e-3, 1e3, 1e6])
+@pytest.mark.parametrize("shift", [0.0, 5.0])
+def test_neither_units_nor_shifts_matter(factor, shift):
+    np.testing.assert_allclose(features_of(factor * X + shift), features_of(X), atol=1e-4)
+
+
+def test_rotations_do_not_matter():
+    turned = features_of(X @ rotation(4))
+    np.testing.assert_allclose(distances(turned), distances(features_of(X)), atol=1e-4)
+
+
+def test_distances_are_kept_up_to_one_factor():
+    x = np.random.default_rng(0).normal(size=(400, 3))  # no axis is dropped
+    ratio = distances(features_of(x)) / np.where(distances(x) > 0, distances(x), np.inf)
+    ratio = ratio[ratio > 0]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+
+
+def test_columns_of_wildly_different_units_get_equal_weight():
+    mixed = X * np.array([1.0, 1e4, 1.0, 1e-4])
+    variances = X.var(axis=0)
+    standard = X / np.sqrt(variances)
+    np.testing.assert_allclose(
+        distances(features_of(mixed)), distances(features_of(standard)), atol=2e-2
+    )
+    description = fit_preprocessing(feature_moments(mixed), "auto").description
+    assert description.startswith("standardised columns")
+
+
+def test_standardize_gives_every_column_unit_variance():
+    features = features_of(X * np.array([1.0, 3.0, 9.0, 27.0]), "standardize")
+    np.testing.assert_allclose(features.var(axis=0), 1.0, rtol=1e-5)
+
+
+def test_center_keeps_the_columns_and_their_proportions():
+    features = features_of(X, "center")
+    factor = np.sqrt(X.var(axis=0).mean())
+    np.testing.assert_allclose(features, (X - X.mean(axis=0)) / factor, atol=1e-5)
+
+
+def test_normalize_gives_rows_unit_length_and_none_changes_nothing():
+    rows = np.concatenate([X, np.zeros((1, 4))])
+    features = features_of(rows, "normalize")
+    np.testing.assert_allclose(np.linalg.norm(features[:-1], axis=1), 1.0, rtol=1e-6)
+    assert not features[-1].any()
+    np.testing.assert_array_equal(features_of(X, "none"), X.astype(np.float32))
+
+
+def test_constant_columns_count_for_nothing():
+    padded = np.insert(X, [0, 2], [7.0, 1e8], axis=1)
+    np.testing.assert_allclose(distances(features_of(padded)), distances(features_of(X)), atol=1e-4)
+    for kind in ("center", "standardize"):
+        features = features_of(padded, kind)
+        assert np.isfinite(features).all() and (features[:, 0] == 0.0).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 1e8, 0.1])
+def test_constant_data_become_one_column_of_zeros(value):
+    preprocessing = fit_preprocessing(feature_moments(np.full((20, 3), value)), "auto")
+    assert preprocessing.feature_dim == 1
+    np.testing.assert_allclose(preprocessing.transform(np.full((20, 3), value)), 0.0, atol=1e-6)
+
+
+def test_large_offsets_take_no_digits_in_float64():
+    features = features_of(X + 1e7)
+    np.testing.assert_allclose(distances(features), distances(features_of(X)), atol=1e-4)
+
+
+def test_calling_and_transforming_agree():
+    preprocessing = fit_preprocessing(feature_moments(X), "auto")
+    np.testing.assert_allclose(preprocessing(X), preprocessing.transform(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["auto", "center", "standardize", "none"])
+def test_the_inverse_leads_back(kind):
+    x = np.random.default_rng(0).normal(size=(400, 3)) * [1.0, 2.0, 3.0] + 5.0
+    preprocessing = fit_preprocessing(feature_moments(x), kind)
+    features = preprocessing.transform(x).astype(np.float64)
+    np.testing.assert_allclose(preprocessing.inverse(features), x, atol=1e-4)
+    np.testing.assert_allclose(
+        preprocessing.inverse_covariance(np.cov(features.T)), np.cov(x.T), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_the_volume_change_turns_densities_of_features_into_those_of_inputs():
+    x = np.random.default_rng(0).normal(size=(400, 3)) * [1.0, 2.0, 3.0] + 5.0
+    preprocessing = fit_preprocessing(feature_moments(x), "auto")
+    features = preprocessing.transform(x).astype(np.float64)
+    raw = stats.multivariate_normal(x.mean(axis=0), np.cov(x.T)).logpdf(x)
+    mapped = stats.multivariate_normal(features.mean(axis=0), np.cov(features.T)).logpdf(features)
+    np.testing.assert_allclose(mapped + preprocessing.log_volume_change, raw, atol=1e-3)
+
+
+def test_few_points_get_few_axes_but_at_least_two():
+    covariance = np.diag(np.linspace(2.0, 1.0, 50))
+    for num_points, expected in ((10, 2), (625, 10), (10**6, 50)):
+        moments = FeatureMoments(num_points, np.zeros(50), covariance)
+        assert fit_preprocessing(moments, "auto").feature_dim == expected
+
+
+@pytest.mark.parametrize(("num_points", "leading", "kept"), [(10**4, 2, 4), (56, 2, 2)])
+def test_axes_of_little_variance_are_kept_but_do_not_lead(num_points, leading, kept):
+    covariance = np.diag([10.0, 1e-4, 0.04, 5.0, 0.03])
+    moments = FeatureMoments(num_points, np.zeros(5), covariance)
+    whole = fit_preprocessing(moments, "auto")
+    assert whole.feature_dim == kept and (whole.num_leading or kept) == leading
+    assert whole.leading().feature_dim == leading and whole.leading().num_leading is None
+    np.testing.assert_allclose(whole.leading().projection, whole.projection[:, :leading])
+    np.testing.assert_allclose(
+        np.diag(whole.projection.T @ covariance @ whole.projection),
+        np.array([10.0, 5.0, 0.04, 0.03])[:kept] / 7.5,
+        atol=1e-12,
+    )
+
+
+def test_axes_without_variance_are_dropped():
+    flat = np.random.default_rng(0).normal(size=(400, 2)) @ samples.points(2, 6, seed=3)
+    assert fit_preprocessing(feature_moments(flat), "auto").feature_dim == 2
+
+
+def test_an_unknown_kind_is_named():
+    with pytest.raises(ValueError, match="`preprocessing`: got 'whiten'"):
+        fit_preprocessing(feature_moments(X), "whiten")

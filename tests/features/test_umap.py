@@ -1,0 +1,131 @@
+"""Neighbour graphs and layouts: against slow loops, the paper's curve, and what they keep."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse
+import sklearn.neighbors
+
+from tfdpm.features import umap as manifold
+
+X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+
+
+def far_groups(per_group=40, groups=3, seed=0):
+    generator = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(groups), per_group)
+    centres = 30.0 * np.eye(groups, 6)
+    points = centres[labels] + generator.normal(size=(groups * per_group, 6))
+    return points.astype(np.float32), labels
+
+
+def graph_of(x, count=10):
+    return manifold.membership_graph(*manifold.neighbours(x, count))
+
+
+def test_neighbours_are_those_of_a_loop_over_all_pairs():
+    indices, distances = manifold.neighbours(X, 5)
+    for i in range(len(X)):
+        apart = np.linalg.norm(X - X[i], axis=1)
+        apart[i] = np.inf
+        np.testing.assert_allclose(distances[i], np.sort(apart)[:5], rtol=1e-4)
+        assert set(indices[i]) == set(np.argsort(apart)[:5])
+
+
+def test_memberships_of_a_point_sum_to_the_logarithm_of_its_neighbours():
+    indices, distances = manifold.neighbours(X, 15)
+    graph = manifold.membership_graph(indices, distances)
+    one_way = np.zeros((60, 60))
+    for i in range(60):
+        low, high = 1e-6, 1e3
+        for _ in range(100):  # a plain bisection for this one point
+            width = (low + high) / 2
+            total = np.exp(-(distances[i] - distances[i, 0]) / width).sum()
+            low, high = (low, width) if total > np.log2(16) else (width, high)
+        one_way[i, indices[i]] = np.exp(-(distances[i] - distances[i, 0]) / width)
+    expected = 1.0 - (1.0 - one_way) * (1.0 - one_way.T)
+    np.testing.assert_allclose(graph.toarray(), expected, atol=1e-5)
+
+
+def test_units_of_distance_do_not_matter_to_the_graph():
+    difference = graph_of(X) - graph_of(100.0 * X)
+    assert np.abs(difference).max() < 1e-4
+
+
+def test_many_copies_of_one_point_give_finite_weights():
+    graph = graph_of(np.repeat(X[:12], 5, axis=0), 6)
+    assert np.isfinite(graph.data).all() and graph.data.max() <= 1.0 + 1e-12
+
+
+def test_curve_is_one_up_to_the_minimum_distance_and_falls_exponentially():
+    a, b = manifold.closeness_curve(0.5)
+    curve = lambda d: 1.0 / (1.0 + a * d ** (2 * b))  # noqa: E731
+    for distance in (0.1, 0.5, 1.0, 2.0):
+        assert abs(curve(distance) - np.exp(-max(distance - 0.5, 0.0))) < 0.1
+    # The values that [UMAP]'s own default distance of 0.1 is known for.
+    np.testing.assert_allclose(manifold.closeness_curve(0.1), (1.577, 0.895), rtol=2e-3)
+
+
+def test_steps_descend_the_cross_entropy():
+    """Without pushes, an edge's step is the gradient of minus the log of its membership."""
+    a, b = manifold.closeness_curve(0.0)
+    places = np.array([[0.0, 0.0], [1.3, -0.4], [9.0, 9.0]])
+    heads, tails = np.array([0]), np.array([1])
+    others = np.zeros((1, 1), int)  # the head itself, which is not pushed from itself
+    moved = places.astype(np.float32)
+    manifold._step(moved, heads, tails, others, np.float32(1.0), a, b)
+
+    def cost(place):
+        squared = np.sum((place - places[1]) ** 2)
+        return np.log1p(a * squared**b)
+
+    steps = 1e-6 * np.eye(2)
+    slope = [(cost(places[0] + h) - cost(places[0] - h)) / 2e-6 for h in steps]
+    np.testing.assert_allclose(moved[0] - places[0], -np.array(slope), rtol=1e-3)
+    np.testing.assert_allclose(moved[1] - places[1], np.array(slope), rtol=1e-3)
+    np.testing.assert_array_equal(moved[2], places[2])
+
+
+def test_random_points_are_pushed_away():
+    places = np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]], np.float32)
+    manifold._step(places, np.array([0]), np.array([1]), np.array([[2]]), np.float32(0.1), 1.9, 0.8)
+    assert places[0, 0] < 0.0 and places[2, 0] == 1.0
+
+
+def test_far_groups_stay_apart_and_together():
+    x, labels = far_groups()
+    places = manifold.layout(graph_of(x), manifold.principal_start(x, 2, 0), epochs=100, seed=0)
+    found = sklearn.neighbors.KNeighborsClassifier(5).fit(places, labels).predict(places)
+    np.testing.assert_array_equal(found, labels)
+    centres = np.stack([places[labels == k].mean(axis=0) for k in range(3)])
+    spread = max(np.linalg.norm(places[labels == k].std(axis=0)) for k in range(3))
+    between = np.linalg.norm(centres[0] - centres[1:], axis=1).min()
+    assert between > 3 * spread
+
+
+def test_the_same_seed_gives_the_same_layout_and_another_seed_another():
+    x, _ = far_groups(15)
+    start = manifold.principal_start(x, 2, 0)
+    first, again, other = (
+        manifold.layout(graph_of(x), start, epochs=20, seed=seed) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.01
+
+
+def test_epochs_are_counted_for_whoever_asks():
+    seen = []
+    graph = scipy.sparse.csr_matrix(np.ones((3, 3)) - np.eye(3))
+    start = np.eye(3, 2, dtype=np.float32)
+    manifold.layout(graph, start, epochs=4, on_epoch=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("dim", [2, 10])
+def test_the_start_has_the_principal_axes_first(dim):
+    x = X * [5, 1, 1, 1]
+    start = manifold.principal_start(x, dim, 0)
+    assert start.shape == (60, dim)
+    assert abs(np.corrcoef(start[:, 0], x[:, 0])[0, 1]) > (0.9 if dim == 2 else 0.0)
+    np.testing.assert_allclose(np.abs(start).max(), 10.0, rtol=0.01)

@@ -1,0 +1,194 @@
+"""Joint training on clusters bent into more dimensions: K, scores, keeping, going on."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdpm.config import DeepDPMConfig
+from tfdpm.data import gaussian_mixture
+from tfdpm.features import autoencoder as autoencoders
+from tfdpm.joint import model as joint
+from tfdpm.joint.config import JointConfig
+from tfdpm.joint.model import JointClustering
+
+CONFIG = JointConfig(
+    latent_dim=2,
+    embedding="none",
+    pretrain_epochs=15,
+    round_epochs=3,
+    max_rounds=2,
+    stable_rounds=None,
+    learning_rate=5e-3,
+    round_learning_rate=2e-3,
+    batch_size=64,
+    clustering=DeepDPMConfig(fixed_k=3, epochs=2, min_steps_per_epoch=20),
+)
+
+
+@pytest.fixture(scope="module")
+def data():
+    flat, y = gaussian_mixture(3, 2, 300, separation=5, anisotropy=1, seed=4)
+    return (flat @ np.random.default_rng(0).normal(size=(2, 12))).astype(np.float32), y
+
+
+def new(config=CONFIG, seed=0):
+    autoencoder = autoencoders.dense(12, latent_dim=2, hidden_units=(32,), seed=seed)
+    return JointClustering(config, autoencoder=autoencoder, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    model = new()
+    model.fit(*data, verbose=0)
+    return model
+
+
+def test_clusters_are_found_and_scored_by_round(fitted, data) -> None:
+    history = fitted.history.history
+    assert fitted.n_clusters == 3
+    assert history["n_clusters"] == [3, 3]
+    assert history["ari"][-1] > 0.85
+    assert set(history) == {
+        "n_clusters", "reconstruction_loss", "clustering_loss", "nmi", "ari", "acc",
+    }  # fmt: skip
+    assert history["clustering_loss"][0] == 0 < history["clustering_loss"][1]
+    np.testing.assert_array_equal(fitted.labels_, fitted.predict_labels(data[0]))
+    assert fitted.cluster_sizes_.sum() == 300
+
+
+def test_pull_makes_clusters_denser_than_reconstruction_alone(data) -> None:
+    def within(weight):
+        model = new(
+            CONFIG.replace(clustering_weight=weight, round_epochs=20, round_learning_rate=5e-3)
+        )
+        model.fit(data[0], verbose=0)
+        latents = model.embed(data[0])
+        means = np.stack([latents[model.labels_ == k].mean(axis=0) for k in range(3)])
+        return np.mean((latents - means[model.labels_]) ** 2) / latents.var(axis=0).mean()
+
+    assert within(50.0) < 0.7 * within(1e-6)
+
+
+def test_saved_model_answers_alike_on_raw_points(fitted, data, tmp_path) -> None:
+    fitted.save(tmp_path / "joint.keras")
+    loaded = keras.saving.load_model(tmp_path / "joint.keras")
+    x = data[0]
+    np.testing.assert_array_equal(loaded.predict(x), fitted.predict(x))
+    np.testing.assert_array_equal(loaded.score_samples(x), fitted.score_samples(x))
+    np.testing.assert_array_equal(loaded.labels_, fitted.labels_)
+    np.testing.assert_allclose(loaded(x), fitted.predict(x), atol=1e-6)
+    assert loaded.history.history == fitted.history.history
+    assert loaded.config == fitted.config
+    stream = tf.data.Dataset.from_tensor_slices(x).batch(100)
+    np.testing.assert_array_equal(loaded.predict_labels(stream), fitted.labels_)
+
+
+def test_export_takes_raw_points(fitted, data, tmp_path) -> None:
+    fitted.export(tmp_path / "joint" / "1")
+    serve = tf.saved_model.load(str(tmp_path / "joint" / "1")).signatures["serving_default"]
+    answer = serve(inputs=tf.constant(data[0]))
+    np.testing.assert_array_equal(answer["labels"], fitted.labels_)
+    np.testing.assert_allclose(answer["log_density"], fitted.score_samples(data[0]), atol=1e-3)
+
+
+class Interruption(keras.callbacks.Callback):
+    """Stops the program within a round."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+def test_interrupted_fit_ends_as_if_it_had_not_been(fitted, data, tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        new().fit(*data, directory=tmp_path, callbacks=[Interruption()], verbose=0)
+    model = new()
+    model.fit(*data, directory=tmp_path, verbose=0)  # the same seed: the same model
+    assert model.history.history == fitted.history.history
+    np.testing.assert_array_equal(model.predict(data[0]), fitted.predict(data[0]))
+    with pytest.raises(ValueError, match=r"^`directory`: got .*kept by a fit of other data"):
+        new(seed=1).fit(*data, directory=tmp_path, verbose=0)
+
+
+def test_fit_that_is_interrupted_within_a_stage_ends_as_if_it_had_not_been(
+    fitted, data, tmp_path, monkeypatch
+) -> None:
+    """Once in the pretraining, once in the second round's autoencoder."""
+    real, seen = joint.StageProgress.step, []
+
+    def step(progress, note="", steps=1):
+        real(progress, note, steps)
+        seen.append(note.split()[0])
+        # The first epoch after a restart is that of the epochs done already.
+        if seen.count("reconstruction") == 9 or seen.count("distance") == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(joint.StageProgress, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        new().fit(*data, directory=tmp_path, verbose=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["joint-epochs.npz"]
+    seen.append("reconstruction")
+    with pytest.raises(KeyboardInterrupt):
+        new().fit(*data, directory=tmp_path, verbose=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["joint-epochs.npz", "joint.keras"]
+    monkeypatch.setattr(joint.StageProgress, "step", real)
+    model = new()
+    runs = []
+    monkeypatch.setattr(joint.EpochBackup, "save", lambda *args: runs.append(args[1]))
+    model.fit(*data, directory=tmp_path, verbose=0)
+    assert runs == [3]  # two of the second round's three epochs were kept
+    assert model.history.history == fitted.history.history
+    np.testing.assert_array_equal(model.predict(data[0]), fitted.predict(data[0]))
+    assert [path.name for path in tmp_path.iterdir()] == ["joint.keras"]
+
+
+def test_stops_when_k_is_stable(data) -> None:
+    model = new(CONFIG.replace(stable_rounds=1, max_rounds=4))
+    model.fit(data[0], verbose=0)
+    assert model.history.history["n_clusters"] == [3, 3]
+
+
+def test_images_through_a_convolutional_encoder_and_a_layout(monkeypatch) -> None:
+    monkeypatch.setattr(joint, "_EMBEDDER_EPOCHS", 40)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 40, size=(120, 8, 8), dtype=np.uint8)
+    images[:60, 2:4, 1:7] += 200
+    images[60:, 1:7, 5:7] += 200
+    model = JointClustering(
+        CONFIG.replace(
+            clustering=DeepDPMConfig(fixed_k=2, epochs=2),
+            encoder="convolutional",
+            embedding="umap",
+            max_rounds=1,
+            pretrain_epochs=4,
+        )
+    )
+    model.fit(images, verbose=0)
+    assert len(set(model.labels_[:60]) & set(model.labels_[60:])) == 0
+    np.testing.assert_array_equal(model.predict_labels(images), model.labels_)
+    np.testing.assert_array_equal(model.predict_labels(images[:7, ..., None]), model.labels_[:7])
+
+
+def test_progress_tells_stages(data, capsys) -> None:
+    new(CONFIG.replace(max_rounds=1, pretrain_epochs=1)).fit(*data, verbose=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("pretraining: reconstruction ")
+    assert lines[1].startswith("round 1 of at most 1: K ")
+    assert lines[1].endswith(" 0 s left")
+
+
+def test_mistakes_are_named(data) -> None:
+    x = data[0]
+    with pytest.raises(RuntimeError, match=r"^`model`: got a model that was not fitted"):
+        new().predict(x)
+    with pytest.raises(TypeError, match=r"^`x`: got a stream"):
+        new().fit(tf.data.Dataset.from_tensor_slices(x), verbose=0)
+    with pytest.raises(TypeError, match=r"^`config`: got int"):
+        JointClustering(3)
+    with pytest.raises(ValueError, match=r"^`x`: got points of shape \(12,\), wanted images"):
+        JointClustering(CONFIG.replace(encoder="convolutional")).fit(x, verbose=0)
+    with pytest.raises(ValueError, match=r"^`autoencoder`: got inputs of shape \(12,\)"):
+        new().fit(x[:, :5], verbose=0)

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.reference import niw as niw_reference
+from tests.reference import partitions as reference
+from tests.reference import samples
+from tfdpm.mixture import niw
+from tfdpm.mixture.statistics import accumulate_hard, zeros
+from tfdpm.moves.hastings import log_merge_ratio, log_partition_terms, log_split_ratio
+
+
+def statistics_of(points, labels, num_components=None):
+    return accumulate_hard(points, np.asarray(labels), num_components or max(labels) + 1)
+
+
+def weak_prior(points, scale=0.05):
+    """The paper's prior: centred on the data, nearly without opinion."""
+    dim = points.shape[1]
+    spread = scale * points.std(axis=0).mean() * np.eye(dim)
+    return niw.niw_parameters(points.mean(axis=0), 1e-4, dim + 2, (dim + 2) * spread)
+
+
+@pytest.mark.parametrize("dp_concentration", [0.1, 3.0, 10.0])
+@pytest.mark.parametrize("feature_dim", [1, 3])
+def test_split_ratio_is_that_of_two_seatings(dp_concentration, feature_dim):
+    # Log joints of data and partition, one customer at a time: no gamma function, no evidence.
+    prior, points = samples.prior(feature_dim), samples.points(11, feature_dim, loc=0.4)
+    halves = np.array([0, 0, 1, 0, 1, 1, 0, 0, 0, 1, 0])
+    truth = reference.log_joint(prior, points, halves, dp_concentration)
+    truth -= reference.log_joint(prior, points, np.zeros(11, int), dp_concentration)
+    statistics = statistics_of(points, halves)
+    actual = log_split_ratio(
+        statistics.select([0]),
+        statistics.select([1]),
+        niw.niw_parameters(*prior),
+        dp_concentration=dp_concentration,
+    )
+    np.testing.assert_allclose(actual, [truth], rtol=1e-9)
+
+
+def test_ratio_is_the_papers_formula_term_by_term():
+    prior, points = samples.prior(2), samples.points(5, 2)
+    left, right = points[:2], points[2:]
+    # log alpha + log Gamma(2) f(X1) + log Gamma(3) f(X2) - log Gamma(5) f(X); Gamma(n) = (n - 1)!
+    by_hand = np.log(7.0) + np.log(1.0) + np.log(2.0) - np.log(24.0)
+    by_hand += niw_reference.log_evidence(prior, left) + niw_reference.log_evidence(prior, right)
+    by_hand -= niw_reference.log_evidence(prior, points)
+    statistics, parameters = statistics_of(points, [0, 0, 1, 1, 1]), niw.niw_parameters(*prior)
+    left, right = statistics.select(0), statistics.select(1)
+    split = log_split_ratio(left, right, parameters, dp_concentration=7.0)
+    merge = log_merge_ratio(left, right, parameters, dp_concentration=7.0)
+    np.testing.assert_allclose(split, by_hand, rtol=1e-10)
+    np.testing.assert_allclose(merge, -by_hand, rtol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_split_and_merge_ratios_of_one_partition_cancel(seed):
+    points = samples.points(60, 3, seed)
+    statistics = statistics_of(points, np.arange(60) % 6)
+    left, right = statistics.select([0, 1, 2]), statistics.select([3, 4, 5])
+    prior = weak_prior(points)
+    total = log_split_ratio(left, right, prior, dp_concentration=3.0)
+    total += log_merge_ratio(left, right, prior, dp_concentration=3.0)
+    np.testing.assert_allclose(total, 0.0, atol=1e-9)
+
+
+def test_halves_and_components_can_be_relabelled():
+    points = samples.points(60, 3)
+    statistics, prior = statistics_of(points, np.arange(60) % 6), weak_prior(points)
+    left, right = statistics.select([0, 1, 2]), statistics.select([3, 4, 5])
+    ratios = log_split_ratio(left, right, prior, dp_concentration=3.0)
+    swapped = log_split_ratio(right, left, prior, dp_concentration=3.0)
+    np.testing.assert_allclose(swapped, ratios, rtol=1e-12)
+    reordered = log_split_ratio(
+        left.select([2, 0, 1]), right.select([2, 0, 1]), prior, dp_concentration=3.0
+    )
+    np.testing.assert_allclose(reordered, tf.gather(ratios, [2, 0, 1]), rtol=1e-12)
+
+
+def test_ratios_do_not_depend_on_units():
+    points, labels = samples.points(80, 3), np.arange(80) % 2
+    loc, mean_precision, df, scale = samples.prior(3)
+
+    def ratio(unit, shift):
+        statistics = statistics_of(unit * points + shift, labels)
+        prior = niw.niw_parameters(unit * loc + shift, mean_precision, df, unit**2 * scale)
+        return log_split_ratio(
+            statistics.select(0), statistics.select(1), prior, dp_concentration=3.0
+        )
+
+    np.testing.assert_allclose(ratio(1e3, 5.0), ratio(1.0, 0.0), rtol=1e-8)
+    np.testing.assert_allclose(ratio(1e-3, 0.0), ratio(1.0, 0.0), rtol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("feature_dim", [2, 8])
+def test_separated_clusters_split_and_do_not_merge(seed, feature_dim):
+    labels = np.arange(200) % 2
+    points = samples.points(200, feature_dim, seed)
+    points[:, 0] += 20.0 * labels
+    statistics, prior = statistics_of(points, labels), weak_prior(points)
+    left, right = statistics.select(0), statistics.select(1)
+    assert log_split_ratio(left, right, prior, dp_concentration=10.0) > 100.0
+    assert log_merge_ratio(left, right, prior, dp_concentration=10.0) < -100.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("feature_dim", [2, 8])
+@pytest.mark.parametrize("cut", ["at random", "along an axis"])
+def test_a_single_cluster_does_not_split_and_its_halves_merge(seed, feature_dim, cut):
+    points = samples.points(400, feature_dim, seed)
+    labels = np.arange(400) % 2 if cut == "at random" else (points[:, 0] > 0).astype(int)
+    statistics, prior = statistics_of(points, labels), weak_prior(points)
+    left, right = statistics.select(0), statistics.select(1)
+    assert log_split_ratio(left, right, prior, dp_concentration=10.0) < -10.0
+    assert log_merge_ratio(left, right, prior, dp_concentration=10.0) > 10.0
+
+
+def test_an_empty_half_forbids_the_split_and_forces_the_merge():
+    points = samples.points(20, 2)
+    statistics, prior = statistics_of(points, np.arange(20) % 2, 3), weak_prior(points)
+    left, right = statistics.select([0, 2, 2]), statistics.select([2, 1, 2])
+    np.testing.assert_array_equal(
+        log_split_ratio(left, right, prior, dp_concentration=1.0), [-np.inf] * 3
+    )
+    np.testing.assert_array_equal(
+        log_merge_ratio(left, right, prior, dp_concentration=1.0), [np.inf] * 3
+    )
+
+
+@pytest.mark.parametrize("dp_concentration", [0.5, 20.0])
+def test_partition_terms_sum_to_the_log_joint_up_to_a_constant(dp_concentration):
+    prior, points = samples.prior(2), samples.points(10, 2)
+    partitions = [[0] * 10, [0, 1] * 5, [0, 0, 2, 2, 1, 1, 1, 0, 3, 3], list(range(10))]
+
+    def total(labels):
+        terms = log_partition_terms(
+            statistics_of(points, labels),
+            niw.niw_parameters(*prior),
+            dp_concentration=dp_concentration,
+        )
+        return terms.numpy().sum()
+
+    gaps = [
+        total(labels) - reference.log_joint(prior, points, np.array(labels), dp_concentration)
+        for labels in partitions
+    ]
+    np.testing.assert_allclose(gaps, gaps[0], rtol=1e-9)
+
+
+def test_a_component_without_points_is_no_component():
+    prior = niw.niw_parameters(*samples.prior(2))
+    terms = log_partition_terms(zeros(2, 2), prior, dp_concentration=5.0)
+    np.testing.assert_array_equal(terms, [0.0, 0.0])
+
+
+def test_a_larger_concentration_favours_splits_by_its_logarithm():
+    points = samples.points(40, 2)
+    statistics, prior = statistics_of(points, np.arange(40) % 2), weak_prior(points)
+    left, right = statistics.select(0), statistics.select(1)
+    low, high = (
+        log_split_ratio(left, right, prior, dp_concentration=value) for value in (2.0, 20.0)
+    )
+    np.testing.assert_allclose(high - low, np.log(10.0), rtol=1e-9)
+
+
+@pytest.mark.parametrize("dp_concentration", [0.0, -1.0, np.nan, np.inf])
+def test_bad_concentration_is_named(dp_concentration):
+    statistics, prior = zeros(1, 2), niw.niw_parameters(*samples.prior(2))
+    for ratio in (log_split_ratio, log_merge_ratio):
+        with pytest.raises(ValueError, match="`dp_concentration`: got .*, wanted a finite number"):
+            ratio(statistics, statistics, prior, dp_concentration=dp_concentration)
+
+
+def test_halves_of_different_features_are_named():
+    prior = niw.niw_parameters(*samples.prior(2))
+    with pytest.raises(ValueError, match="`right`: got 3 features, wanted 2 as in `left`"):
+        log_split_ratio(zeros(1, 2), zeros(1, 3), prior, dp_concentration=1.0)

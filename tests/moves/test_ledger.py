@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from tfdpm.moves.ledger import MoveCounts
+
+
+def test_counts_add_field_by_field():
+    total = MoveCounts(4, 1, 6, 2, 0) + MoveCounts(3, 2, 1, 1, 5)
+    assert total == MoveCounts(7, 3, 7, 3, 5)
+
+
+def test_any_accepted_move_is_a_change():
+    assert not MoveCounts(proposed_splits=3, proposed_merges=2).changed
+    assert MoveCounts(accepted_splits=1).changed
+    assert MoveCounts(accepted_merges=1).changed
+    assert MoveCounts(removed=1).changed
+
+
+def test_the_advice_says_which_way_the_prior_would_have_to_move():
+    assert "smaller" in MoveCounts(10, 0, 10, 1).advice()
+    assert "larger" in MoveCounts(10, 10, 10, 0).advice()
+    assert MoveCounts(10, 3, 10, 1).advice() == ""
+    assert MoveCounts(0, 0, 10, 1).advice() == ""

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sklearn.cluster
+
+from tfdpm import metrics
+from tfdpm.search import grouped_kmeans as module
+from tfdpm.search.grouped_kmeans import grouped_kmeans
+
+SIZES = np.array([5, 170, 32, 64, 1, 33])
+STARTS = np.concatenate([[0], np.cumsum(SIZES)])
+OWNERS = np.repeat(np.arange(len(SIZES)), SIZES)
+
+
+def slow_lloyd(points, centres, max_iterations):
+    for _ in range(max_iterations):
+        labels = ((points[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+        present = np.unique(labels)
+        centres = centres.copy()
+        for k in present:
+            centres[k] = points[labels == k].mean(axis=0)
+    return labels
+
+
+@pytest.mark.parametrize("max_iterations", [1, 4])
+def test_every_group_has_the_labels_of_its_own_lloyd_iterations(monkeypatch, max_iterations):
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(STARTS[-1], 3))
+    centres = rng.normal(size=(len(SIZES), 4, 3))
+    monkeypatch.setattr(module, "_greedy_centres", lambda *arguments: centres)
+    labels = grouped_kmeans(points, STARTS, 4, rng, max_iterations)
+    for group in range(len(SIZES)):
+        rows = OWNERS == group
+        expected = slow_lloyd(points[rows], centres[group], max_iterations)
+        np.testing.assert_array_equal(labels[rows], expected)
+
+
+def test_blobs_of_every_group_are_found():
+    rng = np.random.default_rng(1)
+    blobs = rng.integers(4, size=STARTS[-1])
+    corners = 20.0 * np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    points = corners[blobs] + rng.normal(size=(len(blobs), 2)) + 100.0 * OWNERS[:, None]
+    labels = grouped_kmeans(points, STARTS, 4, rng, 10)
+    for group in np.flatnonzero(SIZES > 8):
+        rows = OWNERS == group
+        assert metrics.ari(blobs[rows], labels[rows]) == 1.0
+
+
+def test_clusters_are_as_tight_as_those_of_another_implementation():
+    rng = np.random.default_rng(2)
+    points = rng.normal(size=(2000, 5)) * np.linspace(0.5, 3.0, 5)
+    labels = grouped_kmeans(points, np.array([0, 1200, 2000]), 8, rng, 30)
+    for rows in (slice(0, 1200), slice(1200, 2000)):
+        peer = sklearn.cluster.KMeans(8, n_init=5, random_state=0).fit(points[rows])
+        within = sum(
+            ((part - part.mean(axis=0)) ** 2).sum()
+            for part in (points[rows][labels[rows] == k] for k in range(8))
+        )
+        assert within < 1.1 * peer.inertia_
+
+
+def test_first_centres_are_points_of_their_group_that_lie_apart():
+    rng = np.random.default_rng(3)
+    points = rng.normal(size=(STARTS[-1], 2)) + 50.0 * OWNERS[:, None]
+    centres = module._greedy_centres(module._Tiles(points, STARTS), 3, rng)
+    for group in np.flatnonzero(SIZES > 3):
+        own = points[OWNERS == group]
+        distances = ((own[:, None] - centres[group]) ** 2).sum(axis=2)
+        assert (distances.min(axis=0) == 0).all()
+        assert len(np.unique(distances.argmin(axis=0))) == 3
+
+
+def test_points_that_coincide_are_one_cluster():
+    points = np.ones((40, 2))
+    labels = grouped_kmeans(points, np.array([0, 20, 40]), 3, np.random.default_rng(0), 10)
+    assert len(np.unique(labels[:20])) == 1 and len(np.unique(labels[20:])) == 1
+
+
+def test_the_same_seed_gives_the_same_clusters():
+    points = np.random.default_rng(4).normal(size=(STARTS[-1], 2))
+    first, second = (
+        grouped_kmeans(points, STARTS, 3, np.random.default_rng(5), 10) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, second)

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import special
+
+from tests.reference import mixture as reference
+from tests.reference import samples
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
+from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.search.sample import Sample, sample_moments
+
+NUM_COMPONENTS = 4
+# Below and above the number of features up to which products are kept.
+DIMS = pytest.mark.parametrize("dim", [3, 30])
+
+
+def sample_of(dim, num_points=50):
+    points = samples.points(num_points, dim, seed=dim)
+    return points, Sample(points)
+
+
+def assert_statistics(actual, expected, atol=1e-9):
+    for part, wanted in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(part, wanted, atol=atol)
+
+
+@DIMS
+@pytest.mark.parametrize("some", [False, True])
+def test_hard_statistics_are_those_of_a_loop(dim, some):
+    points, sample = sample_of(dim)
+    rows = np.array([3, 7, 7, 20, 41, 0]) if some else np.arange(50)
+    labels = np.random.default_rng(0).choice([0, 1, 3], size=len(rows))  # 2 stays empty
+    expected = reference.moments(points[rows], np.eye(NUM_COMPONENTS)[labels])
+    actual = sample.hard_statistics(labels, NUM_COMPONENTS, rows if some else None)
+    assert_statistics(actual, expected)
+    assert actual.counts[2] == 0.0
+
+
+def test_hard_statistics_of_many_groups_are_those_of_a_loop():
+    points, sample = sample_of(3)
+    labels = np.random.default_rng(0).integers(100, size=50)
+    expected = reference.moments(points, np.eye(100)[labels])
+    assert_statistics(sample.hard_statistics(labels, 100), expected)
+    rows = np.arange(0, 50, 3)
+    expected = reference.moments(points[rows], np.eye(100)[labels[rows]])
+    assert_statistics(sample.hard_statistics(labels[rows], 100, rows), expected)
+
+
+@DIMS
+def test_the_e_step_and_its_statistics_are_those_of_a_loop(dim):
+    points, sample = sample_of(dim, num_points=600)  # more than a block
+    parameters = (
+        np.array([0.1, 0.2, 0.7]),
+        samples.points(3, dim, seed=9),
+        np.stack([samples.positive_definite(dim, seed) for seed in range(3)]),
+    )
+    expected = reference.responsibilities(*parameters, points)
+    labels, statistics = sample.expectation(MixtureParameters(*parameters))
+    np.testing.assert_array_equal(labels, expected.argmax(axis=1))
+    np.testing.assert_array_equal(sample.labels(MixtureParameters(*parameters)), labels)
+    assert_statistics(statistics, reference.moments(points, expected), atol=1e-6)
+
+
+@DIMS
+def test_the_e_step_under_t_distributions_is_that_of_a_loop(dim):
+    points, sample = sample_of(dim, num_points=600)
+    mixture = TMixtureParameters(
+        np.array([0.1, 0.2, 0.7]),
+        samples.points(3, dim, seed=9),
+        np.stack([samples.positive_definite(dim, seed) for seed in range(3)]),
+        np.array([0.4, 3.0, 50.0]),
+    )
+    joint = reference.t_log_joint(*mixture, points)
+    shares = np.exp(joint - special.logsumexp(joint, axis=1, keepdims=True))
+    u = np.empty_like(shares)
+    for k, (_, mean, scale, df) in enumerate(zip(*mixture, strict=True)):
+        for n, point in enumerate(points):
+            squared = (point - mean) @ np.linalg.solve(scale, point - mean)
+            u[n, k] = (df + dim) / (df + squared)
+    labels, statistics = sample.t_expectation(mixture)
+    np.testing.assert_array_equal(labels, joint.argmax(axis=1))
+    np.testing.assert_array_equal(sample.t_labels(mixture), labels)
+    np.testing.assert_allclose(statistics.counts, shares.sum(axis=0), atol=1e-6)
+    assert_statistics(statistics.weighted, reference.moments(points, shares * u), atol=1e-6)
+    expected = (shares * (np.log(u) - u)).sum(axis=0)
+    np.testing.assert_allclose(statistics.log_weights, expected, atol=1e-6)
+
+
+def test_the_e_step_of_far_points_has_no_nan():
+    sample = Sample(np.array([[0.0], [1e6]]))
+    parameters = MixtureParameters(
+        np.full(2, 0.5), np.array([[0.0], [1.0]]), np.full((2, 1, 1), 1e-4)
+    )
+    labels, statistics = sample.expectation(parameters)
+    np.testing.assert_array_equal(labels, [0, 1])
+    np.testing.assert_allclose(statistics.counts, [1.0, 1.0], atol=1e-12)
+    np.testing.assert_allclose(statistics.sums, [[0.0], [1e6]], atol=1e-6)
+
+
+def test_moments_are_sample_means_and_covariances():
+    points, sample = sample_of(3)
+    labels = np.arange(50) % 2
+    means, covariances = sample_moments(sample.hard_statistics(labels, 2))
+    for k in range(2):
+        rows = points[labels == k]
+        np.testing.assert_allclose(means[k], rows.mean(axis=0))
+        np.testing.assert_allclose(covariances[k], np.cov(rows.T, bias=True), atol=1e-12)
+
+
+def test_sides_are_those_of_each_clusters_principal_axis():
+    points, sample = sample_of(3)
+    labels = np.arange(50) % 2
+    sides = sample.principal_axis_sides(labels, sample.hard_statistics(labels, 2))
+    for k in range(2):
+        rows = points[labels == k]
+        axis = np.linalg.eigh(np.cov(rows.T))[1][:, -1]
+        expected = (rows - rows.mean(axis=0)) @ axis > 0
+        agreement = np.mean(sides[labels == k] == expected)
+        assert agreement in (0.0, 1.0)  # the axis has no sign
+
+
+def test_two_means_is_lloyds_algorithm_in_every_cluster():
+    points, sample = sample_of(3)
+    labels = np.arange(50) % 2
+    start = np.random.default_rng(0).integers(2, size=50)
+    sides = sample.two_means_sides(labels, 2, start, iterations=50)
+    for k in range(2):
+        rows, expected = points[labels == k], start[labels == k]
+        for _ in range(50):
+            centres = np.stack([rows[expected == side].mean(axis=0) for side in (0, 1)])
+            expected = ((rows[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+        np.testing.assert_array_equal(sides[labels == k], expected)
+
+
+def test_distances_are_mahalanobis_distances_to_the_own_cluster():
+    points = np.random.default_rng(1).normal(size=(50, 3)) * [1.0, 2.0, 3.0]
+    sample, rows = Sample(points), np.arange(0, 50, 2)
+    labels = np.random.default_rng(0).integers(2, size=len(rows))
+    statistics = sample.hard_statistics(labels, 2, rows)
+    actual = sample.distances_to_own(labels, statistics, rows)
+    for k in range(2):
+        own = points[rows[labels == k]]
+        offsets = own - own.mean(axis=0)
+        expected = np.einsum(
+            "nd,de,ne->n", offsets, np.linalg.inv(np.cov(own.T, bias=True)), offsets
+        )
+        np.testing.assert_allclose(actual[labels == k], expected, rtol=1e-4)
+
+
+def test_distances_are_finite_where_a_cluster_is_flat_or_single():
+    points = np.zeros((6, 3))
+    points[:5, 0] = np.arange(5)
+    sample, labels = Sample(points), np.array([0, 0, 0, 0, 0, 1])
+    statistics = sample.hard_statistics(labels, 2)
+    assert isinstance(statistics, SufficientStatistics)
+    distances = sample.distances_to_own(labels, statistics, np.arange(6))
+    assert np.isfinite(distances).all() and distances[5] == 0.0
+
+
+def test_distances_to_many_clusters_are_those_to_few():
+    points, sample = sample_of(3, num_points=400)
+    rows = np.arange(0, 400, 2)
+    labels = np.random.default_rng(0).integers(5, size=len(rows))
+    few = sample.hard_statistics(labels, 5, rows)
+    many = sample.hard_statistics(labels, 100, rows)  # the other 95 have no points
+    np.testing.assert_allclose(
+        sample.distances_to_own(labels, many, rows),
+        sample.distances_to_own(labels, few, rows),
+        rtol=1e-7,
+    )

@@ -1,0 +1,272 @@
+"""One training step against NumPy and against two replicas; saving, resuming, precision, input."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.swav.test_codes import reference_codes
+from tests.swav.test_loss import reference_loss
+from tfdpm.data.images import multicrop
+from tfdpm.features import SwAV
+from tfdpm.swav.backbones import small_resnet
+from tfdpm.swav.config import SwAVConfig, TrainingConfig, ViewConfig
+
+VIEWS = ViewConfig(crop_sizes=(8, 6), crop_counts=(2, 6), mean=(0.5,), std=(0.25,))
+
+
+def linear_backbone(seed=0):
+    """Mean pixel brightness in a 2 x 2 grid, then a dense layer: easy to repeat in NumPy."""
+    images = keras.Input((None, None, 1))
+    pooled = keras.layers.GlobalAveragePooling2D()(images * images)
+    features = keras.layers.Dense(6, kernel_initializer=keras.initializers.GlorotUniform(seed))(
+        keras.layers.Concatenate()([pooled, keras.layers.GlobalMaxPooling2D()(images)])
+    )
+    return keras.Model(images, features)
+
+
+def make_model(optimizer=None, backbone=None, **options):
+    settings = {
+        "num_prototypes": 10,
+        "embedding_dim": 5,
+        "hidden_units": 0,
+        "freeze_prototypes_steps": 0,
+        "views": VIEWS,
+    }
+    model = SwAV(backbone or linear_backbone(), SwAVConfig(**(settings | options)), seed=1)
+    model.compile(optimizer or keras.optimizers.SGD(0.0))
+    return model
+
+
+def make_crops(images=16, seed=0):
+    rng = np.random.default_rng(seed)
+    return (
+        rng.normal(size=(images, 2, 8, 8, 1)).astype(np.float32),
+        rng.normal(size=(images, 6, 6, 6, 1)).astype(np.float32),
+    )
+
+
+def make_dataset(crops, batch=16):
+    return tf.data.Dataset.from_tensor_slices(crops).batch(batch, drop_remainder=True)
+
+
+def parameters_of(model):
+    """Kernels and biases of the linear backbone and head, and the prototypes, in float64."""
+    arrays = [*model.backbone.get_weights(), *model.head.output_layer.get_weights()]
+    return [array.astype(np.float64) for array in (*arrays, model.prototypes.kernel.numpy())]
+
+
+def reference_forward(parameters, crops):
+    """Embeddings and scores `[B, V, .]` of the linear backbone and linear head, in NumPy."""
+    kernel, bias, head, head_bias, prototypes = parameters
+    features = []
+    for views in crops:
+        pooled = [np.square(views).mean((2, 3, 4)), views.max((2, 3, 4))]
+        features.append(np.stack(pooled, axis=-1) @ kernel + bias)
+    output = np.concatenate(features, axis=1) @ head + head_bias
+    embeddings = output / np.linalg.norm(output, axis=-1, keepdims=True)
+    return embeddings, embeddings @ prototypes
+
+
+@pytest.mark.parametrize("with_queue", [False, True])
+def test_loss_and_codes_of_a_step_equal_numpy(with_queue):
+    model, crops = make_model(queue_length=32 if with_queue else 0), make_crops()
+    past = np.random.default_rng(5).normal(size=(2, 32, 5))
+    past /= np.linalg.norm(past, axis=-1, keepdims=True)
+    if with_queue:
+        model.queue.storage.assign(past)
+        model.queue.filled.assign(32)
+    embeddings, scores = reference_forward(parameters_of(model), crops)
+    codes = []
+    for lane in range(2):
+        rows = scores[:, lane]
+        if with_queue:
+            rows = np.concatenate([rows, past[lane] @ model.prototypes.kernel.numpy()])
+        codes.append(reference_codes(rows, 0.05, 3)[:16])
+    codes = np.stack(codes, axis=1)
+    ours = model(crops)
+    np.testing.assert_allclose(ours[0], embeddings, atol=1e-5)
+    np.testing.assert_allclose(model.assign_codes(ours[1]), codes, atol=1e-4)
+    history = model.fit(make_dataset(crops), epochs=1, verbose=0).history
+    assert history["loss"][0] == pytest.approx(reference_loss(scores, codes, 0.1), abs=1e-4)
+    if with_queue:
+        newest = embeddings[:, :2].transpose(1, 0, 2)
+        expected = np.concatenate([past[:, 16:], newest], axis=1)
+        np.testing.assert_allclose(model.queue.storage.numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("with_queue", [False, True])
+def test_gradients_of_a_step_equal_finite_differences(with_queue):
+    model, crops = make_model(keras.optimizers.SGD(1.0), queue_length=32 * with_queue), make_crops()
+    model.queue.filled.assign(32 * with_queue)
+    if with_queue:
+        past = np.random.default_rng(5).normal(size=(2, 32, 5))
+        model.queue.storage.assign(past / np.linalg.norm(past, axis=-1, keepdims=True))
+    codes = model.assign_codes(model(crops)[1]).numpy()
+    before = parameters_of(model)
+    model.fit(make_dataset(crops), epochs=1, verbose=0)
+    steps = [old - new for old, new in zip(before, parameters_of(model), strict=True)]
+    for index in range(len(before)):
+        for place in list(np.ndindex(*before[index].shape))[::7]:
+            values = []
+            for sign in (1, -1):
+                moved = [array.copy() for array in before]
+                moved[index][place] += sign * 1e-5
+                values.append(reference_loss(reference_forward(moved, crops)[1], codes, 0.1))
+            slope = (values[0] - values[1]) / 2e-5
+            assert steps[index][place] == pytest.approx(slope, rel=1e-4, abs=1e-4), (index, place)
+
+
+def convolutional_model(**options):
+    backbone = small_resnet(channels=1, widths=(4,), seed=3)
+    return make_model(keras.optimizers.SGD(0.05), backbone, hidden_units=8, **options)
+
+
+def test_two_replicas_equal_one(two_replicas):
+    crops = make_crops(32)
+    single = convolutional_model(queue_length=16)
+    with two_replicas.scope():
+        double = convolutional_model(queue_length=16)
+    histories = [
+        model.fit(make_dataset(crops), epochs=1, verbose=0).history for model in (single, double)
+    ]
+    for name, values in histories[0].items():
+        np.testing.assert_allclose(histories[1][name], values, rtol=1e-5, err_msg=name)
+    for ours, theirs in zip(single.weights, double.weights, strict=True):
+        np.testing.assert_allclose(
+            theirs.numpy(), ours.numpy(), rtol=1e-5, atol=1e-5, err_msg=ours.path
+        )
+
+
+def test_prototypes_stay_frozen_then_move_and_have_unit_norm():
+    model = convolutional_model(freeze_prototypes_steps=2)
+    start = model.prototypes.kernel.numpy()
+    model.fit(make_dataset(make_crops(32)), epochs=1, verbose=0)
+    np.testing.assert_allclose(model.prototypes.kernel.numpy(), start, atol=1e-6)
+    model.fit(make_dataset(make_crops(16)), epochs=1, verbose=0)
+    assert np.abs(model.prototypes.kernel.numpy() - start).max() > 1e-3
+    model.fit(make_dataset(make_crops(16)), epochs=1, verbose=0)
+    model.prototypes.renormalize()
+    norms = np.linalg.norm(model.prototypes.kernel.numpy(), axis=0)
+    np.testing.assert_allclose(norms, 1.0, atol=1e-6)
+
+
+def test_queue_joins_only_from_its_step_and_once_full():
+    rng = np.random.default_rng(0)
+    scores = tf.constant(rng.uniform(-1, 1, size=(16, 8, 10)), tf.float32)
+    model = make_model(queue_length=32, queue_start_steps=1)
+    model.queue.storage.assign(rng.normal(size=(2, 32, 5)))
+    alone = make_model().assign_codes(scores).numpy()
+    with_queue = []
+    for filled, step in [(32, 0), (31, 1), (32, 1)]:
+        model.queue.filled.assign(filled)
+        model._step.assign(step)
+        with_queue.append(np.abs(model.assign_codes(scores).numpy() - alone).max())
+    assert with_queue[0] < 1e-6 and with_queue[1] < 1e-6 < 1e-3 < with_queue[2]
+
+
+def test_interrupted_run_equals_uninterrupted_run(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, size=(40, 12, 12, 1), dtype=np.uint8)
+    training = TrainingConfig(
+        optimizer="adam", num_images=40, batch_size=16, epochs=2, warmup_epochs=1
+    )
+
+    def start():
+        model = convolutional_model(queue_length=16, training=training)
+        model.compile()  # with the schedule of the settings
+        return model
+
+    def train(model, first, last):
+        views = multicrop(images, initial_epoch=first, **model.view_options())
+        model.fit(views, initial_epoch=first, epochs=last, verbose=0)
+
+    whole, part = start(), start()
+    train(whole, 0, 2)
+    train(part, 0, 1)
+    part.save(tmp_path / "swav.keras")
+    resumed = keras.models.load_model(tmp_path / "swav.keras")
+    train(resumed, 1, 2)
+    assert float(resumed.optimizer.learning_rate) == float(whole.optimizer.learning_rate)
+    pairs = zip(
+        [*whole.weights, *whole.optimizer.variables],
+        [*resumed.weights, *resumed.optimizer.variables],
+        strict=True,
+    )
+    for ours, theirs in pairs:
+        np.testing.assert_array_equal(theirs.numpy(), ours.numpy(), err_msg=ours.path)
+    assert int(resumed.optimizer.iterations) == int(whole.optimizer.iterations) == 4
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_learns_with_float32_codes(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = convolutional_model()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (policy == "mixed_float16")
+    crops = make_crops(16)
+    embeddings, scores = model(crops)
+    assert scores.dtype == embeddings.dtype == tf.float32
+    losses = model.fit(make_dataset(crops), epochs=12, verbose=0).history["loss"]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+
+
+def test_accumulating_two_batches_steps_once():
+    model = convolutional_model()
+    model.compile(keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
+    start = model.head.output_layer.kernel.numpy()
+    model.fit(make_dataset(make_crops(16)), epochs=1, verbose=0)
+    np.testing.assert_array_equal(model.head.output_layer.kernel.numpy(), start)
+    model.fit(make_dataset(make_crops(16)), epochs=1, verbose=0)
+    assert np.abs(model.head.output_layer.kernel.numpy() - start).max() > 0
+
+
+def test_encoder_takes_raw_images_of_any_size_and_survives_saving(tmp_path):
+    model = convolutional_model()
+    images = np.random.default_rng(0).integers(0, 256, size=(3, 20, 17, 1), dtype=np.uint8)
+    features = model.encoder.predict(images, verbose=0)
+    assert features.shape == (3, 4)
+    standardised = (images / 255.0 - 0.5) / 0.25
+    expected = model.backbone(standardised.astype(np.float32), training=False)
+    np.testing.assert_allclose(features, expected, atol=1e-5)
+    model.encoder.save(tmp_path / "encoder.keras")
+    again = keras.models.load_model(tmp_path / "encoder.keras")
+    np.testing.assert_array_equal(again.predict(images, verbose=0), features)
+
+
+def test_small_says_what_it_chose():
+    said: list[str] = []
+    model = SwAV.small(
+        image_size=16, channels=1, num_images=8000, batch_size=20, epochs=2, print_fn=said.append
+    )
+    assert f"prototypes  {model.config.num_prototypes}" in said[0]
+    assert f"{model.config.queue_length} embeddings" in said[0]
+    assert model.view_options()["batch_size"] == 20
+
+
+def test_too_few_samples_for_the_prototypes_are_reported():
+    with pytest.warns(UserWarning, match="16 samples .* share 64 prototypes"):
+        make_model(num_prototypes=64).fit(make_dataset(make_crops()), epochs=1, verbose=0)
+
+
+def test_images_instead_of_crops_are_refused():
+    with pytest.raises(ValueError, match="multicrop"):
+        make_model().fit(np.zeros((4, 8, 8, 1), np.float32), epochs=1, verbose=0)
+
+
+def test_unknown_settings_and_bad_backbones_are_refused():
+    with pytest.raises(TypeError, match="num_prototype"):
+        SwAV(linear_backbone(), num_prototype=5)
+    images = keras.Input((None, None, 3))
+    unpooled = keras.Model(images, keras.layers.Conv2D(4, 3)(images))
+    with pytest.raises(ValueError, match="pool"):
+        SwAV(unpooled)
+
+
+def test_schedule_needs_the_size_of_the_training_set():
+    with pytest.raises(ValueError, match="num_images"):
+        SwAV(linear_backbone(), SwAVConfig(views=VIEWS, training=TrainingConfig())).compile()

@@ -1,0 +1,98 @@
+"""LARS against the published update written out, the schedule against its list of rates."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdpm.swav.optimizers import LARS, WarmupCosine, lars_direction
+
+
+def reference_lars(weights, gradients, rate, momentum, trust, decay):
+    """SGD with momentum around layer-wise scaling, in float64, step by step."""
+    weights = weights.astype(np.float64)
+    buffer = np.zeros_like(weights)
+    for gradient in gradients.astype(np.float64):
+        weight_norm, gradient_norm = np.linalg.norm(weights), np.linalg.norm(gradient)
+        direction = gradient
+        if weight_norm > 0 and gradient_norm > 0:
+            local = trust * weight_norm / (gradient_norm + weight_norm * decay + 1e-8)
+            direction = local * (gradient + decay * weights)
+        buffer = momentum * buffer + direction
+        weights = weights - rate * buffer
+    return weights
+
+
+@pytest.mark.parametrize("start", ["random", "zero"])
+def test_lars_equals_the_published_update(start):
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(4, 3)).astype(np.float32) * (start == "random")
+    gradients = rng.normal(size=(6, 4, 3)).astype(np.float32)
+    variable = keras.Variable(weights)
+    optimizer = LARS(0.8, momentum=0.9, trust_coefficient=0.01, weight_decay=0.1)
+    for gradient in gradients:
+        optimizer.apply_gradients([(tf.constant(gradient), variable)])
+    expected = reference_lars(weights, gradients, 0.8, 0.9, 0.01, 0.1)
+    np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_step_size_ignores_the_scale_of_the_gradient():
+    weights, gradient = tf.constant([3.0, 4.0]), tf.constant([1.0, -2.0])
+    options = {"trust_coefficient": 0.001, "weight_decay": 0.0}
+    small = lars_direction(weights, gradient, **options)
+    large = lars_direction(weights, 1e4 * gradient, **options)
+    np.testing.assert_allclose(small, large, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(small), 0.001 * 5.0, rtol=1e-5)
+
+
+def test_zero_gradient_moves_nothing_despite_decay():
+    variable = keras.Variable([[1.0, 2.0]])
+    optimizer = LARS(1.0, weight_decay=0.5)
+    optimizer.apply_gradients([(tf.zeros([1, 2]), variable)])
+    np.testing.assert_array_equal(variable.numpy(), [[1.0, 2.0]])
+
+
+def test_rules_spare_vectors():
+    gradient = tf.constant([0.5, 0.5])
+    variable = keras.Variable([1.0, 1.0])
+    LARS(1.0, weight_decay=0.1, decay_rule="matrices", adapt_rule="matrices").apply_gradients(
+        [(gradient, variable)]
+    )
+    np.testing.assert_allclose(variable.numpy(), [0.5, 0.5])
+
+
+def test_accumulated_gradients_step_once_with_their_mean():
+    weights = np.array([[1.0, 2.0]], np.float32)
+    gradients = np.array([[[1.0, 0.0]], [[0.0, 3.0]]], np.float32)
+    accumulating, plain = keras.Variable(weights), keras.Variable(weights)
+    optimizer = LARS(0.5, gradient_accumulation_steps=2)
+    optimizer.apply_gradients([(tf.constant(gradients[0]), accumulating)])
+    np.testing.assert_array_equal(accumulating.numpy(), weights)
+    optimizer.apply_gradients([(tf.constant(gradients[1]), accumulating)])
+    LARS(0.5).apply_gradients([(tf.constant(gradients.mean(0)), plain)])
+    np.testing.assert_allclose(accumulating.numpy(), plain.numpy(), rtol=1e-6)
+
+
+def test_schedule_equals_the_published_list_of_rates():
+    warmup = np.linspace(0.3, 4.8, 10)
+    steps = np.arange(30)
+    cosine = 0.0048 + 0.5 * (4.8 - 0.0048) * (1 + np.cos(np.pi * steps / 30))
+    schedule = WarmupCosine(4.8, 40, final=0.0048, warmup_steps=10, start=0.3)
+    rates = [float(schedule(step)) for step in range(40)]
+    np.testing.assert_allclose(rates, np.r_[warmup, cosine], rtol=1e-5)
+    assert float(schedule(1000)) == pytest.approx(0.0048)
+
+
+def test_configurations_survive_a_round_trip():
+    optimizer = LARS(WarmupCosine(1.0, 10, warmup_steps=2), 0.8, 0.01, 0.1, "matrices", "matrices")
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert again.get_config() == optimizer.get_config()
+    assert float(again.learning_rate) == float(optimizer.learning_rate)
+
+
+@pytest.mark.parametrize("options", [{"momentum": -1.0}, {"decay_rule": "some"}])
+def test_bad_settings_are_named(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        LARS(0.1, **options)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdpm import metrics
+from tfdpm.deepdpm import DeepDPM
+
+MEANS = np.array([[0.0, 0.0], [12.0, 0.0], [0.0, 12.0], [12.0, 12.0], [24.0, 0.0]])
+
+
+def batch(clusters, count=200, seed=0):
+    """Points of unit Gaussians at some of `MEANS`, and which."""
+    generator = np.random.default_rng(seed)
+    y = generator.choice(clusters, count)
+    return (MEANS[y] + generator.normal(size=(count, 2))).astype(np.float32), y
+
+
+def nearest(model):
+    """Index in `MEANS` of each component's mean, sorted; each must be near."""
+    distances = np.linalg.norm(model.means_[:, np.newaxis] - MEANS, axis=2)
+    assert distances.min(axis=1).max() < 1.0
+    return sorted(distances.argmin(axis=1).tolist())
+
+
+@pytest.fixture(scope="module")
+def followed():
+    """A model after batches in which two clusters appear and then two others are seen no more."""
+    model = DeepDPM(seed=0)
+    counts = []
+    model.partial_fit(batch([0, 1, 2], 600)[0])
+    for step in range(30):
+        shown = [0, 1, 2] if step < 3 else [0, 1, 2, 3, 4] if step < 8 else [1, 3, 4]
+        model.partial_fit(batch(shown, seed=step + 1)[0], forgetting=0.3)
+        counts.append(model.n_clusters)
+    return model, counts
+
+
+def test_clusters_are_born_when_they_appear_and_die_when_they_are_forgotten(followed):
+    model, counts = followed
+    assert counts[2] == 3 and counts[7] == 5 and counts[-1] == 3
+    assert nearest(model) == [1, 3, 4]
+
+
+def test_networks_follow_the_mixture(followed):
+    model, _ = followed
+    x, y = batch([1, 3, 4], seed=99)
+    assert metrics.ari(y, model.predict_labels(x)) > 0.99
+    np.testing.assert_allclose(model.predict(x).sum(axis=1), 1.0, rtol=1e-5)
+    assert len(model.labels_) == 200
+
+
+def test_statistics_remember_as_many_points_as_forgetting_leaves(followed):
+    model, _ = followed
+    # 200 points a batch, each batch 0.3 of the whole: 200 / 0.3 in the long run.
+    remembered = model._state.soft.counts.numpy().sum()
+    np.testing.assert_allclose(remembered, 200 / 0.3, rtol=0.02)
+
+
+def test_without_forgetting_batches_add_up_to_the_whole():
+    x, _ = batch([0, 1, 2], 900)
+    model = DeepDPM(seed=0).partial_fit(x[:300])
+    for start in (300, 500, 700):
+        model.partial_fit(x[start : start + 200])
+    waiting = 0 if model._waiting is None else len(model._waiting)
+    np.testing.assert_allclose(model._state.soft.counts.numpy().sum() + waiting, 900, rtol=1e-6)
+    assert nearest(model) == [0, 1, 2]
+    distances = np.linalg.norm(model.means_[:, np.newaxis] - MEANS, axis=2).min(axis=1)
+    assert distances.max() < 0.25  # standard error 0.06 along each axis
+
+
+def test_an_endless_stream_is_followed_epoch_by_epoch():
+    def endless():
+        for step in range(10**9):
+            yield batch([0, 1] if step < 8 else [0, 1, 4], 100, seed=step)[0]
+
+    stream = tf.data.Dataset.from_generator(
+        endless, output_signature=tf.TensorSpec([None, 2], tf.float32)
+    ).apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+    model = DeepDPM(seed=0)
+    epochs = []
+    seen = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(epoch))
+    history = model.fit(
+        stream, steps_per_epoch=4, epochs=4, forgetting=0.2, verbose=0, callbacks=[seen]
+    )
+    assert epochs == [0, 1, 2, 3]
+    assert history.history["n_clusters"] == [2, 2, 3, 3]
+    assert nearest(model) == [0, 1, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(forgetting=1.0), "`forgetting`: got 1.0, wanted less than 1"),
+        (dict(forgetting=-0.1), "`forgetting`"),
+        (dict(x=np.zeros((3, 5), np.float32)), "wanted 2 values as in fit"),
+    ],
+)
+def test_wrong_arguments_are_named(followed, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        followed[0].partial_fit(**{"x": batch([1])[0], **arguments})
+
+
+def test_steps_per_epoch_needs_a_stream():
+    with pytest.raises(ValueError, match="`x`: got ndarray"):
+        DeepDPM().fit(batch([0])[0], steps_per_epoch=3)

@@ -1,0 +1,125 @@
+"""Arrays whose features are kept, and those too large for it, give the same passes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfdpm.data import gaussian_mixture
+from tfdpm.deepdpm import DeepDPM
+from tfdpm.features.preprocessing import feature_moments, fit_preprocessing
+from tfdpm.training import sources
+from tfdpm.training.sources import ArraySource, StreamSource
+
+X, _ = gaussian_mixture(3, 2, 1001, seed=2)
+WEIGHTS = np.random.default_rng(0).integers(0, 3, size=len(X)).astype(float)
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = DeepDPM(seed=0)
+    model.fit(X, epochs=1, verbose=0)
+    return model
+
+
+def source(monkeypatch, is_large, weights):
+    monkeypatch.setattr(sources, "_KEPT_ELEMENTS", 0 if is_large else 2**21)
+    monkeypatch.setattr(sources, "_PIECE_ROWS", 300)
+    made = ArraySource(X, weights)
+    made.use(fit_preprocessing(feature_moments(X), "auto"))
+    return made
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["alike", "weighted"])
+def test_large_arrays_are_reduced_piece_by_piece_to_the_same_statistics(
+    monkeypatch, model, weights
+):
+    passes, state = model._current_passes(), model._state
+    results = []
+    for is_large in (False, True):
+        made = source(monkeypatch, is_large, weights)
+        reduced = made.reduce(passes, state)
+        results.append([*reduced.soft, *reduced.halves, *made.expectation(state.parameters)])
+        total = len(X) if weights is None else weights.sum()
+        np.testing.assert_allclose(reduced.halves.counts.numpy().sum(), total)
+    for kept, in_pieces in zip(*results, strict=True):
+        np.testing.assert_allclose(kept, in_pieces, rtol=1e-9, atol=1e-7)
+
+
+def test_large_arrays_teach_the_networks_alike(monkeypatch):
+    losses = []
+    for is_large in (False, True):
+        made = source(monkeypatch, is_large, None)
+        model = DeepDPM(seed=0)
+        model.fit(X, epochs=0, verbose=0)
+        config = model.config.replace(batch_size=50, min_steps_per_epoch=1)
+        passes = model._current_passes()
+        losses.append(made.train(passes, model._state, config, 0, True))
+    # 21 steps at once, or four times 6 of them with three more that fill the last piece.
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.25)
+    assert (losses[0] > 0).all()
+
+
+def test_features_come_in_the_order_of_the_points(monkeypatch):
+    kept, in_pieces = (
+        np.concatenate(
+            [piece.numpy() for piece in source(monkeypatch, large, None).feature_batches()]
+        )
+        for large in (False, True)
+    )
+    np.testing.assert_array_equal(kept, in_pieces)
+
+
+def test_fits_of_large_arrays_end_with_the_same_clusters(monkeypatch, model):
+    monkeypatch.setattr(sources, "_KEPT_ELEMENTS", 0)
+    monkeypatch.setattr(sources, "_PIECE_ROWS", 300)
+    other = DeepDPM(seed=0)
+    other.fit(X, epochs=1, verbose=0)
+    np.testing.assert_array_equal(model.labels_, other.labels_)
+
+
+@pytest.mark.parametrize("batch_size", [7, 400])
+def test_a_sample_of_a_stream_is_of_distinct_rows_from_all_of_it(batch_size):
+    rows = np.arange(1000, dtype=np.float32)[:, np.newaxis]
+    stream = tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
+    sample = StreamSource(stream, 1000).sample(100, seed=0).ravel()
+    assert len(sample) == len(np.unique(sample)) == 100
+    assert (np.diff(sample) > 0).all()  # in their order
+    assert abs(sample.mean() - 499.5) < 4 * 288.7 / 10  # four standard errors
+    np.testing.assert_array_equal(StreamSource(stream, 1000).sample(2000, seed=0), rows)
+
+
+def test_points_without_weight_do_not_make_a_cluster():
+    x, labels = gaussian_mixture(3, 2, 1200, seed=5)
+    for gone in range(3):
+        weights = np.where(labels == gone, 0.0, 1.0)
+        weighted = DeepDPM(seed=0)
+        weighted.fit(x, sample_weight=weights, verbose=0)
+        rest = DeepDPM(seed=0)
+        rest.fit(x[labels != gone], verbose=0)
+        assert weighted.n_clusters == rest.n_clusters == 2
+        centres = [np.sort(each.means_[:, 0]) for each in (weighted, rest)]
+        np.testing.assert_allclose(*centres, atol=0.1)
+
+
+def test_a_sample_has_heavy_points_rather_than_light_ones_and_none_without_weight():
+    x = np.arange(3000.0, dtype=np.float32)[:, np.newaxis]
+    weights = np.repeat([0.0, 1.0, 4.0], 1000)
+    drawn = ArraySource(x, weights).sample(200, seed=1)[:, 0]
+    assert len(np.unique(drawn)) == 200 and (np.diff(drawn) > 0).all()
+    counts = np.bincount((drawn // 1000).astype(int), minlength=3)
+    # 160 expected of the heavy ones; the standard deviation is 5.4.
+    assert counts[0] == 0 and 140 < counts[2] < 178
+    everything = ArraySource(x, weights).sample(2500, seed=1)[:, 0]
+    np.testing.assert_array_equal(everything, x[1000:, 0])
+    alike = ArraySource(x, np.full(3000, 0.5)).sample(5000, seed=1)
+    np.testing.assert_array_equal(alike, x)
+
+
+def test_one_point_with_all_the_weight_is_one_cluster():
+    weights = np.zeros(len(X))
+    weights[7] = 2.0
+    model = DeepDPM(seed=0)
+    model.fit(X, sample_weight=weights, verbose=0)
+    assert model.n_clusters == 1 and np.isfinite(model.means_).all()

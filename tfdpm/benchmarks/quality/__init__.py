@@ -1,0 +1,1 @@
+"""Benchmarks of accuracy against peers and known labels."""

@@ -1,0 +1,134 @@
+"""A training step of SwAV on ResNet-50 in plain PyTorch, the peer that the Keras step is timed by.
+
+Needs `torch`; nothing else of the project does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+
+import numpy as np
+
+from tfdpm.swav.backbones import RESNET50_BLOCKS
+
+__all__ = ["has_pytorch", "pytorch_step"]
+
+_EMBEDDING_DIM, _HIDDEN_UNITS, _NUM_PROTOTYPES = 128, 2048, 3000
+_EPSILON, _ITERATIONS, _TEMPERATURE = 0.05, 3, 0.1
+
+
+def has_pytorch() -> bool:
+    """Whether `torch` can be imported."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def pytorch_step(
+    crops: tuple[np.ndarray, ...], *, autocast: bool = False, threads: int = 1, seed: int = 0
+) -> Callable[[], float]:
+    """A function that takes one SGD step on the same crops each time and returns the loss.
+
+    The published recipe at its sizes: one pass of the backbone per resolution, head of 2048 and
+    128, 3,000 prototypes, codes of the first two views, three Sinkhorn rounds, no queue.
+
+    Args:
+        crops: `[B, V, S, S, 3]` float32 per resolution, the first with two views.
+        autocast: computes the network in bfloat16 where PyTorch thinks fit.
+        threads: that PyTorch may use, for the whole process.
+        seed: of the weights.
+    """
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    backbone = _resnet50(torch, nn)
+    head = nn.Sequential(
+        nn.Linear(2048, _HIDDEN_UNITS),
+        nn.BatchNorm1d(_HIDDEN_UNITS),
+        nn.ReLU(inplace=True),
+        nn.Linear(_HIDDEN_UNITS, _EMBEDDING_DIM),
+    )
+    prototypes = nn.Linear(_EMBEDDING_DIM, _NUM_PROTOTYPES, bias=False)
+    parameters = [*backbone.parameters(), *head.parameters(), *prototypes.parameters()]
+    optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
+    # Views first, as the published program orders them; NCHW.
+    images = [
+        torch.from_numpy(np.ascontiguousarray(views.transpose(1, 0, 4, 2, 3))).flatten(0, 1)
+        for views in crops
+    ]
+    batch = crops[0].shape[0]
+    num_views = sum(views.shape[1] for views in crops)
+
+    def step() -> float:
+        with torch.no_grad():
+            prototypes.weight.copy_(nn.functional.normalize(prototypes.weight))
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            embeddings = nn.functional.normalize(head(torch.cat([backbone(x) for x in images])))
+            scores = prototypes(embeddings).float()
+        log_p = nn.functional.log_softmax(scores / _TEMPERATURE, dim=1).view(num_views, batch, -1)
+        loss = 0.0
+        for view in range(2):
+            with torch.no_grad():
+                codes = _codes(torch, scores[view * batch : (view + 1) * batch].detach())
+            others = [other for other in range(num_views) if other != view]
+            loss = loss - sum((codes * log_p[other]).sum(1).mean() for other in others)
+        loss = loss / (2 * (num_views - 1))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
+
+
+def _codes(torch, scores):
+    """Sinkhorn by alternating sums, as in the paper's listing."""
+    plan = torch.exp((scores - scores.max()) / _EPSILON).T
+    plan /= plan.sum()
+    rows, columns = plan.shape
+    for _ in range(_ITERATIONS):
+        plan /= plan.sum(1, keepdim=True) * rows
+        plan /= plan.sum(0, keepdim=True) * columns
+    return (plan * columns).T
+
+
+def _resnet50(torch, nn):
+    """Bottlenecks with the stride on the 3x3 convolution; ends with the pooled features."""
+
+    class Bottleneck(nn.Module):
+        def __init__(self, entering: int, width: int, stride: int):
+            super().__init__()
+            self.body = nn.Sequential(
+                nn.Conv2d(entering, width, 1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(width, width, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(width, 4 * width, 1, bias=False),
+                nn.BatchNorm2d(4 * width),
+            )
+            self.shortcut = nn.Identity()
+            if stride > 1 or entering != 4 * width:
+                self.shortcut = nn.Sequential(
+                    nn.Conv2d(entering, 4 * width, 1, stride, bias=False),
+                    nn.BatchNorm2d(4 * width),
+                )
+
+        def forward(self, x):
+            return torch.relu_(self.body(x) + self.shortcut(x))
+
+    layers = [
+        nn.Conv2d(3, 64, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(64),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, 2, 1),
+    ]
+    entering = 64
+    for stage, blocks in enumerate(RESNET50_BLOCKS):
+        width = 64 * 2**stage
+        for block in range(blocks):
+            layers.append(Bottleneck(entering, width, 2 if stage and not block else 1))
+            entering = 4 * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())

@@ -1,0 +1,97 @@
+"""Images per second of a SwAV step on ResNet-50, beside PyTorch, and of the pipeline of views."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdpm.benchmarks.swav.pytorch_step import has_pytorch, pytorch_step
+from tfdpm.data.images.multicrop import multicrop
+from tfdpm.features import SwAV, resnet50, small_resnet
+
+__all__ = ["pipeline_rates", "step_rates"]
+
+_BATCH = 8
+_COUNTS, _SIZES = (2, 6), (224, 96)
+_QUICK_SIZES = (64, 32)
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+_PHOTOGRAPH = (375, 500, 3)  # pixels of a usual one
+
+
+def step_rates(
+    *, repeats: int, threads: int, seed: int, quick: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Rates of the step in float32 and bfloat16, ours and PyTorch's where that is installed.
+
+    All take turns, so that other work on the machine slows them alike.
+
+    Args:
+        repeats: timed steps each.
+        threads: that PyTorch may use.
+        seed: of crops and weights.
+        quick: smaller crops and, for ours, a small network.
+    Returns:
+        Per program the medians `rate` (images per second) and `cpu_rate` (images per second of
+        processor time), and every step's rates.
+    """
+    rng = np.random.default_rng(seed)
+    crops = tuple(
+        rng.normal(size=(_BATCH, count, size, size, 3)).astype(np.float32)
+        for count, size in zip(_COUNTS, _QUICK_SIZES if quick else _SIZES, strict=True)
+    )
+    steps: dict[str, Callable[[], Any]] = {}
+    for dtype, policy in _POLICIES.items():
+        steps[f"tfdpm, {dtype}"] = _keras_step(crops, policy, seed, quick)
+        if has_pytorch():
+            steps[f"PyTorch, {dtype}"] = pytorch_step(
+                crops, autocast=dtype != "float32", threads=threads, seed=seed
+            )
+    for step in steps.values():
+        step()
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
+    for _ in range(repeats):
+        for name, step in steps.items():
+            rates[name].append(_timed(lambda step=step: (step(), _BATCH)[1]))
+    return {name: _medians(pairs) for name, pairs in rates.items()}
+
+
+def pipeline_rates(*, seed: int, quick: bool = False) -> dict[str, Any]:
+    """Rates of the published views, of photographs of 375 x 500 pixels that are decoded already."""
+    rng = np.random.default_rng(seed)
+    number = 2 * _BATCH if quick else 64
+    images = rng.integers(0, 256, size=(number, *_PHOTOGRAPH), dtype=np.uint8)
+    source = tf.data.Dataset.from_tensor_slices(images)
+    views = multicrop(source, batch_size=_BATCH, seed=seed)
+    next(iter(views))
+    return _medians([_timed(lambda: sum(int(large.shape[0]) for large, _ in views))])
+
+
+def _keras_step(crops, policy: str, seed: int, quick: bool) -> Callable[[], Any]:
+    backbone = small_resnet(widths=(8,), dtype=policy) if quick else resnet50(dtype=policy)
+    model = SwAV(backbone, seed=seed, dtype=policy)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9))
+    tensors = tuple(tf.constant(views) for views in crops)
+    run_step = tf.function(lambda: model.train_step(tensors))
+    return lambda: float(run_step()["loss"])
+
+
+def _timed(call: Callable[[], int]) -> tuple[float, float]:
+    """Images per second, and per second of processor time, of a call that returns how many."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    images = call()
+    return images / (time.perf_counter() - wall), images / (time.process_time() - cpu)
+
+
+def _medians(pairs: list[tuple[float, float]]) -> dict[str, Any]:
+    rates, cpu_rates = zip(*pairs, strict=True)
+    return {
+        "rate": float(np.median(rates)),
+        "cpu_rate": float(np.median(cpu_rates)),
+        "each_rate": list(rates),
+        "each_cpu_rate": list(cpu_rates),
+    }

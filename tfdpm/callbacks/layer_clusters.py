@@ -1,0 +1,122 @@
+"""`ClusterFeatures`: what groups a layer of some other Keras model sees, epoch by epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfdpm import checks, metrics
+from tfdpm.config import DeepDPMConfig
+from tfdpm.data.inputs import as_features
+from tfdpm.deepdpm.model import DeepDPM
+
+_MOST_POINTS = 5_000
+
+
+class ClusterFeatures(keras.callbacks.Callback):
+    """Clusters the outputs of a layer during the training of any Keras model.
+
+    Adds to each epoch's logs, and so to the model's history: `feature_clusters`, the number of
+    clusters; `largest_cluster`, the share of all points in it (near one where features collapse);
+    `feature_change`, one minus the NMI with the clusters before; and `feature_nmi` where labels
+    are given.
+
+    Args:
+        layer: name of the layer, or the layer. Its outputs of more than one axis are flattened.
+        x: `[N, ...]` inputs of the model, in memory; of more than 5,000 every n-th is used.
+        y: `[N]` labels to compare with, or `None`.
+        every_epochs: epochs between two clusterings, >= 1; logs of others lack these entries.
+        config: of the clustering.
+        seed: of the clustering.
+        batch_size: inputs at once.
+
+    Attributes:
+        records: list of dictionaries with `epoch`, the entries above and `sizes`, largest first.
+        clusterer: the last fitted `DeepDPM`, or `None`.
+
+    Example:
+        >>> seen = tfdpm.callbacks.ClusterFeatures("dense_1", x_test, y_test)
+        >>> classifier.fit(x, y, epochs=10, callbacks=[seen])
+        >>> seen.records[-1]["sizes"]
+    """
+
+    def __init__(
+        self,
+        layer: str | keras.layers.Layer,
+        x: Any,
+        y: Any = None,
+        *,
+        every_epochs: int = 1,
+        config: DeepDPMConfig | str | None = None,
+        seed: int = 0,
+        batch_size: int = 256,
+    ):
+        super().__init__()
+        if not isinstance(layer, (str, keras.layers.Layer)):
+            checks.fail("layer", repr(layer), "a layer or its name", TypeError)
+        inputs = as_features(x, y)
+        if inputs.array is None:
+            checks.fail("x", "a stream", "points in memory")
+        stride = -(-len(inputs.array) // _MOST_POINTS)
+        self.layer = layer
+        self.x = inputs.array[::stride]
+        self.y = None if inputs.labels is None else np.asarray(inputs.labels)[::stride]
+        self.every_epochs = checks.integer(every_epochs, "every_epochs", minimum=1)
+        self.config = DeepDPM(config).config
+        self.seed = checks.integer(seed, "seed", minimum=0)
+        self.batch_size = checks.integer(batch_size, "batch_size", minimum=1)
+        self.records: list[dict[str, Any]] = []
+        self.clusterer: DeepDPM | None = None
+        self._labels: np.ndarray | None = None
+        self._features: keras.Model | None = None
+
+    def on_train_begin(self, logs=None):
+        """Forgets earlier fits.
+
+        Raises:
+            ValueError: if the model has no such layer.
+        """
+        self.records, self._labels, self._features = [], None, None
+        if self._is_callable_before_training():
+            self._features = self._feature_model()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Clusters what the layer makes of the points, after every `every_epochs` epochs."""
+        if (epoch + 1) % self.every_epochs:
+            return
+        if self._features is None:  # models that Keras builds when it sees the first batch
+            self._features = self._feature_model()
+        features = self._features.predict(self.x, batch_size=self.batch_size, verbose=0)
+        features = np.asarray(features, np.float32).reshape(len(features), -1)
+        self.clusterer = DeepDPM(self.config, seed=self.seed)
+        self.clusterer.fit(features, verbose=0)
+        labels, before = self.clusterer.labels_, self._labels
+        self._labels = labels
+        sizes = np.sort(self.clusterer.cluster_sizes_)[::-1]
+        entries = {
+            "feature_clusters": self.clusterer.n_clusters,
+            "largest_cluster": float(sizes[0] / len(labels)),
+        }
+        if before is not None:
+            entries["feature_change"] = 1.0 - metrics.nmi(before, labels)
+        if self.y is not None:
+            entries["feature_nmi"] = metrics.nmi(self.y, labels)
+        self.records = [*self.records, {"epoch": epoch, **entries, "sizes": sizes.tolist()}]
+        if logs is not None:
+            logs.update(entries)
+
+    def _is_callable_before_training(self) -> bool:
+        return getattr(self.model, "inputs", None) is not None and self.model.built
+
+    def _feature_model(self) -> keras.Model:
+        """From the model's inputs to the layer's outputs; shares all weights."""
+        layer = self.layer
+        if isinstance(layer, str):
+            names = [each.name for each in self.model.layers]
+            layer = self.model.get_layer(checks.one_of(layer, "layer", names))
+        if getattr(self.model, "inputs", None) is None:
+            got = f"a layer of {type(self.model).__name__}, whose inputs Keras does not know"
+            checks.fail("layer", got, "a layer of a functional or sequential model")
+        return keras.Model(self.model.inputs, layer.output)

@@ -1,0 +1,1 @@
+"""Named data sets: embedded, downloaded, and imbalanced versions of them."""

@@ -1,0 +1,213 @@
+"""Data sets by name: embedded ones, those read from their authors' files, and all of TFDS.
+
+Files and folders of one's own are in `files.py`; nothing is thinned here.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tfdpm import checks
+from tfdpm.data.catalogue import imagenet, reuters, synthetic, usps
+
+__all__ = ["default_folder", "embedded_names", "load", "named_files"]
+
+_IN_MEMORY_BYTES = 2**29
+
+Labelled = tuple[NDArray[Any], NDArray[np.int64]]
+
+
+def load(
+    name: str,
+    split: str | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    download: bool = False,
+    image_size: int | None = None,
+    seed: int = 0,
+) -> Labelled | tf.data.Dataset:
+    """Loads a data set with its known labels.
+
+    Args:
+        name: one of
+            - "digits" (1,797 handwritten digits, `[N, 64]`, scikit-learn's), "blobs" (five round
+              blobs), "gaussians15" (15 Gaussians in the plane): embedded;
+            - "usps": handwritten digits `[N, 16, 16, 1]` float32 in [0, 1], from their files;
+            - "reuters10k": 10,000 news articles as tf-idf of 2,000 words in four topics, made from
+              the files of RCV1-v2;
+            - "imagenet", or "imagenet50" for the 50 classes on which [DeepDPM] compares;
+            - a TensorFlow Datasets name such as "mnist", "fashion_mnist", "stl10" or
+              "cifar10:3.0.2".
+        split: which part, such as "train" (the default), "test", "train+test" or, of TensorFlow
+            Datasets, "train[:10%]". "all" is every labelled part. Embedded data and "reuters10k"
+            have no parts.
+        data_dir: folder of the files; `~/tensorflow_datasets` if None. Files that are not in
+            TensorFlow Datasets lie in a folder of the data set's name below it.
+        download: whether files that are missing may be fetched from where their authors publish
+            them; nothing is ever downloaded otherwise.
+        image_size: side in pixels of the square cut out of the centre of each image after its
+            shorter side was brought to that size. None: 224 for ImageNet, as stored for others.
+        seed: of the choice of articles of "reuters10k".
+    Returns:
+        A pair of arrays `(x, y)`; or, where the points exceed 512 MiB or have no single size, a
+        `tf.data.Dataset` of such pairs, unbatched, in a fixed order.
+    Raises:
+        ValueError: if there is no data set or part of that name, or it has no labelled form.
+        FileNotFoundError: if files are missing, naming them and where they come from.
+    """
+    if name in _EMBEDDED or name == "reuters10k":
+        if split not in (None, "all") if name == "reuters10k" else split is not None:
+            checks.fail("split", repr(split), f"None: {name!r} has no parts")
+    if name in _EMBEDDED:
+        return _EMBEDDED[name]()
+    checks.boolean(download, "download")
+    if name == "reuters10k":
+        return reuters.load(_folder(data_dir, name), download=download, seed=seed)
+    if name == "usps":
+        x, y = usps.load(_folder(data_dir, name), split or "train", download=download)
+        return (x if image_size is None else _resized(x, image_size)), y
+    if name in imagenet.CLASSES:
+        size = imagenet.IMAGE_SIZE if image_size is None else image_size
+        return _load_tfds(
+            "imagenet2012", split, data_dir, download, size, imagenet.CLASSES[name], asked=name
+        )
+    return _load_tfds(name, split, data_dir, download, image_size)
+
+
+def embedded_names() -> tuple[str, ...]:
+    """Returns the names that `load` knows without any file."""
+    return tuple(_EMBEDDED)
+
+
+def named_files() -> tuple[str, ...]:
+    """Returns the names that `load` gives a meaning of its own, beyond TensorFlow Datasets."""
+    return ("usps", "reuters10k", *imagenet.CLASSES)
+
+
+def default_folder() -> Path:
+    """Returns where files are looked for unless `data_dir` says otherwise."""
+    return Path.home() / "tensorflow_datasets"
+
+
+def _folder(data_dir: str | os.PathLike[str] | None, name: str) -> Path:
+    return (default_folder() if data_dir is None else Path(data_dir)) / name
+
+
+def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """scikit-learn's handwritten digits: `[1797, 64]` grey levels from 0 to 16."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    return x.astype(np.float32), y.astype(np.int64)
+
+
+_EMBEDDED: dict[str, Callable[[], tuple[NDArray[np.float32], NDArray[np.int64]]]] = {
+    "blobs": synthetic.blobs,
+    "digits": _digits,
+    "gaussians15": synthetic.gaussians15,
+}
+
+
+def _load_tfds(
+    name: str,
+    split: str | None,
+    data_dir: str | os.PathLike[str] | None,
+    download: bool,
+    image_size: int | None,
+    classes: tuple[str, ...] | None = None,
+    asked: str | None = None,
+) -> Any:
+    """`load` for TensorFlow Datasets names, of some classes only where `classes` names them."""
+    # Not at the top: it takes seconds to import, and embedded names need none of it.
+    import tensorflow_datasets as tfds
+
+    asked = asked or name
+    try:
+        builder = tfds.builder(name, data_dir=None if data_dir is None else os.fspath(data_dir))
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        known = ", ".join(repr(known) for known in (*_EMBEDDED, *named_files()))
+        wanted = f"a file, a folder, {known}, or a TensorFlow Datasets name"
+        raise ValueError(f"`data`: got {asked!r}, wanted {wanted}.") from error
+    keys = builder.info.supervised_keys
+    if keys is None or len(keys) != 2 or not all(isinstance(key, str) for key in keys):
+        wanted = "a data set with labels (`supervised_keys`), or its own tf.data pipeline"
+        checks.fail("data", repr(asked), wanted)
+    if download:
+        _download(builder, asked)
+    dataset = _as_dataset(builder, split, asked)
+    if classes is not None:
+        dataset = imagenet.only(dataset, builder.info.features[keys[1]].names, classes)
+    if image_size is not None:
+        side = checks.integer(image_size, "image_size", minimum=1)
+        dataset = dataset.map(
+            lambda image, label: (_square(image, side), label), num_parallel_calls=tf.data.AUTOTUNE
+        )
+    return _in_memory_if_small(dataset)
+
+
+def _download(builder: Any, asked: str) -> None:
+    """Downloads and prepares, or says which file has to be fetched by hand."""
+    try:
+        builder.download_and_prepare()
+    except (AssertionError, FileNotFoundError) as error:  # no file of those fetched by hand
+        manual = os.path.join(builder._data_dir_root, "downloads", "manual")
+        instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "its files"
+        wanted = f"in {manual}: {' '.join(instructions.split())}"
+        raise FileNotFoundError(f"`data`: got no files of {asked!r}, wanted {wanted}") from error
+
+
+def _as_dataset(builder: Any, split: str | None, asked: str) -> tf.data.Dataset:
+    """Pairs of a builder's part; the errors that they end in without files are put in words."""
+    known = list(builder.info.splits) or ["train"]
+    if split == "all":
+        # Parts without labels mark them as -1; STL-10's "unlabelled" is the one in use.
+        split = "+".join(part for part in known if part not in ("unlabelled", "unsupervised"))
+    try:
+        return builder.as_dataset(split=split or "train", as_supervised=True, shuffle_files=False)
+    except (AssertionError, FileNotFoundError, ValueError) as error:
+        if known != ["train"] and builder.is_prepared():
+            raise ValueError(f"`split`: got {split!r}, wanted one of {known}.") from error
+        wanted = f"its files; tfdpm.data.load({asked!r}, download=True) fetches them"
+        if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+            wanted += ", after what its owners give out by hand was put where that call says"
+        raise FileNotFoundError(
+            f"`data`: got {asked!r}, which is not in {builder.data_path}, wanted {wanted}."
+        ) from error
+
+
+def _in_memory_if_small(dataset: tf.data.Dataset) -> Any:
+    shape, dtype = dataset.element_spec[0].shape, dataset.element_spec[0].dtype
+    length = int(dataset.cardinality())
+    if not shape.is_fully_defined() or length < 0:
+        return dataset
+    if length * math.prod(shape) * dtype.size > _IN_MEMORY_BYTES:
+        return dataset
+    batches = list(dataset.batch(1024).as_numpy_iterator())
+    x, y = (np.concatenate(part) for part in zip(*batches, strict=True))
+    return x, y.astype(np.int64)
+
+
+def _square(image: tf.Tensor, side: int) -> tf.Tensor:
+    """The centre `[side, side, C]` uint8 of an image whose shorter side became `side` pixels."""
+    size = tf.cast(tf.shape(image)[:2], tf.float32)
+    scaled = tf.maximum(tf.cast(tf.round(size * side / tf.reduce_min(size)), tf.int32), side)
+    resized = tf.image.resize(image, scaled, antialias=True)
+    top, left = (scaled[0] - side) // 2, (scaled[1] - side) // 2
+    cut = tf.image.crop_to_bounding_box(resized, top, left, side, side)
+    cut = tf.ensure_shape(cut, [side, side, image.shape[-1]])
+    if image.dtype.is_floating:
+        return tf.cast(cut, image.dtype)
+    return tf.cast(tf.clip_by_value(tf.round(cut), 0.0, 255.0), image.dtype)
+
+
+def _resized(images: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    side = checks.integer(side, "image_size", minimum=1)
+    return tf.image.resize(images, (side, side), antialias=True).numpy()

@@ -1,0 +1,123 @@
+"""Reuters-10k: news articles of RCV1-v2 in four topics, as tf-idf of 2,000 words."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfdpm import checks
+from tfdpm.data.catalogue.download import RemoteFile, find
+
+__all__ = ["FILES", "TOPICS", "load"]
+
+TOPICS = ("CCAT", "GCAT", "MCAT", "ECAT")  # corporate, government, markets, economics: 0 to 3
+
+_NUM_ARTICLES = 10_000
+_NUM_WORDS = 2_000
+_URL = "http://www.ai.mit.edu/projects/jmlr/papers/volume5/lewis04a/"
+_PARTS = ("test_pt0", "test_pt1", "test_pt2", "test_pt3", "train")
+
+
+def _published(place: str, name: str) -> RemoteFile:
+    return RemoteFile((f"{name}.gz", name), f"{_URL}{place}/{name}.gz")
+
+
+FILES = (
+    _published("a08-topic-qrels", "rcv1-v2.topics.qrels"),
+    *(_published("a12-token-files", f"lyrl2004_tokens_{part}.dat") for part in _PARTS),
+)
+
+
+def load(
+    folder: Path, *, download: bool = False, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Articles `[10000, 2000]` float32 and topics `[10000]`, positions in `TOPICS`.
+
+    The set of [DEC]: of the articles that carry exactly one of the four root topics, the 2,000
+    words that occur most often; logarithmic term frequency times inverse document frequency over
+    all these articles, rows of unit length times `sqrt(2000)`; then a sample of 10,000.
+
+    Args:
+        folder: with RCV1-v2's `rcv1-v2.topics.qrels` and the five `lyrl2004_tokens_*.dat`, packed
+            (.gz) or not.
+        download: whether missing files may be fetched from the journal's page (320 MB).
+        seed: of the sample.
+    Returns:
+        All articles where there are fewer than 10,000.
+    Raises:
+        ValueError: if a file holds something else.
+        FileNotFoundError: naming the missing files and where they come from.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
+
+    seed = checks.integer(seed, "seed", minimum=0)
+    topics_path, *token_paths = find(FILES, folder, download=download, name="reuters10k")
+    topics = single_topics(topics_path)
+    labels: list[int] = []
+
+    def articles() -> Iterator[str]:
+        for path in token_paths:
+            for number, words in documents(path):
+                if number in topics:
+                    labels.append(topics[number])
+                    yield words
+
+    try:
+        counts = CountVectorizer(max_features=_NUM_WORDS).fit_transform(articles())
+    except ValueError as error:
+        if "empty vocabulary" not in str(error):
+            raise
+        raise ValueError(
+            f"`data`: got no article of one topic in {folder}, wanted RCV1-v2."
+        ) from error
+    tfidf = TfidfTransformer(norm="l2", sublinear_tf=True).fit_transform(counts)
+    order = np.random.default_rng(seed).permutation(len(labels))[:_NUM_ARTICLES]
+    x = tfidf[order].toarray() * np.sqrt(tfidf.shape[1])
+    return x.astype(np.float32), np.array(labels, np.int64)[order]
+
+
+def single_topics(path: Path) -> dict[int, int]:
+    """Topic by article number, of the articles that carry exactly one of `TOPICS`.
+
+    Args:
+        path: lines of topic, article number and 1.
+    """
+    found: dict[int, set[int]] = {}
+    with _open(path) as lines:
+        for line in lines:
+            cells = line.split()
+            if len(cells) < 2 or not cells[1].isdecimal():
+                checks.fail("data", f"{str(path)!r} with line {line!r}", "topic, article number, 1")
+            if cells[0] in TOPICS:
+                found.setdefault(int(cells[1]), set()).add(TOPICS.index(cells[0]))
+    return {number: topics.pop() for number, topics in found.items() if len(topics) == 1}
+
+
+def documents(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields article numbers and their words.
+
+    Args:
+        path: `.I NUMBER` begins an article, `.W` its words, stemmed and without stop words.
+    """
+    number, words = None, []
+    with _open(path) as lines:
+        for line in lines:
+            if line.startswith(".I "):
+                if number is not None:
+                    yield number, " ".join(words)
+                number, words = int(line[3:]), []
+            elif number is None:
+                checks.fail("data", f"{str(path)!r} that begins {line!r}", "a line .I NUMBER")
+            elif not line.startswith(".W"):
+                words.append(line.strip())
+    if number is not None:
+        yield number, " ".join(words)
+
+
+def _open(path: Path):
+    opener = gzip.open if path.suffix == ".gz" else open
+    return opener(path, "rt", encoding="latin-1")

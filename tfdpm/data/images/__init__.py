@@ -1,0 +1,1 @@
+"""Images: reading, augmentation, multi-crop views."""

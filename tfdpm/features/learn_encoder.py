@@ -1,0 +1,227 @@
+"""From a sample of raw points to the encoder that a model keeps: the stages before clustering.
+
+The parts that learn are in `features/`; what to learn is decided in `features/choice.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfdpm import checks
+from tfdpm.data.images import multicrop
+from tfdpm.data.inputs import Inputs
+from tfdpm.features import autoencoder, encoders
+from tfdpm.features import parametric_umap as embedding
+from tfdpm.features.apply_encoder import encode
+from tfdpm.features.choice import FeatureChoice
+from tfdpm.progress.epoch_backup import EpochBackup
+from tfdpm.progress.stages import Stages
+from tfdpm.swav.model import SwAV
+from tfdpm.swav.monitoring import CollapseWatchdog
+
+__all__ = ["FEATURES", "STAGES", "learn_encoder", "points_to_learn_from"]
+
+CLUSTERS = "clusters"
+# What is done for each kind of features, in order.
+STAGES: dict[str, tuple[str, ...]] = {
+    "none": (CLUSTERS,),
+    "model": (CLUSTERS,),
+    "pca": ("principal axes", CLUSTERS),
+    "autoencoder": ("autoencoder", CLUSTERS),
+    "umap": ("neighbours", "encoder", CLUSTERS),
+    "swav": ("views", "neighbours", "encoder", CLUSTERS),
+}
+FEATURES = ("auto", *(name for name in STAGES if name != "model"))
+
+_MOST_POINTS = 20_000  # that an encoder learns from
+_SWAV_MOST_POINTS = 50_000
+_PRINCIPAL_AXES = 10
+_LEARNING_RATE = 1e-3
+_BATCH_SIZE = 256
+# Reconstruction: so many points are seen in all, within these numbers of epochs.
+_POINTS_SEEN, _FEWEST_EPOCHS, _MOST_EPOCHS = 400_000, 20, 200
+# SwAV, likewise: at 5 ms of processor time for an image of 32 x 32, about half an hour.
+_SWAV_IMAGES_SEEN, _SWAV_FEWEST_EPOCHS, _SWAV_MOST_EPOCHS = 300_000, 10, 100
+
+
+def points_to_learn_from(inputs: Inputs, kind: str, seed: int) -> np.ndarray:
+    """Raw points `[n, ...]` float32, at most so many as an encoder of that kind needs.
+
+    Each point is as likely as the others; points of a stream are read in one pass.
+    """
+    most = _SWAV_MOST_POINTS if kind == "swav" else _MOST_POINTS
+    generator = np.random.default_rng([seed, 14])
+    if inputs.array is not None:
+        array = inputs.array
+        if len(array) > most:
+            array = array[np.sort(generator.choice(len(array), most, replace=False))]
+        return array.astype(np.float32, copy=False)
+    kept: list[np.ndarray] = []
+    keys, rows = np.zeros(0), None
+    for batch in inputs.dataset:
+        kept.append(batch.numpy())
+        keys = np.concatenate([keys, generator.uniform(size=len(kept[-1]))])
+        if len(keys) > 2 * most:
+            keys, rows = _smallest(keys, np.concatenate(kept), most)
+            kept = [rows]
+    if not kept:
+        checks.fail("data", "a stream without batches", "at least 2 points")
+    return _smallest(keys, np.concatenate(kept), most)[1]
+
+
+def _smallest(keys, rows, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows with the smallest keys, in their order."""
+    if len(keys) <= count:
+        return keys, rows
+    chosen = np.sort(np.argpartition(keys, count)[:count])
+    return keys[chosen], rows[chosen]
+
+
+def learn_encoder(
+    choice: FeatureChoice, x: np.ndarray, stages: Stages, seed: int
+) -> keras.Model | None:
+    """The encoder of raw points that a choice asks for, learnt from `x`.
+
+    Args:
+        choice: which kind.
+        x: `[n, ...]` float32 raw points.
+        stages: of `STAGES[choice.name]`.
+        seed: of everything random.
+    Returns:
+        Keras model `[B, ...] -> [B, F]`, or `None` for "none".
+    """
+    if choice.name == "none":
+        return None
+    if choice.name == "pca":
+        with stages.stage("principal axes"):
+            return encoders.principal_axes(x, _PRINCIPAL_AXES)
+    if choice.name == "autoencoder":
+        with stages.stage("autoencoder"):
+            return stages.kept_model("autoencoder", lambda: _autoencoder(choice, x, stages, seed))
+    if choice.name == "swav":
+        with stages.stage("views"):
+            first = stages.kept_model("swav", lambda: _swav(choice, x, stages, seed))
+    else:
+        first = encoders.front(
+            x.shape[1:], image_shape=choice.image_shape, uses_angles=choice.uses_angles
+        )
+    return _neighbour_encoder(first, x, stages, seed)
+
+
+def _neighbour_encoder(first: keras.Model, x, stages: Stages, seed: int) -> keras.Model:
+    """Parametric UMAP behind a first model."""
+    with stages.stage("neighbours"):
+        rows = encode(first, x)
+        places = stages.kept_array(
+            "layout",
+            lambda: embedding.neighbour_layout(rows, seed=seed, on_epoch=stages.progress),
+        )
+    with stages.stage("encoder"):
+        last = stages.kept_model(
+            "encoder",
+            lambda: embedding.fit_encoder(
+                rows,
+                places,
+                seed=seed,
+                on_epoch=stages.progress,
+                on_resume=stages.goes_on,
+                backup=EpochBackup(stages.epochs_path("encoder")),
+            ),
+        )
+    return encoders.chained(first, last)
+
+
+def _autoencoder(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.Model:
+    """The encoder half of a trained autoencoder, raw points in."""
+    scaling = keras.Sequential(
+        [keras.Input(x.shape[1:]), autoencoder.Scaling.of(x)], name="scaling"
+    )
+    if choice.image_shape is None:
+        model = autoencoder.dense(int(np.prod(x.shape[1:])), seed=seed)
+        scaling.add(keras.layers.Flatten())
+    else:
+        model = autoencoder.convolutional(choice.image_shape, seed=seed)
+        scaling.add(keras.layers.Reshape(choice.image_shape))
+    epochs = int(np.clip(_POINTS_SEEN // len(x), _FEWEST_EPOCHS, _MOST_EPOCHS))
+    model.compile(keras.optimizers.Adam(_LEARNING_RATE))
+    first, callbacks = EpochBackup(stages.epochs_path("autoencoder")).resume(model)
+    model.fit_reconstruction(
+        encode(scaling, x),
+        epochs=epochs,
+        batch_size=_BATCH_SIZE,
+        seed=seed,
+        initial_epoch=first,
+        callbacks=[_Progress(stages, first, epochs, -(-len(x) // _BATCH_SIZE)), *callbacks],
+    )
+    return encoders.chained(scaling, model.encoder)
+
+
+def _swav(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.Model:
+    """A SwAV encoder with features of length one, raw images in."""
+    if choice.image_shape is None or choice.image_shape[2] not in (1, 3):
+        got = f"{x.shape[1:]} points"
+        checks.fail("features", f"'swav' for {got}", "grey or colour images [N, H, W, C]")
+    height, width, channels = choice.image_shape
+    # Raw images have any unit; the views are made of values from zero to one.
+    low, high = float(x.min()), float(x.max())
+    scale = max(high - low, 1e-12)
+    if low >= 0.0:
+        low, scale = 0.0, (255.0 if 1.0 < high <= 255.0 else max(high, 1e-12))
+    images = (x.reshape(-1, height, width, channels) - low) / np.float32(scale)
+    batch_size = int(min(_BATCH_SIZE, len(x)))
+    epochs = int(np.clip(_SWAV_IMAGES_SEEN // len(x), _SWAV_FEWEST_EPOCHS, _SWAV_MOST_EPOCHS))
+    model = SwAV.small(
+        image_size=min(height, width),
+        channels=channels,
+        num_images=len(x),
+        batch_size=batch_size,
+        epochs=epochs,
+        seed=seed,
+        print_fn=stages.say,
+    )
+    first, callbacks = EpochBackup(stages.epochs_path("swav")).resume(model)
+    views = multicrop(images, **model.view_options(), seed=seed, initial_epoch=first)
+    progress = _Progress(stages, first, epochs, model.config.training.steps_per_epoch)
+    model.fit(
+        views,
+        epochs=epochs,
+        initial_epoch=first,
+        callbacks=[progress, CollapseWatchdog(), *callbacks],
+        verbose=0,
+    )
+    scaling = keras.Sequential(
+        [
+            keras.Input(x.shape[1:]),
+            keras.layers.Reshape(choice.image_shape),
+            autoencoder.Scaling(low, scale),
+        ],
+        name="scaling",
+    )
+    inputs = keras.Input(choice.image_shape)
+    features = encoders.RowNorm()(model.encoder(inputs))
+    return encoders.chained(scaling, keras.Model(inputs, features, name="views"), name="swav")
+
+
+class _Progress(keras.callbacks.Callback):
+    """Tells the stages how many steps are done.
+
+    Args:
+        stages: who are told.
+        first: epochs that an interrupted run has done.
+        epochs: in all.
+        steps_per_epoch: of the optimiser.
+    """
+
+    def __init__(self, stages: Stages, first: int, epochs: int, steps_per_epoch: int):
+        super().__init__()
+        self._stages = stages
+        self._done, self._total = first * steps_per_epoch, epochs * steps_per_epoch
+        stages.goes_on(self._done, self._total)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Reports."""
+        self._done += 1
+        self._stages.progress(self._done, self._total)

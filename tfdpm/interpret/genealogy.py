@@ -1,0 +1,210 @@
+"""Which cluster came from which: every split and merge that lasted, from the first cluster on.
+
+Events are told by the search (as partitions of its sample) and by the training (as transitions);
+what a model's users ask of them is in `family.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfdpm.moves.ledger import Proposal
+from tfdpm.moves.transition import WHOLE, Transition
+
+_NO_RATIO = float("nan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A cluster from the move that made it to the move that ended it.
+
+    Attributes:
+        node: its number, counted from 0 in the order of birth.
+        parents: numbers of those it came from: none at the start, one of a split, more of a merge.
+        kind: `"start"`, `"split"` or `"merge"`: what made it.
+        stage: `"search"` (on a sample, before any network learned) or `"training"`.
+        step: of the search, counted in better partitions, or epoch of the training; from 0.
+        size: points at birth; of the sample in the search.
+        log_ratio: of the move that made it, nats; NaN at the start. Several clusters that one
+            move made have the same.
+    """
+
+    node: int
+    parents: tuple[int, ...]
+    kind: str
+    stage: str
+    step: int
+    size: float
+    log_ratio: float
+
+
+class Genealogy:
+    """The tree of a model's clusters; `model.tree_` returns it, and `str` draws it.
+
+    Attributes:
+        nodes: list of every `Node`, in the order of birth.
+        current: number of the node that each present cluster is, `[K]`.
+    """
+
+    def __init__(self, nodes: Iterable[Node] = (), current: Sequence[int] = ()):
+        self.nodes = list(nodes)
+        self.current = [int(node) for node in current]
+
+    def begin(self, sizes: Sequence[float], stage: str) -> None:
+        """Starts anew with clusters of these sizes."""
+        self.nodes, self.current = [], []
+        self.current = [self._add((), "start", stage, 0, size, _NO_RATIO) for size in sizes]
+
+    def follow_partitions(
+        self,
+        partitions: Sequence[np.ndarray],
+        terms_of: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    ) -> None:
+        """Starts anew with the first of several partitions of a sample, and follows the rest.
+
+        Args:
+            partitions: labels `[n]` of each, without gaps.
+            terms_of: gives each cluster's share `[K]` of the log probability of a partition, and
+                what a heavy tail adds to it, `[K]`. The sum over children less that over their
+                parents is the log ratio of what made them; of merges, tails included.
+        """
+        self.begin(np.bincount(partitions[0]), "search")
+        old, old_terms = partitions[0], terms_of(partitions[0])
+        for step, new in enumerate(partitions[1:]):
+            if np.array_equal(old, new):
+                continue
+            new_terms = terms_of(new)
+            born = [0] * len(new_terms[0])
+            for parents, children in _families(old, new):
+                if len(parents) == len(children) == 1:
+                    born[children[0]] = self.current[parents[0]]
+                    continue
+                kind = "split" if len(parents) == 1 else "merge"
+                used = slice(1 if kind == "split" else 2)
+                ratio = sum(part[children].sum() for part in new_terms[used])
+                ratio -= sum(part[parents].sum() for part in old_terms[used])
+                names = tuple(self.current[parent] for parent in parents)
+                for child in children:
+                    size = np.sum(new == child)
+                    born[child] = self._add(names, kind, "search", step, size, ratio)
+            self.current, old, old_terms = born, new, new_terms
+
+    def follow(
+        self, transition: Transition, proposals: Iterable[Proposal], epoch: int, sizes: np.ndarray
+    ) -> None:
+        """Takes up a move of the training.
+
+        Args:
+            transition: from the present clusters to the new ones.
+            proposals: among which the accepted ones are found.
+            epoch: of the move.
+            sizes: points `[K]` of the clusters before the move, for halves without a proposal.
+        """
+        if len(self.current) <= transition.parents.max():  # weights from elsewhere were put in
+            self.begin(sizes, "training")
+        made = {each.components: each for each in proposals if each.is_accepted}
+        born = []
+        for (first, second), half in zip(transition.parents.tolist(), transition.half, strict=True):
+            if half == WHOLE and first == second:
+                born.append(self.current[first])
+                continue
+            components = (first,) if half != WHOLE else (first, second)
+            names = tuple(self.current[each] for each in components)
+            proposal = made.get(components) or made.get(components[::-1])
+            ratio = _NO_RATIO if proposal is None else proposal.log_ratio
+            if half == WHOLE:
+                kind, size = "merge", float(sizes[first] + sizes[second])
+            else:
+                kind = "split"
+                size = float(sizes[first]) / 2 if proposal is None else proposal.sizes[half]
+            born.append(self._add(names, kind, "training", epoch, size, ratio))
+        self.current = born
+
+    def ancestors(self, cluster: int) -> list[Node]:
+        """The cluster's node, its parents, theirs and so on, youngest first."""
+        found, waiting = {}, [self.current[cluster]]
+        while waiting:
+            node = self.nodes[waiting.pop()]
+            found[node.node] = node
+            waiting.extend(node.parents)
+        return [found[number] for number in sorted(found, reverse=True)]
+
+    def __str__(self) -> str:
+        """One line for each node, indented below the (first) parent."""
+        children: dict[int, list[Node]] = {}
+        for node in self.nodes:
+            children.setdefault(node.parents[0] if node.parents else -1, []).append(node)
+        lines: list[str] = []
+        waiting = [(node, 0) for node in reversed(children.get(-1, []))]
+        while waiting:
+            node, depth = waiting.pop()
+            lines.append("  " * depth + self._line(node))
+            waiting.extend((child, depth + 1) for child in reversed(children.get(node.node, [])))
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """All of it as text that `from_json` reads."""
+        nodes = [list(dataclasses.astuple(node)) for node in self.nodes]
+        return json.dumps({"nodes": nodes, "current": self.current})
+
+    @classmethod
+    def from_json(cls, text: str) -> Genealogy:
+        """What `to_json` wrote."""
+        content: dict[str, Any] = json.loads(text)
+        nodes = [Node(node, tuple(parents), *rest) for node, parents, *rest in content["nodes"]]
+        return cls(nodes, content["current"])
+
+    def _add(self, parents, kind: str, stage: str, step: int, size, ratio: float) -> int:
+        number = len(self.nodes)
+        node = Node(number, tuple(parents), kind, stage, int(step), float(size), float(ratio))
+        self.nodes.append(node)
+        return number
+
+    def _line(self, node: Node) -> str:
+        unit = "step" if node.stage == "search" else "epoch"
+        made = f"{node.size:,.0f} points"
+        if node.kind != "start":
+            others = "".join(f" and {other}" for other in node.parents[1:])
+            origin = f" of {node.parents[0]}{others}" if node.kind == "merge" else ""
+            made += f", {node.kind}{origin} in {unit} {node.step}, log ratio {node.log_ratio:.1f}"
+        if node.node in self.current:
+            made += f" -> cluster {self.current.index(node.node)}"
+        return f"[{node.node}] {made}"
+
+
+def _families(old: np.ndarray, new: np.ndarray) -> list[tuple[list[int], list[int]]]:
+    """Old and new clusters in groups that share most of their points, `(parents, children)`.
+
+    One of each is the same cluster; one and several are a split; several and one or more a merge.
+    """
+    num_old, num_new = int(old.max()) + 1, int(new.max()) + 1
+    shared = np.bincount(old * num_new + new, minlength=num_old * num_new)
+    shared = shared.reshape(num_old, num_new).astype(float)
+    # Every cluster is tied to the one that it shares most with, and to none but that.
+    is_tied = np.zeros_like(shared, bool)
+    is_tied[shared.argmax(axis=0), np.arange(num_new)] = True
+    is_tied[np.arange(num_old), shared.argmax(axis=1)] = True
+    group = np.arange(num_old + num_new)
+    for a, b in np.argwhere(is_tied):
+        group[group == group[num_old + b]] = group[a]
+    families = []
+    for name in np.unique(group):
+        members = np.flatnonzero(group == name)
+        parents = [int(each) for each in members if each < num_old]
+        families.append((parents, [int(each) - num_old for each in members if each >= num_old]))
+    return families
+
+
+def as_bytes(text: str) -> np.ndarray:
+    """A text as an array, `[length]` uint8, for files that hold arrays only."""
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def as_text(content) -> str:
+    """What `as_bytes` was given."""
+    return np.asarray(content, np.uint8).tobytes().decode()

@@ -1,0 +1,197 @@
+"""The same name for the same cluster from one fit to the next, and what became of the others.
+
+Clusters of a new model are compared with those of an old one on the new model's points.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from tfdpm import checks
+from tfdpm.moves.transition import WHOLE, Transition
+
+if TYPE_CHECKING:
+    from tfdpm.data.inputs import Inputs
+
+# Of its points a cluster must share this much with another to be it, its half or its whole.
+_MAIN_SHARE = 0.5
+_REJECT_BELOW = 1e-3
+
+
+class Reference(Protocol):
+    """What an old model must offer: a `DeepDPM`, or what `tfdpm.load` returns."""
+
+    n_clusters: int
+
+    def predict_labels(self, x: Any, *, reject_below: float | None = None) -> np.ndarray:
+        """Clusters `[N]`, -1 for points that belong to none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """Names of a model's clusters, and how they follow from an older model's.
+
+    Attributes:
+        ids: name of each cluster, in the order of the clusters, `K` integers; never used twice.
+        kept: names that the older model had and this one has.
+        births: names of clusters whose points the older model knew nothing like.
+        deaths: names of older clusters that have hardly any points left, or no one's majority.
+        splits: older name to the names of its parts; the part that is most of it keeps the name.
+        merges: name to those of the older clusters that became one; it is one of these.
+        next_id: the name that the next new cluster gets.
+    """
+
+    ids: tuple[int, ...]
+    kept: tuple[int, ...] = ()
+    births: tuple[int, ...] = ()
+    deaths: tuple[int, ...] = ()
+    splits: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    merges: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    next_id: int = 0
+
+    def __str__(self) -> str:
+        """One line for each kind of change that happened."""
+        lines = [f"Kept: {_names(self.kept)}"]
+        lines += [f"Split: {old} into {_names(new)}" for old, new in self.splits.items()]
+        lines += [f"Merged: {_names(old)} into {new}" for new, old in self.merges.items()]
+        lines += [f"Born: {_names(self.births)}"] if self.births else []
+        lines += [f"Died: {_names(self.deaths)}"] if self.deaths else []
+        return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """All of it as text that `from_json` reads."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Identity:
+        """What `to_json` wrote."""
+        content = json.loads(text)
+        for name in ("ids", "kept", "births", "deaths"):
+            content[name] = tuple(content[name])
+        for name in ("splits", "merges"):
+            content[name] = {int(key): tuple(value) for key, value in content[name].items()}
+        return cls(**content)
+
+
+def first_identity(num_components: int) -> Identity:
+    """Names of a model without an older one: the clusters' numbers."""
+    return Identity(tuple(range(num_components)), next_id=num_components)
+
+
+def follow(old: Identity, shared: np.ndarray) -> Identity:
+    """Names of new clusters.
+
+    Pairs are matched so that as many points as possible keep their cluster ([Kuhn 1955]), and
+    count as the same where most points of one of the two are in the other.
+
+    Args:
+        old: names of the old clusters.
+        shared: `[K_old + 1, K_new]` numbers of points that were in an old cluster and are in a
+            new one; the last row counts points that were in none.
+    """
+    shared = np.asarray(shared, float)
+    known, new_sizes = shared[:-1], shared.sum(axis=0)
+    old_sizes = known.sum(axis=1)
+    of_new = known / np.maximum(new_sizes, 1.0)
+    of_old = known / np.maximum(old_sizes, 1.0)[:, np.newaxis]
+    rows, columns = linear_sum_assignment(-known)
+    is_same = np.maximum(of_new, of_old)[rows, columns] > _MAIN_SHARE
+    ids = np.full(shared.shape[1], -1)
+    ids[columns[is_same]] = np.array(old.ids, int)[rows[is_same]]
+    kept = tuple(sorted(int(each) for each in ids[ids >= 0]))
+    next_id = old.next_id
+    for column in np.flatnonzero(ids < 0):
+        ids[column], next_id = next_id, next_id + 1
+    names = [int(each) for each in ids]
+    parts = {k: np.flatnonzero(of_new[i] > _MAIN_SHARE) for i, k in enumerate(old.ids)}
+    wholes = {
+        names[j]: [old.ids[i] for i in np.flatnonzero(of_old[:, j] > _MAIN_SHARE)]
+        for j in range(len(names))
+    }
+    merges = {new: tuple(names_) for new, names_ in wholes.items() if len(names_) > 1}
+    merged = {each for group in merges.values() for each in group}
+    came_from = (of_new > _MAIN_SHARE).any(axis=0)
+    return Identity(
+        ids=tuple(names),
+        kept=kept,
+        births=tuple(
+            name
+            for name, known_ in zip(names, came_from, strict=True)
+            if not known_ and name not in kept
+        ),
+        deaths=tuple(k for k in old.ids if k not in kept and k not in merged),
+        splits={k: tuple(names[j] for j in part) for k, part in parts.items() if len(part) > 1},
+        merges=merges,
+        next_id=next_id,
+    )
+
+
+def overlap(
+    reference: Reference, model: Reference, batches: Iterable[Any], num_new: int
+) -> np.ndarray:
+    """`shared` for `follow`: batch by batch, so that streams are read once."""
+    num_old = reference.n_clusters
+    shared = np.zeros((num_old + 1, num_new))
+    for batch in batches:
+        old = reference.predict_labels(batch, reject_below=_REJECT_BELOW)
+        old = np.where(old < 0, num_old, old)
+        np.add.at(shared, (old, model.predict_labels(batch)), 1.0)
+    return shared
+
+
+def check_reference(reference: Any, model: Any) -> None:
+    """Raises unless clusters of `model` can be named after those of `reference`."""
+    if reference is model:
+        checks.fail("reference", "the model itself", "an older one, such as a saved copy")
+    if not hasattr(reference, "predict_labels") or not hasattr(reference, "n_clusters"):
+        got = f"a {type(reference).__name__}"
+        checks.fail("reference", got, "a fitted DeepDPM or what tfdpm.load returns", TypeError)
+
+
+def identity_of(reference: Reference) -> Identity:
+    """Names of a reference's clusters."""
+    found = getattr(reference, "identity_", None)
+    return first_identity(reference.n_clusters) if found is None else found
+
+
+def _names(ids: Sequence[int]) -> str:
+    return ", ".join(map(str, ids)) or "none"
+
+
+class IdentityMethods:
+    """The part of `DeepDPM` that names its clusters."""
+
+    _identity: Identity | None = None
+
+    @property
+    def identity_(self) -> Identity:
+        """Names of the clusters, and what became of those of the `reference` of the last fit."""
+        count = self._fitted().num_components
+        if self._identity is None or len(self._identity.ids) != count:
+            return first_identity(count)
+        return self._identity
+
+    @property
+    def ids_(self) -> np.ndarray:
+        """`[K]` int64 names of the clusters; `ids_[labels_]` are those of the points."""
+        return np.array(self.identity_.ids, np.int64)
+
+    def _identify(self, reference: Reference, inputs: Inputs) -> None:
+        """Names the clusters after those of a reference, and numbers them by their names.
+
+        Where every cluster has kept its name, labels then mean what they meant.
+        """
+        batches = [inputs.array] if inputs.array is not None else inputs.dataset
+        shared = overlap(reference, self, batches, self.n_clusters)
+        identity = follow(identity_of(reference), shared)
+        order = np.argsort(identity.ids)
+        self._identity = dataclasses.replace(identity, ids=tuple(sorted(identity.ids)))
+        parents = np.stack([order, order], axis=1)
+        self._apply(Transition(parents, np.full(len(order), WHOLE)))
+        self._labels = np.argsort(order)[self._labels]

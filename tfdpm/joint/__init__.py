@@ -1,0 +1,1 @@
+"""Joint training of an autoencoder and DeepDPM."""

@@ -1,0 +1,62 @@
+"""Records of proposed moves: each one, and how many of each kind were accepted."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+
+@dataclasses.dataclass(frozen=True)
+class MoveCounts:
+    """How many moves of each kind were proposed and accepted."""
+
+    proposed_splits: int = 0
+    accepted_splits: int = 0
+    proposed_merges: int = 0
+    accepted_merges: int = 0
+    removed: int = 0
+
+    def __add__(self, other: MoveCounts) -> MoveCounts:
+        """Counts of both together."""
+        return MoveCounts(
+            *(
+                a + b
+                for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+            )
+        )
+
+    @property
+    def changed(self) -> bool:
+        """Whether K's components are no longer the same."""
+        return bool(self.accepted_splits or self.accepted_merges or self.removed)
+
+    def advice(self) -> str:
+        """Which way the prior's scale would have to move, in words; empty if both kinds occur.
+
+        [DeepDPM] supplement 7.4: a scale too small lets only splits happen, one too large none.
+        """
+        if not self.proposed_splits or not self.proposed_merges:
+            return ""
+        if self.accepted_splits == 0:
+            return "no split was accepted: a smaller prior_scale would allow more clusters"
+        if self.accepted_splits == self.proposed_splits and self.accepted_merges == 0:
+            return "every split was accepted and no merge: a larger prior_scale would allow fewer"
+        return ""
+
+
+class Proposal(NamedTuple):
+    """One proposed move, as a ledger keeps it.
+
+    Attributes:
+        kind: `"split"`, `"merge"`, or `"removal"` of a component without points.
+        components: the component, or the two of a merge, numbered as before the move.
+        sizes: points of the two halves, or of the two components; weighted where points are.
+        log_ratio: nats; the move is better than none where it is positive. Of a removal: 0.
+        is_accepted: whether the move was made.
+    """
+
+    kind: str
+    components: tuple[int, ...]
+    sizes: tuple[float, ...]
+    log_ratio: float
+    is_accepted: bool

@@ -1,0 +1,1 @@
+"""The clustering and subclustering networks: layers, losses, training passes, resizing."""

@@ -1,0 +1,141 @@
+"""Old networks and optimisers + `Transition` -> the same objects with units rebuilt in place.
+
+Units move between slots by gathers; only when slots run out are variables made anew.
+"""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdpm.moves.transition import Transition
+from tfdpm.networks.layers import ComponentHead, SubclusteringNetworks, leading_corner
+
+_MOST_POWER_OF_TWO = 128
+
+
+def next_capacity(num_components: int, minimum: int = 16) -> int:
+    """Slots for `num_components` with a quarter to spare: a power of two, or between large ones.
+
+    Few steps save traces; of large networks, a slot costs more than a trace.
+    """
+    needed, capacity = num_components * 1.25, minimum
+    while capacity < needed:
+        capacity *= 2
+    if capacity <= _MOST_POWER_OF_TWO:
+        return capacity
+    step = capacity // 8
+    return step * math.ceil(needed / step)
+
+
+def apply_to_head(
+    head: ComponentHead,
+    optimizer: keras.optimizers.Optimizer,
+    transition: Transition,
+    counts: np.ndarray,
+) -> None:
+    """Rebuilds the clustering network's output units after a move.
+
+    [DeepDPM] section 4.2: a split duplicates the unit; of two merged units one is kept, here that
+    of the larger component. Optimiser slots follow their unit.
+
+    Args:
+        head: the output layer.
+        optimizer: the optimiser that trains it; built.
+        transition: the move.
+        counts: `[K_old]` points of each old component.
+    """
+    parents = transition.parents
+    larger = np.argmax(counts[parents], axis=1)
+    source = parents[np.arange(len(parents)), larger]
+    for variable, axis in ((head.kernel, 1), (head.bias, 0)):
+        for target in (variable, *slots_of(optimizer, variable)):
+            target.assign(_gather_padded(target, source, head.capacity, axis))
+
+
+def apply_to_subnetworks(
+    networks: SubclusteringNetworks,
+    optimizer: keras.optimizers.Optimizer,
+    transition: Transition,
+    seed: int,
+) -> None:
+    """Moves the stacked networks to their components' new slots; new components get fresh ones.
+
+    Args:
+        networks: the stacked subclustering networks.
+        optimizer: the optimiser that trains them; built.
+        transition: the move.
+        seed: seed of the fresh weights.
+    """
+    source = transition.parents[:, 0]
+    is_new = transition.is_new
+    feature_dim = networks.hidden_kernel.shape[1]
+    fresh = networks.fresh_weights(feature_dim, networks.capacity, seed)
+    padded_new = np.zeros(networks.capacity, bool)
+    padded_new[: len(is_new)] = is_new
+    for name, new_values in fresh.items():
+        variable = getattr(networks, name)
+        keep_shape = (-1,) + (1,) * (len(variable.shape) - 1)
+        mask = padded_new.reshape(keep_shape)
+        moved = _gather_padded(variable, source, networks.capacity, 0)
+        variable.assign(tf.where(mask, new_values, moved))
+        for slot in slots_of(optimizer, variable):
+            moved = _gather_padded(slot, source, networks.capacity, 0)
+            slot.assign(tf.where(mask, tf.zeros_like(moved), moved))
+
+
+def grow_layer(
+    layer: ComponentHead | SubclusteringNetworks,
+    trained: keras.layers.Layer,
+    optimizer: keras.optimizers.Optimizer,
+    capacity: int,
+) -> keras.optimizers.Optimizer:
+    """Gives a layer more slots, and its optimiser as many.
+
+    Args:
+        layer: the layer that grows.
+        trained: the network whose trainable variables the optimiser holds; `layer` is part of it.
+        optimizer: built. Keras optimisers refuse new variables, so a new one goes on in its place.
+        capacity: number of slots afterwards.
+
+    Returns:
+        The optimiser to go on with.
+    """
+    old_slots = [slots_of(optimizer, variable) for variable in trained.trainable_variables]
+    old_paths = [variable.path for variable in trained.trainable_variables]
+    layer.grow(capacity)
+    # Exchanged variables are tracked last, so old and new ones are matched by path.
+    variables = trained.trainable_variables
+    larger = type(optimizer).from_config(optimizer.get_config())
+    larger.build(variables)
+    larger.iterations.assign(optimizer.iterations)
+    if isinstance(optimizer.learning_rate, keras.Variable):
+        larger.learning_rate.assign(optimizer.learning_rate)
+    slots_by_path = dict(zip(old_paths, old_slots, strict=True))
+    for variable in variables:
+        new_slots = slots_of(larger, variable)
+        for old, new in zip(slots_by_path[variable.path], new_slots, strict=True):
+            new.assign(leading_corner(old, new.shape))
+    return larger
+
+
+def slots_of(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> list:
+    """The optimiser's own variables that belong to `variable` (moments, accumulators).
+
+    Keras names a slot after the path of the variable it was added for.
+    """
+    path = variable.path.replace("/", "_")
+    return [
+        slot
+        for slot in optimizer.variables
+        if path in slot.path.replace("/", "_") and slot.shape == variable.shape
+    ]
+
+
+def _gather_padded(variable, source: np.ndarray, capacity: int, axis: int) -> tf.Tensor:
+    """Slots `source` first, then spare slots taken over as they are (their values are masked)."""
+    index = np.concatenate([source, np.arange(len(source), capacity)])
+    return tf.gather(tf.convert_to_tensor(variable), index, axis=axis)

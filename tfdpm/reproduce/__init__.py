@@ -1,5 +1,0 @@
-"""The paper's tables and figures again: ours beside what is printed. `tfdpm reproduce NAME`."""
-
-from tfdpm.reproduce.experiments import EXPERIMENTS, run
-
-__all__ = ["EXPERIMENTS", "run"]

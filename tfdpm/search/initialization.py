@@ -1,0 +1,217 @@
+"""The first mixture of a fit: prior and components before any network has learned."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from tfdpm.config import DeepDPMConfig
+from tfdpm.features.preprocessing import FeatureMoments, Preprocessing
+from tfdpm.mixture import niw
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, as_tensors
+from tfdpm.mixture.prior import automatic_scale, prior_from_moments
+from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
+from tfdpm.search.kmeans import kmeans_start
+from tfdpm.search.mixture_search import MixtureSearch, SearchSettings
+from tfdpm.search.model_selection import best_search
+from tfdpm.search.state import ModelState
+from tfdpm.search.t_refinement import in_all_axes
+from tfdpm.search.whitened_search import Searched, round_search
+
+# What K a search ends with varies with its sample where clusters touch; of two, the smaller K is
+# what both samples support.
+_NUM_SAMPLES = 2
+
+
+class FirstMixture(NamedTuple):
+    """Where a fit starts.
+
+    Attributes:
+        prior: for statistics of all points.
+        parameters: `[K]` components.
+        t_mixture: `[K]` t distributions, if points are told apart by them.
+        statistics: hard statistics of the sample behind them.
+        covariance: structure of the components' covariances.
+        search: judges the networks' proposals from now on, or `None` where plain Hastings ratios
+            of all points do.
+        preprocessing: raw inputs -> the features that all of this is about.
+    """
+
+    prior: niw.NIWParameters
+    parameters: MixtureParameters
+    t_mixture: TMixtureParameters | None
+    statistics: SufficientStatistics
+    covariance: str
+    search: MixtureSearch | None
+    preprocessing: Preprocessing
+
+
+def first_mixture(
+    raw: np.ndarray,
+    moments: FeatureMoments,
+    preprocessing: Preprocessing,
+    config: DeepDPMConfig,
+    seed: int,
+) -> FirstMixture:
+    """Prior and first mixture of a fit.
+
+    Args:
+        raw: `[n, D_in]` raw inputs, at most `num_start_points` of them.
+        moments: of all raw inputs (of normalised rows where those are used).
+        preprocessing: raw inputs -> features, as the moments alone suggest.
+        config: settings.
+        seed: of k-means.
+    """
+    leading = preprocessing.leading()
+    if not (uses_search(config) and _has_open_prior(config)):
+        preprocessing = leading
+    sample = preprocessing.transform(raw)
+    if not uses_search(config):
+        prior = _prior_of_all(moments, preprocessing, config, config.start_clusters)
+        structure = "full" if config.covariance == "auto" else config.covariance
+        parameters, statistics = kmeans_start(sample, prior, structure, config, seed)
+        return FirstMixture(prior, parameters, None, statistics, structure, None, preprocessing)
+    features, settings = _search_inputs(sample, moments, preprocessing, config)
+    found = _searched(features, settings, leading, config, seed)
+    if _may_reshape(config):
+        rows = np.random.default_rng([seed, 8]).permutation(len(raw))[: config.max_start_points]
+        found = round_search(found, raw[np.sort(rows)], moments, settings, seed)
+    search, labels, parameters, used = found
+    multiple = moments.num_points / len(search.points)
+    # One variance for all axes would be that of the leading ones.
+    has_axes = used is leading and preprocessing.num_leading and search.covariance != "spherical"
+    prior, t_mixture = search.prior(multiple), None
+    if has_axes:
+        used = preprocessing
+    else:
+        search.features = search.points
+    if has_axes or config.has_tails:
+        prior, labels, parameters, t_mixture = in_all_axes(
+            search, labels, multiple, config.has_tails
+        )
+        t_mixture = as_tensors(t_mixture)
+    statistics = accumulate_hard(search.features, labels, parameters.num_components)
+    parameters = as_tensors(parameters)
+    return FirstMixture(prior, parameters, t_mixture, statistics, search.covariance, search, used)
+
+
+def _searched(
+    features: np.ndarray,
+    settings: SearchSettings,
+    leading: Preprocessing,
+    config: DeepDPMConfig,
+    seed: int,
+) -> Searched:
+    """Searches samples of `features [n, D]` in the leading ones; that with the smaller K."""
+    searches = []
+    for part in _samples(features, config.max_start_points, seed):
+        points = part[:, : leading.feature_dim]
+        found = Searched(*best_search(points, settings, seed, config.start_clusters), leading)
+        found.search.features = part
+        searches.append(found)
+    return min(searches, key=lambda found: found.parameters.num_components)
+
+
+def _may_reshape(config: DeepDPMConfig) -> bool:
+    """Whether the choice of features and prior is left to the data."""
+    is_open = config.preprocessing == "auto" and _has_open_prior(config)
+    return is_open and config.covariance in ("auto", "full") and config.splits and config.merges
+
+
+def _has_open_prior(config: DeepDPMConfig) -> bool:
+    return config.prior == "auto" and config.df is None
+
+
+def num_start_points(config: DeepDPMConfig) -> int:
+    """How many points `first_mixture` makes use of."""
+    return config.max_start_points * (_NUM_SAMPLES if uses_search(config) else 1)
+
+
+def _samples(points: np.ndarray, size: int, seed: int) -> list[np.ndarray]:
+    """The points themselves, or where they are more, samples of that size."""
+    if len(points) <= size:
+        return [points]
+    order = np.random.default_rng([seed, 6]).permutation(len(points))
+    return [points[np.sort(order[:size])], points[np.sort(order[-size:])]]
+
+
+def uses_search(config: DeepDPMConfig) -> bool:
+    """Whether a fit starts from EM with moves: the default, unless K is given for good."""
+    return config.start == "mixture" and config.fixed_k is None
+
+
+def resumed_search(
+    sample: np.ndarray,
+    moments: FeatureMoments,
+    state: ModelState,
+    config: DeepDPMConfig,
+    seed: int,
+) -> MixtureSearch:
+    """A search over a sample that judges as the one that a fit started with did.
+
+    Args:
+        sample: `[n, D]` features.
+        moments: with the number of points that the model's prior is for.
+        state: of the model.
+        config, seed: of the model.
+    """
+    features, settings = _search_inputs(sample, moments, state.preprocessing, config)
+    settings = dataclasses.replace(settings, covariance=state.covariance)
+    points = features[:, : state.preprocessing.num_leading]
+    search = MixtureSearch.resumed(
+        points, settings, seed, state.prior, state.num_components, moments.num_points
+    )
+    search.features = features
+    return search
+
+
+def _search_inputs(
+    sample: np.ndarray,
+    moments: FeatureMoments,
+    preprocessing: Preprocessing,
+    config: DeepDPMConfig,
+) -> tuple[np.ndarray, SearchSettings]:
+    """Features `[n, D]` of distinct points and settings of a search in the leading ones.
+
+    Arguments as for `first_mixture`; `sample` is `[N, D]` features. Copies of a point are no
+    evidence for a tight cluster, so each counts once.
+    """
+    distinct = np.unique(sample, axis=0)
+    dim = preprocessing.num_leading or distinct.shape[1]
+    fixed_scale = None
+    if config.prior != "auto":
+        fixed_scale = _prior_of_all(moments, preprocessing, config, 1).scale.numpy()
+    settings = SearchSettings(
+        splits=config.splits,
+        merges=config.merges,
+        dp_concentration=config.dp_concentration,
+        mean_precision=config.mean_precision,
+        df=dim + 2.0 if config.df is None else config.df,
+        scale_factor=config.prior_scale,
+        num_neighbours=config.num_neighbours,
+        weight_concentration=config.weight_concentration,
+        fixed_scale=fixed_scale,
+        covariance=config.covariance,
+    )
+    return distinct, settings
+
+
+def _prior_of_all(
+    moments: FeatureMoments, preprocessing: Preprocessing, config: DeepDPMConfig, count: int
+) -> niw.NIWParameters:
+    """The configured prior from the moments of all points, for about `count` components."""
+    projection = preprocessing.projection
+    scale = config.prior_scale
+    if config.prior == "auto":
+        scale *= automatic_scale(moments.num_points, count, preprocessing.feature_dim)
+    return prior_from_moments(
+        (moments.mean - preprocessing.mean) @ projection,
+        projection.T @ moments.covariance @ projection,
+        kind=config.prior,
+        scale=scale,
+        mean_precision=config.mean_precision,
+        df=config.df,
+        scale_times_df=config.scale_times_df,
+    )

@@ -1,0 +1,85 @@
+"""Partitions of a sample with the mixtures that go with them, and soft EM from one to the next."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.partition import PartitionPrior
+from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.search.evidence import SampleEvidence
+from tfdpm.search.sample import Sample
+
+__all__ = ["Partition", "partition_of", "refined"]
+
+_EM_ITERATIONS = 15
+_SETTLED = 1e-3  # share of points that may still change cluster when EM stops
+
+
+@dataclasses.dataclass
+class Partition:
+    """Hard clusters of the sample, their statistics, and the mixture that goes with them.
+
+    Attributes:
+        labels: `[n]` int64, without gaps.
+        statistics: `[K]`.
+        parameters: of K components.
+    """
+
+    labels: np.ndarray
+    statistics: SufficientStatistics
+    parameters: MixtureParameters
+
+    @property
+    def num_components(self) -> int:
+        """K."""
+        return len(self.statistics.counts)
+
+
+def partition_of(evidence: SampleEvidence, labels: np.ndarray) -> Partition:
+    """Clusters `labels` (renumbered without gaps) and their MAP mixture.
+
+    The floor of the prior's scale follows their number.
+    """
+    labels = np.unique(labels, return_inverse=True)[1].ravel()
+    num_components = int(labels.max()) + 1
+    evidence.prior.follow_floor(num_components)
+    statistics = evidence.sample.hard_statistics(labels, num_components)
+    return Partition(labels, statistics, evidence.prior.of_partitions().map_mixture(statistics))
+
+
+def refined(
+    sample: Sample,
+    prior: PartitionPrior,
+    parameters: MixtureParameters,
+    iterations: int = _EM_ITERATIONS,
+    settled: float = _SETTLED,
+) -> Partition:
+    """Soft EM from a mixture until few points change cluster; empty components go.
+
+    Args:
+        sample: points.
+        prior: of their clusters.
+        parameters: to start from.
+        iterations: at most.
+        settled: share of the points that may still change cluster in the last one.
+    """
+    labels = None
+    for _ in range(iterations):
+        previous = labels
+        labels, statistics = sample.expectation(parameters)
+        # Of a sample of one or two points, no component need hold more than one.
+        is_kept = (statistics.counts > 1.0) | (statistics.counts == statistics.counts.max())
+        if not is_kept.all():
+            parameters = MixtureParameters(*(part[is_kept] for part in parameters))
+            labels, statistics = sample.expectation(parameters)
+        parameters = prior.map_mixture(statistics)
+        if previous is not None and is_kept.all() and np.mean(previous != labels) < settled:
+            break
+    present, labels = np.unique(sample.labels(parameters), return_inverse=True)
+    statistics = sample.hard_statistics(labels.ravel(), len(present))
+    weights, means, covariances = (part[present] for part in parameters)
+    parameters = MixtureParameters(weights / weights.sum(), means, covariances)
+    return Partition(labels.ravel(), statistics, parameters)

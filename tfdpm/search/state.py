@@ -1,0 +1,245 @@
+"""What a model knows besides its networks, as one value that is saved and restored whole."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfdpm.features.preprocessing import Preprocessing
+from tfdpm.mixture import niw
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, m_step
+from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.moves.transition import WHOLE, Transition
+
+
+@dataclasses.dataclass
+class ModelState:
+    """Mixture, prior, statistics and progress of a fit.
+
+    Attributes:
+        preprocessing: raw inputs -> features.
+        prior: NIW prior over components, in feature space.
+        parameters: the mixture, `[K]` components.
+        sub_weights: `[K, 2]` float64 proportions of the two subcomponents.
+        sub_means: `[K, 2, D]` float64.
+        sub_covariances: `[K, 2, D, D]` float64.
+        soft: responsibilities-weighted statistics behind `parameters`, `[K]`.
+        halves: hard statistics of the subclusters, `[K, 2]`.
+        covariance: structure of the components' covariances.
+        epoch: epochs trained so far.
+        last_change_epoch: epoch of the last accepted move (0 if none).
+        t_mixture: t distributions, `[K]` in the components' order, whose posterior the networks
+            learn instead of that of `parameters`; `None` where they learn that.
+    """
+
+    preprocessing: Preprocessing
+    prior: niw.NIWParameters
+    parameters: MixtureParameters
+    sub_weights: tf.Tensor
+    sub_means: tf.Tensor
+    sub_covariances: tf.Tensor
+    soft: SufficientStatistics
+    halves: SufficientStatistics
+    covariance: str = "full"
+    epoch: int = 0
+    last_change_epoch: int = 0
+    t_mixture: TMixtureParameters | None = None
+
+    @property
+    def targets(self) -> MixtureParameters | TMixtureParameters:
+        """The mixture of the E-step: its posterior is what the networks learn."""
+        return self.t_mixture or self.parameters
+
+    @property
+    def num_components(self) -> int:
+        """K."""
+        return self.parameters.num_components
+
+    def posterior(self) -> niw.NIWParameters:
+        """Posterior of each component given its soft statistics, batch shape `[K]`."""
+        return niw.posterior(self.prior, self.soft, self.covariance)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Every field as an array, by name."""
+        prior = {f"prior/{name}": value for name, value in self.prior._asdict().items()}
+        groups = {
+            "parameters": self.parameters,
+            "soft": self.soft,
+            "halves": self.halves,
+            # Without rows where there is none: callbacks count the arrays.
+            "t_mixture": self.t_mixture or TMixtureParameters(*[np.zeros(0)] * 4),
+        }
+        arrays = {
+            f"{group}/{name}": value
+            for group, values in groups.items()
+            for name, value in values._asdict().items()
+        }
+        arrays.update(prior)
+        arrays.update(
+            {
+                "sub_weights": self.sub_weights,
+                "sub_means": self.sub_means,
+                "sub_covariances": self.sub_covariances,
+                "preprocessing/mean": self.preprocessing.mean,
+                "preprocessing/projection": self.preprocessing.projection,
+                "preprocessing/normalizes_rows": np.array(self.preprocessing.normalizes_rows),
+                "preprocessing/description": np.frombuffer(
+                    self.preprocessing.description.encode(), np.uint8
+                ),
+                "preprocessing/num_leading": np.array(self.preprocessing.num_leading or 0),
+                "covariance": np.frombuffer(self.covariance.encode(), np.uint8),
+                "progress": np.array([self.epoch, self.last_change_epoch]),
+            }
+        )
+        return {name: np.asarray(value) for name, value in arrays.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays) -> ModelState:
+        """The state behind `to_arrays`' result."""
+
+        def read(name):
+            return np.array(arrays[name])
+
+        def group(kind, prefix):
+            return kind(*(tf.constant(read(f"{prefix}/{name}")) for name in kind._fields))
+
+        progress = read("progress")
+        # Models of before have no such entry.
+        has_minor = "preprocessing/num_leading" in arrays
+        num_leading = int(read("preprocessing/num_leading")) or None if has_minor else None
+        has_tails = "t_mixture/df" in arrays and len(read("t_mixture/df")) > 0
+        return cls(
+            preprocessing=Preprocessing(
+                read("preprocessing/mean"),
+                read("preprocessing/projection"),
+                bool(read("preprocessing/normalizes_rows")),
+                read("preprocessing/description").tobytes().decode(),
+                num_leading,
+            ),
+            prior=group(niw.NIWParameters, "prior"),
+            parameters=group(MixtureParameters, "parameters"),
+            sub_weights=tf.constant(read("sub_weights")),
+            sub_means=tf.constant(read("sub_means")),
+            sub_covariances=tf.constant(read("sub_covariances")),
+            soft=group(SufficientStatistics, "soft"),
+            halves=group(SufficientStatistics, "halves"),
+            covariance=read("covariance").tobytes().decode(),
+            epoch=int(progress[0]),
+            last_change_epoch=int(progress[1]),
+            t_mixture=group(TMixtureParameters, "t_mixture") if has_tails else None,
+        )
+
+
+def subcomponent_start(
+    means: tf.Tensor, covariances: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Subcomponents of components without trained networks: both sides of the principal axis.
+
+    The halves of a Gaussian cut at its mean along an axis with variance `v` have their means
+    `sqrt(2 v / pi)` from it, and along the axis the variance `v (1 - 2 / pi)`.
+
+    Args:
+        means: `[K, D]`. covariances: `[K, D, D]`.
+
+    Returns:
+        Weights `[K, 2]`, means `[K, 2, D]`, covariances `[K, 2, D, D]`.
+    """
+    eigenvalues, vectors = tf.linalg.eigh(covariances)
+    axis = vectors[..., -1] * tf.sqrt(tf.maximum(eigenvalues[..., -1:], 0.0))
+    offset = np.sqrt(2.0 / np.pi) * axis
+    sub_means = tf.stack([means - offset, means + offset], axis=1)
+    cut = covariances - (2.0 / np.pi) * axis[..., :, tf.newaxis] * axis[..., tf.newaxis, :]
+    sub_weights = tf.fill([tf.shape(means)[0], 2], tf.constant(0.5, tf.float64))
+    return sub_weights, sub_means, tf.stack([cut, cut], axis=1)
+
+
+def moved(state: ModelState, transition: Transition, config) -> ModelState:
+    """The state after a move: rows gathered, halves promoted, merged rows re-estimated.
+
+    [DeepDPM] eq. 8 for splits (the child takes its subcomponent's parameters and its share of the
+    parent's weight); weighted MAP estimates for merges.
+    """
+    parents, half = transition.parents, transition.half
+    first, is_half = parents[:, 0], half != WHOLE
+    side = np.maximum(half, 0)
+    pick = np.stack([first, side], axis=1)
+
+    def split_rows(whole, halves):
+        mask = is_half.reshape((-1,) + (1,) * (len(whole.shape) - 1))
+        return tf.where(mask, tf.gather_nd(halves, pick), tf.gather(whole, first))
+
+    weights, means, covariances = state.parameters
+    child_weights = weights[:, tf.newaxis] * state.sub_weights
+    parameters = MixtureParameters(
+        split_rows(weights, child_weights),
+        split_rows(means, state.sub_means),
+        split_rows(covariances, state.sub_covariances),
+    )
+    shares = SufficientStatistics(*(_share(part, state.sub_weights) for part in state.soft))
+    soft = SufficientStatistics(*map(split_rows, state.soft, shares))
+    hard = state.halves.total(axis=1)
+    hard = SufficientStatistics(*map(split_rows, hard, state.halves))
+    merged = np.flatnonzero(transition.is_merged)
+    if len(merged):
+        soft = _add_rows(soft, merged, state.soft.select(parents[merged, 1]))
+        hard = _add_rows(hard, merged, state.halves.total(axis=1).select(parents[merged, 1]))
+        estimates = m_step(
+            soft.select(merged),
+            state.prior if config.prior_in_m_step else None,
+            denominator=config.map_denominator,
+            covariance=state.covariance,
+        )
+        joint = tf.gather(weights, parents[merged, 0]) + tf.gather(weights, parents[merged, 1])
+        estimates = estimates._replace(mixture_weights=joint)
+        parameters = MixtureParameters(
+            *(
+                tf.tensor_scatter_nd_update(rows, merged[:, None], new)
+                for rows, new in zip(parameters, estimates, strict=True)
+            )
+        )
+    parameters = parameters._replace(
+        mixture_weights=parameters.mixture_weights / tf.reduce_sum(parameters.mixture_weights)
+    )
+    fresh = subcomponent_start(parameters.means, parameters.covariances)
+    kept = [tf.gather(part, first) for part in (state.sub_weights, state.sub_means)]
+    kept.append(tf.gather(state.sub_covariances, first))
+    is_new = transition.is_new
+    sub = [
+        tf.where(is_new.reshape((-1,) + (1,) * (len(old.shape) - 1)), new, old)
+        for new, old in zip(fresh, kept, strict=True)
+    ]
+    # Halves of new components are unknown until the next pass: all points stand in the first.
+    whole_first = SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in hard))
+    halves = SufficientStatistics(
+        *(
+            tf.where(is_new.reshape((-1,) + (1,) * (len(old.shape) - 1)), new, old)
+            for new, old in zip(whole_first, state.halves.select(first), strict=True)
+        )
+    )
+    return dataclasses.replace(
+        state,
+        parameters=parameters,
+        sub_weights=sub[0],
+        sub_means=sub[1],
+        sub_covariances=sub[2],
+        soft=soft,
+        halves=halves,
+        t_mixture=None,
+    )
+
+
+def _share(part: tf.Tensor, sub_weights: tf.Tensor) -> tf.Tensor:
+    """Each component's soft statistics divided between its halves by their weights."""
+    weights = tf.reshape(sub_weights, tf.concat([[-1, 2], tf.ones_like(tf.shape(part)[1:])], 0))
+    return part[:, tf.newaxis] * weights
+
+
+def _add_rows(statistics, rows, extra) -> SufficientStatistics:
+    return SufficientStatistics(
+        *(
+            tf.tensor_scatter_nd_add(part, rows[:, None], more)
+            for part, more in zip(statistics, extra, strict=True)
+        )
+    )

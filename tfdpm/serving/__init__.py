@@ -1,0 +1,1 @@
+"""Fitted models as graphs that need neither Python nor this package."""

@@ -1,0 +1,117 @@
+"""Densities and p-values of the posterior predictive at the speed of a small network layer.
+
+`mixture/outliers.py` is exact and slow: float64 and an incomplete beta function per point and
+component. Here one float32 matrix product gives all distances, and a table gives the p-values.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import tensorflow as tf
+from scipy.special import betainc, gammaln
+
+from tfdpm.mixture import niw
+from tfdpm.serving.weights import held
+
+# The survival function is tabulated over s = sqrt(df * log(1 + d2 / df)), in which every t has the
+# tail exp(-s^2 / 2): beyond sqrt(D) + 13 it is zero in float32, and between knots that are 0.01
+# apart a straight line is within 1e-5 of it.
+_TAIL_REACH = 13.0
+_KNOT_SPACING = 0.01
+# Rounding of whitened coordinates, in standard deviations, up to which float32 will do.
+_LARGEST_ROUNDING = 2e-3
+
+
+class ServedPredictive(tf.Module):
+    """Log densities and p-values of points, as `PredictiveTails.tails` gives them.
+
+    With the t densities' shape matrices `L L^T`, one kernel holds all `L^-T / sqrt(df)` side by
+    side, so that the squares of its outputs, summed by component, are the squared Mahalanobis
+    distances over `df`.
+
+    Args:
+        mixture_weights: `[K]`.
+        after: NIW posteriors of the components, batch shape `[K]`.
+        log_volume_change: added to log densities.
+        points_map: kernel `[F, D]` and bias `[D]` of the affine map that makes the points of the
+            rows that are given; `None` where the rows are the points.
+
+    Attributes:
+        dtype: of the rows to be given: float32, or float64 where components are so narrow that
+            float32 would not tell their points apart.
+    """
+
+    def __init__(
+        self,
+        mixture_weights,
+        after: niw.NIWParameters,
+        log_volume_change: float,
+        points_map: tuple[np.ndarray, np.ndarray] | None = None,
+    ):
+        super().__init__(name="predictive")
+        df, loc, scale_tril = (np.asarray(part, np.float64) for part in niw.predictive(after))
+        count, dim = loc.shape
+        whiteners = np.linalg.inv(scale_tril) / np.sqrt(df)[:, np.newaxis, np.newaxis]
+        offsets = np.einsum("kab,kb->ka", whiteners, loc)
+        rounding = np.finfo(np.float32).eps * np.abs(offsets * np.sqrt(df)[:, np.newaxis]).max()
+        self.dtype = tf.float32 if rounding <= _LARGEST_ROUNDING else tf.float64
+        kernel, offsets = whiteners.reshape(count * dim, dim).T, offsets.reshape(-1)
+        if points_map is not None:
+            kernel, offsets = points_map[0] @ kernel, offsets - points_map[1] @ kernel
+        self._kernel, self._offsets = self._held(kernel), self._held(offsets)
+        # Sums the squares of each component's coordinates; faster than a sum over a third axis.
+        self._sums = self._held(np.kron(np.eye(count), np.ones((dim, 1))))
+        half_power = 0.5 * (df + dim)
+        constants = (
+            np.log(np.asarray(mixture_weights, np.float64))
+            + gammaln(half_power)
+            - gammaln(0.5 * df)
+            - 0.5 * dim * np.log(df * math.pi)
+            - np.log(np.diagonal(scale_tril, axis1=1, axis2=2)).sum(axis=1)
+            + log_volume_change
+        )
+        self._half_power, self._constants = self._held(half_power), self._held(constants)
+        num_knots = math.ceil((math.sqrt(dim) + _TAIL_REACH) / _KNOT_SPACING)
+        self._knots_squared = self._held(df / _KNOT_SPACING**2)
+        self._lines = self._held(_survival_lines(df, dim, num_knots))
+        self._first_knots = np.arange(count, dtype=np.int32) * num_knots
+        self._last_knot = num_knots - 1.0
+
+    def __call__(self, rows) -> tuple[tf.Tensor, tf.Tensor]:
+        """Log density, nats, and p-value `[B]`, of rows `[B, F]` or points `[B, D]`."""
+        whitened = tf.linalg.matmul(rows, self._kernel)
+        squares = tf.math.squared_difference(whitened, self._offsets)
+        logs = tf.math.log1p(tf.linalg.matmul(squares, self._sums))
+        logits = self._constants - logs * self._half_power
+        shares = tf.nn.softmax(logits)
+        # As `reduce_logsumexp`, in half as many operations.
+        log_density = tf.reduce_max(logits, axis=-1) - tf.math.log(tf.reduce_max(shares, axis=-1))
+        return log_density, tf.reduce_sum(shares * self._survival(logs), axis=-1)
+
+    def _survival(self, logs) -> tf.Tensor:
+        """Share of each component that lies farther out, `[B, K]`, of `log(1 + d2 / df)`."""
+        position = tf.minimum(tf.sqrt(logs * self._knots_squared), self._last_knot)
+        row = tf.cast(position, tf.int32) + self._first_knots
+        # What is no number became an integer below all others; it is none in the end again.
+        line = tf.gather(self._lines, tf.maximum(row, 0))
+        start, slope = tf.unstack(line, axis=-1)
+        return start + position * slope
+
+    def _held(self, value: np.ndarray) -> np.ndarray | tf.Variable:
+        return held(value, self.dtype)
+
+
+def _survival_lines(df: np.ndarray, dim: int, num_knots: int) -> np.ndarray:
+    """`P(D2 > d2)` as a line between each two knots of s, `[K * num_knots, 2]`.
+
+    First where the line would be at s = 0, then its rise from knot to knot: side by side, because
+    one lookup costs half of two. See `PredictiveTails` for the incomplete beta function.
+    """
+    squares = (np.arange(num_knots + 1) * _KNOT_SPACING) ** 2
+    values = betainc(0.5 * df[:, np.newaxis], 0.5 * dim, np.exp(-squares / df[:, np.newaxis]))
+    values[:, -2:] = 0.0
+    slopes = np.diff(values, axis=1)
+    starts = values[:, :-1] - np.arange(num_knots) * slopes
+    return np.stack([starts, slopes], axis=-1).reshape(-1, 2)

@@ -1,0 +1,112 @@
+"""The label path of a fitted model for phones and other runtimes: TensorFlow Lite and ONNX.
+
+One file with one function: raw points in, `labels` and `responsibilities` out. Densities and
+p-values are served by SavedModels (`serving.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import tensorflow as tf
+
+from tfdpm import checks
+from tfdpm.serving.saved_model import ServingModule
+
+_ONNX_OPSET = 17
+
+
+class EdgeMethods:
+    """The part of `DeepDPM` that writes single files for other runtimes."""
+
+    def export_tflite(self, path: str | os.PathLike[str]) -> None:
+        """Writes a TensorFlow Lite file with encoder, preprocessing and network.
+
+        Its signature `serving_default` takes `inputs` float32 `[B, ...]`, any B after
+        `resize_tensor_input`, and gives `labels` int64 `[B]` and `responsibilities` float32
+        `[B, K]`. Only built-in operations are used.
+
+        Args:
+            path: a file that does not exist yet, such as `model.tflite`; folders are made.
+
+        Raises:
+            FileExistsError: if the file exists.
+        """
+        _write_new(path, lambda: _as_tflite(self._serving_module()))
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Writes an ONNX file with encoder, preprocessing and network; needs tf2onnx.
+
+        It takes `inputs` float32 `[B, ...]` and gives `labels` int64 `[B]` and `responsibilities`
+        float32 `[B, K]`.
+
+        Args:
+            path: a file that does not exist yet, such as `model.onnx`; folders are made.
+
+        Raises:
+            FileExistsError: if the file exists.
+            ImportError: without tf2onnx.
+        """
+        if importlib.util.find_spec("tf2onnx") is None:
+            wanted = "pip install 'tfdpm[onnx]'"
+            checks.fail("export_onnx", "no tf2onnx", wanted, ImportError)
+        _write_new(path, lambda: _as_onnx(self._serving_module()))
+
+    def _serving_module(self) -> ServingModule:
+        state = self._fitted()
+        return ServingModule(state, self.clustering, self._feature_shape, self.encoder)
+
+
+def _as_tflite(module: ServingModule) -> bytes:
+    function = module.label.get_concrete_function()
+    return tf.lite.TFLiteConverter.from_concrete_functions([function], module).convert()
+
+
+def _as_onnx(module: ServingModule) -> bytes:
+    import tf2onnx
+
+    function = module.label
+    with _quiet("tf2onnx"):
+        model, _ = tf2onnx.convert.from_function(
+            function, input_signature=function.input_signature, opset=_ONNX_OPSET
+        )
+    return model.SerializeToString()
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Holds back what a package logs below an error."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _write_new(path: str | os.PathLike[str], content: Callable[[], bytes]) -> None:
+    """Writes a file that does not exist yet, all or nothing."""
+    target = Path(path)
+    wanted = "a file that does not exist yet"
+    if os.path.lexists(target):
+        checks.fail("path", f"{str(target)!r}, which exists", wanted, FileExistsError)
+    data = content()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)  # a temporary file is private, a model is not
+        try:
+            os.link(temporary, target)  # unlike a renamed file, never takes another's place
+        except FileExistsError:
+            checks.fail("path", f"{str(target)!r}, which exists", wanted, FileExistsError)
+    finally:
+        os.unlink(temporary)

@@ -1,0 +1,1 @@
+"""SwAV: image features learned without labels by swapping the cluster assignments of views."""

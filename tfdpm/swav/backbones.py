@@ -1,0 +1,179 @@
+"""Encoders from images of any size to features: ResNet-50 and its wider forms, small ResNets.
+
+Weights start as the published runs' do. Heads, losses and pretrained weights live elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from tfdpm import checks
+from tfdpm.swav.normalization import BatchNorm
+
+RESNET50_BLOCKS = (3, 4, 6, 3)
+
+
+class _Builder:
+    """Hands out layers with one seed stream and one normalisation setting."""
+
+    def __init__(self, seed: int, synchronized: bool, dtype):
+        self.seed = checks.integer(seed, "seed")
+        self.synchronized = synchronized
+        self.dtype = dtype
+
+    def conv(self, inputs, filters: int, size: int, stride: int, name: str):
+        """Convolution without bias, padded by `size // 2` on every side (not TensorFlow's SAME)."""
+        self.seed += 1
+        padding = "same"
+        if stride > 1 and size > 1:
+            # SAME pads the far side first, where published weights expect equal sides.
+            inputs = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad", dtype=self.dtype)(
+                inputs
+            )
+            padding = "valid"
+        return keras.layers.Conv2D(
+            filters,
+            size,
+            strides=stride,
+            padding=padding,
+            use_bias=False,
+            kernel_initializer=keras.initializers.VarianceScaling(
+                2.0, "fan_out", "untruncated_normal", seed=self.seed
+            ),
+            name=name,
+            dtype=self.dtype,
+        )(inputs)
+
+    def norm(self, inputs, name: str):
+        return BatchNorm(synchronized=self.synchronized, name=name, dtype=self.dtype)(inputs)
+
+    def relu(self, inputs, name: str):
+        return keras.layers.ReLU(name=name, dtype=self.dtype)(inputs)
+
+    def bottleneck(self, inputs, width: int, stride: int, name: str):
+        """1x1, 3x3 (which carries the stride), 1x1 to four times the width, plus the shortcut."""
+        hidden = self.relu(
+            self.norm(self.conv(inputs, width, 1, 1, f"{name}_conv1"), f"{name}_bn1"),
+            f"{name}_relu1",
+        )
+        hidden = self.relu(
+            self.norm(self.conv(hidden, width, 3, stride, f"{name}_conv2"), f"{name}_bn2"),
+            f"{name}_relu2",
+        )
+        hidden = self.norm(self.conv(hidden, 4 * width, 1, 1, f"{name}_conv3"), f"{name}_bn3")
+        return self._join(inputs, hidden, 4 * width, stride, name)
+
+    def basic(self, inputs, width: int, stride: int, name: str):
+        """Two 3x3 convolutions plus the shortcut."""
+        hidden = self.relu(
+            self.norm(self.conv(inputs, width, 3, stride, f"{name}_conv1"), f"{name}_bn1"),
+            f"{name}_relu1",
+        )
+        hidden = self.norm(self.conv(hidden, width, 3, 1, f"{name}_conv2"), f"{name}_bn2")
+        return self._join(inputs, hidden, width, stride, name)
+
+    def _join(self, inputs, hidden, filters: int, stride: int, name: str):
+        shortcut = inputs
+        if stride > 1 or inputs.shape[-1] != filters:
+            shortcut = self.conv(inputs, filters, 1, stride, f"{name}_downsample_conv")
+            shortcut = self.norm(shortcut, f"{name}_downsample_bn")
+        joined = keras.layers.Add(name=f"{name}_add", dtype=self.dtype)([hidden, shortcut])
+        return self.relu(joined, f"{name}_relu")
+
+
+def resnet50(
+    width: int = 1,
+    *,
+    channels: int = 3,
+    synchronized: bool = True,
+    seed: int = 0,
+    dtype=None,
+) -> keras.Model:
+    """ResNet-50 as the published SwAV runs built it, or its `width` times wider form.
+
+    The stride of a bottleneck sits on its 3x3 convolution; padding is symmetric; every layer,
+    the stem included, is `width` times wider. [SwAV] figure 2 uses widths 1, 2, 4 and 5.
+
+    Args:
+        width: multiple of the standard widths, >= 1.
+        channels: of the images, >= 1.
+        synchronized: whether replicas share batch statistics.
+        seed: of the initial weights.
+        dtype: Keras dtype policy; the global one by default.
+    Returns:
+        Model from `[B, H, W, channels]` standardised images to `[B, 2048 * width]` features.
+    """
+    width = checks.integer(width, "width", minimum=1)
+    channels = checks.integer(channels, "channels", minimum=1)
+    build = _Builder(seed, synchronized, dtype)
+    images = keras.Input((None, None, channels), name="images", dtype=dtype and "float32")
+    hidden = build.conv(images, 64 * width, 7, 2, "conv1")
+    hidden = build.relu(build.norm(hidden, "bn1"), "relu1")
+    # Zero padding is exact here: a maximum after ReLU is never negative.
+    hidden = keras.layers.ZeroPadding2D(1, name="maxpool_pad", dtype=dtype)(hidden)
+    hidden = keras.layers.MaxPooling2D(3, 2, name="maxpool", dtype=dtype)(hidden)
+    for stage, blocks in enumerate(RESNET50_BLOCKS, start=1):
+        for block in range(blocks):
+            stride = 2 if stage > 1 and block == 0 else 1
+            hidden = build.bottleneck(
+                hidden, 64 * width * 2 ** (stage - 1), stride, f"layer{stage}_{block}"
+            )
+    features = keras.layers.GlobalAveragePooling2D(name="avgpool", dtype=dtype)(hidden)
+    return keras.Model(images, features, name="resnet50" if width == 1 else f"resnet50w{width}")
+
+
+def small_resnet(
+    *,
+    channels: int = 3,
+    widths: Sequence[int] = (64, 128, 256),
+    blocks: int = 1,
+    stem_stride: int = 1,
+    synchronized: bool = True,
+    seed: int = 0,
+    dtype=None,
+) -> keras.Model:
+    """ResNet of basic blocks for small images: 3x3 stem, no early pooling.
+
+    Args:
+        channels: of the images, >= 1.
+        widths: filters of each stage; every stage after the first halves the resolution.
+        blocks: basic blocks per stage, >= 1.
+        stem_stride: 1, or 2 to quarter the cost of images of 28 pixels and more.
+        synchronized: whether replicas share batch statistics.
+        seed: of the initial weights.
+        dtype: Keras dtype policy; the global one by default.
+    Returns:
+        Model from `[B, H, W, channels]` standardised images to `[B, widths[-1]]` features.
+    """
+    channels = checks.integer(channels, "channels", minimum=1)
+    blocks = checks.integer(blocks, "blocks", minimum=1)
+    widths = tuple(checks.integer(width, "widths", minimum=1) for width in widths)
+    if not widths:
+        checks.fail("widths", "no stage", "at least one width")
+    build = _Builder(seed, synchronized, dtype)
+    images = keras.Input((None, None, channels), name="images", dtype=dtype and "float32")
+    hidden = build.conv(images, widths[0], 3, stem_stride, "conv1")
+    hidden = build.relu(build.norm(hidden, "bn1"), "relu1")
+    for stage, width in enumerate(widths, start=1):
+        for block in range(blocks):
+            stride = 2 if stage > 1 and block == 0 else 1
+            hidden = build.basic(hidden, width, stride, f"layer{stage}_{block}")
+    features = keras.layers.GlobalAveragePooling2D(name="avgpool", dtype=dtype)(hidden)
+    return keras.Model(images, features, name="small_resnet")
+
+
+def resnet18(*, channels: int = 3, synchronized: bool = True, seed: int = 0, dtype=None):
+    """ResNet-18 with a 3x3 stem for images of 32 to 64 pixels; features `[B, 512]`.
+
+    Args as for `small_resnet`.
+    """
+    return small_resnet(
+        channels=channels,
+        widths=(64, 128, 256, 512),
+        blocks=2,
+        synchronized=synchronized,
+        seed=seed,
+        dtype=dtype,
+    )

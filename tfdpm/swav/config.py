@@ -1,0 +1,281 @@
+"""Settings of the method as frozen dataclasses, the published runs by name, small-data settings.
+
+Each default stands here once. What the numbers do is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+from tfdpm import checks
+from tfdpm.swav.normalization import PUBLISHED_MEAN, PUBLISHED_STD
+
+IMAGENET_IMAGES = 1_281_167
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewConfig:
+    """How the views of an image are made; the names are those of `tfdpm.data.multicrop`.
+
+    Defaults are the published multi-crop runs': 2 crops of 224 pixels and 6 of 96.
+    """
+
+    crop_sizes: tuple[int, ...] = (224, 96)  # pixels, one per resolution
+    crop_counts: tuple[int, ...] = (2, 6)  # crops per image and resolution
+    crop_scales: tuple[tuple[float, float], ...] = ((0.14, 1.0), (0.05, 0.14))  # share of area
+    flip_prob: float = 0.5
+    jitter_prob: float = 0.8
+    jitter: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2)  # light, contrast, colour, hue
+    gray_prob: float = 0.2
+    blur_prob: float = 0.5
+    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
+    mean: tuple[float, ...] = PUBLISHED_MEAN  # per channel, images in [0, 1]
+    std: tuple[float, ...] = PUBLISHED_STD
+
+    def __post_init__(self):
+        # JSON knows lists only; a configuration read back must equal the one written.
+        for name in ("crop_sizes", "crop_counts", "jitter", "blur_sigma", "mean", "std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "crop_scales", tuple(tuple(pair) for pair in self.crop_scales))
+        for size in self.crop_sizes:
+            checks.integer(size, "crop_sizes", minimum=1)
+        for count in self.crop_counts:
+            checks.integer(count, "crop_counts", minimum=1)
+        if not len(self.crop_sizes) == len(self.crop_counts) == len(self.crop_scales) > 0:
+            checks.fail(
+                "crop_counts, crop_scales",
+                f"{len(self.crop_counts)} and {len(self.crop_scales)} values",
+                f"one per crop size, {len(self.crop_sizes)}",
+            )
+
+    @property
+    def num_crops(self) -> int:
+        """Views per image."""
+        return sum(self.crop_counts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Optimiser and schedule. Learning rates are absolute, not per 256 images."""
+
+    optimizer: str = "lars"  # or "adam"
+    num_images: int | None = None  # of the training set; sets the length of the schedule
+    batch_size: int = 4096  # over all replicas
+    epochs: int = 800
+    peak_learning_rate: float = 4.8
+    final_learning_rate: float = 0.0048
+    start_learning_rate: float = 0.3
+    warmup_epochs: int = 10
+    weight_decay: float = 1e-6
+    trust_coefficient: float = 1e-3
+    momentum: float = 0.9
+
+    def __post_init__(self):
+        checks.one_of(self.optimizer, "optimizer", ("lars", "adam"))
+        checks.integer(self.batch_size, "batch_size", minimum=1)
+        checks.integer(self.epochs, "epochs", minimum=1)
+        checks.integer(self.warmup_epochs, "warmup_epochs", minimum=0)
+        if self.num_images is not None:
+            checks.integer(self.num_images, "num_images", minimum=1)
+            if self.num_images < self.batch_size:
+                checks.fail("num_images", self.num_images, f"at least the batch, {self.batch_size}")
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Whole batches in the training set; `None` where its size is not known."""
+        return None if self.num_images is None else self.num_images // self.batch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwAVConfig:
+    """The method: head, prototypes, assignment and loss. Defaults as published, batch 4096."""
+
+    embedding_dim: int = 128
+    hidden_units: int = 2048  # of the projection head; 0 for a linear head
+    head_batch_norm: bool = True
+    num_prototypes: int = 3000
+    temperature: float = 0.1  # of the prediction
+    sinkhorn_epsilon: float = 0.05  # of the assignment; 0.03 where training collapses
+    sinkhorn_iterations: int = 3
+    num_assigning_crops: int = 2  # the first crops of the first resolution give the codes
+    renormalize_prototypes: bool = True  # before every step
+    freeze_prototypes_steps: int = 313
+    queue_length: int = 0  # embeddings per assigning crop
+    queue_start_steps: int = 0  # the queue joins from this step on, once full
+    synchronized: bool = True  # batch statistics shared by replicas
+    views: ViewConfig = field(default_factory=ViewConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self):
+        if isinstance(self.views, dict):
+            object.__setattr__(self, "views", ViewConfig(**self.views))
+        if isinstance(self.training, dict):
+            object.__setattr__(self, "training", TrainingConfig(**self.training))
+        checks.integer(self.num_prototypes, "num_prototypes", minimum=2)
+        checks.number(self.temperature, "temperature", above=0.0)
+        checks.number(self.sinkhorn_epsilon, "sinkhorn_epsilon", above=0.0)
+        checks.integer(self.sinkhorn_iterations, "sinkhorn_iterations", minimum=1)
+        checks.boolean(self.renormalize_prototypes, "renormalize_prototypes")
+        checks.integer(self.freeze_prototypes_steps, "freeze_prototypes_steps", minimum=0)
+        checks.integer(self.queue_length, "queue_length", minimum=0)
+        checks.integer(self.queue_start_steps, "queue_start_steps", minimum=0)
+        checks.integer(
+            self.num_assigning_crops,
+            "num_assigning_crops",
+            minimum=1,
+            maximum=self.views.crop_counts[0],
+        )
+        if self.views.num_crops < 2:
+            checks.fail("crop_counts", self.views.crop_counts, "at least two views of an image")
+
+
+_TWO_LARGE = ViewConfig(crop_sizes=(224,), crop_counts=(2,), crop_scales=((0.08, 1.0),))
+_FOUR_SMALL = ViewConfig(crop_counts=(2, 4))
+_SMALLER = ViewConfig(
+    crop_sizes=(160, 96), crop_counts=(2, 4), crop_scales=((0.08, 1.0), (0.05, 0.14))
+)
+_LARGE_BATCH = SwAVConfig(training=TrainingConfig(num_images=IMAGENET_IMAGES))
+_BATCH_256 = SwAVConfig(
+    freeze_prototypes_steps=5005,
+    queue_length=3840,
+    queue_start_steps=15 * (IMAGENET_IMAGES // 256),
+    training=TrainingConfig(
+        num_images=IMAGENET_IMAGES,
+        batch_size=256,
+        peak_learning_rate=0.6,
+        final_learning_rate=0.0006,
+        start_learning_rate=0.0,
+        warmup_epochs=0,
+    ),
+)
+
+
+def _with_epochs(config: SwAVConfig, epochs: int, **changes) -> SwAVConfig:
+    return replace(config, training=replace(config.training, epochs=epochs), **changes)
+
+
+_WIDE = _with_epochs(_LARGE_BATCH, 400, views=_FOUR_SMALL, hidden_units=8192)
+
+# Named after the published scripts: [SwAV] section 4 and its model list.
+PRESETS = {
+    "100ep": _with_epochs(_LARGE_BATCH, 100),
+    "200ep": _with_epochs(_LARGE_BATCH, 200),
+    "400ep": _with_epochs(_LARGE_BATCH, 400),
+    "800ep": _with_epochs(_LARGE_BATCH, 800),
+    "200ep_bs256": _with_epochs(_BATCH_256, 200),
+    "400ep_bs256": _with_epochs(_BATCH_256, 400),
+    "400ep_2x224": _with_epochs(_LARGE_BATCH, 400, views=_TWO_LARGE),
+    "200ep_bs256_2x160_4x96": _with_epochs(_BATCH_256, 200, views=_SMALLER),
+    "RN50w2_400ep": _WIDE,
+    "RN50w4_400ep": replace(
+        _WIDE,
+        queue_length=2560,
+        views=replace(_FOUR_SMALL, crop_scales=((0.08, 1.0), (0.08, 0.14))),
+        training=replace(_WIDE.training, batch_size=2560),
+    ),
+    "RN50w5_400ep": replace(
+        _WIDE,
+        hidden_units=10240,
+        head_batch_norm=False,
+        queue_length=1536,
+        training=replace(
+            _WIDE.training, batch_size=1536, final_learning_rate=0.0, start_learning_rate=0.1875
+        ),
+    ),
+}
+
+
+def preset(name: str) -> SwAVConfig:
+    """Settings of a published run; `PRESETS` lists the names.
+
+    Raises:
+        ValueError: if no run has that name.
+    """
+    return PRESETS[checks.one_of(name, "name", PRESETS)]
+
+
+def small_config(
+    *, image_size: int, channels: int, num_images: int, batch_size: int, epochs: int
+) -> SwAVConfig:
+    """Settings for small images and small data.
+
+    One prototype per 80 images (30 to 3,000). Where that is more than two per sample of a batch, a
+    queue of a few batches joins in the second half of the run: earlier, features move so fast that
+    yesterday's mislead today's assignment. Two large crops at full size and two at 0.7 of it that
+    see no less than a third of a digit or a seventh of a photograph. No blur, softer colours, a
+    sharper assignment, Adam.
+
+    Args:
+        image_size: side in pixels, >= 8.
+        channels: 1 or 3; one channel means no colour operations and no mirror images.
+        num_images: of the training set, >= `batch_size`.
+        batch_size: over all replicas.
+        epochs: length of the run.
+    """
+    image_size = checks.integer(image_size, "image_size", minimum=8)
+    channels = checks.one_of(checks.integer(channels, "channels"), "channels", (1, 3))
+    num_images = checks.integer(num_images, "num_images", minimum=1)
+    batch_size = checks.integer(batch_size, "batch_size", minimum=2)
+    num_prototypes = min(max(num_images // 80, 30), 3000)
+    queue_batches = min(math.ceil(num_prototypes / (2 * batch_size)) - 1, 8)
+    steps = max(num_images // batch_size, 1)
+    is_gray = channels == 1
+    views = ViewConfig(
+        crop_sizes=(image_size, max(round(0.35 * image_size) * 2, 6)),
+        crop_counts=(2, 2),
+        crop_scales=((0.5, 1.0), (0.3, 0.7)) if is_gray else ((0.3, 1.0), (0.15, 0.5)),
+        flip_prob=0.0 if is_gray else 0.5,
+        jitter=(0.4, 0.4, 0.0, 0.0) if is_gray else (0.4, 0.4, 0.4, 0.1),
+        gray_prob=0.0 if is_gray else 0.2,
+        blur_prob=0.0,
+        mean=(0.0,) if is_gray else PUBLISHED_MEAN,
+        std=(0.3,) if is_gray else PUBLISHED_STD,
+    )
+    return SwAVConfig(
+        embedding_dim=32,
+        hidden_units=256,
+        num_prototypes=num_prototypes,
+        sinkhorn_epsilon=0.03,
+        freeze_prototypes_steps=steps,
+        queue_length=queue_batches * batch_size,
+        queue_start_steps=max(epochs // 2, 1) * steps,
+        views=views,
+        training=TrainingConfig(
+            optimizer="adam",
+            num_images=num_images,
+            batch_size=batch_size,
+            epochs=epochs,
+            peak_learning_rate=2e-3,
+            final_learning_rate=2e-5,
+            start_learning_rate=1e-4,
+            warmup_epochs=min(1, epochs - 1),
+            weight_decay=0.0,
+        ),
+    )
+
+
+def describe(config: SwAVConfig) -> str:
+    """A few lines that name what a preset chose."""
+    views, training = config.views, config.training
+    crops = " + ".join(
+        f"{count}x{size} px (area {low:g}-{high:g})"
+        for count, size, (low, high) in zip(
+            views.crop_counts, views.crop_sizes, views.crop_scales, strict=True
+        )
+    )
+    queue = "none"
+    if config.queue_length:
+        queue = f"{config.queue_length} embeddings per crop from step {config.queue_start_steps}"
+    return "\n".join(
+        (
+            f"crops       {crops}",
+            f"prototypes  {config.num_prototypes}, "
+            f"frozen for {config.freeze_prototypes_steps} steps",
+            f"queue       {queue}",
+            f"head        {config.hidden_units} -> {config.embedding_dim}",
+            f"training    {training.optimizer}, batch {training.batch_size}, {training.epochs} "
+            f"epochs of {training.steps_per_epoch or 'unknown'} steps, "
+            f"learning rate {training.peak_learning_rate:g}",
+        )
+    )

@@ -1,0 +1,152 @@
+"""From features to scores: the projection head and the prototypes.
+
+The backbone comes before, the loss after; neither is known here.
+"""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from tfdpm import checks
+from tfdpm.swav.normalization import BatchNorm, UnitNorm
+
+
+def _uniform_fan_in(seed: int) -> keras.initializers.Initializer:
+    """Uniform on +-1/sqrt(fan_in), what the published runs start their linear layers from."""
+    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform", seed=seed)
+
+
+def _uniform_bias(fan_in: int, seed: int) -> keras.initializers.Initializer:
+    """The same bounds for a bias; a zero bias could leave a row of dead units without direction."""
+    bound = fan_in**-0.5
+    return keras.initializers.RandomUniform(-bound, bound, seed=seed)
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class ProjectionHead(keras.layers.Layer):
+    """Features to embeddings of unit norm: dense, batch norm, ReLU, dense, L2 normalisation.
+
+    Args:
+        embedding_dim: size of an embedding, >= 1.
+        hidden_units: width of the hidden layer; 0 for a single dense layer without one.
+        batch_norm: whether the hidden layer is normalised (the 5 times wider run has none).
+        synchronized: whether replicas share batch statistics.
+        seed: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int = 128,
+        hidden_units: int = 2048,
+        batch_norm: bool = True,
+        synchronized: bool = True,
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.embedding_dim = checks.integer(embedding_dim, "embedding_dim", minimum=1)
+        self.hidden_units = checks.integer(hidden_units, "hidden_units", minimum=0)
+        self.batch_norm = checks.boolean(batch_norm, "batch_norm")
+        self.synchronized = checks.boolean(synchronized, "synchronized")
+        self.seed = checks.integer(seed, "seed")
+        self.hidden = self.norm = None
+        if self.hidden_units:
+            self.hidden = keras.layers.Dense(
+                self.hidden_units,
+                kernel_initializer=_uniform_fan_in(self.seed),
+                name="hidden",
+                dtype=self.dtype_policy,
+            )
+            if self.batch_norm:
+                self.norm = BatchNorm(
+                    synchronized=self.synchronized, name="norm", dtype=self.dtype_policy
+                )
+        self.output_layer = keras.layers.Dense(
+            self.embedding_dim,
+            kernel_initializer=_uniform_fan_in(self.seed + 1),
+            name="output",
+            dtype=self.dtype_policy,
+        )
+        self.unit_norm = UnitNorm(name="unit_norm")
+
+    def build(self, input_shape):
+        shape = tuple(input_shape)
+        if self.hidden is not None:
+            self.hidden.bias_initializer = _uniform_bias(shape[-1], self.seed + 2)
+        self.output_layer.bias_initializer = _uniform_bias(
+            self.hidden_units or shape[-1], self.seed + 3
+        )
+        for layer in (self.hidden, self.norm, self.output_layer):
+            if layer is not None:
+                layer.build(shape)
+                shape = layer.compute_output_shape(shape)
+        self.unit_norm.build(shape)
+
+    def call(self, features, training=False):
+        hidden = features
+        if self.hidden is not None:
+            hidden = self.hidden(hidden)
+            if self.norm is not None:
+                hidden = self.norm(hidden, training=training)
+            hidden = tf.nn.relu(hidden)
+        return self.unit_norm(self.output_layer(hidden))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.embedding_dim)
+
+    def get_config(self):
+        return super().get_config() | {
+            "embedding_dim": self.embedding_dim,
+            "hidden_units": self.hidden_units,
+            "batch_norm": self.batch_norm,
+            "synchronized": self.synchronized,
+            "seed": self.seed,
+        }
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class Prototypes(keras.layers.Layer):
+    """Embeddings to scores: the dot product with each prototype, no bias, in float32.
+
+    Columns of `kernel` `[E, P]` are the prototypes; they start with unit norm, and
+    `renormalize` brings them back to it.
+
+    Args:
+        num_prototypes: P, >= 2.
+        seed: of the initial prototypes.
+    """
+
+    def __init__(self, num_prototypes: int, seed: int = 0, **kwargs):
+        super().__init__(**({"dtype": "float32"} | kwargs))
+        self.num_prototypes = checks.integer(num_prototypes, "num_prototypes", minimum=2)
+        self.seed = checks.integer(seed, "seed")
+
+    def build(self, input_shape):
+        draw = _uniform_fan_in(self.seed)
+
+        def unit_columns(shape, dtype):
+            return tf.math.l2_normalize(draw(shape, dtype=dtype), axis=0)
+
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(input_shape[-1], self.num_prototypes),
+            initializer=unit_columns,
+            dtype="float32",
+            autocast=False,
+            # Replicas renormalise the same values: any of them may write.
+            aggregation="only_first_replica",
+        )
+
+    def call(self, embeddings):
+        return tf.matmul(tf.cast(embeddings, tf.float32), self.kernel)
+
+    def renormalize(self) -> None:
+        """Scales every prototype to unit norm, in place."""
+        self.kernel.assign(tf.math.l2_normalize(tf.convert_to_tensor(self.kernel), axis=0))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.num_prototypes)
+
+    def get_config(self):
+        return super().get_config() | {"num_prototypes": self.num_prototypes, "seed": self.seed}

@@ -1,0 +1,355 @@
+"""The SwAV model: one Keras model whose training step assigns codes and predicts them swapped.
+
+Parts (head, queue, Sinkhorn, loss) are siblings; views come from a `tf.data` pipeline.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfdpm import checks
+from tfdpm.swav import config as presets
+from tfdpm.swav.backbones import small_resnet
+from tfdpm.swav.codes import gather_across_replicas, sinkhorn
+from tfdpm.swav.collapse_metrics import MeanCodeEntropy, PrototypeUsage, entropy
+from tfdpm.swav.config import SwAVConfig
+from tfdpm.swav.heads import ProjectionHead, Prototypes
+from tfdpm.swav.image_encoder import Encoder
+from tfdpm.swav.loss import swapped_prediction_loss
+from tfdpm.swav.optimizers import optimizer_for
+from tfdpm.swav.queue import FeatureQueue
+from tfdpm.swav.views import checked_crops, unpack
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class SwAV(keras.Model):
+    """Swapping assignments between views, [SwAV]: features without labels.
+
+    One training step renormalises the prototypes, runs the backbone once per resolution, assigns
+    codes to the first crops with Sinkhorn (over all replicas, and the queue where there is one),
+    and lets every view predict the codes of the others. Train it on `tfdpm.data.multicrop`:
+
+        model = tfdpm.SwAV.small(image_size=32, channels=3, num_images=20000, batch_size=256)
+        views = tfdpm.data.multicrop(images, **model.view_options())
+        model.fit(views)
+        features = model.encoder.predict(images)
+
+    Args:
+        backbone: Keras model from images `[B, H, W, C]` of any size to features `[B, D]`.
+        config: settings; the published run of 800 epochs at batch 4096 by default.
+        seed: of head and prototypes.
+        **options: fields of `SwAVConfig` to change, for example `num_prototypes=300`.
+    Raises:
+        ValueError: if the backbone does not give a matrix of features, or a setting is bad.
+        TypeError: if an option is not a field of `SwAVConfig`.
+    """
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        config: SwAVConfig | None = None,
+        *,
+        seed: int = 0,
+        name: str = "swav",
+        dtype=None,
+        **options: Any,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        self.config = _with_options(config or SwAVConfig(), options)
+        self.seed = checks.integer(seed, "seed")
+        self.backbone = backbone
+        self._build_layers(_feature_dim(backbone, self.config))
+        self._step = self.add_weight(
+            name="step",
+            shape=(),
+            dtype="int64",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+            autocast=False,
+        )
+        self._loss_mean = keras.metrics.Mean(name="loss")
+        self._code_entropy = keras.metrics.Mean(name="code_entropy")
+        self._mean_code_entropy = MeanCodeEntropy(
+            self.config.num_prototypes, name="mean_code_entropy"
+        )
+        self._used_prototypes = PrototypeUsage(self.config.num_prototypes, name="used_prototypes")
+        self.built = True
+
+    def _build_layers(self, feature_dim: int) -> None:
+        config = self.config
+        self.head = ProjectionHead(
+            config.embedding_dim,
+            config.hidden_units,
+            config.head_batch_norm,
+            config.synchronized,
+            self.seed,
+            name="head",
+            dtype=self.dtype_policy,
+        )
+        self.head.build((None, feature_dim))
+        self.prototypes = Prototypes(config.num_prototypes, self.seed + 4, name="prototypes")
+        self.prototypes.build((None, config.embedding_dim))
+        self.queue = FeatureQueue(
+            config.num_assigning_crops, config.queue_length, config.embedding_dim, name="queue"
+        )
+
+    @classmethod
+    def small(
+        cls,
+        *,
+        image_size: int,
+        channels: int = 3,
+        num_images: int,
+        batch_size: int = 64,
+        epochs: int = 30,
+        seed: int = 0,
+        dtype: str | None = None,
+        print_fn: Callable[[str], None] = print,
+    ) -> SwAV:
+        """A compiled model for small images and small data, telling what it chose.
+
+        Args:
+            image_size: side of the images in pixels, >= 8.
+            channels: 1 or 3.
+            num_images: of the training set.
+            batch_size: over all replicas, at most `num_images`.
+            epochs: length of the run, which sets the schedule.
+            seed: of every initial weight.
+            dtype: Keras policy, such as "mixed_bfloat16"; the global one by default.
+            print_fn: where the summary of the choices goes.
+        """
+        config = presets.small_config(
+            image_size=image_size,
+            channels=channels,
+            num_images=num_images,
+            batch_size=batch_size,
+            epochs=epochs,
+        )
+        backbone = small_resnet(
+            channels=channels, widths=(32, 64, 128), stem_stride=2, seed=seed, dtype=dtype
+        )
+        model = cls(backbone, config, seed=seed, dtype=dtype)
+        model.compile()
+        print_fn(presets.describe(config))
+        return model
+
+    def view_options(self) -> dict[str, Any]:
+        """Keyword arguments for `tfdpm.data.multicrop` that fit this model."""
+        return asdict(self.config.views) | {"batch_size": self.config.training.batch_size}
+
+    @functools.cached_property
+    def encoder(self) -> Encoder:
+        """The backbone behind the model's image constants: raw images to features `[B, D]`."""
+        views = self.config.views
+        return Encoder(self.backbone, mean=views.mean, std=views.std, name="encoder")
+
+    def default_optimizer(self) -> keras.optimizers.Optimizer:
+        """The optimiser and schedule of the settings.
+
+        Raises:
+            ValueError: if `config.training.num_images` is unknown, so that the schedule has no end.
+        """
+        return optimizer_for(self.config.training)
+
+    def compile(self, optimizer=None, **kwargs):
+        """Keras's `compile`; without an optimizer, the one of the settings. There is no `loss`."""
+        if kwargs.get("loss") is not None:
+            checks.fail("loss", kwargs["loss"], "None: the model brings its own loss")
+        super().compile(optimizer=optimizer or self.default_optimizer(), **kwargs)
+        self.optimizer.build(self.trainable_variables)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def fit(self, x=None, *args, epochs: int | None = None, **kwargs):
+        """Keras's `fit` on batches of crops; `epochs` defaults to the settings' run."""
+        if not self.compiled:
+            self.compile()
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # the pipeline shuffles; Keras would warn
+        return super().fit(x, *args, epochs=epochs or self.config.training.epochs, **kwargs)
+
+    def call(self, crops, training=False):
+        """Embeddings `[B, V, E]` and scores `[B, V, P]`, float32, of all views.
+
+        Args:
+            crops: tuple with one `[B, V_r, H_r, W_r, C]` tensor per resolution, standardised.
+            training: whether batch norm uses and updates batch statistics.
+        """
+        features = []
+        for views in checked_crops(crops, self.config.num_assigning_crops):
+            count = views.shape[1]
+            images = tf.reshape(views, tf.concat([[-1], tf.shape(views)[2:]], axis=0))
+            images = tf.ensure_shape(images, [None, *views.shape[2:]])
+            rows = self.backbone(images, training=training)
+            features.append(tf.reshape(rows, [-1, count, rows.shape[-1]]))
+        features = tf.concat(features, axis=1)
+        num_views = features.shape[1]
+        flat = tf.reshape(features, [-1, features.shape[-1]])
+        embeddings = self.head(flat, training=training)
+        scores = self.prototypes(embeddings)
+        shape = [-1, num_views]
+        return (
+            tf.reshape(embeddings, [*shape, self.config.embedding_dim]),
+            tf.reshape(scores, [*shape, self.config.num_prototypes]),
+        )
+
+    def assign_codes(self, scores: tf.Tensor, *, use_queue: bool = True) -> tf.Tensor:
+        """Codes `[B, A, P]` of the assigning crops from scores `[B, V, P]`, over all replicas.
+
+        The queue counts from its starting step on and once full; its scores are taken against the
+        prototypes of today.
+        """
+        config = self.config
+        is_active = self.is_queue_active()
+        past = self.queue.share() if use_queue and config.queue_length else None
+        codes = []
+        for lane in range(config.num_assigning_crops):
+            rows, weights = scores[:, lane], None
+            batch = tf.shape(rows)[0]
+            if past is not None:
+                past_scores = self.prototypes(past[lane])
+                weights = tf.concat(
+                    [
+                        tf.ones([batch]),
+                        tf.fill([tf.shape(past_scores)[0]], tf.cast(is_active, tf.float32)),
+                    ],
+                    axis=0,
+                )
+                rows = tf.concat([rows, past_scores], axis=0)
+            lane_codes = sinkhorn(
+                rows,
+                config.sinkhorn_epsilon,
+                config.sinkhorn_iterations,
+                row_weights=weights,
+                column_weights=self.prototype_weights(),
+                gather_replicas=gather_across_replicas,
+            )
+            codes.append(lane_codes[:batch])
+        return tf.stack(codes, axis=1)
+
+    def prototype_weights(self) -> tf.Tensor | None:
+        """Shares `[P]` of the batch that the codes give to each prototype; `None`: all the same."""
+        return None
+
+    def is_queue_active(self) -> tf.Tensor:
+        """Boolean scalar: the queue takes part in the assignment at this step."""
+        has_started = tf.convert_to_tensor(self._step) >= self.config.queue_start_steps
+        return tf.logical_and(has_started, self.queue.is_full())
+
+    def train_step(self, data):
+        crops = unpack(data)
+        self._warn_if_too_few_samples(crops)
+        if self.config.renormalize_prototypes:
+            self.prototypes.renormalize()
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        with tf.GradientTape() as tape:
+            embeddings, scores = self(crops, training=True)
+            with tape.stop_recording():
+                codes = self.assign_codes(scores)
+            loss = swapped_prediction_loss(scores, codes, temperature=self.config.temperature)
+            total = tf.add_n([loss, *(tf.cast(extra, tf.float32) for extra in self.losses)])
+            # Gradients of the replicas are summed once, by the optimiser.
+            scaled = self.optimizer.scale_loss(total / replicas)
+        variables = self.trainable_variables
+        gradients = self._freeze(tape.gradient(scaled, variables), variables)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if self.config.queue_length:
+            lanes = embeddings[:, : self.config.num_assigning_crops]
+            self.queue.push(tf.transpose(lanes, [1, 0, 2]))
+        self._step.assign_add(1)
+        return self._log(total, codes)
+
+    def test_step(self, data):
+        _, scores = self(unpack(data), training=False)
+        codes = self.assign_codes(scores, use_queue=False)
+        loss = swapped_prediction_loss(scores, codes, temperature=self.config.temperature)
+        return self._log(loss, codes)
+
+    def _freeze(self, gradients, variables):
+        """Zeroes the prototypes' gradient during the first steps."""
+        is_free = tf.convert_to_tensor(self._step) >= self.config.freeze_prototypes_steps
+        return [
+            gradient * tf.cast(is_free, gradient.dtype)
+            if variable is self.prototypes.kernel
+            else gradient
+            for gradient, variable in zip(gradients, variables, strict=True)
+        ]
+
+    def _log(self, loss, codes):
+        self._loss_mean.update_state(loss)
+        flat = tf.reshape(codes, [-1, self.config.num_prototypes])
+        self._code_entropy.update_state(entropy(flat))
+        self._mean_code_entropy.update_state(flat)
+        self._used_prototypes.update_state(flat)
+        monitors = (
+            self._loss_mean,
+            self._code_entropy,
+            self._mean_code_entropy,
+            self._used_prototypes,
+        )
+        logs = {metric.name: metric.result() for metric in monitors}
+        if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+            # There Keras takes the mean over a first axis, which scalars have not.
+            return {name: value[tf.newaxis] for name, value in logs.items()}
+        return logs
+
+    def _warn_if_too_few_samples(self, crops) -> None:
+        """Runs while tracing: half as many samples (batch and queue) as prototypes is too few."""
+        batch = crops[0].shape[0]
+        if batch is None:
+            return
+        samples = batch * tf.distribute.get_strategy().num_replicas_in_sync
+        samples += self.config.queue_length
+        if 2 * samples < self.config.num_prototypes:
+            warnings.warn(
+                f"{samples} samples (batch and queue) share {self.config.num_prototypes} "
+                "prototypes, so most codes are guesses: lower `num_prototypes` or raise "
+                "`queue_length`.",
+                stacklevel=2,
+            )
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing to build: every layer is built in the constructor, and a peek costs an epoch."""
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "config": asdict(self.config),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
+        policy = keras.saving.deserialize_keras_object(config.pop("dtype"))
+        return cls(backbone, SwAVConfig(**config.pop("config")), dtype=policy, **config)
+
+
+def _with_options(config: SwAVConfig, options: dict[str, Any]) -> SwAVConfig:
+    known = {entry.name for entry in fields(SwAVConfig)}
+    for name in options:
+        if name not in known:
+            checks.fail(name, "an unknown option", "one of " + ", ".join(sorted(known)), TypeError)
+    return replace(config, **options)
+
+
+def _feature_dim(backbone: keras.Model, config: SwAVConfig) -> int:
+    views = config.views
+    shape = backbone.compute_output_shape(
+        (None, views.crop_sizes[0], views.crop_sizes[0], len(views.mean))
+    )
+    if len(shape) != 2 or shape[-1] is None:
+        checks.fail("backbone", f"output of shape {tuple(shape)}", "[B, D]: pool before the head")
+    return int(shape[-1])

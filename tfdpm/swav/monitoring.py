@@ -1,0 +1,142 @@
+"""Keras callbacks for SwAV: a watchdog for collapse, kNN accuracy, what the schedule is doing.
+
+The numbers they judge by are metrics of the model.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import keras
+import numpy as np
+
+from tfdpm import checks
+from tfdpm.swav.evaluation import knn_accuracy
+
+
+class CollapseWatchdog(keras.callbacks.Callback):
+    """Warns, with the remedy, when training has collapsed or its codes say nothing.
+
+    After each epoch from `patience` on: a loss that is not a number; a loss within `margin` of
+    `ln(prototypes)`, the loss of a constant encoder; codes whose entropy is within `margin` of
+    `ln(prototypes)`, that is uniform; a mean code of low entropy; prototypes that no sample chose.
+    Each finding is reported once; all are kept in `findings`.
+
+    Args:
+        patience: epochs before judging, >= 0; prototypes are often frozen during the first.
+        margin: share of `ln(prototypes)`, in (0, 1).
+        dead_share: share of prototypes that may go unused in an epoch, in (0, 1].
+    """
+
+    def __init__(self, patience: int = 3, margin: float = 0.03, dead_share: float = 0.5):
+        super().__init__()
+        self.patience = checks.integer(patience, "patience", minimum=0)
+        self.margin = checks.number(margin, "margin", above=0.0, maximum=1.0)
+        self.dead_share = checks.number(dead_share, "dead_share", above=0.0, maximum=1.0)
+        self.findings: dict[str, str] = {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        loss = logs.get("loss")
+        if loss is not None and not math.isfinite(loss):
+            self._report(
+                "loss",
+                "the loss is not a number: lower the learning rate, or train in "
+                "bfloat16 or float32 instead of float16",
+            )
+        if epoch + 1 <= self.patience:
+            return
+        ceiling = math.log(self.model.config.num_prototypes)
+        close = (1.0 - self.margin) * ceiling
+        if loss is not None and loss > close:
+            self._report(
+                "stuck",
+                f"the loss, {loss:.3f}, is stuck at ln(prototypes) = "
+                f"{ceiling:.3f}, that of an encoder that ignores its input: lower"
+                " `sinkhorn_epsilon` to 0.03, freeze the prototypes longer, "
+                "lower the learning rate, or make the crops easier",
+            )
+        if logs.get("code_entropy", 0.0) > close:
+            self._report(
+                "uniform",
+                f"the codes are uniform (entropy {logs['code_entropy']:.3f} of "
+                f"{ceiling:.3f}): lower `sinkhorn_epsilon` to 0.05 or 0.03, "
+                "and keep `renormalize_prototypes` on",
+            )
+        if logs.get("mean_code_entropy", ceiling) < 0.5 * ceiling:
+            self._report(
+                "mean",
+                "most samples share a few prototypes: raise "
+                "`sinkhorn_iterations`, or the batch or queue",
+            )
+        used = logs.get("used_prototypes", 1.0)
+        if used < 1.0 - self.dead_share and self._could_use_all():
+            self._report(
+                "dead",
+                f"{1 - used:.0%} of the prototypes were no sample's first choice: "
+                "lower `num_prototypes` or raise `queue_length`",
+            )
+
+    def _could_use_all(self) -> bool:
+        """Whether the epoch had enough samples to use every prototype."""
+        training = self.model.config.training
+        return (training.num_images or math.inf) >= self.model.config.num_prototypes
+
+    def _report(self, name: str, text: str) -> None:
+        if name not in self.findings:
+            self.findings[name] = text
+            warnings.warn(f"SwAV may have collapsed: {text}.", stacklevel=2)
+
+
+class NearestNeighbours(keras.callbacks.Callback):
+    """Adds `knn_accuracy` of the encoder's features to the logs, every so many epochs.
+
+    Args:
+        train_images, test_images: raw images `[N, H, W, C]`.
+        train_y, test_y: their labels, used for this number only.
+        every: epochs between measurements, >= 1; the last epoch is always measured.
+        k: neighbours.
+    """
+
+    def __init__(self, train_images, train_y, test_images, test_y, every: int = 1, k: int = 20):
+        super().__init__()
+        self._train = (np.asarray(train_images), np.asarray(train_y))
+        self._test = (np.asarray(test_images), np.asarray(test_y))
+        self.every = checks.integer(every, "every", minimum=1)
+        self.k = checks.integer(k, "k", minimum=1)
+        self.history: list[tuple[int, float]] = []
+
+    def measure(self) -> float:
+        """Accuracy of the encoder as it is now."""
+        features = [
+            self.model.encoder.predict(images, batch_size=256, verbose=0)
+            for images, _ in (self._train, self._test)
+        ]
+        return knn_accuracy(features[0], self._train[1], features[1], self._test[1], self.k)
+
+    def on_epoch_end(self, epoch, logs=None):
+        is_last = epoch + 1 == self.params.get("epochs")
+        if (epoch + 1) % self.every and not is_last:
+            return
+        accuracy = self.measure()
+        self.history.append((epoch + 1, accuracy))
+        if logs is not None:
+            logs["knn_accuracy"] = accuracy
+
+
+class TrainingState(keras.callbacks.Callback):
+    """Adds the learning rate and the queue's state to the logs at the end of each epoch.
+
+    `learning_rate` is that of the next step; `queue_filled` is the share of slots in use;
+    `queue_active` is 1 once the queue takes part in the assignment.
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is None:
+            return
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        length = self.model.config.queue_length
+        if length:
+            logs["queue_filled"] = int(self.model.queue.filled.numpy()) / length
+            logs["queue_active"] = float(self.model.is_queue_active())

@@ -1,0 +1,1 @@
+"""One fit: data sources, gradient epochs, proposed moves, online updates."""
