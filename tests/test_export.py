@@ -71,7 +71,7 @@ def test_fresh_process_without_the_package_gives_the_models_outputs(model, folde
     np.testing.assert_allclose(outputs["responsibilities"], model.predict(X), atol=1e-6)
     np.testing.assert_allclose(outputs["log_density"], model.score_samples(X), rtol=1e-5)
     np.testing.assert_allclose(outputs["outlier_p"], model.outlier_p(X), atol=2e-5)
-    features = model._state.preprocessing.transform(X)
+    features = model.fitted.state.preprocessing.transform(X)
     np.testing.assert_allclose(outputs["features"], features, atol=2e-6)
 
 
@@ -88,7 +88,7 @@ def test_loaded_model_answers_as_the_model(model, folder):
     stream = tf.data.Dataset.from_tensor_slices(X).batch(64)
     np.testing.assert_array_equal(loaded.predict_labels(stream), model.predict_labels(X))
     np.testing.assert_allclose(
-        loaded.embed(X[:1]), model._state.preprocessing.transform(X[:1]), atol=1e-6
+        loaded.embed(X[:1]), model.fitted.state.preprocessing.transform(X[:1]), atol=1e-6
     )
     with pytest.raises(ValueError, match="`x`: got points of shape"):
         loaded.predict(X[:, :2])

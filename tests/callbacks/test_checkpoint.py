@@ -47,7 +47,8 @@ class Growing(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch == 0:
-            self.model._grow(32)
+            fitted = self.model.fitted
+            self.model.adopt(fitted.replace(networks=fitted.networks.grown_to(32)))
 
 
 def others():
@@ -101,7 +102,7 @@ sys.path.insert(0, {root!r})
 from tests.callbacks.test_checkpoint import CONFIG, EPOCHS, X, others
 from tfdpm import DeepDPM
 from tfdpm.callbacks import Checkpoint
-from tfdpm.model import snapshot
+from tfdpm.callbacks import snapshot
 model = DeepDPM(CONFIG, seed=1)
 model.fit(X, epochs=EPOCHS, verbose=2, callbacks=[Checkpoint(sys.argv[1]), *others()])
 np.savez(sys.argv[2], labels=model.labels_, **snapshot.take(model))
@@ -163,7 +164,7 @@ def test_later_fit_of_the_same_model_does_not_go_back(tmp_path):
     model = fit([saving], epochs=1)
     fit([saving], model=model, epochs=2)
     assert model.history.epoch == [0, 1]
-    assert model._state.epoch == 3
+    assert model.fitted.state.epoch == 3
 
 
 def test_checkpoint_of_another_fit_is_an_error(uninterrupted, tmp_path):

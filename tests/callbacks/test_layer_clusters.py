@@ -60,7 +60,7 @@ def test_features_with_more_axes_are_flattened_and_many_points_thinned():
     seen.on_train_begin()
     seen.on_epoch_end(0)
     assert seen.clusterer.labels_.shape == (60,)
-    assert seen.clusterer._state.preprocessing.input_dim == 8
+    assert seen.clusterer.fitted.state.preprocessing.input_dim == 8
 
 
 def test_arguments_are_checked():

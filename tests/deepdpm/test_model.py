@@ -70,7 +70,7 @@ def test_responsibilities_sum_to_one_and_do_not_depend_on_the_batch(model):
 
 
 def test_the_networks_say_what_the_mixture_says(model):
-    features = model._state.preprocessing.transform(X)
+    features = model.fitted.state.preprocessing.transform(X)
     expected = tfdpm.mixture.parameters.responsibilities(model.mixture_, features).numpy()
     assert np.abs(model.predict(X) - expected).mean() < 0.02
 
@@ -104,7 +104,7 @@ def test_the_history_tells_of_every_epoch(model):
 
 def slow_log_density(model, x):
     """Mixture of multivariate t densities from responsibilities and prior, by loops and SciPy."""
-    preprocessing = model._state.preprocessing
+    preprocessing = model.fitted.state.preprocessing
     train = preprocessing.transform(X if x.shape[1] == 2 else None)
     responsibilities = model.predict(X).astype(np.float64)
     prior = [np.asarray(part) for part in model.prior_]
@@ -461,7 +461,7 @@ def test_the_isotropic_loss_is_that_of_k_means():
     # No mixture is learned from: the loss is a mean squared distance, not a divergence.
     config = FAST.replace(cluster_loss="isotropic", fixed_k=3, epochs=8)
     trained = fit(config=config.replace(learning_rate=3e-2, learning_rate_decay=1.0))
-    features = trained._state.preprocessing.transform(X)
+    features = trained.fitted.state.preprocessing.transform(X)
     distances = ((features[:, None] - trained.mixture_.means.numpy()) ** 2).sum(axis=2)
     assert tfdpm.metrics.ari(Y, trained.labels_) > 0.9
     last = trained.history.history["loss"][-1]

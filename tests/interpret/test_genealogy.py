@@ -9,7 +9,7 @@ import pytest
 
 from tfdpm.interpret.genealogy import Genealogy, as_bytes, as_text
 from tfdpm.moves import transition as transitions
-from tfdpm.training.proposals import Proposal
+from tfdpm.moves.ledger import Proposal
 
 PARTS = np.repeat([0, 1, 2, 3], [40, 30, 20, 10])
 TERMS = {1: [-100.0], 2: [-50.0, -30.0], 3: [-20.0, -25.0, -30.0], 4: [-20.0, -25.0, -8.0, -7.0]}
@@ -21,9 +21,7 @@ def terms_of(labels):
 
 
 def followed(*partitions):
-    tree = Genealogy()
-    tree.follow_partitions([np.asarray(each) for each in partitions], terms_of)
-    return tree
+    return Genealogy.of_partitions([np.asarray(each) for each in partitions], terms_of)
 
 
 def test_splits_of_partitions_have_their_parents_sizes_and_ratios():
@@ -38,14 +36,14 @@ def test_splits_of_partitions_have_their_parents_sizes_and_ratios():
     ]
     ratios = [node.log_ratio for node in tree.nodes[1:]]
     assert ratios == [20.0, 20.0, -25.0, -25.0]
-    assert tree.current == [1, 3, 4]
+    assert tree.current == (1, 3, 4)
 
 
 def test_renumbered_clusters_and_a_few_points_that_change_are_the_same_clusters():
     before, after = np.minimum(PARTS, 2), 2 - np.minimum(PARTS, 2)
     after[:4] = 1
     tree = followed(before, after)
-    assert len(tree.nodes) == 3 and tree.current == [2, 1, 0]
+    assert len(tree.nodes) == 3 and tree.current == (2, 1, 0)
 
 
 def test_merges_of_partitions_count_tails_too():
@@ -53,7 +51,7 @@ def test_merges_of_partitions_count_tails_too():
     (merge,) = tree.nodes[3:]
     assert (merge.kind, merge.parents, merge.size) == ("merge", (1, 2), 60.0)
     assert merge.log_ratio == pytest.approx(-30.0 + 0.25 - (-55.0 + 0.5))
-    assert tree.current == [0, 3]
+    assert tree.current == (0, 3)
 
 
 def test_split_into_many_has_one_parent():
@@ -63,34 +61,32 @@ def test_split_into_many_has_one_parent():
 
 
 def test_moves_of_training_are_taken_up_with_their_proposals():
-    tree = Genealogy()
-    tree.begin([30.0, 70.0], "training")
+    tree = Genealogy.of_sizes([30.0, 70.0], "training")
     ledger = [
         Proposal("split", (0,), (10.0, 20.0), -3.0, False),
         Proposal("split", (1,), (25.0, 45.0), 8.0, True),
         Proposal("merge", (0, 2), (30.0, 45.0), 4.0, True),
     ]
-    tree.follow(transitions.of_splits(2, [False, True]), ledger, 5, np.array([30.0, 70.0]))
-    assert tree.current == [0, 2, 3]
+    tree = tree.after(transitions.of_splits(2, [False, True]), ledger, 5, np.array([30.0, 70.0]))
+    assert tree.current == (0, 2, 3)
     assert [(n.size, n.log_ratio, n.step) for n in tree.nodes[2:]] == [
         (25.0, 8.0, 5),
         (45.0, 8.0, 5),
     ]
-    tree.follow(transitions.of_merges(3, [[0, 2]]), ledger, 6, np.array([30.0, 25.0, 45.0]))
-    assert tree.current == [4, 2]
+    tree = tree.after(transitions.of_merges(3, [[0, 2]]), ledger, 6, np.array([30.0, 25.0, 45.0]))
+    assert tree.current == (4, 2)
     merge = tree.nodes[4]
     assert (merge.parents, merge.size, merge.log_ratio) == ((0, 3), 75.0, 4.0)
-    tree.follow(transitions.of_removals(2, [True, False]), ledger, 7, np.array([75.0, 0.0]))
-    assert tree.current == [4]
+    tree = tree.after(transitions.of_removals(2, [True, False]), ledger, 7, np.array([75.0, 0.0]))
+    assert tree.current == (4,)
     assert [node.node for node in tree.ancestors(0)] == [4, 3, 1, 0]
 
 
 def test_weights_from_elsewhere_start_a_new_tree():
-    tree = Genealogy()
-    tree.begin([10.0], "training")
-    tree.follow(transitions.of_splits(3, [False, True, False]), [], 2, np.full(3, 4.0))
+    tree = Genealogy.of_sizes([10.0], "training")
+    tree = tree.after(transitions.of_splits(3, [False, True, False]), [], 2, np.full(3, 4.0))
     assert [node.kind for node in tree.nodes] == ["start"] * 3 + ["split"] * 2
-    assert tree.current == [0, 3, 4, 2]
+    assert tree.current == (0, 3, 4, 2)
 
 
 def test_text_of_a_tree_shows_every_node_once_and_json_keeps_all():

@@ -12,9 +12,9 @@ import tfdpm
 from tfdpm import DeepDPM, DeepDPMConfig
 from tfdpm.callbacks import MoveLedger
 from tfdpm.interpret.hierarchy import merged_to
+from tfdpm.interpret.judges import merge_judge
 from tfdpm.metrics import ari
 from tfdpm.mixture.statistics import accumulate_hard
-from tfdpm.search.judge import judged_merges
 from tfdpm.search.mixture_search import MixtureSearch
 
 X, Y = tfdpm.data.gaussian_mixture(5, 3, 800, separation=6.0, seed=1)
@@ -159,9 +159,8 @@ def test_evidence_is_judged_by_the_structure_of_the_covariances(covariance):
     config = DeepDPMConfig(covariance=covariance, min_steps_per_epoch=5)
     model = DeepDPM(config, seed=0)
     model.fit(X, epochs=1, verbose=0)
-    labels = model._sample_labels()[0]
-    pairs, ratios = judged_merges(model._search.evidence, labels, model.n_clusters)
-    model._search = None
+    pairs, ratios = merge_judge(model.fitted, config).merge_ratios()
+    model.adopt(model.fitted.replace(search=None))
     # The sample is all of the points, and no heavy tail explains clusters this far apart.
     evidence = model.why(int(pairs[0, 0]), print_fn=str)
     assert ratios[(pairs == pairs[0, 0]).any(axis=1)].max() == pytest.approx(
@@ -172,7 +171,7 @@ def test_evidence_is_judged_by_the_structure_of_the_covariances(covariance):
 def test_search_keeps_each_better_partition(monkeypatch):
     model = DeepDPM(DeepDPMConfig(min_steps_per_epoch=1), seed=0)
     model.fit(X, epochs=1, verbose=0)
-    search = model._search
+    search = model.fitted.result.search
     assert isinstance(search, MixtureSearch)
     scores = [search.score(labels) for labels in search.trace]
     assert scores[0] < scores[-1] and max(scores[:-1]) <= scores[-1] + 1e-6 * abs(scores[-1])

@@ -7,9 +7,10 @@ import tensorflow as tf
 from tests.reference import niw as niw_reference
 from tests.reference import partitions as reference
 from tests.reference import samples
+from tests.reference.judges import log_merge_ratio
 from tfdpm.mixture import niw
 from tfdpm.mixture.statistics import accumulate_hard, zeros
-from tfdpm.moves.hastings import log_merge_ratio, log_partition_terms, log_split_ratio
+from tfdpm.moves.hastings import log_partition_terms, log_split_ratio
 
 
 def statistics_of(points, labels, num_components=None):

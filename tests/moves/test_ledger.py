@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tfdpm.moves.ledger import MoveCounts
+from tfdpm.moves.ledger import MoveCounts, Proposal
 
 
 def test_counts_add_field_by_field():
@@ -20,3 +20,16 @@ def test_the_advice_says_which_way_the_prior_would_have_to_move():
     assert "larger" in MoveCounts(10, 10, 10, 0).advice()
     assert MoveCounts(10, 3, 10, 1).advice() == ""
     assert MoveCounts(0, 0, 10, 1).advice() == ""
+
+
+def test_counts_of_proposals_tell_kinds_apart():
+    made = [
+        ("split", True),
+        ("split", False),
+        ("merge", False),
+        ("merge", False),
+        ("removal", True),
+    ]
+    proposals = [Proposal(kind, (0,), (1.0,), 0.0, accepted) for kind, accepted in made]
+    assert MoveCounts.of(proposals) == MoveCounts(2, 1, 2, 0, 1)
+    assert MoveCounts.of([]) == MoveCounts()

@@ -5,9 +5,10 @@ import pytest
 import tensorflow as tf
 
 from tests.reference import samples
+from tests.reference.judges import log_merge_ratio
 from tfdpm.mixture import niw
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
-from tfdpm.moves.hastings import log_merge_ratio, log_partition_terms, log_split_ratio
+from tfdpm.moves.hastings import log_partition_terms, log_split_ratio
 from tfdpm.moves.transition import WHOLE, Transition, identity, of_merges, of_removals, of_splits
 
 

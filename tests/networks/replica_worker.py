@@ -25,7 +25,7 @@ def fitted(strategy, data) -> dict[str, np.ndarray]:
     with contextlib.nullcontext() if strategy is None else strategy.scope():
         model = tfdpm.DeepDPM(seed=0)
     model.fit(data, epochs=2, verbose=0)
-    soft = model._state.soft
+    soft = model.fitted.state.soft
     return {
         "labels": model.labels_,
         "counts": soft.counts.numpy(),

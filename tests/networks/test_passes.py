@@ -12,7 +12,8 @@ from tests.reference import mixture as reference
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.passes import Passes, StepSettings, epoch_order, log_targets
-from tfdpm.training.sources import default_batch_size, padded_density
+from tfdpm.networks.slots import padded_density
+from tfdpm.training.array_source import default_batch_size
 
 DIM, CAPACITY, NUM_COMPONENTS = 2, 16, 3
 RNG = np.random.default_rng(0)

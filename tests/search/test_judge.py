@@ -8,7 +8,7 @@ from tests.reference.searches import search_settings
 from tests.search.test_mixture_search import make_search, standard
 from tfdpm.data import gaussian_mixture
 from tfdpm.mixture.tails import log_tail_gain
-from tfdpm.search.judge import judged_merges, judged_splits
+from tfdpm.search.judge import SampleJudge
 from tfdpm.search.mixture_search import MixtureSearch
 
 
@@ -44,7 +44,7 @@ def test_gains_of_splits_are_those_of_the_formula(judged):
     sides = np.where(labels == 2, sides, np.arange(len(x)) % 2)
     wholes = slow_terms(search, x, labels)
     halves = slow_terms(search, x, 2 * labels + sides)
-    actual = judged_splits(search.evidence, labels, sides, labels.max() + 1)
+    actual = SampleJudge(search.evidence, labels.max() + 1, labels, sides).split_ratios()
     np.testing.assert_allclose(actual, halves[::2] + halves[1::2] - wholes, rtol=1e-4, atol=1e-3)
     np.testing.assert_array_equal(actual > 0, np.arange(len(actual)) == 2)
 
@@ -52,7 +52,7 @@ def test_gains_of_splits_are_those_of_the_formula(judged):
 def test_gains_of_merges_are_those_of_the_formula(judged):
     search, x, labels, _ = judged
     wholes = slow_terms(search, x, labels)
-    pairs, gains = judged_merges(search.evidence, labels, labels.max() + 1)
+    pairs, gains = SampleJudge(search.evidence, labels.max() + 1, labels).merge_ratios()
     halved = sorted({3, 4})
     for pair, gain in zip(pairs, gains, strict=True):
         union = np.where(np.isin(labels, pair), 1, 0)
@@ -67,9 +67,11 @@ def test_a_cluster_without_points_is_judged_like_any_other(judged):
     count = int(labels.max()) + 1
     expected = {
         tuple(pair): gain
-        for pair, gain in zip(*judged_merges(search.evidence, labels, count), strict=True)
+        for pair, gain in zip(
+            *SampleJudge(search.evidence, count, labels).merge_ratios(), strict=True
+        )
     }
-    pairs, gains = judged_merges(search.evidence, labels, count + 1)
+    pairs, gains = SampleJudge(search.evidence, count + 1, labels).merge_ratios()
     assert np.isfinite(gains).all()
     shared = [tuple(pair) in expected for pair in pairs]
     assert any(shared)
@@ -81,9 +83,9 @@ def test_a_cluster_without_points_is_judged_like_any_other(judged):
 def test_an_empty_or_single_half_is_never_split_off(judged):
     search, x, labels, _ = judged
     sides = np.zeros(len(x), int)
-    assert (judged_splits(search.evidence, labels, sides, 5) == -np.inf).all()
+    assert (SampleJudge(search.evidence, 5, labels, sides).split_ratios() == -np.inf).all()
     sides[np.flatnonzero(labels == 0)[0]] = 1
-    assert judged_splits(search.evidence, labels, sides, 5)[0] == -np.inf
+    assert SampleJudge(search.evidence, 5, labels, sides).split_ratios()[0] == -np.inf
 
 
 def test_a_resumed_search_judges_with_the_scale_of_the_prior(judged):
@@ -93,5 +95,5 @@ def test_a_resumed_search_judges_with_the_scale_of_the_prior(judged):
     first.run(1)
     again = MixtureSearch.resumed(x, settings, 0, first.prior(7.0), 5, 7.0 * len(x))
     assert again.scale == pytest.approx(first.scale)
-    expected = judged_merges(first.evidence, labels, 5)[1]
-    np.testing.assert_allclose(judged_merges(again.evidence, labels, 5)[1], expected)
+    expected = SampleJudge(first.evidence, 5, labels).merge_ratios()[1]
+    np.testing.assert_allclose(SampleJudge(again.evidence, 5, labels).merge_ratios()[1], expected)

@@ -14,7 +14,7 @@ from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import TMixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate
 from tfdpm.moves import transition as transitions
-from tfdpm.search.state import ModelState, moved, subcomponent_start
+from tfdpm.search.state import ModelState, apply_transition, subcomponent_start
 
 DIM, NUM_COMPONENTS = 2, 4
 POINTS = samples.points(60, DIM, seed=1)
@@ -92,12 +92,12 @@ def test_without_t_distributions_there_are_as_many_arrays():
 
 
 def test_the_identity_changes_nothing_but_that_t_distributions_are_to_be_found_anew():
-    after = moved(STATE, transitions.identity(NUM_COMPONENTS), CONFIG)
+    after = apply_transition(STATE, transitions.identity(NUM_COMPONENTS), CONFIG)
     assert_same(after, dataclasses.replace(STATE, t_mixture=None))
 
 
 def test_children_of_a_split_take_their_subcomponents_parameters():
-    after = moved(STATE, transitions.of_splits(4, [False, True, False, False]), CONFIG)
+    after = apply_transition(STATE, transitions.of_splits(4, [False, True, False, False]), CONFIG)
     assert after.num_components == 5
     np.testing.assert_allclose(after.parameters.means[1:3], STATE.sub_means[1])
     np.testing.assert_allclose(after.parameters.covariances[1:3], STATE.sub_covariances[1])
@@ -111,7 +111,7 @@ def test_children_of_a_split_take_their_subcomponents_parameters():
 
 
 def test_newborns_have_fresh_subcomponents_and_survivors_keep_theirs():
-    after = moved(STATE, transitions.of_splits(4, [False, True, False, False]), CONFIG)
+    after = apply_transition(STATE, transitions.of_splits(4, [False, True, False, False]), CONFIG)
     for name in ("sub_weights", "sub_means", "sub_covariances"):
         old, new = getattr(STATE, name).numpy(), getattr(after, name).numpy()
         np.testing.assert_array_equal(new[[0, 3, 4]], old[[0, 2, 3]])
@@ -120,7 +120,7 @@ def test_newborns_have_fresh_subcomponents_and_survivors_keep_theirs():
 
 
 def test_a_merge_is_estimated_from_the_summed_statistics():
-    after = moved(STATE, transitions.of_merges(4, [[1, 3]]), CONFIG)
+    after = apply_transition(STATE, transitions.of_merges(4, [[1, 3]]), CONFIG)
     weights = SOFT[:, [1]] + SOFT[:, [3]]
     means, covariances = reference.map_components(PRIOR, POINTS, weights, "joint_mode")
     np.testing.assert_allclose(after.parameters.means[1], means[0], rtol=1e-9)
@@ -135,7 +135,7 @@ def test_a_merge_is_estimated_from_the_summed_statistics():
 
 def test_a_merge_without_prior_is_the_sample_covariance():
     config = CONFIG.replace(prior_in_m_step=False)
-    after = moved(STATE, transitions.of_merges(4, [[1, 3]]), config)
+    after = apply_transition(STATE, transitions.of_merges(4, [[1, 3]]), config)
     weights = SOFT[:, 1] + SOFT[:, 3]
     expected = np.cov(POINTS.T, aweights=weights, bias=True)
     np.testing.assert_allclose(after.parameters.covariances[1], expected, rtol=1e-4)
@@ -151,7 +151,7 @@ def test_a_merge_without_prior_is_the_sample_covariance():
     ids=["split", "merge", "removal"],
 )
 def test_a_move_leaves_a_proper_mixture(move):
-    after = moved(STATE, move, CONFIG)
+    after = apply_transition(STATE, move, CONFIG)
     weights, _, covariances = after.parameters
     np.testing.assert_allclose(tf.reduce_sum(weights), 1.0, rtol=1e-12)
     assert np.linalg.eigvalsh(covariances).min() > 0
@@ -163,7 +163,7 @@ def test_a_move_leaves_a_proper_mixture(move):
 
 def test_splits_and_merges_lose_no_point():
     for move in (transitions.of_splits(4, [True] * 4), transitions.of_merges(4, [[0, 1]])):
-        after = moved(STATE, move, CONFIG)
+        after = apply_transition(STATE, move, CONFIG)
         np.testing.assert_allclose(tf.reduce_sum(after.soft.counts), 60.0)
         np.testing.assert_allclose(tf.reduce_sum(after.halves.counts), 60.0)
         total, wanted = after.halves.total(axis=1).total(), STATE.halves.total(axis=1).total()

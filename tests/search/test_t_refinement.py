@@ -13,10 +13,11 @@ from tfdpm.features.preprocessing import feature_moments, fit_preprocessing
 from tfdpm.mixture.parameters import LogJoint, MixtureParameters
 from tfdpm.moves import transition as transitions
 from tfdpm.search import initialization as first
-from tfdpm.search.judge import judged_merges
+from tfdpm.search.judge import SampleJudge
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.state import ModelState
 from tfdpm.search.t_refinement import in_all_axes, leading_labels, with_tails
+from tfdpm.training.trainer import find_tails
 
 GAP = 0.45  # between the clusters of `hidden`, along its third axis
 
@@ -54,12 +55,12 @@ def test_moves_do_not_undo_what_was_found_in_leading_axes(fitted) -> None:
     model = fitted[2]
     logs = model.history.history
     assert set(logs["n_clusters"]) == {2} and sum(logs["accepted_merges"]) == 0
-    search = model._search
+    search = model.fitted.result.search
     # By true clusters, which overlap in the leading axes, a merge there would gain.
-    truth = np.argmax(model.predict(model._state.preprocessing.inverse(search.features)), axis=1)
-    assert judged_merges(search.evidence, truth, 2)[1][0] > 0
+    truth = np.argmax(model.predict(model.preprocessing_.inverse(search.features)), axis=1)
+    assert SampleJudge(search.evidence, 2, truth).merge_ratios()[1][0] > 0
     ours = leading_labels(search, model.mixture_)
-    assert judged_merges(search.evidence, ours, 2)[1][0] < 0
+    assert SampleJudge(search.evidence, 2, ours).merge_ratios()[1][0] < 0
 
 
 def strayed(seed=0):
@@ -163,12 +164,12 @@ def test_a_saved_model_knows_which_axes_decide_on_k(fitted, tmp_path) -> None:
     assert loaded.preprocessing_.num_leading == 2
     chains = loaded.stability(x[:600], num_chains=2)
     assert set(chains.k_posterior) <= {1, 2, 3} and chains.scores.shape == (600,)
-    loaded.fit(x, epochs=model._first_epoch + 1, verbose=0)
+    loaded.fit(x, epochs=1, verbose=0)
     assert loaded.n_clusters == 2
 
 
 def test_states_of_models_without_such_axes_are_still_read(fitted) -> None:
-    arrays = fitted[2]._state.to_arrays()
+    arrays = fitted[2].fitted.state.to_arrays()
     del arrays["preprocessing/num_leading"]
     assert ModelState.from_arrays(arrays).preprocessing.num_leading is None
 
@@ -187,7 +188,7 @@ def test_where_anything_of_the_prior_is_given_only_leading_axes_are_used(changes
 
 
 def test_the_networks_see_all_axes_of_the_sample(fitted) -> None:
-    seen, points = fitted[2]._search.features, fitted[2]._search.points
+    seen, points = fitted[2].fitted.result.search.features, fitted[2].fitted.result.search.points
     assert seen.shape == (3000, 3) and points.shape == (3000, 2)
     np.testing.assert_allclose(seen[:, :2], points)
 
@@ -199,17 +200,17 @@ class Watcher(keras.callbacks.Callback):
         self.seen = []
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.seen.append(self.model._state.t_mixture)
+        self.seen.append(self.model.fitted.state.t_mixture)
 
 
 def test_networks_learn_the_posterior_of_t_distributions_within_a_fit() -> None:
     x, labels, _ = strayed()
     watcher = Watcher()
     model = tfdpm.fit(x, features="none", verbose=0, callbacks=[watcher])
-    assert model._state.t_mixture is None  # of that fit alone
+    assert model.fitted.state.t_mixture is None  # of that fit alone
     seen = watcher.seen[-1]
     assert seen.num_components == model.n_clusters == 2
-    features = model._state.preprocessing.transform(x)
+    features = model.fitted.state.preprocessing.transform(x)
     ours = LogJoint(seen)(features).numpy().argmax(axis=1)
     assert np.mean(ours == model.labels_) > 0.99
     gaussian = tfdpm.DeepDPM(tfdpm.DeepDPMConfig(tails="gaussian")).fit(
@@ -224,13 +225,13 @@ def test_a_further_fit_learns_tails_of_the_points_it_is_given(is_interrupted) ->
     watcher = Watcher()
     model = tfdpm.fit(x, features="none", verbose=0)
     if is_interrupted:  # as a checkpoint from the middle of a fit would be
-        model._find_tails(model.config)
-        before = model._state.t_mixture.means.numpy()
+        model.adopt(find_tails(model.fitted, model.config))
+        before = model.fitted.state.t_mixture.means.numpy()
         model.fit(x, initial_epoch=1, epochs=2, verbose=0, callbacks=[watcher])
         np.testing.assert_array_equal(watcher.seen[0].means, before)
-        model._find_tails(model.config)
+        model.adopt(find_tails(model.fitted, model.config))
     model.fit(0.8 * x + [0.3, 0.0, 0.0], epochs=1, verbose=0, callbacks=[watcher])
-    means = model._state.preprocessing.inverse(watcher.seen[0].means.numpy())
+    means = model.fitted.state.preprocessing.inverse(watcher.seen[0].means.numpy())
     groups = [x[model.predict_labels(x) == k].mean(axis=0) for k in range(2)]
     expected = 0.8 * np.array(groups) + [0.3, 0.0, 0.0]
     np.testing.assert_allclose(means[:, 0], expected[:, 0], atol=0.15)
@@ -239,8 +240,10 @@ def test_a_further_fit_learns_tails_of_the_points_it_is_given(is_interrupted) ->
 def test_after_a_move_tails_are_those_of_the_present_components() -> None:
     x, _, _ = strayed()
     model = tfdpm.fit(x, features="none", verbose=0)
-    model._apply(transitions.of_merges(2, [[0, 1]]))
-    model._find_tails(model.config)
-    assert model._state.t_mixture.num_components == model.n_clusters == 1
-    model._find_tails(model.config.replace(cluster_loss="isotropic"))
-    assert model._state.t_mixture is None
+    transition = transitions.of_merges(2, [[0, 1]])
+    model.adopt(model.fitted.apply(transition, (), model.config, 0))
+    model.adopt(find_tails(model.fitted, model.config))
+    assert model.fitted.state.t_mixture.num_components == model.n_clusters == 1
+    config = model.config.replace(cluster_loss="isotropic")
+    model.adopt(find_tails(model.fitted, config))
+    assert model.fitted.state.t_mixture is None

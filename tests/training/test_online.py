@@ -55,7 +55,7 @@ def test_networks_follow_the_mixture(followed):
 def test_statistics_remember_as_many_points_as_forgetting_leaves(followed):
     model, _ = followed
     # 200 points a batch, each batch 0.3 of the whole: 200 / 0.3 in the long run.
-    remembered = model._state.soft.counts.numpy().sum()
+    remembered = model.fitted.state.soft.counts.numpy().sum()
     np.testing.assert_allclose(remembered, 200 / 0.3, rtol=0.02)
 
 
@@ -64,8 +64,8 @@ def test_without_forgetting_batches_add_up_to_the_whole():
     model = DeepDPM(seed=0).partial_fit(x[:300])
     for start in (300, 500, 700):
         model.partial_fit(x[start : start + 200])
-    waiting = 0 if model._waiting is None else len(model._waiting)
-    np.testing.assert_allclose(model._state.soft.counts.numpy().sum() + waiting, 900, rtol=1e-6)
+    waiting, counts = model.fitted.result.waiting, model.fitted.state.soft.counts
+    np.testing.assert_allclose(np.sum(counts) + len(waiting.features), 900, rtol=1e-6)
     assert nearest(model) == [0, 1, 2]
     distances = np.linalg.norm(model.means_[:, np.newaxis] - MEANS, axis=2).min(axis=1)
     assert distances.max() < 0.25  # standard error 0.06 along each axis

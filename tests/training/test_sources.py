@@ -9,8 +9,9 @@ import tensorflow as tf
 from tfdpm.data import gaussian_mixture
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.features.preprocessing import feature_moments, fit_preprocessing
-from tfdpm.training import sources
-from tfdpm.training.sources import ArraySource, StreamSource
+from tfdpm.training import array_source
+from tfdpm.training.array_source import ArraySource
+from tfdpm.training.stream_source import StreamSource
 
 X, _ = gaussian_mixture(3, 2, 1001, seed=2)
 WEIGHTS = np.random.default_rng(0).integers(0, 3, size=len(X)).astype(float)
@@ -24,8 +25,8 @@ def model():
 
 
 def source(monkeypatch, is_large, weights):
-    monkeypatch.setattr(sources, "_KEPT_ELEMENTS", 0 if is_large else 2**21)
-    monkeypatch.setattr(sources, "_PIECE_ROWS", 300)
+    monkeypatch.setattr(array_source, "_KEPT_ELEMENTS", 0 if is_large else 2**21)
+    monkeypatch.setattr(array_source, "_PIECE_ROWS", 300)
     made = ArraySource(X, weights)
     made.use(fit_preprocessing(feature_moments(X), "auto"))
     return made
@@ -35,7 +36,7 @@ def source(monkeypatch, is_large, weights):
 def test_large_arrays_are_reduced_piece_by_piece_to_the_same_statistics(
     monkeypatch, model, weights
 ):
-    passes, state = model._current_passes(), model._state
+    passes, state = model.fitted.networks.passes, model.fitted.state
     results = []
     for is_large in (False, True):
         made = source(monkeypatch, is_large, weights)
@@ -54,8 +55,8 @@ def test_large_arrays_teach_the_networks_alike(monkeypatch):
         model = DeepDPM(seed=0)
         model.fit(X, epochs=0, verbose=0)
         config = model.config.replace(batch_size=50, min_steps_per_epoch=1)
-        passes = model._current_passes()
-        losses.append(made.train(passes, model._state, config, 0, True))
+        passes = model.fitted.networks.passes
+        losses.append(made.train(passes, model.fitted.state, config, 0, True))
     # 21 steps at once, or four times 6 of them with three more that fill the last piece.
     np.testing.assert_allclose(losses[0], losses[1], rtol=0.25)
     assert (losses[0] > 0).all()
@@ -72,8 +73,8 @@ def test_features_come_in_the_order_of_the_points(monkeypatch):
 
 
 def test_fits_of_large_arrays_end_with_the_same_clusters(monkeypatch, model):
-    monkeypatch.setattr(sources, "_KEPT_ELEMENTS", 0)
-    monkeypatch.setattr(sources, "_PIECE_ROWS", 300)
+    monkeypatch.setattr(array_source, "_KEPT_ELEMENTS", 0)
+    monkeypatch.setattr(array_source, "_PIECE_ROWS", 300)
     other = DeepDPM(seed=0)
     other.fit(X, epochs=1, verbose=0)
     np.testing.assert_array_equal(model.labels_, other.labels_)

@@ -64,14 +64,13 @@ class Checkpoint(keras.callbacks.Callback):
         if snapshot.is_of_earlier_fit(self.model, arrays):
             return
         snapshot.put_back(self.model, arrays)
-        self.model._initial_epoch = json.loads(arrays["progress"].tobytes())["epoch"]
+        self.model.trainer.resume_at(json.loads(arrays["progress"].tobytes())["epoch"])
         self._restored = arrays
 
     def on_epoch_begin(self, epoch, logs=None):
         """Writes what the epochs before have led to; all callbacks have seen their ends."""
         if self._restored is not None:
             # Not before: the others forget earlier fits when training begins.
-            self.model._initial_epoch = None
             _restore_callbacks(self._companions, self._restored)
             self._restored = None
             return

@@ -12,7 +12,7 @@ import keras
 
 from tfdpm import checks
 from tfdpm.data.inputs import as_features
-from tfdpm.training.proposals import Proposal
+from tfdpm.moves.ledger import Proposal
 from tfdpm.viz.maps import ellipses, principal_plane
 
 _MOST_PLOTTED_POINTS = 5_000

@@ -86,9 +86,10 @@ class ClusterBoard(keras.callbacks.Callback):
             self._write_projector()
 
     def _write_histograms(self) -> None:
-        sizes = self.model.mixture_.mixture_weights
-        tf.summary.histogram("clusters/mixture_weights", sizes)
-        tf.summary.histogram("clusters/sizes", self.model._state.halves.counts.numpy().sum(axis=1))
+        state = self.model.fitted.state
+        tf.summary.histogram("clusters/mixture_weights", state.parameters.mixture_weights)
+        sizes = state.halves.counts.numpy().sum(axis=1)
+        tf.summary.histogram("clusters/sizes", sizes)
         for network in (self.model.clustering, self.model.subclustering):
             for weight in network.weights:
                 tf.summary.histogram(f"{network.name}/{weight.name}", weight)

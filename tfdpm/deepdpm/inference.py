@@ -1,82 +1,46 @@
-"""What a fitted model is asked: clusters, densities, outliers, summary.
-
-Nothing here trains (`deepdpm.py`) or keeps (`saving.py`).
-"""
+"""What a fitted `DeepDPM` answers: clusters, densities, outliers, and how they came about."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
-from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import as_features
-from tfdpm.features.apply_encoder import RawPointMethods, encoding_rows
+from tfdpm.deepdpm.serialization import SerializableModel
+from tfdpm.features.apply_encoder import check_point_shape, encode_rows, encoding_rows
 from tfdpm.features.preprocessing import Preprocessing
-from tfdpm.interpret.stability import StabilityMethods
+from tfdpm.interpret.evidence import Evidence, weigh_evidence
+from tfdpm.interpret.genealogy import Genealogy
+from tfdpm.interpret.hierarchy import halve_clusters, merged_to
+from tfdpm.interpret.identity import Identity
+from tfdpm.interpret.judges import hastings_judge, split_judge
+from tfdpm.interpret.stability import Stability, k_posterior, measure_stability, run_chains
 from tfdpm.mixture import niw
 from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.moves.ledger import MoveCounts, Proposal
-from tfdpm.networks.compilation import is_brief
-from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
-from tfdpm.networks.passes import Passes, StepSettings
-from tfdpm.networks.replicas import ReplicaPasses
-from tfdpm.search.mixture_search import MixtureSearch
-from tfdpm.search.state import ModelState
-from tfdpm.serving import saved_model as serving
-from tfdpm.training.last_pass import LastPass
+from tfdpm.serving import saved_model, tflite_onnx
+
+__all__ = ["FittedModel"]
 
 _PREDICT_ROWS = 16_384
+_K_POSTERIOR_CHAINS = 8
 
 
-class FittedModel(StabilityMethods, RawPointMethods, keras.Model):
-    """The part of `DeepDPM` that answers about a fitted mixture; arguments as there."""
-
-    def __init__(
-        self,
-        config: DeepDPMConfig | str | None = None,
-        *,
-        seed: int = 0,
-        encoder: keras.Model | None = None,
-        features: str = "",
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        if encoder is not None and not isinstance(encoder, keras.Model):
-            checks.fail("encoder", f"a {type(encoder).__name__}", "a Keras model", TypeError)
-        self.encoder, self.features_ = encoder, str(features)
-        self.config = _as_config(config)
-        self.seed = checks.integer(seed, "seed", minimum=0, maximum=2**31 - 1)
-        self._state: ModelState | None = None
-        self._feature_shape: tuple[int, ...] = ()
-        self._labels: np.ndarray | None = None  # of the smallest type that holds them
-        self._search: MixtureSearch | None = None
-        self._k_posterior: dict[int, float] | None = None
-        self._passes: Passes | None = None
-        self._last_pass = LastPass()
-        self._num_traces = 0
-        self._fit_start = self._first_epoch = 0
-        self._moves = MoveCounts()
-        self.last_proposals: tuple[Proposal, ...] = ()  # of the last epoch that made any
-        self.clustering: ClusteringNetwork | None = None
-        self.subclustering: SubclusteringNetworks | None = None
-        self.subcluster_optimizer: keras.optimizers.Optimizer | None = None
-        self._base_rates: tuple[float, float] | None = None
+class FittedModel(SerializableModel):
+    """A `DeepDPM` that was fitted or loaded, as a thing to ask."""
 
     def call(self, inputs):
-        """Responsibilities `[B, K]` float32 of raw inputs `[B, D_in]`."""
-        state = self._fitted()
+        """Responsibilities `[B, K]` float32 of raw points `[B, ...]`."""
+        state = self.fitted.state
         logits = self.clustering(
-            state.preprocessing(self._raw_rows(inputs)),
+            state.preprocessing(encode_rows(inputs, self.encoder)),
             num_components=tf.constant(state.num_components),
         )
         return tf.nn.softmax(logits[:, : state.num_components])
@@ -98,55 +62,245 @@ class FittedModel(StabilityMethods, RawPointMethods, keras.Model):
         del verbose
         batch_size = _PREDICT_ROWS if batch_size is None else batch_size
         rows = checks.integer(batch_size, "batch_size", minimum=1)
-        return np.concatenate([self._infer(piece) for piece in self._features_of(x, rows)])
+        return np.concatenate([self._respond(piece) for piece in self._features_of(x, rows)])
 
     def predict_labels(self, x, *, reject_below: float | None = None) -> np.ndarray:
-        """Most probable cluster of each raw point, `[N]` int64 in `[0, K)`.
+        """Most probable cluster of each raw point.
 
         Args:
             x: as for `fit`.
             reject_below: points whose `outlier_p` is less get -1; 0.01 rejects about 1 % of the
                 points that belong. `None` rejects none.
+
+        Returns:
+            `[N]` int64 in `[0, K)`, or -1.
         """
         level = reject_below
         if level is not None:
             level = checks.number(level, "reject_below", minimum=0.0, maximum=1.0)
+            tails = self._tails()
         pieces = []
-        for piece in self._features_of(x):
-            labels = np.argmax(self._infer(piece), axis=1)
-            pieces.append(labels if level is None else self._rejected(piece, labels, level))
+        for features in self._features_of(x):
+            labels = np.argmax(self._respond(features), axis=1)
+            if level is not None:
+                labels = np.where(tails.tails(features)[1].numpy() < level, -1, labels)
+            pieces.append(labels)
         return np.concatenate(pieces).astype(np.int64)
 
-    def _rejected(self, features, labels: np.ndarray, level: float) -> np.ndarray:
-        return np.where(self._tails().tails(features)[1].numpy() < level, -1, labels)
-
     def outlier_p(self, x) -> np.ndarray:
-        """P-value of each raw point under the posterior predictive, `[N]` float64 in `[0, 1]`.
+        """P-value of each raw point under the posterior predictive distribution.
 
         Uniform for points of the mixture, near zero for points that belong to no cluster; see
         `tfdpm.mixture.outliers.PredictiveTails`.
+
+        Args:
+            x: as for `fit`.
+
+        Returns:
+            `[N]` float64 in `[0, 1]`.
         """
         tails = self._tails()
         return np.concatenate([tails.tails(piece)[1].numpy() for piece in self._features_of(x)])
 
-    def _tails(self) -> PredictiveTails:
-        state = self._fitted()
-        return PredictiveTails(state.parameters.mixture_weights, state.posterior())
-
     def score_samples(self, x) -> np.ndarray:
-        """Log posterior predictive density of raw points, `[N]` float64, nats.
+        """Log posterior predictive density of raw points, a mixture of multivariate t.
 
-        A mixture of multivariate t distributions. Where preprocessing drops axes or normalises
-        rows it is the density of the features, else of the raw inputs.
+        Where preprocessing drops axes or normalises rows it is the density of the features, else
+        of the raw points.
+
+        Args:
+            x: as for `fit`.
+
+        Returns:
+            `[N]` float64, nats.
         """
-        state = self._fitted()
-        density = self._tails()
-        volume = state.preprocessing.log_volume_change
+        density, volume = self._tails(), self.fitted.state.preprocessing.log_volume_change
         return np.concatenate([density(piece).numpy() for piece in self._features_of(x)]) + volume
 
     def embed(self, x) -> np.ndarray:
-        """Features `[N, D]` float32 of raw points, which the mixture sees."""
+        """Features of raw points, which the mixture sees.
+
+        Args:
+            x: as for `fit`.
+
+        Returns:
+            `[N, D]` float32.
+        """
         return np.concatenate([piece.numpy() for piece in self._features_of(x)])
+
+    # -- what was found -----------------------------------------------------------------------
+
+    @property
+    def n_clusters(self) -> int:
+        """K, as found so far."""
+        return self.fitted.state.num_components
+
+    @property
+    def labels_(self) -> np.ndarray:
+        """`[N]` int64 clusters of the training points, a new array each time."""
+        labels = self.fitted.result.labels
+        if labels is None:
+            got = "weights that were saved within a fit or set by hand"
+            checks.fail("labels_", got, "a fit that ended; or use predict_labels(x)", RuntimeError)
+        return labels.astype(np.int64)
+
+    @property
+    def cluster_sizes_(self) -> np.ndarray:
+        """`[K]` int64 numbers of training points."""
+        return np.bincount(self.labels_, minlength=self.n_clusters)
+
+    @property
+    def means_(self) -> np.ndarray:
+        """`[K, D]` component means in raw units."""
+        state = self.fitted.state
+        return state.preprocessing.inverse(state.parameters.means.numpy())
+
+    @property
+    def covariances_(self) -> np.ndarray:
+        """`[K, D, D]` component covariances in squared raw units."""
+        state = self.fitted.state
+        return state.preprocessing.inverse_covariance(state.parameters.covariances.numpy())
+
+    @property
+    def weights_(self) -> np.ndarray:
+        """`[K]` mixture weights, summing to one."""
+        return self.mixture_.mixture_weights.numpy()
+
+    @property
+    def mixture_(self) -> MixtureParameters:
+        """The Gaussian mixture in feature space."""
+        return self.fitted.state.parameters
+
+    @property
+    def prior_(self) -> niw.NIWParameters:
+        """The Normal-inverse-Wishart prior in feature space."""
+        return self.fitted.state.prior
+
+    @property
+    def preprocessing_(self) -> Preprocessing:
+        """The affine map from raw points to the features that the mixture sees."""
+        return self.fitted.state.preprocessing
+
+    @property
+    def moves_(self) -> MoveCounts:
+        """Moves proposed and accepted in all fits so far, before their first epochs included."""
+        return MoveCounts() if self.parts is None else self.parts.result.moves
+
+    @property
+    def last_proposals(self) -> tuple[Proposal, ...]:
+        """Proposals of the last epoch that made any."""
+        return () if self.parts is None else self.parts.result.proposals
+
+    @property
+    def num_traces(self) -> int:
+        """How often a pass over the data was traced: grows with log K, not with the moves."""
+        return self.fitted.networks.num_traces
+
+    # -- how it came about, and how sure it is ------------------------------------------------
+
+    @property
+    def tree_(self) -> Genealogy:
+        """Every split and merge that lasted, from the first cluster on; `str` draws it."""
+        return self.fitted.genealogy
+
+    @property
+    def identity_(self) -> Identity:
+        """Names of the clusters, and what became of those of the `reference` of the last fit."""
+        return self.fitted.identity
+
+    @property
+    def ids_(self) -> np.ndarray:
+        """`[K]` int64 names of the clusters; `ids_[labels_]` are those of the points."""
+        return np.array(self.identity_.ids, np.int64)
+
+    def cut(self, n_clusters: int, x: Any = None) -> np.ndarray:
+        """Clusters at a coarser or finer level than the one that was found.
+
+        Coarser: the two clusters whose merging costs least evidence become one, again and again.
+        Finer: the clusters whose split costs least evidence (or gains most) fall into the halves
+        that the subclustering networks see; at most each into two.
+
+        Args:
+            n_clusters: number of clusters wanted, between 1 and 2 K.
+            x: points to label, as for `predict`; `None` for those of the fit, whose clusters are
+                known but not their halves, so finer levels need `x`.
+
+        Returns:
+            `[N]` int64 in `[0, n_clusters)`. Levels are nested: a coarser cluster consists of
+            whole finer ones.
+
+        Raises:
+            ValueError: if `n_clusters` is out of range, or `x` is missing for a finer level.
+        """
+        state = self.fitted.state
+        if checks.integer(n_clusters, "n_clusters", minimum=1) <= state.num_components:
+            labels = self.labels_ if x is None else self.predict_labels(x)
+            terms_of = hastings_judge(self.fitted, self.config).terms
+            return merged_to(n_clusters, terms_of, state.halves.total(axis=1))[labels]
+        ratios = split_judge(self.fitted, self.config).split_ratios()
+        most = state.num_components + int(np.isfinite(ratios).sum())
+        checks.integer(n_clusters, "n_clusters", maximum=most)
+        if x is None:
+            checks.fail("x", "None for more clusters than were found", "points to label")
+        networks, count = self.fitted.networks, n_clusters - state.num_components
+        pieces = (networks.labels_and_sides(each, state) for each in self._features_of(x))
+        return np.concatenate([halve_clusters(*piece, ratios, count) for piece in pieces])
+
+    def why(self, k: int, *, print_fn: Callable[[str], Any] | None = None) -> Evidence:
+        """Writes, and returns, the evidence for keeping cluster `k` whole and apart.
+
+        The split is that of its subclustering network or, where the points of the fit are at
+        hand and it is better, that across its principal axis; the merge is that with the cluster
+        that fits best. With those points, both are judged by the rule of the fit, which also knows
+        heavy tails; a loaded model has statistics only.
+
+        Args:
+            k: the cluster, in `[0, K)`.
+            print_fn: called with each line; `None` for standard output.
+        """
+        k = checks.integer(k, "k", minimum=0, maximum=self.n_clusters - 1)
+        evidence = weigh_evidence(self.fitted, self.config, k)
+        write = print_fn or (lambda line: sys.stdout.write(line + "\n"))
+        for line in str(evidence).splitlines():
+            write(line)
+        return evidence
+
+    def stability(self, x, *, num_chains: int = 8, seed: int = 0) -> Stability:
+        """K with error bars, and how firmly each point belongs to its cluster.
+
+        Several chains of splits and merges start from the trained clusters, disturbed, each on
+        its own random part of the data, and end where nothing changes any more.
+
+        Args:
+            x: points, as for `predict`; those of the fit, or others like them.
+            num_chains: number of chains, at least 1.
+            seed: random seed of the chains.
+        """
+        num_chains = checks.integer(num_chains, "num_chains", minimum=1)
+        seed = checks.integer(seed, "seed", minimum=0)
+        features = self.embed(x)
+        seeds = (self.seed, seed)
+        return measure_stability(self.fitted, features, self.config, seeds, num_chains)
+
+    @property
+    def k_posterior_(self) -> dict[int, float]:
+        """Share of 8 split/merge chains on the sample of the fit that ended with each K."""
+        fitted = self.fitted
+        if fitted.result.k_posterior is None:
+            search = fitted.result.search
+            if search is None:
+                got = "a model without the points of its fit"
+                wanted = "a call of stability(x).k_posterior"
+                checks.fail("k_posterior_", got, wanted, AttributeError)
+            chains = run_chains(fitted, search, _K_POSTERIOR_CHAINS, self.seed)
+            self.adopt(fitted.replace(k_posterior=k_posterior(chains)))
+        return self.fitted.result.k_posterior
+
+    def __dir__(self) -> list[str]:
+        """All names but that of the one value that takes long: Keras reads all of them to save."""
+        return [name for name in super().__dir__() if name != "k_posterior_"]
+
+    # -- files for servers --------------------------------------------------------------------
 
     def export(self, directory: str | os.PathLike[str]) -> None:
         """Writes a SavedModel that is served without this package, and its model card.
@@ -163,180 +317,70 @@ class FittedModel(StabilityMethods, RawPointMethods, keras.Model):
         Raises:
             FileExistsError: if the folder exists.
         """
-        state = self._fitted()
-        card = {
-            "n_clusters": state.num_components,
-            "input_shape": list(self._feature_shape),
-            "feature_dim": state.preprocessing.feature_dim,
-            "features": self.features_,
-            "preprocessing": state.preprocessing.description,
-            "num_points": float(np.sum(state.soft.counts)),
-            "epochs": state.epoch,
-            "seed": self.seed,
-            "config": dataclasses.asdict(self.config),
-        }
-        module = serving.ServingModule(state, self.clustering, self._feature_shape, self.encoder)
-        serving.write(module, directory, card)
+        saved_model.export(self, directory)
 
-    @property
-    def n_clusters(self) -> int:
-        """K, as found so far."""
-        return self._fitted().num_components
+    def export_tflite(self, path: str | os.PathLike[str]) -> None:
+        """Writes a TensorFlow Lite file with encoder, preprocessing and network.
 
-    @property
-    def labels_(self) -> np.ndarray:
-        """`[N]` int64 clusters of the training points, a new array each time."""
-        self._fitted()
-        if self._labels is None:
-            got = "weights that were saved within a fit or set by hand"
-            checks.fail("labels_", got, "a fit that ended; or use predict_labels(x)", RuntimeError)
-        return self._labels.astype(np.int64)
+        Its signature `serving_default` takes `inputs` float32 `[B, ...]`, any B after
+        `resize_tensor_input`, and gives `labels` int64 `[B]` and `responsibilities` float32
+        `[B, K]`. Only built-in operations are used.
 
-    @property
-    def cluster_sizes_(self) -> np.ndarray:
-        """`[K]` int64 numbers of training points."""
-        return np.bincount(self.labels_, minlength=self.n_clusters)
+        Args:
+            path: a file that does not exist yet, such as `model.tflite`; folders are made.
 
-    @property
-    def means_(self) -> np.ndarray:
-        """`[K, D]` component means in raw units."""
-        state = self._fitted()
-        return state.preprocessing.inverse(state.parameters.means.numpy())
+        Raises:
+            FileExistsError: if the file exists.
+        """
+        tflite_onnx.export_tflite(saved_model.serving_module(self), path)
 
-    @property
-    def covariances_(self) -> np.ndarray:
-        """`[K, D, D]` component covariances in squared raw units."""
-        state = self._fitted()
-        return state.preprocessing.inverse_covariance(state.parameters.covariances.numpy())
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Writes an ONNX file with encoder, preprocessing and network; needs tf2onnx.
 
-    @property
-    def weights_(self) -> np.ndarray:
-        """`[K]` mixture weights, summing to one."""
-        return self._fitted().parameters.mixture_weights.numpy()
+        It takes `inputs` float32 `[B, ...]` and gives `labels` int64 `[B]` and `responsibilities`
+        float32 `[B, K]`.
 
-    @property
-    def mixture_(self) -> MixtureParameters:
-        """The mixture in feature space."""
-        return self._fitted().parameters
+        Args:
+            path: a file that does not exist yet, such as `model.onnx`; folders are made.
 
-    @property
-    def prior_(self) -> niw.NIWParameters:
-        """The Normal-inverse-Wishart prior in feature space."""
-        return self._fitted().prior
+        Raises:
+            FileExistsError: if the file exists.
+            ImportError: without tf2onnx.
+        """
+        tflite_onnx.export_onnx(saved_model.serving_module(self), path)
 
-    @property
-    def preprocessing_(self) -> Preprocessing:
-        """The affine map from raw inputs to the features that the mixture sees."""
-        return self._fitted().preprocessing
+    # -- internals ----------------------------------------------------------------------------
 
-    @property
-    def moves_(self) -> MoveCounts:
-        """Moves proposed and accepted in all fits so far, before their first epochs included."""
-        return self._moves
+    def _tails(self) -> PredictiveTails:
+        state = self.fitted.state
+        return PredictiveTails(state.parameters.mixture_weights, state.posterior())
 
-    @property
-    def num_traces(self) -> int:
-        """How often a pass over the data was traced: grows with log K, not with the moves."""
-        return self._current_passes().num_traces
+    def _respond(self, features) -> np.ndarray:
+        """Responsibilities `[B, K]` of features `[B, D]`."""
+        return self.fitted.networks.responsibilities(features, self.n_clusters)
 
-    def summary(self, *args, print_fn: Callable[[str], Any] | None = None, **kwargs) -> None:
-        """Keras's summary, then K, sizes, prior and moves."""
-        super().summary(*args, print_fn=print_fn, **kwargs)
-        write = print_fn or (lambda line: sys.stdout.write(line + "\n"))
-        if self._state is None:
-            write("Not fitted yet.")
-            return
-        for line in self._summary_lines():
-            write(line)
+    def check_points(self, shape: tuple[int, ...]) -> None:
+        """Raises ValueError unless points of this shape have as many values as those of the fit.
 
-    def _summary_lines(self) -> list[str]:
-        state, made = self._state, self._moves
-        scale = np.diag(state.prior.scale.numpy())
-        lines = [
-            f"Clusters: {self.n_clusters}",
-            f"Preprocessing: {state.preprocessing.description}",
-            f"Prior: mean_precision {float(state.prior.mean_precision):.3g}, "
-            f"df {float(state.prior.df):.6g}, scale {scale.min():.3g} to {scale.max():.3g}",
-            f"Moves: {made.accepted_splits} of {made.proposed_splits} splits, "
-            f"{made.accepted_merges} of {made.proposed_merges} merges accepted",
-        ]
-        if self.features_:
-            lines.insert(1, f"Features: {self.features_}")
-        if made.advice():
-            lines.append(f"Note: {made.advice()}")
-        if self._labels is not None:
-            sizes = np.sort(self.cluster_sizes_)[::-1]
-            shown = ", ".join(str(size) for size in sizes[:20])
-            more = f", and {len(sizes) - 20} more" if len(sizes) > 20 else ""
-            lines.insert(1, f"Sizes: {shown}{more}")
-        return lines
+        Args:
+            shape: shape of one raw point.
+        """
+        num_values = self.fitted.state.preprocessing.input_dim
+        if self.encoder is not None:
+            num_values = int(np.prod(self.encoder.input_shape[1:]))
+        check_point_shape(shape, num_values)
 
-    def _fitted(self) -> ModelState:
-        if self._state is None:
-            checks.fail("model", "a model that was not fitted", "call fit first", RuntimeError)
-        return self._state
-
-    def _check_width(self, feature_shape: tuple[int, ...]) -> None:
-        self._fitted()
-        self._check_shape(feature_shape)
-
-    def _features_of(self, x, rows: int = _PREDICT_ROWS):
+    def _features_of(self, x, rows: int = _PREDICT_ROWS) -> Iterator[tf.Tensor]:
         """Yields features `[B, D]` of raw points, slice by slice."""
-        self._fitted()
+        preprocessing = self.fitted.state.preprocessing
         inputs = as_features(x, minimum_points=1)
-        self._check_width(inputs.feature_shape)
-        preprocessing = self._state.preprocessing
+        self.check_points(inputs.feature_shape)
         if inputs.array is None:
             for batch in inputs.dataset:
-                yield preprocessing(self._raw_rows(batch))
+                yield preprocessing(encode_rows(batch, self.encoder))
             return
         if self.encoder is not None:
             rows = min(rows, encoding_rows(inputs.feature_shape))
         for start in range(0, len(inputs.array), rows):
-            piece = np.asarray(self._raw_rows(inputs.array[start : start + rows]))
+            piece = np.asarray(encode_rows(inputs.array[start : start + rows], self.encoder))
             yield tf.constant(preprocessing.transform(piece))
-
-    def _infer(self, features) -> np.ndarray:
-        """Responsibilities `[B, K]` of features `[B, D]`."""
-        count = self._state.num_components
-        result = self._current_passes().infer_batch(features, tf.constant(count))
-        return result.numpy()[:, :count]
-
-    def _forget_passes(self) -> None:
-        if self._passes is not None:
-            self._num_traces = self._passes.num_traces
-        self._passes = None
-
-    def _current_passes(self) -> Passes:
-        """The compiled passes; made anew when the networks or optimisers are."""
-        if self._passes is None:
-            # The strategy in whose scope the model was made, if any.
-            strategy = self._distribute_strategy
-            kind = Passes if strategy is None else functools.partial(ReplicaPasses, strategy)
-            self._passes = kind(
-                self.clustering,
-                self.subclustering,
-                self.optimizer if self.compiled else None,
-                self.subcluster_optimizer,
-                StepSettings(
-                    self.config.cluster_loss,
-                    self.config.kl_direction,
-                    self.config.subclustering,
-                    self.config.max_subcluster_batch,
-                    is_brief(self.config),
-                ),
-                self._num_traces,
-            )
-        return self._passes
-
-
-def _as_config(config: DeepDPMConfig | str | None) -> DeepDPMConfig:
-    if config is None:
-        return DeepDPMConfig()
-    if isinstance(config, str):
-        return DeepDPMConfig.named(config)
-    if not isinstance(config, DeepDPMConfig):
-        checks.fail(
-            "config", type(config).__name__, "a DeepDPMConfig, a preset's name or None", TypeError
-        )
-    return config

@@ -1,12 +1,12 @@
-"""`DeepDPM`, the Keras model: E-step, gradient steps, M-step, moves, resize, repeat.
-
-What is compiled is in `training.py`, what moves do in `proposing.py`, what is remembered in
-`state.py`; here is the order in which it happens.
-"""
+"""`DeepDPM`, the Keras model: fits, learns batch by batch, and shows what it found."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,41 +16,25 @@ import tensorflow as tf
 from tfdpm import checks, metrics
 from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import Inputs, as_features
-from tfdpm.deepdpm.pictures import PictureMethods
-from tfdpm.deepdpm.serialization import KeptModel
-from tfdpm.features.preprocessing import fit_preprocessing
-from tfdpm.interpret.genealogy import Genealogy
-from tfdpm.interpret.hierarchy import FamilyMethods
-from tfdpm.interpret.identity import IdentityMethods, Reference, check_reference
-from tfdpm.mixture.parameters import MixtureParameters, m_step
-from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.moves.ledger import Proposal
-from tfdpm.networks import resize
-from tfdpm.networks.warm_start import start_from_mixture
-from tfdpm.search.initialization import first_mixture, num_start_points, resumed_search, uses_search
-from tfdpm.search.state import ModelState, subcomponent_start
-from tfdpm.serving.tflite_onnx import EdgeMethods
-from tfdpm.training import proposals as moves
-from tfdpm.training.last_pass import LastPass
-from tfdpm.training.online import OnlineMethods
+from tfdpm.data.streams import as_batches
+from tfdpm.deepdpm.inference import FittedModel
+from tfdpm.deepdpm.summary import summarize
+from tfdpm.features.apply_encoder import as_rows, encode_inputs
+from tfdpm.interpret.identity import Reference, check_reference, follow, identity_of, overlap
+from tfdpm.moves.transition import WHOLE, Transition
+from tfdpm.training.online import learn_batch
 from tfdpm.training.progress_bar import callback_list
-from tfdpm.training.proposing import ProposalMethods
-from tfdpm.training.sources import ArraySource, StreamSource, source_of
+from tfdpm.training.sources import source_of
+from tfdpm.training.trainer import EpochInfo, Trainer
 
-_FEWEST_HIDDEN_UNITS, _MOST_HIDDEN_UNITS = 50, 1024
-_BEYOND_DOUBT = 0.2  # of `settled_loss`
+__all__ = ["DeepDPM"]
+
+_MOST_PLOTTED = 5_000
+_FILMED = 3_000
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
-class DeepDPM(
-    ProposalMethods,
-    PictureMethods,
-    FamilyMethods,
-    IdentityMethods,
-    EdgeMethods,
-    OnlineMethods,
-    KeptModel,
-):
+class DeepDPM(FittedModel):
     """Clustering network and subclustering networks under a Dirichlet-process Gaussian mixture.
 
     [DeepDPM]. `fit` finds the number of clusters; `predict` gives responsibilities of new points.
@@ -62,14 +46,22 @@ class DeepDPM(
         means_: `[K, D]` and covariances_: `[K, D, D]` in raw units; weights_: `[K]`.
         history: Keras `History`: loss, subcluster_loss, n_clusters, proposed and accepted moves,
             and nmi, ari, acc where labels were given.
+        trainer: what the present fit needs; `None` outside of fits.
 
     Args:
         config: a `DeepDPMConfig`, one of the names "default", "paper", "official", or `None`.
-        seed: of everything random in a fit.
+        seed: random seed; the same seed on the same machine gives the same model.
         encoder: Keras model from raw points to the rows that are clustered; it is applied, saved
             and exported, not trained. `None` where points are rows already.
         features: how points become rows, in words, for `features_` and the summary.
+
+    Example:
+        >>> model = tfdpm.DeepDPM(seed=0)
+        >>> model.fit(x)
+        >>> labels = model.predict_labels(new_x)
     """
+
+    trainer: Trainer | None = None
 
     def fit(
         self,
@@ -121,268 +113,73 @@ class DeepDPM(
                 verbose=verbose,
                 first=initial_epoch,
             )
-        inputs = self._encoded(as_features(x, y))
+        raw = as_features(x, y)
+        inputs = encode_inputs(raw, self.encoder)
         if reference is not None:
             check_reference(reference, self)
         config = self._fit_config(inputs, batch_size, epochs)
-        source = source_of(inputs, sample_weight)
         first = checks.integer(initial_epoch, "initial_epoch", minimum=0)
-        if not self.compiled:
-            self.compile()
-        if self._state is None:
-            self._feature_shape = inputs.feature_shape
-            self._start(source, config)
-        else:
-            self._check_width(inputs.feature_shape)
-            self._go_on(source, config, is_same_fit=first > 0)
-        self._fit_start = self._state.epoch
-        self._last_pass = LastPass()
-        listeners = callback_list(self, callbacks, verbose, config.epochs)
-        for callback in listeners.callbacks:
-            if hasattr(callback, "accompany"):
-                callback.accompany(listeners.callbacks)
-        listeners.on_train_begin()
-        # Keras's BackupAndRestore asks for its epoch through this attribute.
-        first = self._first_epoch = self._initial_epoch or first
-        self.stop_training = False
-        logs: dict[str, float] = {}
-        for epoch in range(first, config.epochs):
-            self._set_learning_rates()
-            listeners.on_epoch_begin(epoch)
-            listeners.on_train_batch_begin(0)
-            logs = self._run_epoch(source, config)
-            logs.update(self._scores(inputs, source))
-            listeners.on_train_batch_end(0, logs)
-            listeners.on_epoch_end(epoch, logs)
-            if self.stop_training or self._is_stable(config) or self._has_settled(config, logs):
-                break
-        self._finish(source, config)
-        listeners.on_train_end(logs)
-        if self._labels is None:  # a callback put earlier weights back
-            self._finish(source, config)
+        self.trainer = Trainer(source_of(inputs, sample_weight), config, self.seed)
+        try:
+            self._train(self.trainer, inputs, callbacks, verbose, first)
+        finally:
+            self.trainer = None
         if reference is not None:
-            self._identify(reference, as_features(x, y))
+            self._identify(reference, raw)
         return self.history
 
     def _fit_config(self, inputs: Inputs, batch_size, epochs) -> DeepDPMConfig:
-        changes: dict[str, Any] = {}
-        if batch_size is not None:
-            changes["batch_size"] = batch_size
-        if epochs is not None:
-            changes["epochs"] = epochs
+        given = {"batch_size": batch_size, "epochs": epochs}
+        changes = {name: value for name, value in given.items() if value is not None}
         config = self.config.replace(**changes)
         if inputs.num_points is not None and config.start_clusters > inputs.num_points:
             name = "initial_clusters" if config.fixed_k is None else "fixed_k"
             checks.fail(name, config.start_clusters, f"at most the {inputs.num_points} points")
         return config
 
-    def _start(self, source: ArraySource | StreamSource, config: DeepDPMConfig) -> None:
-        """Preprocessing, prior, first mixture and networks."""
-        moments = source.moments(config.preprocessing == "normalize")
-        preprocessing = fit_preprocessing(moments, config.preprocessing)
-        raw = source.sample(num_start_points(config), self.seed)
-        found = first_mixture(raw, moments, preprocessing, config, self.seed)
-        prior, parameters, t_mixture, soft, covariance, self._search, preprocessing = found
-        source.use(preprocessing)
-        if self._search is not None:
-            self._moves = self._search.moves
-            if source.num_points is None or source.num_points > len(self._search.points):
-                soft = source.expectation(t_mixture or parameters)
-                parameters = self._estimate(soft, prior, covariance, config)
-        sub = subcomponent_start(parameters.means, parameters.covariances)
-        # Until a pass has told the halves apart, all points stand in the first.
-        halves = SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in soft))
-        self._state = ModelState(
-            preprocessing, prior, parameters, *sub, soft, halves, covariance, t_mixture=t_mixture
-        )
-        self._genealogy = Genealogy()
-        if self._search is None:
-            self._genealogy.begin(soft.counts.numpy(), "training")
+    def _train(
+        self, trainer: Trainer, inputs: Inputs, callbacks, verbose: str | int, first: int
+    ) -> None:
+        """Epochs with their callbacks, until K is stable or someone stops the training."""
+        if not self.compiled:
+            self.compile()
+        if self.parts is None:
+            self.point_shape = inputs.feature_shape
+            self.adopt(trainer.begin(self.create_networks))
         else:
-            self._genealogy.follow_partitions(self._search.trace, self._search.shares)
-        self._create_networks(
-            preprocessing.feature_dim,
-            config.hidden_units or _default_hidden_units(parameters.num_components),
-            resize.next_capacity(parameters.num_components),
-        )
-        # A given K starts so too, unless the networks are not to learn a mixture's posterior.
-        learns_mixture = config.start == "mixture" and config.cluster_loss == "kl"
-        if self._search is not None or learns_mixture:
-            seen = preprocessing.transform(raw) if self._search is None else self._search.features
-            start_from_mixture(self.clustering, parameters, seen, self.seed, t_mixture)
+            self.check_points(inputs.feature_shape)
+            self.adopt(trainer.resume(self.parts, is_same_fit=first > 0))
+        trainer.start_epoch = self.fitted.state.epoch
+        most = trainer.config.epochs
+        listeners = callback_list(self, callbacks, verbose, most)
+        for callback in listeners.callbacks:
+            if hasattr(callback, "accompany"):
+                callback.accompany(listeners.callbacks)
+        listeners.on_train_begin()
+        # Keras's BackupAndRestore asks for its epoch through this attribute.
+        first = trainer.begin_epochs(self._initial_epoch or first)
+        self.stop_training = False
+        logs: dict[str, float] = {}
+        for epoch in range(first, most):
+            trainer.set_learning_rates(self.fitted)
+            listeners.on_epoch_begin(epoch)
+            listeners.on_train_batch_begin(0)
+            parts, info = trainer.step(self.fitted)
+            self.adopt(parts)
+            logs = {**_logs(info, self.n_clusters), **self._scores(inputs, trainer)}
+            listeners.on_train_batch_end(0, logs)
+            listeners.on_epoch_end(epoch, logs)
+            if self.stop_training or trainer.is_over(self.fitted, info):
+                break
+        self.adopt(trainer.finish(self.fitted))
+        listeners.on_train_end(logs)
+        if self.fitted.result.labels is None:  # a callback put earlier weights back
+            self.adopt(trainer.finish(self.fitted))
 
-    def _estimate(
-        self, statistics: SufficientStatistics, prior, covariance: str, config: DeepDPMConfig
-    ) -> MixtureParameters:
-        return m_step(
-            statistics,
-            prior if config.prior_in_m_step else None,
-            concentration=config.weight_concentration,
-            denominator=config.map_denominator,
-            weight_rule=config.weight_rule,
-            covariance=covariance,
-        )
-
-    def _go_on(self, source, config: DeepDPMConfig, is_same_fit: bool) -> None:
-        """Takes up a fit of a model that was fitted or loaded; a new fit has data of its own."""
-        preprocessing = self._state.preprocessing
-        source.use(preprocessing)
-        if uses_search(config):
-            moments = source.moments(config.preprocessing == "normalize")
-            sample = preprocessing.transform(source.sample(config.max_start_points, self.seed))
-            self._search = resumed_search(sample, moments, self._state, config, self.seed)
-        if self._state.t_mixture is None or not is_same_fit:
-            self._find_tails(config)
-
-    def _set_learning_rates(self) -> None:
-        """Rates fall with the epochs since K last changed; a callback may set others after."""
-        if self.config.learning_rate_decay == 1.0:
-            return
-        since = self._state.epoch - self._state.last_change_epoch
-        optimizers = (self.optimizer, self.subcluster_optimizer)
-        for optimizer, base in zip(optimizers, self._base_rates, strict=True):
-            if base is not None:
-                optimizer.learning_rate.assign(base * self.config.learning_rate_decay**since)
-
-    def _run_epoch(self, source, config: DeepDPMConfig) -> dict[str, float]:
-        """Gradient steps, one reduction, M-step, then moves; returns the epoch's logs."""
-        state = self._state
-        trains_subclusters = (
-            config.subclustering == "network" and state.epoch >= config.subcluster_start_epoch
-        )
-        losses = source.train(self._current_passes(), state, config, self.seed, trains_subclusters)
-        reduced = source.reduce(self._current_passes(), state)
-        self._last_pass.keep((self.clustering, self.subclustering), reduced)
-        self._m_step(reduced, config, trains_subclusters)
-        counts = self._propose(config, at_once=self._knows_mixture(config, float(losses[0])))
-        state = self._state
-        state.epoch += 1
-        if counts.changed:
-            state.last_change_epoch = state.epoch
-        self._moves = self._moves + counts
-        return {
-            "loss": float(losses[0]),
-            "subcluster_loss": float(losses[1]),
-            "n_clusters": state.num_components,
-            "accepted_splits": counts.accepted_splits,
-            "accepted_merges": counts.accepted_merges,
-            "proposed_splits": counts.proposed_splits,
-            "proposed_merges": counts.proposed_merges,
-        }
-
-    def _m_step(self, reduced, config: DeepDPMConfig, trains_subclusters: bool) -> None:
-        """MAP estimates of components and subcomponents from one pass's statistics."""
-        state = self._state
-        prior = state.prior if config.prior_in_m_step else None
-        state.halves = reduced.halves
-        since_move = state.epoch - state.last_change_epoch
-        is_frozen = state.epoch < config.frozen_epochs or (
-            state.last_change_epoch > 0 and since_move < config.frozen_epochs_after_move
-        )
-        if not is_frozen:
-            state.soft = reduced.soft
-            state.parameters = self._estimate(reduced.soft, state.prior, state.covariance, config)
-        if trains_subclusters or config.subclustering == "two_means":
-            self._sub_m_step(reduced.soft_halves, prior, config)
-
-    def _sub_m_step(self, soft_halves, prior, config: DeepDPMConfig) -> None:
-        """Subcomponents from their weighted statistics; a half that died is started again."""
-        state = self._state
-        flat = SufficientStatistics(
-            *(tf.reshape(part, [-1, *part.shape[2:]]) for part in soft_halves)
-        )
-        estimates = m_step(
-            flat, prior, denominator=config.map_denominator, covariance=state.covariance
-        )
-        means = tf.reshape(estimates.means, state.sub_means.shape)
-        covariances = tf.reshape(estimates.covariances, state.sub_covariances.shape)
-        counts = soft_halves.counts
-        totals = tf.reduce_sum(counts, axis=1, keepdims=True)
-        weights = tf.math.divide_no_nan(counts, totals)
-        is_alive = tf.reduce_min(weights, axis=1) > 1e-3
-        fresh = subcomponent_start(state.parameters.means, state.parameters.covariances)
-        state.sub_weights = tf.where(is_alive[:, tf.newaxis], weights, fresh[0])
-        state.sub_means = tf.where(is_alive[:, tf.newaxis, tf.newaxis], means, fresh[1])
-        state.sub_covariances = tf.where(
-            is_alive[:, tf.newaxis, tf.newaxis, tf.newaxis], covariances, fresh[2]
-        )
-
-    def expected_epochs(self, most: int) -> int:
-        """Epochs that the current fit will have made if no further move is accepted."""
-        stop = self._stable_epoch(self.config)
-        if stop is None:
-            return most
-        return min(most, self._first_epoch + max(stop - self._fit_start, 0))
-
-    def _stable_epoch(self, config: DeepDPMConfig) -> int | None:
-        """Number of epochs after which K will have been the same for long enough."""
-        if config.stable_epochs is None:
-            return None
-        # Moves must have been possible, and a further fit has the same patience again.
-        since = max(self._state.last_change_epoch, config.first_move_epoch, self._fit_start)
-        return since + config.stable_epochs
-
-    def _is_stable(self, config: DeepDPMConfig) -> bool:
-        stop = self._stable_epoch(config)
-        return stop is not None and self._state.epoch >= stop
-
-    def _may_settle(self, config: DeepDPMConfig) -> bool:
-        """Whether a fit ends when its networks know the mixture that was searched."""
-        has_rule = None not in (config.stable_epochs, config.settled_loss)
-        return self._search is not None and has_rule and config.cluster_loss == "kl"
-
-    def _knows_mixture(self, config: DeepDPMConfig, loss: float) -> bool:
-        """Whether that is so beyond doubt: there is no reason to wait with proposals."""
-        return self._may_settle(config) and loss <= _BEYOND_DOUBT * config.settled_loss
-
-    def _has_settled(self, config: DeepDPMConfig, logs: dict[str, float]) -> bool:
-        """Whether the networks know the searched mixture and no proposal of theirs was accepted."""
-        if not self._may_settle(config):
-            return False
-        has_proposed = logs["proposed_splits"] + logs["proposed_merges"] > 0
-        is_unchanged = self._state.last_change_epoch < self._state.epoch
-        return has_proposed and is_unchanged and logs["loss"] <= config.settled_loss
-
-    def _finish(self, source, config: DeepDPMConfig) -> None:
-        """Statistics, mixture and labels as the final networks see the data."""
-        reduced = None
-        if config.subclustering == "network":  # subclusters by means follow the M-step
-            reduced = self._last_pass.recall((self.clustering, self.subclustering))
-        if reduced is None:
-            reduced = source.reduce(self._current_passes(), self._state)
-        self._state.halves = reduced.halves
-        self.last_proposals = ()
-        if config.fixed_k is None:
-            ledger: list[Proposal] = []
-            transition, made = moves.removal_move(self._state, ledger)
-            self.last_proposals = tuple(ledger)
-            if made.removed:
-                self._apply(transition, ledger)
-                reduced = source.reduce(self._current_passes(), self._state)
-        self._state.halves, self._state.soft = reduced.halves, reduced.soft
-        self._state.parameters = self._estimate(
-            reduced.soft, self._state.prior, self._state.covariance, config
-        )
-        self._state.t_mixture = None  # of these points; a further fit may be of others
-        self._labels = self._source_labels(source)
-        self._k_posterior = None
-
-    def _source_labels(self, source) -> np.ndarray:
-        """Clusters `[N]` of all points, of the smallest unsigned type that holds them."""
-        kind = np.min_scalar_type(self.n_clusters)
-        labels, count = np.empty(source.num_points or 0, kind), 0
-        for features in source.feature_batches():
-            piece = np.argmax(self._infer(features), axis=1)
-            if count + len(piece) > len(labels):  # nobody has counted the stream, or it has grown
-                labels = np.concatenate([labels[:count], np.empty(count + len(piece), kind)])
-            labels[count : count + len(piece)] = piece
-            count += len(piece)
-        return labels[:count]
-
-    def _scores(self, inputs: Inputs, source) -> dict[str, float]:
+    def _scores(self, inputs: Inputs, trainer: Trainer) -> dict[str, float]:
         """Agreement with known labels, where there are any."""
         if inputs.labels is not None:
-            known, labels = inputs.labels, self._source_labels(source)
+            known, labels = inputs.labels, trainer.label_points(self.fitted)
         elif inputs.labelled_dataset is not None:
             # One pass for both: the next one might come in another order.
             pairs = [(y.numpy(), self.predict_labels(x)) for x, y in inputs.labelled_dataset]
@@ -395,7 +192,333 @@ class DeepDPM(
             "acc": metrics.clustering_accuracy(known, labels),
         }
 
+    def _identify(self, reference: Reference, inputs: Inputs) -> None:
+        """Names the clusters after those of a reference, and numbers them by their names.
 
-def _default_hidden_units(num_components: int) -> int:
-    """The paper's 50, and two for each component where there are more than 25."""
-    return min(max(_FEWEST_HIDDEN_UNITS, 2 * num_components), _MOST_HIDDEN_UNITS)
+        Where every cluster has kept its name, labels then mean what they meant.
+        """
+        batches = [inputs.array] if inputs.array is not None else inputs.dataset
+        shared = overlap(reference, self, batches, self.n_clusters)
+        identity = follow(identity_of(reference), shared)
+        order = np.argsort(identity.ids)
+        transition = Transition(np.stack([order, order], axis=1), np.full(len(order), WHOLE))
+        parts = self.fitted.apply(transition, (), self.config, self.seed)
+        identity = dataclasses.replace(identity, ids=tuple(sorted(identity.ids)))
+        labels = np.argsort(order)[parts.result.labels]
+        self.adopt(parts.replace(identity=identity, labels=labels))
+
+    def partial_fit(self, x, y=None, *, forgetting: float = 0.0) -> DeepDPM:
+        """Takes one more batch into account; the first call is a `fit`.
+
+        1. Past statistics are multiplied by `1 - forgetting`, the batch's, weighted by its
+           responsibilities under the mixture, are added, and the mixture is estimated anew. With
+           `forgetting` 0 all points count alike; otherwise the statistics remember about
+           `1 / forgetting` batches.
+        2. Points that no cluster would produce once in a thousand times wait, for at most 8
+           batches and at most 4,096 of them. A group of them becomes a cluster where the Hastings
+           ratio of splitting it off ([DeepDPM] eq. 2) says so; those that waited longest go to
+           their nearest cluster.
+        3. Neighbours merge by the same ratio, and clusters that are forgotten, down to fewer than
+           D + 2 points, die.
+        4. The networks learn from the batch, and from points drawn from the mixture, so that
+           clusters which the batch does not show are not unlearned.
+
+        Args:
+            x: `[B, D]` points, as for `fit`; at least 2 in the first call, any number later.
+            y: accepted as everywhere in scikit-learn; not used.
+            forgetting: share of the past that each batch replaces, in [0, 1).
+
+        Returns:
+            The model itself; `labels_` are the batch's.
+        """
+        forgetting = checks.number(forgetting, "forgetting", minimum=0.0)
+        if forgetting >= 1.0:
+            checks.fail("forgetting", forgetting, "less than 1")
+        if self.parts is None:
+            self.fit(x, y, verbose=0)
+            return self
+        inputs = encode_inputs(as_features(x, y, minimum_points=1), self.encoder)
+        if inputs.array is None:
+            checks.fail("x", "a stream", "one batch in memory; or fit(..., steps_per_epoch=n)")
+        self.check_points(inputs.feature_shape)
+        if not self.compiled:
+            self.compile()
+        features = self.preprocessing_.transform(as_rows(inputs.array))
+        self.adopt(learn_batch(self.fitted, features, forgetting, self.config, self.seed))
+        return self
+
+    def _fit_endless(
+        self, x, *, steps_per_epoch: int, forgetting: float, epochs, callbacks, verbose, first: int
+    ):
+        """`fit` on a stream that may have no end: `steps_per_epoch` calls of `partial_fit` each."""
+        steps = checks.integer(steps_per_epoch, "steps_per_epoch", minimum=1)
+        if not isinstance(x, tf.data.Dataset):
+            checks.fail("x", type(x).__name__, "a tf.data.Dataset where steps_per_epoch is given")
+        epochs = self.config.epochs if epochs is None else epochs
+        batches = iter(as_batches(x.take(steps * (epochs - first) + 1)).batches)
+        listeners = callback_list(self, callbacks, verbose, epochs)
+        listeners.on_train_begin()
+        self.stop_training = False
+        logs: dict[str, float] = {}
+        for epoch in range(first, epochs):
+            listeners.on_epoch_begin(epoch)
+            listeners.on_train_batch_begin(0)
+            if self.parts is None:
+                # The first mixture is found on a whole epoch, as far as a start looks at points.
+                self.partial_fit(_first_points(batches, steps, self.config.max_start_points))
+            else:
+                for batch in _at_most(batches, steps):
+                    self.partial_fit(batch.numpy(), forgetting=forgetting)
+            remembered = float(np.sum(self.fitted.state.soft.counts))
+            logs = {"n_clusters": self.n_clusters, "remembered_points": remembered}
+            listeners.on_train_batch_end(0, logs)
+            listeners.on_epoch_end(epoch, logs)
+            if self.stop_training:
+                break
+        listeners.on_train_end(logs)
+        return self.history
+
+    def summary(self, *args, print_fn: Callable[[str], Any] | None = None, **kwargs) -> None:
+        """Writes Keras's summary, then K, sizes, prior and moves.
+
+        Args:
+            *args: as for `keras.Model.summary`.
+            print_fn: called with each line; `None` for standard output.
+            **kwargs: as for `keras.Model.summary`.
+        """
+        super().summary(*args, print_fn=print_fn, **kwargs)
+        write = print_fn or (lambda line: sys.stdout.write(line + "\n"))
+        for line in summarize(self.parts, self.features_):
+            write(line)
+
+    def plot(
+        self,
+        x: Any = None,
+        *,
+        projection: str = "auto",
+        decision_regions: bool = True,
+        max_points: int = _MOST_PLOTTED,
+        seed: int = 0,
+        ax: Any = None,
+    ) -> Any:
+        """Draws points, the ellipses of the components and the regions of the clusters.
+
+        Args:
+            x: points, as for `predict`; `None` for (a sample of) those of the fit, which a loaded
+                model no longer has.
+            projection: of points with more than two columns: "pca" for the principal axes of the
+                model's features, "lda" for the linear discriminants of the clusters, which show
+                them as far apart as a plane can; "auto" for "lda" where there are three clusters
+                or more.
+            decision_regions: whether to colour the background: by the clustering network for two
+                columns, else by the mixture as seen in the plane.
+            max_points: most points drawn.
+            seed: of the sample.
+            ax: matplotlib axes; new ones if `None`.
+
+        Returns:
+            The matplotlib axes.
+
+        Raises:
+            ImportError: without matplotlib, naming the extra that brings it.
+        """
+        from tfdpm import viz
+
+        view = (
+            self._fitted_view()
+            if x is None
+            else viz.look(self, x, max_points=max_points, seed=seed)
+        )
+        view = view.thinned(max_points, seed)
+        return viz.plot(
+            self, view, projection=projection, decision_regions=decision_regions, axes=ax
+        )
+
+    def plot_clusters(
+        self,
+        images: Any,
+        x: Any = None,
+        *,
+        per_cluster: int = 10,
+        order: str = "typical",
+        max_clusters: int = 40,
+    ) -> Any:
+        """Draws members of each cluster in a row, the largest cluster first.
+
+        Args:
+            images: `[N, H, W]`, `[N, H, W, C]`, or `[N, side * side]` grey levels.
+            x: `[N, ...]` the same points as the model takes them; `None` where those are the
+                images.
+            per_cluster: images in a row.
+            order: "typical": the densest part of the cluster; "doubtful": members whose
+                responsibility is smallest.
+            max_clusters: most rows.
+
+        Returns:
+            `[rows, per_cluster]` matplotlib axes.
+
+        Raises:
+            ImportError: without matplotlib, naming the extra that brings it.
+        """
+        from tfdpm import viz
+
+        points = images if x is None else x
+        return viz.plot_clusters(
+            images,
+            self.predict(points),
+            self.score_samples(points),
+            per_cluster=per_cluster,
+            order=order,
+            max_clusters=max_clusters,
+        )
+
+    def plot_history(self) -> Any:
+        """Draws K with its accepted moves, the losses, and scores where labels were given.
+
+        Returns:
+            `[panels]` matplotlib axes.
+
+        Raises:
+            RuntimeError: if the model was not trained since it was made or loaded.
+            ImportError: without matplotlib, naming the extra that brings it.
+        """
+        from tfdpm import viz
+
+        history = getattr(self, "history", None)
+        if history is None:
+            checks.fail("history", "a model that was not trained here", "a fit first", RuntimeError)
+        return viz.plot_history(history.history)
+
+    def animate(
+        self,
+        path: str | os.PathLike[str],
+        x: Any = None,
+        *,
+        config: Any = None,
+        epochs: int | None = None,
+        **options: Any,
+    ) -> Path:
+        """Fits a model like this one once more and writes how it went as a GIF.
+
+        Decision regions, points and ellipses, a frame per epoch. The model itself stays as it is.
+        To film the very fit that makes a model, give it `tfdpm.callbacks.Animation`.
+
+        Args:
+            path: of the file, ending in `.gif`.
+            x: points, as for `fit`; `None` for a sample of those of the fit.
+            config: of the filmed fit. `None`: see `tfdpm.viz.film_config`: the networks search
+                alone, from three clusters, because the default finds K before the first epoch,
+                where there would be nothing to see.
+            epochs: most epochs.
+            **options: of `tfdpm.callbacks.Animation`: `every_epochs`, `frames_per_second`,
+                `inches`.
+
+        Returns:
+            The path.
+
+        Raises:
+            ImportError: without matplotlib, naming the extra that brings it.
+        """
+        from tfdpm import viz
+
+        points = x
+        if x is None:  # what an encoder made of them, where there is one: the film needs none
+            points = self._fitted_view().inputs
+            points = points[:: -(-len(points) // _FILMED)]
+        return viz.animate(self, path, points, config=config, epochs=epochs, **options)
+
+    def report(
+        self,
+        path: str | os.PathLike[str] = "report.html",
+        x: Any = None,
+        y: Any = None,
+        images: Any = None,
+        *,
+        title: str = "Clusters",
+        command: str | None = None,
+        seconds: float | None = None,
+        seed: int = 0,
+    ) -> Path:
+        """Writes one HTML page about the fit that works without a network.
+
+        Args:
+            path: of the page.
+            x: points, as for `predict`; `None` for (a sample of) those of the fit.
+            y: `[N]` known labels, which only score; unless `x` brings them.
+            images: `[N, H, W]`, `[N, H, W, C]` or `[N, side * side]`, one for each point: shown
+                where the map is pointed at, and as typical and doubtful members.
+            title: heading of the page.
+            command: what made the model, to stand on the page.
+            seconds: that the fit took, to stand on the page.
+            seed: of the samples.
+
+        Returns:
+            The path.
+
+        Raises:
+            ImportError: without plotly, naming the extra that brings it.
+        """
+        from tfdpm import report
+
+        return report.write_report(
+            self,
+            path,
+            self._points_to_show(x),
+            y,
+            images,
+            title=title,
+            command=command,
+            seconds=seconds,
+            seed=seed,
+        )
+
+    def _points_to_show(self, x: Any) -> Any:
+        """`x`, or where it is `None` the sample of the fit, as raw rows."""
+        if x is not None:
+            return x
+        if self.encoder is not None:
+            checks.fail("x", "None, of a model with an encoder inside", "the points of the fit")
+        rows = self._fitted_view().inputs
+        return rows.reshape(len(rows), *self.point_shape)
+
+    def _fitted_view(self) -> Any:
+        """The sample of the fit; its inputs are rows as they came out of the encoder, if any."""
+        from tfdpm import viz
+
+        search = self.fitted.result.search
+        if search is None:
+            checks.fail("x", "None, of a model without the points of its fit", "points")
+        raw = self.preprocessing_.inverse(np.asarray(search.features, np.float64))
+        features = np.asarray(search.features, np.float32)
+        responsibilities = self.fitted.networks.responsibilities(
+            tf.constant(features), self.n_clusters
+        )
+        return viz.View(np.arange(len(raw)), raw, features, responsibilities, None, int(len(raw)))
+
+
+def _logs(info: EpochInfo, num_clusters: int) -> dict[str, float]:
+    """An epoch's logs, but for scores."""
+    return {
+        "loss": info.loss,
+        "subcluster_loss": info.subcluster_loss,
+        "n_clusters": num_clusters,
+        "accepted_splits": info.counts.accepted_splits,
+        "accepted_merges": info.counts.accepted_merges,
+        "proposed_splits": info.counts.proposed_splits,
+        "proposed_merges": info.counts.proposed_merges,
+    }
+
+
+def _first_points(batches, steps: int, most: int) -> np.ndarray:
+    pieces, total = [], 0
+    for batch in _at_most(batches, steps):
+        pieces.append(batch.numpy())
+        total += len(pieces[-1])
+        if total >= most:
+            break
+    return np.concatenate(pieces)
+
+
+def _at_most(batches, steps: int) -> Iterable[Any]:
+    for _, batch in zip(range(steps), batches, strict=False):
+        yield batch

@@ -1,4 +1,4 @@
-"""Networks, optimisers and state as Keras creates, compiles, saves and restores them."""
+"""The parts of a `DeepDPM` as Keras creates, compiles, saves and restores them."""
 
 from __future__ import annotations
 
@@ -9,28 +9,85 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
-from tfdpm.deepdpm.inference import FittedModel
+from tfdpm.interpret.fitted import FitResult, Fitted
 from tfdpm.interpret.genealogy import Genealogy, as_bytes, as_text
 from tfdpm.interpret.identity import Identity
 from tfdpm.moves.ledger import MoveCounts
-from tfdpm.networks import resize
 from tfdpm.networks.fused_adam import FusedAdam
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
+from tfdpm.networks.pair import NetworkPair, base_rates, create_networks
 from tfdpm.search.state import ModelState
 
-_MOST_SUBCLUSTER_UNITS = 50  # [DeepDPM] supplement 7
+__all__ = ["SerializableModel"]
 
 
-class KeptModel(FittedModel):
-    """The part of `DeepDPM` that Keras saves and loads with any K; arguments as there."""
+class SerializableModel(keras.Model):
+    """A `DeepDPM` with any number of clusters as Keras saves and loads it.
 
-    def compile(self, optimizer="auto", *, subcluster_optimizer="auto", **kwargs) -> KeptModel:
-        """Sets the optimisers; Adam with the configuration's rates where `"auto"`.
+    Attributes:
+        parts: networks, mixture and result of the fits so far as one value; `None` before.
+        clustering: clustering network; `None` before the first fit.
+        subclustering: subclustering networks; `None` before the first fit.
+        subcluster_optimizer: optimizer of the subclustering networks; `None` before `compile`.
+        point_shape: shape of one raw point, `(D,)`, `(H, W)` or `(H, W, C)`; empty before a fit.
+    """
+
+    def __init__(
+        self,
+        config: DeepDPMConfig | str | None = None,
+        *,
+        seed: int = 0,
+        encoder: keras.Model | None = None,
+        features: str = "",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if encoder is not None and not isinstance(encoder, keras.Model):
+            checks.fail("encoder", f"a {type(encoder).__name__}", "a Keras model", TypeError)
+        self.encoder, self.features_ = encoder, str(features)
+        self.config = _as_config(config)
+        self.seed = checks.integer(seed, "seed", minimum=0, maximum=2**31 - 1)
+        self.parts: Fitted | None = None
+        self.point_shape: tuple[int, ...] = ()
+        self.clustering: ClusteringNetwork | None = None
+        self.subclustering: SubclusteringNetworks | None = None
+        self.subcluster_optimizer: keras.optimizers.Optimizer | None = None
+        self._base_rates: tuple[float | None, ...] = (None, None)
+
+    @property
+    def fitted(self) -> Fitted:
+        """The parts of a model that was fitted.
+
+        Raises:
+            RuntimeError: if it was not.
+        """
+        if self.parts is None:
+            checks.fail("model", "a model that was not fitted", "call fit first", RuntimeError)
+        return self.parts
+
+    def adopt(self, parts: Fitted) -> None:
+        """Takes over the parts that a step of a fit has led to.
 
         Args:
-            optimizer: of the clustering network.
-            subcluster_optimizer: of the subclustering networks.
+            parts: with networks that grew out of the model's own.
+        """
+        networks = parts.networks
+        if networks.optimizers is not None and networks.optimizers[0] is not self.optimizer:
+            self.optimizer, self.subcluster_optimizer = networks.optimizers
+        if self.parts is None or networks is not self.parts.networks:
+            self.predict_function = None
+        self.parts = parts
+
+    def compile(
+        self, optimizer="auto", *, subcluster_optimizer="auto", **kwargs
+    ) -> SerializableModel:
+        """Sets the optimizers; Adam with the configuration's rates where `"auto"`.
+
+        Args:
+            optimizer: optimizer of the clustering network, or its name.
+            subcluster_optimizer: optimizer of the subclustering networks, or its name.
             **kwargs: passed to `keras.Model.compile`.
 
         Returns:
@@ -42,53 +99,41 @@ class KeptModel(FittedModel):
             subcluster_optimizer = FusedAdam(self.config.subcluster_learning_rate)
         super().compile(optimizer=optimizer, **kwargs)
         self.subcluster_optimizer = keras.optimizers.get(subcluster_optimizer)
-        self._base_rates = tuple(
-            float(rate) if isinstance(rate := each.learning_rate, keras.Variable) else None
-            for each in (self.optimizer, self.subcluster_optimizer)
-        )
-        self._forget_passes()
-        if self.clustering is not None:
-            self._build_optimizers()
+        optimizers = (self.optimizer, self.subcluster_optimizer)
+        self._base_rates = base_rates(optimizers)
+        if self.parts is not None:
+            networks = self.parts.networks.with_optimizers(optimizers, self._base_rates)
+            self.adopt(self.parts.replace(networks=networks))
         return self
 
-    def _build_optimizers(self) -> None:
-        self.optimizer.build(self.clustering.trainable_variables)
-        self.subcluster_optimizer.build(self.subclustering.trainable_variables)
+    def create_networks(self, feature_dim: int, hidden_units: int, capacity: int) -> NetworkPair:
+        """Untrained networks of the model, with its optimizers where it is compiled.
 
-    def _create_networks(self, feature_dim: int, hidden_units: int, capacity: int) -> None:
-        self.clustering = ClusteringNetwork(hidden_units, capacity, self.seed, name="clustering")
-        # However many clusters there are, each has but two halves to tell apart.
-        sub_units = self.config.hidden_units or min(hidden_units, _MOST_SUBCLUSTER_UNITS)
-        self.subclustering = SubclusteringNetworks(
-            sub_units, capacity, self.seed + 1, name="subclustering"
+        Args:
+            feature_dim: D, number of features.
+            hidden_units: width of the clustering network's hidden layer.
+            capacity: number of component slots.
+        """
+        self.clustering, self.subclustering = create_networks(
+            feature_dim, hidden_units, capacity, self.config, self.seed
         )
-        self.clustering.build((None, feature_dim))
-        self.subclustering.build((None, feature_dim))
         self.built = True
-        self._forget_passes()
-        if self.compiled:
-            self._build_optimizers()
+        return self._pair_networks()
 
-    def _fit_capacity(self) -> None:
-        """Grows the networks until they hold the state's components."""
-        needed = self._state.num_components
-        self.predict_function = None
-        if self.clustering is None or needed <= self.clustering.capacity:
-            return
-        self._grow(resize.next_capacity(needed))
-
-    def _grow(self, capacity: int) -> None:
-        """Gives networks and optimisers another number of slots."""
-        self.optimizer = resize.grow_layer(
-            self.clustering.head, self.clustering, self.optimizer, capacity
+    def _pair_networks(self) -> NetworkPair:
+        optimizers = (self.optimizer, self.subcluster_optimizer) if self.compiled else None
+        return NetworkPair(
+            self.clustering,
+            self.subclustering,
+            optimizers,
+            self.config,
+            # The strategy in whose scope the model was made, if any.
+            strategy=self._distribute_strategy,
+            rates=self._base_rates,
         )
-        self.subcluster_optimizer = resize.grow_layer(
-            self.subclustering, self.subclustering, self.subcluster_optimizer, capacity
-        )
-        self._forget_passes()
 
     def get_compile_config(self) -> dict[str, Any] | None:
-        """Both optimisers, serialised; `None` before `compile` or `fit`."""
+        """Both optimizers, serialised; `None` before `compile` or `fit`."""
         if not self.compiled:
             return None
         return {
@@ -104,6 +149,8 @@ class KeptModel(FittedModel):
             subcluster_optimizer=keras.optimizers.deserialize(config["subcluster_optimizer"]),
         )
         self._base_rates = tuple(config["base_rates"])
+        if self.clustering is not None:
+            self._pair_networks()  # builds the optimizers, whose slots Keras reads next
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
@@ -113,7 +160,7 @@ class KeptModel(FittedModel):
         return {**config, "features": self.features_, "name": self.name}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> KeptModel:
+    def from_config(cls, config: dict[str, Any]) -> SerializableModel:
         """A model without weights from `get_config`'s result."""
         settings = DeepDPMConfig(**config["config"])
         encoder = config.get("encoder")
@@ -129,10 +176,10 @@ class KeptModel(FittedModel):
 
     def get_build_config(self) -> dict[str, int] | None:
         """Sizes of the networks, or `None` before the first fit."""
-        if self._state is None:
+        if self.parts is None:
             return None
         return {
-            "feature_dim": self._state.preprocessing.feature_dim,
+            "feature_dim": self.parts.state.preprocessing.feature_dim,
             "hidden_units": self.clustering.hidden_units,
             "capacity": self.clustering.capacity,
         }
@@ -140,21 +187,22 @@ class KeptModel(FittedModel):
     def build_from_config(self, config: dict[str, int] | None) -> None:
         """Creates networks of the saved sizes."""
         if config:
-            self._create_networks(**config)
+            self.create_networks(**config)
 
     def save_own_variables(self, store) -> None:
-        """Writes what is no network weight: mixture, prior, statistics, labels, progress."""
-        if self._state is None:
+        """Writes what is no network weight: mixture, prior, statistics, labels, genealogy."""
+        if self.parts is None:
             return
-        for name, value in self._state.to_arrays().items():
+        result = self.parts.result
+        for name, value in self.parts.state.to_arrays().items():
             store[name.replace("/", ".")] = value
-        store["moves"] = np.array(dataclasses.astuple(self._moves))
+        store["moves"] = np.array(dataclasses.astuple(result.moves))
         store["capacity"] = np.array(self.clustering.capacity)
-        store["feature_shape"] = np.array(self._feature_shape, np.int64)
-        store["genealogy"] = as_bytes(self.tree_.to_json())
-        store["identity"] = as_bytes(self.identity_.to_json())
-        if self._labels is not None:
-            store["labels"] = self._labels
+        store["feature_shape"] = np.array(self.point_shape, np.int64)
+        store["genealogy"] = as_bytes(self.parts.genealogy.to_json())
+        store["identity"] = as_bytes(self.parts.identity.to_json())
+        if result.labels is not None:
+            store["labels"] = result.labels
 
     def load_own_variables(self, store) -> None:
         """Reads what `save_own_variables` wrote."""
@@ -162,42 +210,55 @@ class KeptModel(FittedModel):
         if not names:
             return
         arrays = {name.replace(".", "/"): store[name] for name in names}
-        self._state = ModelState.from_arrays(arrays)
-        self._moves = MoveCounts(*(int(count) for count in np.array(arrays["moves"])))
-        self._feature_shape = (self._state.preprocessing.input_dim,)
+        state = ModelState.from_arrays(arrays)
+        moves = MoveCounts(*(int(count) for count in np.array(arrays["moves"])))
+        result = FitResult(moves=moves)
+        self.point_shape = (state.preprocessing.input_dim,)
         if "feature_shape" in arrays:
-            self._feature_shape = tuple(int(size) for size in np.array(arrays["feature_shape"]))
+            self.point_shape = tuple(int(size) for size in np.array(arrays["feature_shape"]))
         if "genealogy" in arrays:
-            self._genealogy = Genealogy.from_json(as_text(arrays["genealogy"]))
-            self._identity = Identity.from_json(as_text(arrays["identity"]))
-        self._labels = None
+            result = dataclasses.replace(
+                result,
+                genealogy=Genealogy.from_json(as_text(arrays["genealogy"])),
+                identity=Identity.from_json(as_text(arrays["identity"])),
+            )
         if "labels" in arrays:
-            self._labels = np.array(arrays["labels"])
-        # Keras reads networks and optimisers next, which must have the slots of the file.
+            result = dataclasses.replace(result, labels=np.array(arrays["labels"]))
+        # Keras reads networks and optimizers next, which must have the slots of the file.
         capacity = int(np.array(arrays["capacity"]))
-        if self.clustering is not None and capacity != self.clustering.capacity:
-            self._grow(capacity)
-        self.predict_function = None
+        networks = self._pair_networks() if self.parts is None else self.parts.networks
+        if capacity != networks.capacity:
+            networks = networks.grown_to(capacity)
+        self.adopt(Fitted(networks, state, result))
 
     def get_weights(self) -> list[np.ndarray]:
         """Network weights, then the mixture's state, so that callbacks can put both back."""
-        if self._state is None:
+        if self.parts is None:
             return super().get_weights()
-        return [*super().get_weights(), *self._state.to_arrays().values()]
+        return [*super().get_weights(), *self.parts.state.to_arrays().values()]
 
     def set_weights(self, weights: Sequence[np.ndarray]) -> None:
         """Restores `get_weights`' result; the number of clusters may differ."""
-        if self._state is None:
+        if self.parts is None:
             super().set_weights(weights)
             return
-        names = list(self._state.to_arrays())
+        names = list(self.parts.state.to_arrays())
         network_weights = weights[: len(weights) - len(names)]
-        self._state = ModelState.from_arrays(
+        state = ModelState.from_arrays(
             dict(zip(names, weights[len(network_weights) :], strict=True))
         )
-        self._labels = None
-        self._fit_capacity()
+        networks = self.parts.networks.with_room_for(state.num_components)
+        self.adopt(self.parts.replace(networks=networks, state=state, labels=None))
         for variable, value in zip(self.weights, network_weights, strict=True):
             # A copy from before the networks grew fills the leading slots.
             paddings = [(0, b - a) for a, b in zip(value.shape, variable.shape, strict=True)]
             variable.assign(np.pad(value, paddings))
+
+
+def _as_config(config: DeepDPMConfig | str | None) -> DeepDPMConfig:
+    if config is None or isinstance(config, str):
+        return DeepDPMConfig.named(config or "default")
+    if not isinstance(config, DeepDPMConfig):
+        wanted = "a DeepDPMConfig, a preset's name or None"
+        checks.fail("config", type(config).__name__, wanted, TypeError)
+    return config

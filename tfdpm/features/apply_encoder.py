@@ -1,7 +1,4 @@
-"""Raw points through an encoder to the rows that a model's preprocessing takes.
-
-Any Keras model is an encoder here; which one suits and how it learns is decided elsewhere.
-"""
+"""Raw points through an encoder, any Keras model, to the rows that preprocessing takes."""
 
 from __future__ import annotations
 
@@ -21,42 +18,31 @@ _VALUES_AT_ONCE = 2**19
 _FEWEST_ROWS, _MOST_ROWS = 8, 16_384
 
 
-class RawPointMethods:
-    """The part of `DeepDPM` that knows whether points pass an encoder first.
+def encode_inputs(inputs: Inputs, encoder: keras.Model | None) -> Inputs:
+    """Inputs with points encoded; shape and labelled stream remain those of raw points.
 
-    Attributes:
-        encoder: Keras model from raw points to rows, or `None`.
-        features_: how raw points become rows, and why, in words; empty where nobody said.
+    Args:
+        inputs: raw points.
+        encoder: Keras model from raw points to rows; `None` where points are rows already.
     """
+    if encoder is None:
+        return inputs
+    check_point_shape(inputs.feature_shape, int(np.prod(encoder.input_shape[1:])))
+    if inputs.array is not None:
+        return dataclasses.replace(inputs, array=encode(encoder, inputs.array))
+    dataset = inputs.dataset.map(lambda batch: encode_batch(encoder, batch))
+    return dataclasses.replace(inputs, dataset=dataset)
 
-    encoder: keras.Model | None
-    features_: str
 
-    def _encoded(self, inputs: Inputs) -> Inputs:
-        """`inputs` with points encoded. Shape and labelled stream remain those of raw points."""
-        encoder = self.encoder
-        if encoder is None:
-            return inputs
-        self._check_shape(inputs.feature_shape)
-        if inputs.array is not None:
-            return dataclasses.replace(inputs, array=encode(encoder, inputs.array))
-        dataset = inputs.dataset.map(lambda batch: encode_batch(encoder, batch))
-        return dataclasses.replace(inputs, dataset=dataset)
+def encode_rows(batch, encoder: keras.Model | None):
+    """Rows `[B, F]` of a batch of raw points, encoded where there is an encoder."""
+    return as_rows(batch) if encoder is None else encode_batch(encoder, batch)
 
-    def _raw_rows(self, batch):
-        """Rows `[B, F]` of a batch of raw points, encoded where there is an encoder."""
-        return as_rows(batch) if self.encoder is None else encode_batch(self.encoder, batch)
 
-    def _check_shape(self, feature_shape: Sequence[int]) -> None:
-        """Raises unless points have as many values as the encoder, or else the fit, had."""
-        if self.encoder is None:
-            wanted = self._fitted().preprocessing.input_dim
-        else:
-            wanted = int(np.prod(self.encoder.input_shape[1:]))
-        if int(np.prod(feature_shape)) != wanted:
-            checks.fail(
-                "x", f"points of shape {tuple(feature_shape)}", f"{wanted} values as in fit"
-            )
+def check_point_shape(shape: Sequence[int], num_values: int) -> None:
+    """Raises ValueError unless points of this shape have the number of values that fit saw."""
+    if int(np.prod(shape)) != num_values:
+        checks.fail("x", f"points of shape {tuple(shape)}", f"{num_values} values as in fit")
 
 
 def encode(encoder: keras.Model, x: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
-"""Which cluster came from which: every split and merge that lasted, from the first cluster on.
+"""The genealogy of clusters: every split and merge that lasted, from the first cluster on.
 
-Events are told by the search (as partitions of its sample) and by the training (as transitions);
-what a model's users ask of them is in `family.py`.
+The search tells its events as partitions of its sample, the training as transitions.
 """
 
 from __future__ import annotations
@@ -43,29 +42,37 @@ class Node:
     log_ratio: float
 
 
+@dataclasses.dataclass(frozen=True)
 class Genealogy:
     """The tree of a model's clusters; `model.tree_` returns it, and `str` draws it.
 
     Attributes:
-        nodes: list of every `Node`, in the order of birth.
+        nodes: every `Node`, in the order of birth.
         current: number of the node that each present cluster is, `[K]`.
     """
 
-    def __init__(self, nodes: Iterable[Node] = (), current: Sequence[int] = ()):
-        self.nodes = list(nodes)
-        self.current = [int(node) for node in current]
+    nodes: tuple[Node, ...] = ()
+    current: tuple[int, ...] = ()
 
-    def begin(self, sizes: Sequence[float], stage: str) -> None:
-        """Starts anew with clusters of these sizes."""
-        self.nodes, self.current = [], []
-        self.current = [self._add((), "start", stage, 0, size, _NO_RATIO) for size in sizes]
+    @classmethod
+    def of_sizes(cls, sizes: Iterable[float], stage: str) -> Genealogy:
+        """The beginning: clusters of these sizes.
 
-    def follow_partitions(
-        self,
+        Args:
+            sizes: points of each cluster.
+            stage: `"search"` or `"training"`.
+        """
+        births = _Births(())
+        current = tuple(births.add((), "start", stage, 0, size, _NO_RATIO) for size in sizes)
+        return cls(tuple(births.nodes), current)
+
+    @classmethod
+    def of_partitions(
+        cls,
         partitions: Sequence[np.ndarray],
         terms_of: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
-    ) -> None:
-        """Starts anew with the first of several partitions of a sample, and follows the rest.
+    ) -> Genealogy:
+        """The genealogy of several partitions of a sample, each made from the one before.
 
         Args:
             partitions: labels `[n]` of each, without gaps.
@@ -73,42 +80,44 @@ class Genealogy:
                 what a heavy tail adds to it, `[K]`. The sum over children less that over their
                 parents is the log ratio of what made them; of merges, tails included.
         """
-        self.begin(np.bincount(partitions[0]), "search")
+        start = cls.of_sizes(np.bincount(partitions[0]), "search")
+        births, current = _Births(start.nodes), list(start.current)
         old, old_terms = partitions[0], terms_of(partitions[0])
         for step, new in enumerate(partitions[1:]):
             if np.array_equal(old, new):
                 continue
             new_terms = terms_of(new)
             born = [0] * len(new_terms[0])
-            for parents, children in _families(old, new):
+            for parents, children in _related_clusters(old, new):
                 if len(parents) == len(children) == 1:
-                    born[children[0]] = self.current[parents[0]]
+                    born[children[0]] = current[parents[0]]
                     continue
                 kind = "split" if len(parents) == 1 else "merge"
                 used = slice(1 if kind == "split" else 2)
                 ratio = sum(part[children].sum() for part in new_terms[used])
                 ratio -= sum(part[parents].sum() for part in old_terms[used])
-                names = tuple(self.current[parent] for parent in parents)
+                names = tuple(current[parent] for parent in parents)
                 for child in children:
                     size = np.sum(new == child)
-                    born[child] = self._add(names, kind, "search", step, size, ratio)
-            self.current, old, old_terms = born, new, new_terms
+                    born[child] = births.add(names, kind, "search", step, size, ratio)
+            current, old, old_terms = born, new, new_terms
+        return cls(tuple(births.nodes), tuple(current))
 
-    def follow(
+    def after(
         self, transition: Transition, proposals: Iterable[Proposal], epoch: int, sizes: np.ndarray
-    ) -> None:
-        """Takes up a move of the training.
+    ) -> Genealogy:
+        """The genealogy after a move of the training.
 
         Args:
             transition: from the present clusters to the new ones.
             proposals: among which the accepted ones are found.
-            epoch: of the move.
+            epoch: number of the epoch.
             sizes: points `[K]` of the clusters before the move, for halves without a proposal.
         """
         if len(self.current) <= transition.parents.max():  # weights from elsewhere were put in
-            self.begin(sizes, "training")
+            return Genealogy.of_sizes(sizes, "training").after(transition, proposals, epoch, sizes)
         made = {each.components: each for each in proposals if each.is_accepted}
-        born = []
+        births, born = _Births(self.nodes), []
         for (first, second), half in zip(transition.parents.tolist(), transition.half, strict=True):
             if half == WHOLE and first == second:
                 born.append(self.current[first])
@@ -122,8 +131,8 @@ class Genealogy:
             else:
                 kind = "split"
                 size = float(sizes[first]) / 2 if proposal is None else proposal.sizes[half]
-            born.append(self._add(names, kind, "training", epoch, size, ratio))
-        self.current = born
+            born.append(births.add(names, kind, "training", epoch, size, ratio))
+        return Genealogy(tuple(births.nodes), tuple(born))
 
     def ancestors(self, cluster: int) -> list[Node]:
         """The cluster's node, its parents, theirs and so on, youngest first."""
@@ -156,14 +165,8 @@ class Genealogy:
     def from_json(cls, text: str) -> Genealogy:
         """What `to_json` wrote."""
         content: dict[str, Any] = json.loads(text)
-        nodes = [Node(node, tuple(parents), *rest) for node, parents, *rest in content["nodes"]]
-        return cls(nodes, content["current"])
-
-    def _add(self, parents, kind: str, stage: str, step: int, size, ratio: float) -> int:
-        number = len(self.nodes)
-        node = Node(number, tuple(parents), kind, stage, int(step), float(size), float(ratio))
-        self.nodes.append(node)
-        return number
+        nodes = (Node(node, tuple(parents), *rest) for node, parents, *rest in content["nodes"])
+        return cls(tuple(nodes), tuple(content["current"]))
 
     def _line(self, node: Node) -> str:
         unit = "step" if node.stage == "search" else "epoch"
@@ -177,7 +180,21 @@ class Genealogy:
         return f"[{node.node}] {made}"
 
 
-def _families(old: np.ndarray, new: np.ndarray) -> list[tuple[list[int], list[int]]]:
+class _Births:
+    """Nodes that a genealogy is extended by."""
+
+    def __init__(self, nodes: Iterable[Node]):
+        self.nodes = list(nodes)
+
+    def add(self, parents, kind: str, stage: str, step: int, size: float, ratio: float) -> int:
+        """Appends a node and returns its number."""
+        number = len(self.nodes)
+        node = Node(number, tuple(parents), kind, stage, int(step), float(size), float(ratio))
+        self.nodes.append(node)
+        return number
+
+
+def _related_clusters(old: np.ndarray, new: np.ndarray) -> list[tuple[list[int], list[int]]]:
     """Old and new clusters in groups that share most of their points, `(parents, children)`.
 
     One of each is the same cluster; one and several are a split; several and one or more a merge.

@@ -8,16 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from tfdpm import checks
-from tfdpm.moves.transition import WHOLE, Transition
-
-if TYPE_CHECKING:
-    from tfdpm.data.inputs import Inputs
 
 # Of its points a cluster must share this much with another to be it, its half or its whole.
 _MAIN_SHARE = 0.5
@@ -162,36 +158,3 @@ def identity_of(reference: Reference) -> Identity:
 
 def _names(ids: Sequence[int]) -> str:
     return ", ".join(map(str, ids)) or "none"
-
-
-class IdentityMethods:
-    """The part of `DeepDPM` that names its clusters."""
-
-    _identity: Identity | None = None
-
-    @property
-    def identity_(self) -> Identity:
-        """Names of the clusters, and what became of those of the `reference` of the last fit."""
-        count = self._fitted().num_components
-        if self._identity is None or len(self._identity.ids) != count:
-            return first_identity(count)
-        return self._identity
-
-    @property
-    def ids_(self) -> np.ndarray:
-        """`[K]` int64 names of the clusters; `ids_[labels_]` are those of the points."""
-        return np.array(self.identity_.ids, np.int64)
-
-    def _identify(self, reference: Reference, inputs: Inputs) -> None:
-        """Names the clusters after those of a reference, and numbers them by their names.
-
-        Where every cluster has kept its name, labels then mean what they meant.
-        """
-        batches = [inputs.array] if inputs.array is not None else inputs.dataset
-        shared = overlap(reference, self, batches, self.n_clusters)
-        identity = follow(identity_of(reference), shared)
-        order = np.argsort(identity.ids)
-        self._identity = dataclasses.replace(identity, ids=tuple(sorted(identity.ids)))
-        parents = np.stack([order, order], axis=1)
-        self._apply(Transition(parents, np.full(len(order), WHOLE)))
-        self._labels = np.argsort(order)[self._labels]

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfdpm import checks
+from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import feature_moments
 from tfdpm.interpret.chains import chain
+from tfdpm.interpret.fitted import Fitted
 from tfdpm.mixture.parameters import LogJoint, MixtureParameters
 from tfdpm.search.initialization import resumed_search
 from tfdpm.search.mixture_search import MixtureSearch
@@ -50,72 +51,60 @@ def co_assignment(labels: np.ndarray, chain_labels: np.ndarray) -> np.ndarray:
     return (table / np.maximum(union, 1.0))[labels, chain_labels]
 
 
-class StabilityMethods:
-    """The part of `DeepDPM` that tells how sure it is."""
+def measure_stability(
+    fitted: Fitted, features: np.ndarray, config: DeepDPMConfig, seeds: tuple[int, int], count: int
+) -> Stability:
+    """Several chains of moves on parts of some points, and what they agree on.
 
-    def stability(self, x, *, num_chains: int = 8, seed: int = 0) -> Stability:
-        """K with error bars, and how firmly each point belongs to its cluster.
+    Args:
+        fitted: the fit.
+        features: `[N, D]` float32 features of the points.
+        config: settings of the fit.
+        seeds: random seed of the fit, and of the chains.
+        count: number of chains.
+    """
+    search = _search_on(fitted, features, config, seeds[0])
+    mixtures = run_chains(fitted, search, count, seeds[1])
+    labels = _labels_of(fitted, features)
+    scores, leading = np.zeros(len(features)), features[:, : search.points.shape[1]]
+    for mixture in mixtures:
+        density = LogJoint(mixture)
+        chain_labels = np.concatenate(
+            [np.argmax(density(piece).numpy(), axis=1) for piece in _slices(leading)]
+        )
+        scores += co_assignment(labels, chain_labels) / count
+    return Stability(k_posterior(mixtures), scores)
 
-        Several chains of splits and merges start from the trained clusters, disturbed, each on
-        its own random part of the data, and end where nothing changes any more.
 
-        Args:
-            x: points, as for `predict`; those of the fit, or others like them.
-            num_chains: at least 1.
-            seed: of the chains.
-        """
-        num_chains = checks.integer(num_chains, "num_chains", minimum=1)
-        seed = checks.integer(seed, "seed", minimum=0)
-        features = self.embed(x)
-        search = self._search_on(features)
-        mixtures = self._chains(search, num_chains, seed)
-        labels = self._labels_of(features)
-        scores, leading = np.zeros(len(features)), features[:, : search.points.shape[1]]
-        for mixture in mixtures:
-            density = LogJoint(mixture)
-            chain_labels = np.concatenate(
-                [np.argmax(density(piece).numpy(), axis=1) for piece in _slices(leading)]
-            )
-            scores += co_assignment(labels, chain_labels) / num_chains
-        return Stability(k_posterior(mixtures), scores)
+def run_chains(
+    fitted: Fitted, search: MixtureSearch, count: int, seed: int
+) -> list[MixtureParameters]:
+    """Mixtures that `count` chains of moves end with, from the clusters of a search's sample."""
+    labels = _labels_of(fitted, search.features)
+    return [chain(search, labels, seed + index) for index in range(count)]
 
-    def __dir__(self) -> list[str]:
-        """All names but that of the one value that takes long: Keras reads all of them to save."""
-        return [name for name in super().__dir__() if name != "k_posterior_"]
 
-    @property
-    def k_posterior_(self) -> dict[int, float]:
-        """Share of 8 split/merge chains on the sample of the fit that ended with each K."""
-        if self._k_posterior is None:
-            self._fitted()
-            if self._search is None:
-                checks.fail(
-                    "k_posterior_",
-                    "a model without the points of its fit",
-                    "a call of stability(x).k_posterior",
-                    AttributeError,
-                )
-            self._k_posterior = k_posterior(self._chains(self._search, 8, self.seed))
-        return self._k_posterior
+def _search_on(
+    fitted: Fitted, features: np.ndarray, config: DeepDPMConfig, seed: int
+) -> MixtureSearch:
+    """A search over (a sample of) features that judges as the fit did."""
+    if len(features) > config.max_start_points:
+        generator = np.random.default_rng([seed, 5])
+        chosen = generator.choice(len(features), config.max_start_points, replace=False)
+        features = features[chosen]
+    moments = feature_moments(features)
+    # The prior stands for all points of the fit, however many of them are looked at here.
+    moments = moments._replace(num_points=float(np.sum(fitted.state.soft.counts)))
+    return resumed_search(features, moments, fitted.state, config, seed)
 
-    def _chains(self, search: MixtureSearch, count: int, seed: int) -> list[MixtureParameters]:
-        labels = self._labels_of(search.features)
-        return [chain(search, labels, seed + index) for index in range(count)]
 
-    def _search_on(self, features: np.ndarray) -> MixtureSearch:
-        """A search over (a sample of) features that judges as the fit did."""
-        if len(features) > self.config.max_start_points:
-            generator = np.random.default_rng([self.seed, 5])
-            chosen = generator.choice(len(features), self.config.max_start_points, replace=False)
-            features = features[chosen]
-        moments = feature_moments(features)
-        # The prior stands for all points of the fit, however many of them are looked at here.
-        moments = moments._replace(num_points=float(np.sum(self._fitted().soft.counts)))
-        return resumed_search(features, moments, self._state, self.config, self.seed)
-
-    def _labels_of(self, features: np.ndarray) -> np.ndarray:
-        pieces = [np.argmax(self._infer(piece), axis=1) for piece in _slices(features)]
-        return np.concatenate(pieces)
+def _labels_of(fitted: Fitted, features: np.ndarray) -> np.ndarray:
+    count = fitted.state.num_components
+    pieces = [
+        np.argmax(fitted.networks.responsibilities(piece, count), axis=1)
+        for piece in _slices(features)
+    ]
+    return np.concatenate(pieces)
 
 
 def _slices(features: np.ndarray):

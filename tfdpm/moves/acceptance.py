@@ -27,3 +27,31 @@ def accept(log_ratios: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
         checks.fail("uniforms", "values outside [0, 1]", "numbers from 0 to 1")
     with np.errstate(divide="ignore"):
         return np.log(uniforms) < log_ratios
+
+
+def choose_disjoint(
+    pairs: np.ndarray, log_ratios: np.ndarray, is_accepted: np.ndarray, order: str = "best_first"
+) -> np.ndarray:
+    """Accepted pairs of which no two share a component.
+
+    Args:
+        pairs: `[P, 2]` candidates.
+        log_ratios: `[P]` nats.
+        is_accepted: `[P]` bool.
+        order: `"best_first"` goes through candidates by falling log ratio, so that the best of
+            several overlapping merges wins; `"sequential"` in the order of `pairs`.
+
+    Returns:
+        `[M, 2]` int, in the order of the visits.
+    """
+    checks.one_of(order, "order", ("best_first", "sequential"))
+    visits = np.arange(len(pairs))
+    if order == "best_first":
+        visits = np.argsort(-np.asarray(log_ratios), kind="stable")
+    taken: set[int] = set()
+    chosen = []
+    for first, second in (pairs[visit] for visit in visits if is_accepted[visit]):
+        if first not in taken and second not in taken:
+            taken.update((first, second))
+            chosen.append((first, second))
+    return np.asarray(chosen, int).reshape(-1, 2)

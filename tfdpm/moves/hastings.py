@@ -1,7 +1,4 @@
-"""Log Hastings ratios of splits and merges, from statistics alone.
-
-Which proposals are made and which are accepted is decided elsewhere.
-"""
+"""Log Hastings ratios of moves, from sufficient statistics alone."""
 
 from __future__ import annotations
 
@@ -76,22 +73,3 @@ def log_split_ratio(
     ratio = term(left) + term(right) - term(left.plus(right))
     is_empty = (left.counts <= 0) | (right.counts <= 0)
     return tf.where(is_empty, tf.constant(-math.inf, ratio.dtype), ratio)
-
-
-def log_merge_ratio(
-    left: SufficientStatistics,
-    right: SufficientStatistics,
-    prior: niw.NIWParameters,
-    *,
-    dp_concentration: float,
-    covariance: str = "full",
-) -> tf.Tensor:
-    """Log Hastings ratio of replacing two components by their union: minus the split's.
-
-    [DeepDPM] supplement eq. 24. `+inf` where a component is empty: joining it costs nothing.
-
-    Args, returns and raises as for `log_split_ratio`.
-    """
-    return -log_split_ratio(
-        left, right, prior, dp_concentration=dp_concentration, covariance=covariance
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -24,6 +25,16 @@ class MoveCounts:
                 for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
             )
         )
+
+    @classmethod
+    def of(cls, proposals: Iterable[Proposal]) -> MoveCounts:
+        """Counts of single proposals; every removal counts as made."""
+        kinds = [(each.kind, each.is_accepted) for each in proposals]
+        splits, merges = (
+            [accepted for kind, accepted in kinds if kind == name] for name in ("split", "merge")
+        )
+        removed = sum(kind == "removal" for kind, _ in kinds)
+        return cls(len(splits), sum(splits), len(merges), sum(merges), removed)
 
     @property
     def changed(self) -> bool:

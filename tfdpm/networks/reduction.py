@@ -1,7 +1,4 @@
-"""What one pass over the data leaves behind: statistics of clusters and of their subclusters.
-
-How they are summed up is in `training.py`, what they are good for in `moves.py`.
-"""
+"""What one pass over the data leaves behind: statistics of clusters and of their subclusters."""
 
 from __future__ import annotations
 
@@ -9,9 +6,16 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfdpm.mixture.statistics import SufficientStatistics, unpack_moments
+from tfdpm.mixture.parameters import LogJoint
+from tfdpm.mixture.statistics import (
+    PointMoments,
+    SufficientStatistics,
+    num_moments,
+    sum_over_slices,
+    unpack_moments,
+)
 
-__all__ = ["PassStatistics", "pass_statistics"]
+__all__ = ["PassStatistics", "first_components", "pass_statistics", "soft_statistics"]
 
 
 class PassStatistics(NamedTuple):
@@ -42,3 +46,21 @@ def pass_statistics(sums, dim: int) -> PassStatistics:
         )
     )
     return PassStatistics(soft, halves, soft_halves)
+
+
+def first_components(statistics: PassStatistics, num_components: int) -> PassStatistics:
+    """Statistics of the first components: spare slots have none."""
+    return tf.nest.map_structure(lambda part: part[:num_components], statistics)
+
+
+def soft_statistics(log_joint: LogJoint, features, weights) -> SufficientStatistics:
+    """Statistics of one batch weighted by its E-step responsibilities."""
+
+    def reduce_slice(points, weights):
+        moments = PointMoments(points)
+        responsibilities = tf.nn.softmax(log_joint(points, moments.features))
+        return moments.soft(responsibilities * tf.cast(weights, tf.float64)[:, tf.newaxis])
+
+    dim = int(features.shape[-1])
+    shape = [log_joint.num_components, num_moments(dim)]
+    return unpack_moments(sum_over_slices(reduce_slice, features, weights, shape), dim)

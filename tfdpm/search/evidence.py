@@ -10,7 +10,7 @@ import numpy as np
 
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.mixture.tails import log_tail_gain
-from tfdpm.moves.merge import neighbour_pairs
+from tfdpm.moves.judge import neighbour_pairs
 from tfdpm.search.prior import SearchPrior
 from tfdpm.search.sample import Sample, sample_moments, sorted_groups
 

@@ -1,44 +1,57 @@
-"""What a search's evidence says about the networks' proposals."""
+"""The judge of moves on a search's sample."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 
 from tfdpm.search.evidence import SampleEvidence, beyond_tail
 from tfdpm.search.kmeans import THREADS
 
-__all__ = ["judged_merges", "judged_splits"]
+__all__ = ["SampleJudge"]
 
 
-def judged_splits(
-    evidence: SampleEvidence, labels: np.ndarray, sides: np.ndarray, num_components: int
-) -> np.ndarray:
-    """Log ratios `[K]` of splitting clusters of the sample into the networks' halves.
+@dataclasses.dataclass(frozen=True)
+class SampleJudge:
+    """Judges clusters of a sample by the evidence of the search that has ended on it.
 
-    The search has already tried such splits and found none, so that what gains a little now is
-    rather the shape of a cluster that is not Gaussian; see `beyond_tail`.
-
-    Args:
+    Attributes:
         evidence: of the search.
-        labels, sides: `[n]` cluster, and half of it (0 or 1), of each point of the sample.
         num_components: K.
+        labels: `[n]` cluster of each point of the sample.
+        sides: `[n]` half of its cluster, 0 or 1; not needed for merges.
     """
-    with THREADS.limit(limits=1):
-        statistics = evidence.sample.hard_statistics(labels, num_components)
-        gains = evidence.split_gains(labels, sides, statistics)
-        if not (gains > 0).any():
-            return gains
-        tails = evidence.tail_gains(labels, statistics)
-        return np.where(gains > 0, beyond_tail(gains, tails, statistics.counts), gains)
 
+    evidence: SampleEvidence
+    num_components: int
+    labels: np.ndarray
+    sides: np.ndarray | None = None
 
-def judged_merges(
-    evidence: SampleEvidence, labels: np.ndarray, num_components: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbouring pairs `[P, 2]` of clusters of the sample and the log ratios `[P]` of merging.
+    @property
+    def sizes(self) -> np.ndarray:
+        """Points of the sample in each component's halves, `[K, 2]`."""
+        halves = 2 * self.labels + (0 if self.sides is None else self.sides)
+        return np.bincount(halves, minlength=2 * self.num_components).reshape(-1, 2)
 
-    Arguments as for `judged_splits`.
-    """
-    with THREADS.limit(limits=1):
-        statistics = evidence.sample.hard_statistics(labels, num_components)
-        return evidence.merge_gains(labels, statistics)
+    def split_ratios(self) -> np.ndarray:
+        """Log ratios `[K]` of splitting each cluster into the given halves.
+
+        The search has already tried such splits and found none, so that what gains a little now is
+        rather the shape of a cluster that is not Gaussian; see `beyond_tail`.
+        """
+        if self.sides is None:
+            raise ValueError("`sides`: got None, wanted the half of each point to judge splits")
+        with THREADS.limit(limits=1):
+            statistics = self.evidence.sample.hard_statistics(self.labels, self.num_components)
+            gains = self.evidence.split_gains(self.labels, self.sides, statistics)
+            if not (gains > 0).any():
+                return gains
+            tails = self.evidence.tail_gains(self.labels, statistics)
+            return np.where(gains > 0, beyond_tail(gains, tails, statistics.counts), gains)
+
+    def merge_ratios(self) -> tuple[np.ndarray, np.ndarray]:
+        """Neighbouring pairs `[P, 2]` and the log ratios `[P]` of merging them."""
+        with THREADS.limit(limits=1):
+            statistics = self.evidence.sample.hard_statistics(self.labels, self.num_components)
+            return self.evidence.merge_gains(self.labels, statistics)

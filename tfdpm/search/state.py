@@ -1,4 +1,4 @@
-"""What a model knows besides its networks, as one value that is saved and restored whole."""
+"""The mixture, prior and statistics of a fit, as one value that is saved and restored whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import Preprocessing
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, m_step
@@ -14,7 +15,7 @@ from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.transition import WHOLE, Transition
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ModelState:
     """Mixture, prior, statistics and progress of a fit.
 
@@ -155,20 +156,42 @@ def subcomponent_start(
     return sub_weights, sub_means, tf.stack([cut, cut], axis=1)
 
 
-def moved(state: ModelState, transition: Transition, config) -> ModelState:
-    """The state after a move: rows gathered, halves promoted, merged rows re-estimated.
+def whole_first(statistics: SufficientStatistics) -> SufficientStatistics:
+    """Statistics `[K, 2]` of components whose halves nobody knows: all points in the first."""
+    return SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in statistics))
 
-    [DeepDPM] eq. 8 for splits (the child takes its subcomponent's parameters and its share of the
-    parent's weight); weighted MAP estimates for merges.
+
+def estimate_mixture(
+    statistics: SufficientStatistics,
+    prior: niw.NIWParameters,
+    covariance: str,
+    config: DeepDPMConfig,
+) -> MixtureParameters:
+    """MAP estimate of a mixture from statistics `[K]`, by the rules of the configuration."""
+    return m_step(
+        statistics,
+        prior if config.prior_in_m_step else None,
+        concentration=config.weight_concentration,
+        denominator=config.map_denominator,
+        weight_rule=config.weight_rule,
+        covariance=covariance,
+    )
+
+
+def apply_transition(
+    state: ModelState, transition: Transition, config: DeepDPMConfig
+) -> ModelState:
+    """The state after a move: rows gathered, halves promoted, merged rows estimated anew.
+
+    [DeepDPM] eq. 8 for splits: the child takes its subcomponent's parameters and its share of the
+    parent's weight. Weighted MAP estimates for merges.
     """
     parents, half = transition.parents, transition.half
-    first, is_half = parents[:, 0], half != WHOLE
-    side = np.maximum(half, 0)
+    first, side = parents[:, 0], np.maximum(half, 0)
     pick = np.stack([first, side], axis=1)
 
     def split_rows(whole, halves):
-        mask = is_half.reshape((-1,) + (1,) * (len(whole.shape) - 1))
-        return tf.where(mask, tf.gather_nd(halves, pick), tf.gather(whole, first))
+        return _where(half != WHOLE, tf.gather_nd(halves, pick), tf.gather(whole, first))
 
     weights, means, covariances = state.parameters
     child_weights = weights[:, tf.newaxis] * state.sub_weights
@@ -203,21 +226,14 @@ def moved(state: ModelState, transition: Transition, config) -> ModelState:
         mixture_weights=parameters.mixture_weights / tf.reduce_sum(parameters.mixture_weights)
     )
     fresh = subcomponent_start(parameters.means, parameters.covariances)
-    kept = [tf.gather(part, first) for part in (state.sub_weights, state.sub_means)]
-    kept.append(tf.gather(state.sub_covariances, first))
-    is_new = transition.is_new
-    sub = [
-        tf.where(is_new.reshape((-1,) + (1,) * (len(old.shape) - 1)), new, old)
-        for new, old in zip(fresh, kept, strict=True)
-    ]
-    # Halves of new components are unknown until the next pass: all points stand in the first.
-    whole_first = SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in hard))
-    halves = SufficientStatistics(
-        *(
-            tf.where(is_new.reshape((-1,) + (1,) * (len(old.shape) - 1)), new, old)
-            for new, old in zip(whole_first, state.halves.select(first), strict=True)
-        )
+    kept = (
+        tf.gather(part, first)
+        for part in (state.sub_weights, state.sub_means, state.sub_covariances)
     )
+    is_new = transition.is_new
+    sub = [_where(is_new, new, old) for new, old in zip(fresh, kept, strict=True)]
+    # Halves of new components are unknown until the next pass.
+    halves = map(_where, [is_new] * len(hard), whole_first(hard), state.halves.select(first))
     return dataclasses.replace(
         state,
         parameters=parameters,
@@ -225,9 +241,14 @@ def moved(state: ModelState, transition: Transition, config) -> ModelState:
         sub_means=sub[1],
         sub_covariances=sub[2],
         soft=soft,
-        halves=halves,
+        halves=SufficientStatistics(*halves),
         t_mixture=None,
     )
+
+
+def _where(is_chosen: np.ndarray, chosen: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """Rows of one tensor where `is_chosen [K]`, else of the other."""
+    return tf.where(is_chosen.reshape((-1,) + (1,) * (len(others.shape) - 1)), chosen, others)
 
 
 def _share(part: tf.Tensor, sub_weights: tf.Tensor) -> tf.Tensor:

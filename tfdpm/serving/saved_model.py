@@ -5,6 +5,7 @@ The folder is a SavedModel with a model card, which also holds a checksum of eve
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -126,6 +127,34 @@ class ServingModule(tf.Module):
             "log_density": tf.cast(log_density, tf.float32),
             "outlier_p": tf.cast(p_values, tf.float32),
         }
+
+
+def serving_module(model: Any) -> ServingModule:
+    """The graph of a fitted `DeepDPM`."""
+    fitted = model.fitted
+    return ServingModule(fitted.state, fitted.networks.clustering, model.point_shape, model.encoder)
+
+
+def export(model: Any, directory: str | os.PathLike[str]) -> None:
+    """Writes the SavedModel of a fitted `DeepDPM` and its model card.
+
+    Args:
+        model: the `DeepDPM`.
+        directory: as for `write`.
+    """
+    state = model.fitted.state
+    card = {
+        "n_clusters": state.num_components,
+        "input_shape": list(model.point_shape),
+        "feature_dim": state.preprocessing.feature_dim,
+        "features": model.features_,
+        "preprocessing": state.preprocessing.description,
+        "num_points": float(np.sum(state.soft.counts)),
+        "epochs": state.epoch,
+        "seed": model.seed,
+        "config": dataclasses.asdict(model.config),
+    }
+    write(serving_module(model), directory, card)
 
 
 def _normalized(rows) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """The label path of a fitted model for phones and other runtimes: TensorFlow Lite and ONNX.
 
 One file with one function: raw points in, `labels` and `responsibilities` out. Densities and
-p-values are served by SavedModels (`serving.py`).
+p-values are served by SavedModels.
 """
 
 from __future__ import annotations
@@ -22,45 +22,17 @@ from tfdpm.serving.saved_model import ServingModule
 _ONNX_OPSET = 17
 
 
-class EdgeMethods:
-    """The part of `DeepDPM` that writes single files for other runtimes."""
+def export_tflite(module: ServingModule, path: str | os.PathLike[str]) -> None:
+    """Writes a TensorFlow Lite file; see `DeepDPM.export_tflite`."""
+    _write_new(path, lambda: _as_tflite(module))
 
-    def export_tflite(self, path: str | os.PathLike[str]) -> None:
-        """Writes a TensorFlow Lite file with encoder, preprocessing and network.
 
-        Its signature `serving_default` takes `inputs` float32 `[B, ...]`, any B after
-        `resize_tensor_input`, and gives `labels` int64 `[B]` and `responsibilities` float32
-        `[B, K]`. Only built-in operations are used.
-
-        Args:
-            path: a file that does not exist yet, such as `model.tflite`; folders are made.
-
-        Raises:
-            FileExistsError: if the file exists.
-        """
-        _write_new(path, lambda: _as_tflite(self._serving_module()))
-
-    def export_onnx(self, path: str | os.PathLike[str]) -> None:
-        """Writes an ONNX file with encoder, preprocessing and network; needs tf2onnx.
-
-        It takes `inputs` float32 `[B, ...]` and gives `labels` int64 `[B]` and `responsibilities`
-        float32 `[B, K]`.
-
-        Args:
-            path: a file that does not exist yet, such as `model.onnx`; folders are made.
-
-        Raises:
-            FileExistsError: if the file exists.
-            ImportError: without tf2onnx.
-        """
-        if importlib.util.find_spec("tf2onnx") is None:
-            wanted = "pip install 'tfdpm[onnx]'"
-            checks.fail("export_onnx", "no tf2onnx", wanted, ImportError)
-        _write_new(path, lambda: _as_onnx(self._serving_module()))
-
-    def _serving_module(self) -> ServingModule:
-        state = self._fitted()
-        return ServingModule(state, self.clustering, self._feature_shape, self.encoder)
+def export_onnx(module: ServingModule, path: str | os.PathLike[str]) -> None:
+    """Writes an ONNX file; see `DeepDPM.export_onnx`."""
+    if importlib.util.find_spec("tf2onnx") is None:
+        wanted = "pip install 'tfdpm[onnx]'"
+        checks.fail("export_onnx", "no tf2onnx", wanted, ImportError)
+    _write_new(path, lambda: _as_onnx(module))
 
 
 def _as_tflite(module: ServingModule) -> bytes:

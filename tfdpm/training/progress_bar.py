@@ -35,13 +35,17 @@ class ProgressBar(keras.callbacks.Callback):
         if draws_bar:
             self._bar = tqdm(total=self.params["epochs"], unit="epoch", dynamic_ncols=True)
 
+    def _expected_epochs(self, most: int) -> int:
+        trainer = getattr(self.model, "trainer", None)
+        return most if trainer is None else trainer.expected_epochs(self.model.fitted, most)
+
     def on_epoch_end(self, epoch, logs=None):
         """Shows the epoch that has ended; moves are summed over the fit."""
         logs = logs or {}
         self._done += 1
         self._splits += int(logs.get("accepted_splits", 0))
         self._merges += int(logs.get("accepted_merges", 0))
-        expected = max(self.model.expected_epochs(self.params["epochs"]), epoch + 1)
+        expected = max(self._expected_epochs(self.params["epochs"]), epoch + 1)
         if self._bar is not None:
             self._bar.total = expected
             self._bar.set_postfix_str(self._line(logs), refresh=False)

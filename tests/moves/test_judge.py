@@ -4,14 +4,24 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.moves.test_proposals import GivenNumbers
 from tests.reference import samples
 from tfdpm.mixture import niw
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 from tfdpm.moves.hastings import log_split_ratio
-from tfdpm.moves.split import accepted_splits
+from tfdpm.moves.judge import HastingsJudge
+from tfdpm.moves.proposals import propose_splits
 
 NUM_COMPONENTS = 4
 PRIOR = niw.niw_parameters(np.zeros(2), 1e-4, 4.0, 0.2 * np.eye(2))
+
+
+def accepted_splits(halves, prior, *, dp_concentration, uniforms, min_points=0.0):
+    """Which components split `[K]`, and log ratios `[K]`."""
+    judge = HastingsJudge(halves, prior, dp_concentration, min_points=min_points)
+    _, proposals = propose_splits(judge, GivenNumbers(uniforms))
+    is_accepted = np.array([proposal.is_accepted for proposal in proposals])
+    return is_accepted, np.array([proposal.log_ratio for proposal in proposals])
 
 
 def halves_of(points, labels, subs):

@@ -7,10 +7,45 @@ import tensorflow as tf
 from tests.reference import samples
 from tfdpm.mixture import niw
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard, zeros
-from tfdpm.moves.hastings import log_merge_ratio
-from tfdpm.moves.merge import accepted_merges, neighbour_pairs
+from tfdpm.moves import transition as transitions
+from tfdpm.moves.hastings import log_split_ratio
+from tfdpm.moves.judge import HastingsJudge, neighbour_pairs
+from tfdpm.moves.proposals import propose_merges, propose_removals, propose_splits
 
 PRIOR = niw.niw_parameters(np.zeros(2), 1e-4, 4.0, 0.2 * np.eye(2))
+
+
+class GivenNumbers:
+    """A generator whose uniform numbers are known."""
+
+    def __init__(self, numbers):
+        self.numbers = numbers
+
+    def uniform(self, size):
+        assert size == len(self.numbers)
+        return self.numbers
+
+
+class PairsJudge(HastingsJudge):
+    """Judges given pairs instead of neighbours."""
+
+    def merge_ratios(self):
+        return self.pairs, self.pair_ratios(self.pairs)
+
+
+def accepted_merges(statistics, prior, pairs, *, dp_concentration, uniforms, order="best_first"):
+    """Accepted pairs `[M, 2]` and log ratios `[P]`, with the transition checked."""
+    judge = PairsJudge(whole_first(statistics), prior, dp_concentration)
+    object.__setattr__(judge, "pairs", np.asarray(pairs, int))
+    transition, proposals = propose_merges(judge, GivenNumbers(uniforms), order)
+    merged = np.array([p.components for p in proposals if p.is_accepted], int).reshape(-1, 2)
+    expected = transitions.of_merges(len(statistics.counts), merged)
+    np.testing.assert_array_equal(transition.parents, expected.parents)
+    return merged, np.array([proposal.log_ratio for proposal in proposals])
+
+
+def whole_first(statistics):
+    return SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in statistics))
 
 
 def statistics_at(centres, num_points=60, seed=0):
@@ -75,7 +110,7 @@ def test_halves_of_one_cluster_merge_and_separate_clusters_do_not(order):
     )
     np.testing.assert_array_equal(merged, [[0, 2]])
     for (first, second), log_ratio in zip(pairs, log_ratios, strict=True):
-        truth = log_merge_ratio(
+        truth = -log_split_ratio(
             statistics.select(first), statistics.select(second), PRIOR, dp_concentration=10.0
         )
         np.testing.assert_allclose(log_ratio, truth, rtol=1e-9)
@@ -178,3 +213,35 @@ def test_unknown_order_is_named():
             uniforms=np.ones(1),
             order="random",
         )
+
+
+def test_records_of_merges_say_what_was_proposed_of_what_size():
+    statistics = statistics_at([[0, 0], [30, 0], [0, 0]])
+    judge = HastingsJudge(whole_first(statistics), PRIOR, 10.0, means=[[0, 0], [30, 0], [0, 0]])
+    _, proposals = propose_merges(judge)
+    assert {p.components: p.is_accepted for p in proposals} == {
+        (0, 1): False,
+        (0, 2): True,
+        (1, 2): False,
+    }
+    assert all(p.kind == "merge" and p.sizes == (60.0, 60.0) for p in proposals)
+
+
+def test_records_of_splits_say_what_was_proposed_of_what_size():
+    halves = statistics_at([[0, 0], [30, 0], [0, 0], [0, 0]])
+    halves = SufficientStatistics(*(tf.reshape(x, [2, 2, *x.shape[1:]]) for x in halves))
+    transition, proposals = propose_splits(HastingsJudge(halves, PRIOR, 10.0))
+    assert [(p.components, p.is_accepted, p.sizes) for p in proposals] == [
+        ((0,), True, (60.0, 60.0)),
+        ((1,), False, (60.0, 60.0)),
+    ]
+    np.testing.assert_array_equal(transition.half, [0, 1, transitions.WHOLE])
+
+
+def test_components_without_points_are_removed_but_never_the_last():
+    transition, removed = propose_removals(np.array([3.0, 0.0, 2.0]), np.full(3, 1 / 3))
+    np.testing.assert_array_equal(transition.parents[:, 0], [0, 2])
+    assert [proposal.components for proposal in removed] == [(1,)]
+    transition, removed = propose_removals(np.zeros(3), np.array([0.2, 0.5, 0.3]))
+    np.testing.assert_array_equal(transition.parents[:, 0], [1])
+    assert len(removed) == 2

@@ -1,0 +1,125 @@
+"""A fit as one value: networks, mixture and result."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+from tfdpm.config import DeepDPMConfig
+from tfdpm.interpret.genealogy import Genealogy
+from tfdpm.interpret.identity import Identity, first_identity
+from tfdpm.moves.ledger import MoveCounts, Proposal
+from tfdpm.moves.transition import Transition
+from tfdpm.networks.pair import NetworkPair
+from tfdpm.search.mixture_search import MixtureSearch
+from tfdpm.search.state import ModelState, apply_transition
+
+__all__ = ["FitResult", "Fitted", "WaitingPoints"]
+
+
+@dataclasses.dataclass(frozen=True)
+class WaitingPoints:
+    """Points that no cluster explains, oldest first.
+
+    Attributes:
+        features: `[m, D]` float32.
+        since: `[m]` epochs in which they came.
+    """
+
+    features: np.ndarray
+    since: np.ndarray
+
+    @classmethod
+    def none(cls, feature_dim: int) -> WaitingPoints:
+        """No points of D features."""
+        return cls(np.zeros((0, feature_dim), np.float32), np.zeros(0, np.int64))
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult:
+    """What fits have led to, besides networks and mixture.
+
+    Attributes:
+        labels: `[N]` clusters of the training points, of the smallest unsigned type; `None` where
+            weights were put in that no fit has ended with.
+        search: the search on a sample of the points, which judges moves; `None` for a loaded
+            model, and where moves are judged by the statistics of all points.
+        moves: moves proposed and accepted in all fits so far.
+        proposals: proposals of the last epoch that made any.
+        genealogy: splits and merges so far; `None` where weights came from elsewhere.
+        identity: names of the clusters; `None` where they are the clusters' numbers.
+        k_posterior: share of split/merge chains that ended with each K, once it was asked for.
+        waiting: points of `partial_fit` that wait for a cluster of their own.
+    """
+
+    labels: np.ndarray | None = None
+    search: MixtureSearch | None = None
+    moves: MoveCounts = MoveCounts()
+    proposals: tuple[Proposal, ...] = ()
+    genealogy: Genealogy | None = None
+    identity: Identity | None = None
+    k_posterior: dict[int, float] | None = None
+    waiting: WaitingPoints | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """The parts of a fitted model.
+
+    Attributes:
+        networks: clustering and subclustering networks with their optimisers.
+        state: mixture, prior and statistics.
+        result: labels, search, moves and genealogy.
+    """
+
+    networks: NetworkPair
+    state: ModelState
+    result: FitResult
+
+    @property
+    def genealogy(self) -> Genealogy:
+        """The genealogy, which starts with the present clusters where none is known."""
+        if self.result.genealogy is not None:
+            return self.result.genealogy
+        return Genealogy.of_sizes(self.state.halves.counts.numpy().sum(axis=1), "training")
+
+    @property
+    def identity(self) -> Identity:
+        """Names of the clusters, by default their numbers."""
+        known, count = self.result.identity, self.state.num_components
+        return known if known is not None and len(known.ids) == count else first_identity(count)
+
+    def replace(self, **changes) -> Fitted:
+        """The same with other parts; names of `FitResult`'s attributes change the result."""
+        of_result = {
+            name: changes.pop(name) for name in FitResult.__dataclass_fields__ if name in changes
+        }
+        result = dataclasses.replace(changes.pop("result", self.result), **of_result)
+        return dataclasses.replace(self, result=result, **changes)
+
+    def apply(
+        self,
+        transition: Transition,
+        proposals: Iterable[Proposal],
+        config: DeepDPMConfig,
+        seed: int,
+    ) -> Fitted:
+        """Carries a move out on networks, optimisers, mixture and genealogy alike.
+
+        Args:
+            transition: the move.
+            proposals: that led to it.
+            config: rules of the estimates.
+            seed: random seed of new subclustering networks, together with the epoch.
+        """
+        if transition.is_identity:
+            return self
+        state = self.state
+        counts = state.halves.counts.numpy().sum(axis=1)
+        return self.replace(
+            networks=self.networks.apply(transition, counts, seed + 101 * (state.epoch + 1)),
+            state=apply_transition(state, transition, config),
+            genealogy=self.genealogy.after(transition, proposals, state.epoch, counts),
+        )

@@ -1,0 +1,63 @@
+"""Who judges the moves of a fit: the search on its sample, or the statistics of all points."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from tfdpm.config import DeepDPMConfig
+from tfdpm.interpret.fitted import Fitted
+from tfdpm.moves.judge import HastingsJudge, Judge
+from tfdpm.search.judge import SampleJudge
+from tfdpm.search.t_refinement import leading_labels
+
+__all__ = ["hastings_judge", "merge_judge", "split_judge"]
+
+
+def hastings_judge(fitted: Fitted, config: DeepDPMConfig, min_points: float = 0.0) -> HastingsJudge:
+    """The judge by statistics of all points, with the networks' halves.
+
+    Args:
+        fitted: the fit.
+        config: settings of the moves.
+        min_points: halves of so many points or fewer are refused.
+    """
+    state = fitted.state
+    return HastingsJudge(
+        state.halves,
+        state.prior,
+        config.dp_concentration,
+        state.parameters.means.numpy(),
+        state.covariance,
+        config.num_neighbours,
+        min_points,
+    )
+
+
+def split_judge(fitted: Fitted, config: DeepDPMConfig, min_points: float = 0.0) -> Judge:
+    """The judge of splits into the networks' halves; arguments as for `hastings_judge`."""
+    search = fitted.result.search
+    if search is None:
+        return hastings_judge(fitted, config, min_points)
+    features = tf.constant(search.features, tf.float32)
+    labels, sides = fitted.networks.labels_and_sides(features, fitted.state)
+    return SampleJudge(search.evidence, fitted.state.num_components, labels, sides)
+
+
+def merge_judge(fitted: Fitted, config: DeepDPMConfig, labels: np.ndarray | None = None) -> Judge:
+    """The judge of merges.
+
+    Args:
+        fitted: the fit.
+        config: settings of the moves.
+        labels: `[n]` clusters that the networks give the search's sample, if they were asked.
+    """
+    search, state = fitted.result.search, fitted.state
+    if search is None:
+        return hastings_judge(fitted, config)
+    if search.features.shape != search.points.shape:
+        labels = leading_labels(search, state.parameters)
+    elif labels is None:
+        features = tf.constant(search.features, tf.float32)
+        labels, _ = fitted.networks.labels_and_sides(features, state)
+    return SampleJudge(search.evidence, state.num_components, labels)

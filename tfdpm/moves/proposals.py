@@ -1,0 +1,93 @@
+"""Proposals of moves: what a judge says, what is accepted, and the transition that follows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfdpm.moves import transition as transitions
+from tfdpm.moves.acceptance import accept, choose_disjoint
+from tfdpm.moves.judge import Judge
+from tfdpm.moves.ledger import Proposal
+from tfdpm.moves.transition import Transition
+
+__all__ = ["propose_merges", "propose_removals", "propose_splits"]
+
+
+def propose_splits(
+    judge: Judge, generator: np.random.Generator | None = None
+) -> tuple[Transition, tuple[Proposal, ...]]:
+    """Proposes to split every component into its halves, [DeepDPM] section 4.2.
+
+    Each component is decided on its own.
+
+    Args:
+        judge: gives the log ratios.
+        generator: source of the uniform numbers of Metropolis-Hastings acceptance; `None` accepts
+            what is better than no move.
+
+    Returns:
+        The transition, and a record of each proposal.
+    """
+    ratios = judge.split_ratios()
+    is_split = accept(ratios, _draw_uniforms(len(ratios), generator))
+    proposals = tuple(
+        Proposal("split", (k,), tuple(map(float, judge.sizes[k])), float(ratio), bool(accepted))
+        for k, (ratio, accepted) in enumerate(zip(ratios, is_split, strict=True))
+    )
+    return transitions.of_splits(len(ratios), is_split), proposals
+
+
+def propose_merges(
+    judge: Judge, generator: np.random.Generator | None = None, order: str = "best_first"
+) -> tuple[Transition, tuple[Proposal, ...]]:
+    """Proposes to merge neighbouring components; none merges twice, [DeepDPM] supplement 5.
+
+    Args:
+        judge: gives pairs and log ratios.
+        generator: as for `propose_splits`.
+        order: `"best_first"` or `"sequential"`, see `choose_disjoint`.
+
+    Returns:
+        The transition, and a record of each proposal.
+    """
+    pairs, ratios = judge.merge_ratios()
+    is_accepted = accept(ratios, _draw_uniforms(len(pairs), generator))
+    merged = choose_disjoint(pairs, ratios, is_accepted, order)
+    made = set(map(tuple, merged.tolist()))
+    sizes = judge.sizes.sum(axis=1)
+    proposals = tuple(
+        Proposal(
+            "merge",
+            (first, second),
+            (float(sizes[first]), float(sizes[second])),
+            float(ratio),
+            (first, second) in made,
+        )
+        for (first, second), ratio in zip(np.asarray(pairs, int).tolist(), ratios, strict=True)
+    )
+    return transitions.of_merges(len(sizes), merged), proposals
+
+
+def propose_removals(
+    counts: np.ndarray, mixture_weights: np.ndarray
+) -> tuple[Transition, tuple[Proposal, ...]]:
+    """Removes components without points; of none with points, the heaviest stays.
+
+    Args:
+        counts: `[K]` points of each component.
+        mixture_weights: `[K]`.
+
+    Returns:
+        The transition, and a record of each removal.
+    """
+    is_kept = np.asarray(counts) > 0
+    if not is_kept.any():
+        is_kept[np.argmax(mixture_weights)] = True
+    proposals = tuple(
+        Proposal("removal", (int(k),), (0.0,), 0.0, True) for k in np.flatnonzero(~is_kept)
+    )
+    return transitions.of_removals(len(is_kept), is_kept), proposals
+
+
+def _draw_uniforms(count: int, generator: np.random.Generator | None) -> np.ndarray:
+    return np.ones(count) if generator is None else generator.uniform(size=count)

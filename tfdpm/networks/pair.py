@@ -1,0 +1,197 @@
+"""Both networks with their optimisers, as one object that is trained, resized and asked."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfdpm.config import DeepDPMConfig
+from tfdpm.moves.transition import Transition
+from tfdpm.networks import resize
+from tfdpm.networks.compilation import is_brief
+from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
+from tfdpm.networks.passes import Passes, StepSettings
+from tfdpm.networks.replicas import ReplicaPasses
+from tfdpm.networks.slots import padded_means
+from tfdpm.search.state import ModelState
+
+__all__ = ["NetworkPair", "base_rates", "create_networks"]
+
+_MOST_SUBCLUSTER_UNITS = 50  # [DeepDPM] supplement 7
+
+
+def create_networks(
+    feature_dim: int, hidden_units: int, capacity: int, config: DeepDPMConfig, seed: int
+) -> tuple[ClusteringNetwork, SubclusteringNetworks]:
+    """Untrained, built networks.
+
+    Args:
+        feature_dim: D.
+        hidden_units: width of the clustering network's hidden layer.
+        capacity: number of component slots, C.
+        config: settings; `hidden_units` there is the width of the subclustering networks, too.
+        seed: random seed of the initial weights.
+    """
+    clustering = ClusteringNetwork(hidden_units, capacity, seed, name="clustering")
+    # However many clusters there are, each has but two halves to tell apart.
+    sub_units = config.hidden_units or min(hidden_units, _MOST_SUBCLUSTER_UNITS)
+    subclustering = SubclusteringNetworks(sub_units, capacity, seed + 1, name="subclustering")
+    clustering.build((None, feature_dim))
+    subclustering.build((None, feature_dim))
+    return clustering, subclustering
+
+
+def base_rates(optimizers: Sequence[keras.optimizers.Optimizer]) -> tuple[float | None, ...]:
+    """Learning rates that the optimisers start from; `None` where a schedule sets them."""
+    rates = (each.learning_rate for each in optimizers)
+    return tuple(float(rate) if isinstance(rate, keras.Variable) else None for rate in rates)
+
+
+class NetworkPair:
+    """The clustering network, the subclustering networks and their optimisers.
+
+    Layers are rebuilt in place; optimisers, which cannot grow, are exchanged, and the pair with
+    them. The compiled passes belong to the pair.
+
+    Args:
+        clustering: built clustering network.
+        subclustering: built subclustering networks.
+        optimizers: of the one and of the others, or `None` for networks that only answer.
+        config: settings of the gradient steps.
+        strategy: distributes the passes over replicas; `None` for one device.
+        rates: learning rates at the start, as `base_rates` tells them.
+        num_traces: passes that were traced before.
+    """
+
+    def __init__(
+        self,
+        clustering: ClusteringNetwork,
+        subclustering: SubclusteringNetworks,
+        optimizers: tuple[keras.optimizers.Optimizer, keras.optimizers.Optimizer] | None,
+        config: DeepDPMConfig,
+        *,
+        strategy: tf.distribute.Strategy | None = None,
+        rates: tuple[float | None, ...] = (None, None),
+        num_traces: int = 0,
+    ):
+        self.clustering, self.subclustering = clustering, subclustering
+        self.optimizers = optimizers
+        self.config = config
+        self.strategy = strategy
+        self.rates = rates
+        self._earlier_traces = num_traces
+        if optimizers is not None:
+            for optimizer, network in zip(optimizers, (clustering, subclustering), strict=True):
+                optimizer.build(network.trainable_variables)
+
+    @property
+    def capacity(self) -> int:
+        """Number of component slots, C."""
+        return self.clustering.capacity
+
+    @property
+    def num_traces(self) -> int:
+        """How often a pass was traced, by this pair and those before it."""
+        passes = self.__dict__.get("passes")
+        return self._earlier_traces if passes is None else passes.num_traces
+
+    @functools.cached_property
+    def passes(self) -> Passes:
+        """The compiled passes over data."""
+        kind = Passes
+        if self.strategy is not None:
+            kind = functools.partial(ReplicaPasses, self.strategy)
+        config = self.config
+        return kind(
+            self.clustering,
+            self.subclustering,
+            *(self.optimizers or (None, None)),
+            StepSettings(
+                config.cluster_loss,
+                config.kl_direction,
+                config.subclustering,
+                config.max_subcluster_batch,
+                is_brief(config),
+            ),
+            self._earlier_traces,
+        )
+
+    def with_optimizers(
+        self,
+        optimizers: tuple[keras.optimizers.Optimizer, keras.optimizers.Optimizer],
+        rates: tuple[float | None, ...],
+    ) -> NetworkPair:
+        """The same networks, to be trained by other optimisers."""
+        return NetworkPair(
+            self.clustering,
+            self.subclustering,
+            optimizers,
+            self.config,
+            strategy=self.strategy,
+            rates=rates,
+            num_traces=self.num_traces,
+        )
+
+    def grown_to(self, capacity: int) -> NetworkPair:
+        """The networks with another number of slots, in place, and optimisers that fit."""
+        layers = ((self.clustering.head, self.clustering), (self.subclustering,) * 2)
+        if self.optimizers is None:
+            for layer, _ in layers:
+                layer.grow(capacity)
+            optimizers = None
+        else:
+            optimizers = tuple(
+                resize.grow_layer(layer, network, optimizer, capacity)
+                for (layer, network), optimizer in zip(layers, self.optimizers, strict=True)
+            )
+        return self.with_optimizers(optimizers, self.rates)
+
+    def with_room_for(self, num_components: int) -> NetworkPair:
+        """Itself, or grown where there are fewer slots than components."""
+        if num_components <= self.capacity:
+            return self
+        return self.grown_to(resize.next_capacity(num_components))
+
+    def apply(self, transition: Transition, counts: np.ndarray, seed: int) -> NetworkPair:
+        """Rebuilds the output units and subclustering networks after a move.
+
+        Args:
+            transition: the move.
+            counts: `[K]` points of each component before it.
+            seed: random seed of the weights of new subclustering networks.
+
+        Returns:
+            The pair to go on with.
+        """
+        pair = self.with_room_for(transition.num_components)
+        resize.apply_to_head(pair.clustering.head, pair.optimizers[0], transition, counts)
+        resize.apply_to_subnetworks(pair.subclustering, pair.optimizers[1], transition, seed)
+        return pair
+
+    def set_learning_rates(self, factor: float) -> None:
+        """Sets the rates to `factor` times those at the start, where no schedule sets them."""
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+            if rate is not None:
+                optimizer.learning_rate.assign(rate * factor)
+
+    def responsibilities(self, features, num_components: int) -> np.ndarray:
+        """Responsibilities `[B, K]` float32 of features `[B, D]`."""
+        result = self.passes.infer_batch(features, tf.constant(num_components))
+        return result.numpy()[:, :num_components]
+
+    def labels_and_sides(self, features, state: ModelState) -> tuple[np.ndarray, np.ndarray]:
+        """Cluster `[B]` and half of it `[B]` (0 or 1), int64, of features `[B, D]`."""
+        sub_means = padded_means(state, self.capacity)[1]
+        labels, sides = self.passes.label_batch(
+            features, sub_means, tf.constant(state.num_components)
+        )
+        return labels.numpy().astype(np.int64), sides.numpy().astype(np.int64)
+
+    def copy_weights(self) -> list[np.ndarray]:
+        """All weights of both networks, as copies."""
+        networks = (self.clustering, self.subclustering)
+        return [np.array(weight) for network in networks for weight in network.get_weights()]

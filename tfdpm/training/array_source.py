@@ -1,0 +1,179 @@
+"""The points of a fit as an array in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from tfdpm.config import DeepDPMConfig
+from tfdpm.features.preprocessing import (
+    FeatureMoments,
+    Preprocessing,
+    feature_moments,
+    normalize_rows,
+)
+from tfdpm.mixture.parameters import LogJoint, MixtureParameters, TMixtureParameters
+from tfdpm.mixture.statistics import SufficientStatistics, slice_rows
+from tfdpm.networks.compilation import compiles_steps
+from tfdpm.networks.passes import Passes, epoch_order
+from tfdpm.networks.reduction import PassStatistics, first_components, soft_statistics
+from tfdpm.networks.slots import PRECISION, padded_density, padded_means
+from tfdpm.search.state import ModelState
+
+__all__ = ["ArraySource", "default_batch_size"]
+
+_BATCH_ROWS = 16_384
+# Features with more numbers than this (8 MiB) are not kept but computed anew in every pass, some
+# points at a time, which costs little beside the pass and no memory that grows with N.
+_KEPT_ELEMENTS = 2**21
+_PIECE_ROWS = 16_384
+
+
+class ArraySource:
+    """Points in memory.
+
+    Args:
+        array: `[N, D_in]` float32 or float64.
+        weights: `[N]` non-negative sample weights, or `None`.
+    """
+
+    def __init__(self, array: np.ndarray, weights: np.ndarray | None = None):
+        self._array = array
+        self._sample_weights = None if weights is None else np.asarray(weights, np.float64)
+        self._preprocessing: Preprocessing | None = None
+        self._features: tf.Tensor | None = None  # where they are kept
+
+    @classmethod
+    def of_features(cls, features: np.ndarray) -> ArraySource:
+        """Points `[N, D]` that are features already."""
+        source = cls(features)
+        source._features = tf.constant(features, tf.float32)
+        return source
+
+    @property
+    def num_points(self) -> int:
+        """N."""
+        return len(self._array)
+
+    def sample(self, count: int, seed: int) -> np.ndarray:
+        """At most `count` raw rows, drawn without replacement, in their order.
+
+        Rows are drawn in proportion to their weights; those without weight never are.
+        """
+        shares, candidates = None, len(self._array)
+        if self._sample_weights is not None:
+            shares = self._sample_weights / self._sample_weights.sum()
+            candidates = int(np.count_nonzero(shares))
+        if count >= candidates:
+            return self._array if candidates == len(self._array) else self._array[shares > 0]
+        generator = np.random.default_rng([seed, 1])
+        chosen = generator.choice(len(self._array), count, replace=False, p=shares)
+        return self._array[np.sort(chosen)]
+
+    def moments(self, normalizes_rows: bool) -> FeatureMoments:
+        """Moments of all raw rows, of their normalised form where asked."""
+        rows = normalize_rows(self._array.astype(np.float64)) if normalizes_rows else self._array
+        return feature_moments(rows, self._sample_weights)
+
+    def use(self, preprocessing: Preprocessing) -> None:
+        """Computes the features once, if they are few."""
+        self._preprocessing, self._features = preprocessing, None
+        if self.num_points * preprocessing.feature_dim <= _KEPT_ELEMENTS:
+            self._features = tf.constant(preprocessing.transform(self._array))
+
+    def train(
+        self,
+        passes: Passes,
+        state: ModelState,
+        config: DeepDPMConfig,
+        seed: int,
+        trains_subclusters: bool,
+    ) -> np.ndarray:
+        """One epoch; returns the mean cluster and subcluster losses."""
+        batch_size = config.batch_size or default_batch_size(self.num_points)
+        steps = max(-(-self.num_points // batch_size), config.min_steps_per_epoch)
+        train = passes.train_array_by_xla if compiles_steps(config, steps) else passes.train_array
+        at_once = steps
+        if self._features is None:
+            # As many in each piece, so that they share a trace.
+            at_once = max(1, min(steps, _PIECE_ROWS // batch_size))
+            steps = -(-steps // at_once) * at_once
+        order = epoch_order(self.num_points, batch_size, steps, seed, state.epoch)
+        constants = (
+            padded_density(state.targets, passes.capacity),
+            *padded_means(state, passes.capacity),
+            tf.constant(state.num_components),
+            trains_subclusters,
+        )
+        losses = np.zeros(2)
+        for start in range(0, steps, at_once):
+            piece = order[start : start + at_once]
+            if self._features is not None:
+                points, weights = self._features, self._weights_of(slice(None))
+            else:
+                rows = piece.ravel()
+                points, weights = self._features_of(rows), self._weights_of(rows)
+                piece = np.arange(piece.size, dtype=np.int32).reshape(piece.shape)
+            losses += train(points, weights, tf.constant(piece), *constants).numpy()
+        return losses * at_once / steps
+
+    def reduce(self, passes: Passes, state: ModelState) -> PassStatistics:
+        """Statistics of all points under the networks, `[K]` components."""
+        _, sub_means = padded_means(state, passes.capacity)
+        are_kept, total = self._features is not None, None
+        reduce = passes.reduce_kept_array if are_kept else passes.reduce_array
+        for features, weights in self._pieces():
+            piece = reduce(features, weights, sub_means, tf.constant(state.num_components))
+            total = piece if total is None else tf.nest.map_structure(tf.add, total, piece)
+        return first_components(total, state.num_components)
+
+    def expectation(
+        self, parameters: MixtureParameters | TMixtureParameters
+    ) -> SufficientStatistics:
+        """Statistics of all points under the E-step of a mixture, `[K]` components."""
+        log_joint, total = LogJoint(parameters, PRECISION), None
+        rows = slice_rows(int(parameters.means.shape[1]), parameters.num_components)
+        for start in range(0, self.num_points, rows):
+            chosen = slice(start, start + rows)
+            piece = soft_statistics(log_joint, self._features_of(chosen), self._weights_of(chosen))
+            total = piece if total is None else total.plus(piece)
+        return total
+
+    def feature_batches(self) -> Iterator[tf.Tensor]:
+        """Features slice by slice, in the order of the points."""
+        for start in range(0, self.num_points, _BATCH_ROWS):
+            yield self._features_of(slice(start, start + _BATCH_ROWS))
+
+    def _pieces(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """All features and weights, or as many at a time as fit; the last are filled up.
+
+        What fills them has no weight. Pieces of one size share a trace.
+        """
+        if self._features is not None:
+            yield self._features, self._weights_of(slice(None))
+            return
+        for start in range(0, self.num_points, _PIECE_ROWS):
+            chosen = slice(start, start + _PIECE_ROWS)
+            features, weights = self._features_of(chosen), self._weights_of(chosen)
+            missing = _PIECE_ROWS - int(features.shape[0])
+            yield tf.pad(features, [[0, missing], [0, 0]]), tf.pad(weights, [[0, missing]])
+
+    def _features_of(self, rows) -> tf.Tensor:
+        """Features of a slice of the points, or, where they are not kept, of chosen ones."""
+        if self._features is not None:
+            return self._features[rows]
+        return tf.constant(self._preprocessing.transform(self._array[rows]))
+
+    def _weights_of(self, rows) -> tf.Tensor:
+        if self._sample_weights is not None:
+            return tf.constant(self._sample_weights[rows], tf.float32)
+        if isinstance(rows, slice):
+            return tf.ones([len(range(*rows.indices(self.num_points)))])
+        return tf.ones([len(rows)])
+
+
+def default_batch_size(num_points: int) -> int:
+    """Points per step: small data get small batches, so that an epoch has enough steps."""
+    return int(np.clip(2 ** int(np.log2(max(num_points / 128, 1))), 32, 512))

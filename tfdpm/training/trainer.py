@@ -1,0 +1,374 @@
+"""One fit: its first mixture, epochs of gradient steps and moves, and its end."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfdpm.config import DeepDPMConfig
+from tfdpm.features.preprocessing import fit_preprocessing
+from tfdpm.interpret.fitted import FitResult, Fitted
+from tfdpm.interpret.genealogy import Genealogy
+from tfdpm.interpret.judges import merge_judge, split_judge
+from tfdpm.mixture.parameters import as_tensors, m_step
+from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.moves.ledger import MoveCounts, Proposal
+from tfdpm.moves.proposals import propose_merges, propose_removals, propose_splits
+from tfdpm.moves.transition import Transition
+from tfdpm.networks.pair import NetworkPair
+from tfdpm.networks.reduction import PassStatistics
+from tfdpm.networks.resize import next_capacity
+from tfdpm.networks.warm_start import start_from_mixture
+from tfdpm.search.initialization import (
+    first_mixture,
+    num_start_points,
+    resumed_search,
+    uses_search,
+)
+from tfdpm.search.judge import SampleJudge
+from tfdpm.search.state import ModelState, estimate_mixture, subcomponent_start, whole_first
+from tfdpm.search.t_refinement import with_tails
+from tfdpm.training.last_pass import LastPass
+from tfdpm.training.sources import Source
+
+__all__ = ["EpochInfo", "Trainer", "find_tails", "kinds_due"]
+
+_FEWEST_HIDDEN_UNITS, _MOST_HIDDEN_UNITS = 50, 1024
+# Networks whose loss is below this share of `settled_loss` know the mixture beyond doubt: there is
+# no reason to wait with proposals.
+_BEYOND_DOUBT = 0.2
+_LEAST_HALF = 1e-3  # share of its component below which a subcomponent is started again
+
+
+class EpochInfo(NamedTuple):
+    """What happened in an epoch.
+
+    Attributes:
+        loss: mean loss of the clustering network.
+        subcluster_loss: mean loss of the subclustering networks.
+        counts: moves proposed and accepted.
+    """
+
+    loss: float
+    subcluster_loss: float
+    counts: MoveCounts
+
+
+class Trainer:
+    """Trains one fit: `fitted, info = trainer.step(fitted)`. Nothing of it outlives the fit.
+
+    Args:
+        source: points of the fit.
+        config: settings of the fit.
+        seed: random seed; the same seed gives the same fit.
+
+    Attributes:
+        start_epoch: epochs that the model had been trained for when the fit began.
+        first_epoch: number that callbacks see of the first epoch.
+    """
+
+    def __init__(self, source: Source, config: DeepDPMConfig, seed: int):
+        self.source = source
+        self.config = config
+        self.seed = seed
+        self.start_epoch = self.first_epoch = 0
+        self._resumed_epoch: int | None = None
+        self._last_pass = LastPass()
+
+    # -- the beginning ------------------------------------------------------------------------
+
+    def begin(self, create_networks: Callable[[int, int, int], NetworkPair]) -> Fitted:
+        """Preprocessing, prior, first mixture and networks of a model that was never fitted.
+
+        Args:
+            create_networks: makes networks for D features, H hidden units and C slots.
+        """
+        config, seed = self.config, self.seed
+        moments = self.source.moments(config.preprocessing == "normalize")
+        preprocessing = fit_preprocessing(moments, config.preprocessing)
+        raw = self.source.sample(num_start_points(config), seed)
+        found = first_mixture(raw, moments, preprocessing, config, seed)
+        prior, parameters, t_mixture, soft, covariance, search, preprocessing = found
+        self.source.use(preprocessing)
+        num_points = self.source.num_points
+        if search is not None and (num_points is None or num_points > len(search.points)):
+            soft = self.source.expectation(t_mixture or parameters)
+            parameters = estimate_mixture(soft, prior, covariance, config)
+        state = ModelState(
+            preprocessing,
+            prior,
+            parameters,
+            *subcomponent_start(parameters.means, parameters.covariances),
+            soft,
+            whole_first(soft),
+            covariance,
+            t_mixture=t_mixture,
+        )
+        networks = create_networks(
+            preprocessing.feature_dim,
+            config.hidden_units or _default_hidden_units(parameters.num_components),
+            next_capacity(parameters.num_components),
+        )
+        # A given K starts so too, unless the networks are not to learn a mixture's posterior.
+        learns_mixture = config.start == "mixture" and config.cluster_loss == "kl"
+        if search is not None or learns_mixture:
+            features = preprocessing.transform(raw) if search is None else search.features
+            start_from_mixture(networks.clustering, parameters, features, seed, t_mixture)
+        if search is None:
+            return Fitted(
+                networks, state, FitResult(genealogy=Genealogy.of_sizes(soft.counts, "training"))
+            )
+        genealogy = Genealogy.of_partitions(search.trace, search.shares)
+        result = FitResult(search=search, moves=search.moves, genealogy=genealogy)
+        return Fitted(networks, state, result)
+
+    def resume(self, fitted: Fitted, is_same_fit: bool) -> Fitted:
+        """Takes up a fit of a model that was fitted or loaded.
+
+        Args:
+            fitted: the model's parts.
+            is_same_fit: whether the points are those of the fit before.
+        """
+        preprocessing = fitted.state.preprocessing
+        self.source.use(preprocessing)
+        config = self.config
+        if uses_search(config):
+            moments = self.source.moments(config.preprocessing == "normalize")
+            sample = self.source.sample(config.max_start_points, self.seed)
+            features = preprocessing.transform(sample)
+            search = resumed_search(features, moments, fitted.state, config, self.seed)
+            fitted = fitted.replace(search=search)
+        if fitted.state.t_mixture is None or not is_same_fit:
+            fitted = find_tails(fitted, config)
+        return fitted
+
+    # -- an epoch -----------------------------------------------------------------------------
+
+    def resume_at(self, epoch: int) -> None:
+        """Makes the epochs of an interrupted fit go on with number `epoch`."""
+        self._resumed_epoch = epoch
+
+    def begin_epochs(self, first_epoch: int) -> int:
+        """Number of the first epoch: `first_epoch`, or that of the fit that is taken up."""
+        self.first_epoch = self._resumed_epoch or first_epoch
+        return self.first_epoch
+
+    def set_learning_rates(self, fitted: Fitted) -> None:
+        """Lets rates fall with the epochs since K last changed; callbacks may set others after."""
+        decay, state = self.config.learning_rate_decay, fitted.state
+        if decay != 1.0:
+            fitted.networks.set_learning_rates(decay ** (state.epoch - state.last_change_epoch))
+
+    def step(self, fitted: Fitted) -> tuple[Fitted, EpochInfo]:
+        """One epoch: gradient steps, one pass of statistics, M-step, then moves."""
+        config, state, networks = self.config, fitted.state, fitted.networks
+        trains_halves = (
+            config.subclustering == "network" and state.epoch >= config.subcluster_start_epoch
+        )
+        losses = self.source.train(networks.passes, state, config, self.seed, trains_halves)
+        reduced = self.source.reduce(networks.passes, state)
+        self._last_pass.keep(networks, reduced)
+        fitted = fitted.replace(state=_m_step(state, reduced, config, trains_halves))
+        fitted, proposals = self._propose(fitted, float(losses[0]))
+        counts = MoveCounts.of(proposals)
+        state, epoch = fitted.state, fitted.state.epoch + 1
+        state = dataclasses.replace(
+            state,
+            epoch=epoch,
+            last_change_epoch=epoch if counts.changed else state.last_change_epoch,
+        )
+        fitted = fitted.replace(
+            state=state, moves=fitted.result.moves + counts, proposals=proposals
+        )
+        return fitted, EpochInfo(float(losses[0]), float(losses[1]), counts)
+
+    def _propose(self, fitted: Fitted, loss: float) -> tuple[Fitted, tuple[Proposal, ...]]:
+        """Splits, merges and removals that are due, carried out."""
+        config, state = self.config, fitted.state
+        generator = np.random.default_rng([self.seed, state.epoch, 2])
+        splits_due, merges_due = kinds_due(config, state.epoch)
+        if self._may_settle(fitted) and loss <= _BEYOND_DOUBT * config.settled_loss:
+            splits_due, merges_due = config.proposes_splits, config.proposes_merges
+        # The search has sampled already; its ratios are no acceptance probabilities.
+        is_stochastic = config.stochastic_acceptance and fitted.result.search is None
+        uniforms = generator if is_stochastic else None
+        order = config.merge_order if fitted.result.search is None else "best_first"
+        made: tuple[Proposal, ...] = ()
+        labels = None
+        if splits_due:
+            judge = split_judge(fitted, config, config.min_subcluster_points)
+            fitted, splits = self._apply(fitted, *propose_splits(judge, uniforms))
+            made += splits
+            if isinstance(judge, SampleJudge) and not MoveCounts.of(splits).changed:
+                labels = judge.labels
+        if merges_due:
+            judge = merge_judge(fitted, config, labels)
+            fitted, merges = self._apply(fitted, *propose_merges(judge, uniforms, order))
+            made += merges
+        if config.fixed_k is None and (splits_due or merges_due):
+            fitted, removals = self._apply(fitted, *_removals(fitted.state))
+            made += removals
+        if MoveCounts.of(made).changed:
+            fitted = find_tails(fitted, config)
+        return fitted, made
+
+    def _apply(
+        self, fitted: Fitted, transition: Transition, proposals: tuple[Proposal, ...]
+    ) -> tuple[Fitted, tuple[Proposal, ...]]:
+        if not transition.is_identity:
+            self._last_pass.forget()
+        return fitted.apply(transition, proposals, self.config, self.seed), proposals
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def is_over(self, fitted: Fitted, info: EpochInfo) -> bool:
+        """Whether K has been stable for long enough, or the networks know the mixture."""
+        stop = self._stable_epoch(fitted.state)
+        if stop is not None and fitted.state.epoch >= stop:
+            return True
+        if not self._may_settle(fitted):
+            return False
+        has_proposed = info.counts.proposed_splits + info.counts.proposed_merges > 0
+        is_unchanged = fitted.state.last_change_epoch < fitted.state.epoch
+        return has_proposed and is_unchanged and info.loss <= self.config.settled_loss
+
+    def expected_epochs(self, fitted: Fitted, most: int) -> int:
+        """Epochs that the fit will have made if no further move is accepted; at most `most`."""
+        stop = self._stable_epoch(fitted.state)
+        if stop is None:
+            return most
+        return min(most, self.first_epoch + max(stop - self.start_epoch, 0))
+
+    def _stable_epoch(self, state: ModelState) -> int | None:
+        """Number of epochs after which K will have been the same for long enough."""
+        config = self.config
+        if config.stable_epochs is None:
+            return None
+        # Moves must have been possible, and a further fit has the same patience again.
+        since = max(state.last_change_epoch, config.first_move_epoch, self.start_epoch)
+        return since + config.stable_epochs
+
+    def _may_settle(self, fitted: Fitted) -> bool:
+        """Whether a fit ends when its networks know the mixture that was searched."""
+        config = self.config
+        has_rule = None not in (config.stable_epochs, config.settled_loss)
+        return fitted.result.search is not None and has_rule and config.cluster_loss == "kl"
+
+    def finish(self, fitted: Fitted) -> Fitted:
+        """Statistics, mixture and labels as the final networks see the data."""
+        config, reduced, proposals = self.config, None, ()
+        if config.subclustering == "network":  # subclusters by means follow the M-step
+            reduced = self._last_pass.recall(fitted.networks)
+        if reduced is None:
+            reduced = self.source.reduce(fitted.networks.passes, fitted.state)
+        if config.fixed_k is None:
+            state = dataclasses.replace(fitted.state, halves=reduced.halves)
+            before = fitted.replace(state=state)
+            fitted, proposals = self._apply(before, *_removals(state))
+            if fitted is not before:
+                reduced = self.source.reduce(fitted.networks.passes, fitted.state)
+        state = fitted.state
+        state = dataclasses.replace(
+            state,
+            halves=reduced.halves,
+            soft=reduced.soft,
+            parameters=estimate_mixture(reduced.soft, state.prior, state.covariance, config),
+            t_mixture=None,  # of these points; a further fit may be of others
+        )
+        fitted = fitted.replace(state=state, proposals=proposals, k_posterior=None)
+        return fitted.replace(labels=self.label_points(fitted))
+
+    def label_points(self, fitted: Fitted) -> np.ndarray:
+        """Clusters `[N]` of all points, of the smallest unsigned type that holds them."""
+        num_components = fitted.state.num_components
+        kind = np.min_scalar_type(num_components)
+        pieces = [
+            np.argmax(fitted.networks.responsibilities(features, num_components), axis=1).astype(
+                kind
+            )
+            for features in self.source.feature_batches()
+        ]
+        return np.concatenate(pieces)
+
+
+def find_tails(fitted: Fitted, config: DeepDPMConfig) -> Fitted:
+    """The fit with the t distributions of its components, by the points of its search.
+
+    Args:
+        fitted: the fit; without a search it gets none.
+        config: says whether points are told apart by t distributions.
+    """
+    search, state, t_mixture = fitted.result.search, fitted.state, None
+    if search is not None and config.has_tails:
+        t_mixture = as_tensors(with_tails(search, state.parameters))
+    return fitted.replace(state=dataclasses.replace(state, t_mixture=t_mixture))
+
+
+def kinds_due(config: DeepDPMConfig, epoch: int) -> tuple[bool, bool]:
+    """Whether splits and whether merges are proposed after `epoch` (0-based)."""
+    since_first = epoch - config.first_move_epoch
+    if since_first < 0 or since_first % config.move_interval_epochs:
+        return False, False
+    turn = since_first // config.move_interval_epochs
+    if not config.alternate_moves:
+        return config.proposes_splits, config.proposes_merges
+    return config.proposes_splits and turn % 2 == 0, config.proposes_merges and turn % 2 == 1
+
+
+def _removals(state: ModelState) -> tuple[Transition, tuple[Proposal, ...]]:
+    counts = state.halves.counts.numpy().sum(axis=1)
+    return propose_removals(counts, state.parameters.mixture_weights.numpy())
+
+
+def _m_step(
+    state: ModelState, reduced: PassStatistics, config: DeepDPMConfig, trains_halves: bool
+) -> ModelState:
+    """MAP estimates of components and subcomponents from one pass's statistics."""
+    since_move = state.epoch - state.last_change_epoch
+    is_frozen = state.epoch < config.frozen_epochs or (
+        state.last_change_epoch > 0 and since_move < config.frozen_epochs_after_move
+    )
+    state = dataclasses.replace(state, halves=reduced.halves)
+    if not is_frozen:
+        parameters = estimate_mixture(reduced.soft, state.prior, state.covariance, config)
+        state = dataclasses.replace(state, soft=reduced.soft, parameters=parameters)
+    if trains_halves or config.subclustering == "two_means":
+        state = _subcomponent_m_step(state, reduced.soft_halves, config)
+    return state
+
+
+def _subcomponent_m_step(
+    state: ModelState, soft_halves: SufficientStatistics, config: DeepDPMConfig
+) -> ModelState:
+    """Subcomponents from their weighted statistics; a half that died is started again."""
+    flat = SufficientStatistics(*(tf.reshape(part, [-1, *part.shape[2:]]) for part in soft_halves))
+    estimates = m_step(
+        flat,
+        state.prior if config.prior_in_m_step else None,
+        denominator=config.map_denominator,
+        covariance=state.covariance,
+    )
+    counts = soft_halves.counts
+    weights = tf.math.divide_no_nan(counts, tf.reduce_sum(counts, axis=1, keepdims=True))
+    is_alive = tf.reduce_min(weights, axis=1) > _LEAST_HALF
+    estimated = (
+        weights,
+        tf.reshape(estimates.means, state.sub_means.shape),
+        tf.reshape(estimates.covariances, state.sub_covariances.shape),
+    )
+    fresh = subcomponent_start(state.parameters.means, state.parameters.covariances)
+    chosen = (
+        tf.where(tf.reshape(is_alive, [-1] + [1] * (len(new.shape) - 1)), new, start)
+        for new, start in zip(estimated, fresh, strict=True)
+    )
+    names = ("sub_weights", "sub_means", "sub_covariances")
+    return dataclasses.replace(state, **dict(zip(names, chosen, strict=True)))
+
+
+def _default_hidden_units(num_components: int) -> int:
+    """The paper's 50, and two for each component where there are more than 25."""
+    return min(max(_FEWEST_HIDDEN_UNITS, 2 * num_components), _MOST_HIDDEN_UNITS)
