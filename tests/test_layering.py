@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "moves": "checks mixture",
     "search": "checks config features mixture moves",
     "networks": "checks config features mixture moves search",
-    "interpret": "checks data features mixture moves search networks",
+    "interpret": "checks config features mixture moves search networks",
     "training": "checks config progress data features mixture moves search networks interpret",
     "serving": "checks mixture search networks",
     "viz": "checks config data",

@@ -32,7 +32,8 @@ def take(model: DeepDPM) -> dict[str, np.ndarray]:
             arrays[f"{part}/{index}"] = np.asarray(variable)
     arrays["moves"] = np.array(dataclasses.astuple(fitted.result.moves))
     arrays["capacity"] = np.array(fitted.networks.capacity)
-    arrays["fit_start"] = np.array(model.trainer.start_epoch)
+    start = fitted.state.epoch if model.trainer is None else model.trainer.start_epoch
+    arrays["fit_start"] = np.array(start)
     arrays["genealogy"] = as_bytes(fitted.genealogy.to_json())
     arrays["identity"] = as_bytes(json.dumps(_identity(model)))
     return arrays

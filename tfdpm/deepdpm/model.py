@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 
-from tfdpm import checks, metrics
+from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import Inputs, as_features
-from tfdpm.data.streams import as_batches
+from tfdpm.deepdpm.fitting import StreamPace, fit_endless, name_clusters, train
 from tfdpm.deepdpm.inference import FittedModel
+from tfdpm.deepdpm.sample_view import points_to_show, sample_view
 from tfdpm.deepdpm.summary import summarize
 from tfdpm.features.apply_encoder import as_rows, encode_inputs
-from tfdpm.interpret.identity import Reference, check_reference, follow, identity_of, overlap
-from tfdpm.moves.transition import WHOLE, Transition
+from tfdpm.interpret.identity import Reference, check_reference
 from tfdpm.training.online import learn_batch
-from tfdpm.training.progress_bar import callback_list
 from tfdpm.training.sources import source_of
-from tfdpm.training.trainer import EpochInfo, Trainer
+from tfdpm.training.trainer import Trainer
 
 __all__ = ["DeepDPM"]
 
@@ -104,15 +100,9 @@ class DeepDPM(FittedModel):
             ValueError, TypeError: naming the argument, what came and what was wanted.
         """
         if steps_per_epoch is not None:
-            return self._fit_endless(
-                x,
-                steps_per_epoch=steps_per_epoch,
-                forgetting=forgetting,
-                epochs=epochs,
-                callbacks=callbacks,
-                verbose=verbose,
-                first=initial_epoch,
-            )
+            epochs = self.config.epochs if epochs is None else epochs
+            pace = StreamPace(steps_per_epoch, range(initial_epoch, epochs), forgetting)
+            return fit_endless(self, x, pace, callbacks, verbose)
         raw = as_features(x, y)
         inputs = encode_inputs(raw, self.encoder)
         if reference is not None:
@@ -121,11 +111,11 @@ class DeepDPM(FittedModel):
         first = checks.integer(initial_epoch, "initial_epoch", minimum=0)
         self.trainer = Trainer(source_of(inputs, sample_weight), config, self.seed)
         try:
-            self._train(self.trainer, inputs, callbacks, verbose, first)
+            train(self, inputs, callbacks, verbose, first)
         finally:
             self.trainer = None
         if reference is not None:
-            self._identify(reference, raw)
+            self.adopt(name_clusters(self, reference, raw))
         return self.history
 
     def _fit_config(self, inputs: Inputs, batch_size, epochs) -> DeepDPMConfig:
@@ -136,76 +126,6 @@ class DeepDPM(FittedModel):
             name = "initial_clusters" if config.fixed_k is None else "fixed_k"
             checks.fail(name, config.start_clusters, f"at most the {inputs.num_points} points")
         return config
-
-    def _train(
-        self, trainer: Trainer, inputs: Inputs, callbacks, verbose: str | int, first: int
-    ) -> None:
-        """Epochs with their callbacks, until K is stable or someone stops the training."""
-        if not self.compiled:
-            self.compile()
-        if self.parts is None:
-            self.point_shape = inputs.feature_shape
-            self.adopt(trainer.begin(self.create_networks))
-        else:
-            self.check_points(inputs.feature_shape)
-            self.adopt(trainer.resume(self.parts, is_same_fit=first > 0))
-        trainer.start_epoch = self.fitted.state.epoch
-        most = trainer.config.epochs
-        listeners = callback_list(self, callbacks, verbose, most)
-        for callback in listeners.callbacks:
-            if hasattr(callback, "accompany"):
-                callback.accompany(listeners.callbacks)
-        listeners.on_train_begin()
-        # Keras's BackupAndRestore asks for its epoch through this attribute.
-        first = trainer.begin_epochs(self._initial_epoch or first)
-        self.stop_training = False
-        logs: dict[str, float] = {}
-        for epoch in range(first, most):
-            trainer.set_learning_rates(self.fitted)
-            listeners.on_epoch_begin(epoch)
-            listeners.on_train_batch_begin(0)
-            parts, info = trainer.step(self.fitted)
-            self.adopt(parts)
-            logs = {**_logs(info, self.n_clusters), **self._scores(inputs, trainer)}
-            listeners.on_train_batch_end(0, logs)
-            listeners.on_epoch_end(epoch, logs)
-            if self.stop_training or trainer.is_over(self.fitted, info):
-                break
-        self.adopt(trainer.finish(self.fitted))
-        listeners.on_train_end(logs)
-        if self.fitted.result.labels is None:  # a callback put earlier weights back
-            self.adopt(trainer.finish(self.fitted))
-
-    def _scores(self, inputs: Inputs, trainer: Trainer) -> dict[str, float]:
-        """Agreement with known labels, where there are any."""
-        if inputs.labels is not None:
-            known, labels = inputs.labels, trainer.label_points(self.fitted)
-        elif inputs.labelled_dataset is not None:
-            # One pass for both: the next one might come in another order.
-            pairs = [(y.numpy(), self.predict_labels(x)) for x, y in inputs.labelled_dataset]
-            known, labels = (np.concatenate(part) for part in zip(*pairs, strict=True))
-        else:
-            return {}
-        return {
-            "nmi": metrics.nmi(known, labels),
-            "ari": metrics.ari(known, labels),
-            "acc": metrics.clustering_accuracy(known, labels),
-        }
-
-    def _identify(self, reference: Reference, inputs: Inputs) -> None:
-        """Names the clusters after those of a reference, and numbers them by their names.
-
-        Where every cluster has kept its name, labels then mean what they meant.
-        """
-        batches = [inputs.array] if inputs.array is not None else inputs.dataset
-        shared = overlap(reference, self, batches, self.n_clusters)
-        identity = follow(identity_of(reference), shared)
-        order = np.argsort(identity.ids)
-        transition = Transition(np.stack([order, order], axis=1), np.full(len(order), WHOLE))
-        parts = self.fitted.apply(transition, (), self.config, self.seed)
-        identity = dataclasses.replace(identity, ids=tuple(sorted(identity.ids)))
-        labels = np.argsort(order)[parts.result.labels]
-        self.adopt(parts.replace(identity=identity, labels=labels))
 
     def partial_fit(self, x, y=None, *, forgetting: float = 0.0) -> DeepDPM:
         """Takes one more batch into account; the first call is a `fit`.
@@ -246,37 +166,6 @@ class DeepDPM(FittedModel):
         features = self.preprocessing_.transform(as_rows(inputs.array))
         self.adopt(learn_batch(self.fitted, features, forgetting, self.config, self.seed))
         return self
-
-    def _fit_endless(
-        self, x, *, steps_per_epoch: int, forgetting: float, epochs, callbacks, verbose, first: int
-    ):
-        """`fit` on a stream that may have no end: `steps_per_epoch` calls of `partial_fit` each."""
-        steps = checks.integer(steps_per_epoch, "steps_per_epoch", minimum=1)
-        if not isinstance(x, tf.data.Dataset):
-            checks.fail("x", type(x).__name__, "a tf.data.Dataset where steps_per_epoch is given")
-        epochs = self.config.epochs if epochs is None else epochs
-        batches = iter(as_batches(x.take(steps * (epochs - first) + 1)).batches)
-        listeners = callback_list(self, callbacks, verbose, epochs)
-        listeners.on_train_begin()
-        self.stop_training = False
-        logs: dict[str, float] = {}
-        for epoch in range(first, epochs):
-            listeners.on_epoch_begin(epoch)
-            listeners.on_train_batch_begin(0)
-            if self.parts is None:
-                # The first mixture is found on a whole epoch, as far as a start looks at points.
-                self.partial_fit(_first_points(batches, steps, self.config.max_start_points))
-            else:
-                for batch in _at_most(batches, steps):
-                    self.partial_fit(batch.numpy(), forgetting=forgetting)
-            remembered = float(np.sum(self.fitted.state.soft.counts))
-            logs = {"n_clusters": self.n_clusters, "remembered_points": remembered}
-            listeners.on_train_batch_end(0, logs)
-            listeners.on_epoch_end(epoch, logs)
-            if self.stop_training:
-                break
-        listeners.on_train_end(logs)
-        return self.history
 
     def summary(self, *args, print_fn: Callable[[str], Any] | None = None, **kwargs) -> None:
         """Writes Keras's summary, then K, sizes, prior and moves.
@@ -325,9 +214,7 @@ class DeepDPM(FittedModel):
         from tfdpm import viz
 
         view = (
-            self._fitted_view()
-            if x is None
-            else viz.look(self, x, max_points=max_points, seed=seed)
+            sample_view(self) if x is None else viz.look(self, x, max_points=max_points, seed=seed)
         )
         view = view.thinned(max_points, seed)
         return viz.plot(
@@ -423,7 +310,7 @@ class DeepDPM(FittedModel):
 
         points = x
         if x is None:  # what an encoder made of them, where there is one: the film needs none
-            points = self._fitted_view().inputs
+            points = sample_view(self).inputs
             points = points[:: -(-len(points) // _FILMED)]
         return viz.animate(self, path, points, config=config, epochs=epochs, **options)
 
@@ -463,7 +350,7 @@ class DeepDPM(FittedModel):
         return report.write_report(
             self,
             path,
-            self._points_to_show(x),
+            points_to_show(self, x),
             y,
             images,
             title=title,
@@ -471,54 +358,3 @@ class DeepDPM(FittedModel):
             seconds=seconds,
             seed=seed,
         )
-
-    def _points_to_show(self, x: Any) -> Any:
-        """`x`, or where it is `None` the sample of the fit, as raw rows."""
-        if x is not None:
-            return x
-        if self.encoder is not None:
-            checks.fail("x", "None, of a model with an encoder inside", "the points of the fit")
-        rows = self._fitted_view().inputs
-        return rows.reshape(len(rows), *self.point_shape)
-
-    def _fitted_view(self) -> Any:
-        """The sample of the fit; its inputs are rows as they came out of the encoder, if any."""
-        from tfdpm import viz
-
-        search = self.fitted.result.search
-        if search is None:
-            checks.fail("x", "None, of a model without the points of its fit", "points")
-        raw = self.preprocessing_.inverse(np.asarray(search.features, np.float64))
-        features = np.asarray(search.features, np.float32)
-        responsibilities = self.fitted.networks.responsibilities(
-            tf.constant(features), self.n_clusters
-        )
-        return viz.View(np.arange(len(raw)), raw, features, responsibilities, None, int(len(raw)))
-
-
-def _logs(info: EpochInfo, num_clusters: int) -> dict[str, float]:
-    """An epoch's logs, but for scores."""
-    return {
-        "loss": info.loss,
-        "subcluster_loss": info.subcluster_loss,
-        "n_clusters": num_clusters,
-        "accepted_splits": info.counts.accepted_splits,
-        "accepted_merges": info.counts.accepted_merges,
-        "proposed_splits": info.counts.proposed_splits,
-        "proposed_merges": info.counts.proposed_merges,
-    }
-
-
-def _first_points(batches, steps: int, most: int) -> np.ndarray:
-    pieces, total = [], 0
-    for batch in _at_most(batches, steps):
-        pieces.append(batch.numpy())
-        total += len(pieces[-1])
-        if total >= most:
-            break
-    return np.concatenate(pieces)
-
-
-def _at_most(batches, steps: int) -> Iterable[Any]:
-    for _, batch in zip(range(steps), batches, strict=False):
-        yield batch

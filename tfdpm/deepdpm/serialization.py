@@ -67,6 +67,11 @@ class SerializableModel(keras.Model):
             checks.fail("model", "a model that was not fitted", "call fit first", RuntimeError)
         return self.parts
 
+    @property
+    def resumed_epoch(self) -> int | None:
+        """Epoch from which Keras's `BackupAndRestore` lets a fit go on; `None` for a new fit."""
+        return self._initial_epoch
+
     def adopt(self, parts: Fitted) -> None:
         """Takes over the parts that a step of a fit has led to.
 
