@@ -140,7 +140,7 @@ def test_a_pass_reduces_the_data_to_the_statistics_of_a_loop(trained):
 
 def test_a_pass_without_a_graph_is_the_same_pass_and_leaves_no_trace(trained):
     passes, networks, _ = trained
-    brief = Passes(*networks, None, None, passes._settings._replace(is_brief=True))
+    brief = Passes(*networks, None, None, passes.settings._replace(is_brief=True))
     weights = tf.linspace(0.5, 2.0, len(FEATURES))
     results = [
         each(FEATURES, weights, SUB_MEANS, COUNT)

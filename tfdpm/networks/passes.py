@@ -112,15 +112,15 @@ class Passes:
     ):
         self._clustering, self._subclustering = clustering, subclustering
         self._optimizer, self._subcluster_optimizer = optimizer, subcluster_optimizer
-        self._settings = settings
+        self.settings = settings
         self._is_for_xla = False
         self.num_traces = num_traces
         # Batches of a model that learns online come in any size.
-        self.train_array = compiled(self._train_array, reduce_retracing=True)
-        self.train_array_by_xla = compiled(self._train_array_by_xla, jit_compile=True)
-        self.train_stream = compiled(self._train_stream)
-        self.reduce_array = compiled(self._reduce_array)
-        self.reduce_stream = compiled(self._reduce_stream)
+        self.train_array = compiled(self.array_epoch, reduce_retracing=True)
+        self.train_array_by_xla = compiled(self.array_epoch_by_xla, jit_compile=True)
+        self.train_stream = compiled(self.stream_epoch)
+        self.reduce_array = compiled(self.array_statistics)
+        self.reduce_stream = compiled(self.stream_statistics)
         # One trace for batches of any size.
         features = tf.TensorSpec([None, clustering.hidden.kernel.shape[0]], tf.float32)
         count = tf.TensorSpec([], tf.int32)
@@ -128,7 +128,7 @@ class Passes:
         self.label_batch = compiled(self._label, input_signature=[features, sub_means, count])
         self.reduce_kept_array = self.reduce_array
         if settings.is_brief and subclustering.are_light and not is_wide(features.shape[1]):
-            self.label_batch, self.reduce_kept_array = self._label, self._reduce_array
+            self.label_batch, self.reduce_kept_array = self._label, self.array_statistics
         self.infer_batch = compiled(self._infer, input_signature=[features, count])
 
     @property
@@ -136,13 +136,13 @@ class Passes:
         """Number of component slots."""
         return self._clustering.capacity
 
-    def _count_trace(self) -> None:
+    def count_trace(self) -> None:
         if not tf.executing_eagerly():
             self.num_traces += 1
 
     # -- training ---------------------------------------------------------------------------
 
-    def _train_array(
+    def array_epoch(
         self,
         features,
         weights,
@@ -163,12 +163,12 @@ class Passes:
             num_components: K, scalar tensor.
             trains_subclusters: Python bool, whether the subclustering networks learn.
         """
-        self._count_trace()
+        self.count_trace()
         num_steps = tf.shape(order)[0]
 
         def body(step, total):
             batch = tf.gather(features, order[step]), tf.gather(weights, order[step])
-            losses = self._step(
+            losses = self.step(
                 batch, density, means, sub_means, num_components, trains_subclusters
             )
             return step + 1, total + losses
@@ -178,23 +178,23 @@ class Passes:
         )
         return total / tf.cast(tf.maximum(num_steps, 1), tf.float32)
 
-    def _train_array_by_xla(self, *arguments):
-        """As `_train_array`, traced for XLA."""
+    def array_epoch_by_xla(self, *arguments):
+        """As `array_epoch`, traced for XLA."""
         self._is_for_xla = True
         try:
-            return self._train_array(*arguments)
+            return self.array_epoch(*arguments)
         finally:
             self._is_for_xla = False
 
-    def _train_stream(
+    def stream_epoch(
         self, batches, density, means, sub_means, num_components, trains_subclusters: bool
     ):
-        """One epoch over a stream of `(features, weights)`; arguments as for `_train_array`."""
-        self._count_trace()
+        """One epoch over a stream of `(features, weights)`; arguments as for `array_epoch`."""
+        self.count_trace()
 
         def body(state, batch):
             total, steps = state
-            losses = self._step(
+            losses = self.step(
                 batch, density, means, sub_means, num_components, trains_subclusters
             )
             return total + losses, steps + 1.0
@@ -203,15 +203,15 @@ class Passes:
         total, steps = batches.reduce((tf.zeros([2]), tf.constant(0.0)), body)
         return tf.math.divide_no_nan(total, steps)
 
-    def _step(self, batch, density, means, sub_means, num_components, trains_subclusters: bool):
+    def step(self, batch, density, means, sub_means, num_components, trains_subclusters: bool):
         """One gradient step of both losses; the two networks share no weight."""
-        losses, gradients = self._gradients(
+        losses, gradients = self.gradients_of(
             batch, density, means, sub_means, num_components, trains_subclusters
         )
-        self._apply_gradients(gradients)
+        self.apply_gradients(gradients)
         return losses
 
-    def _gradients(
+    def gradients_of(
         self,
         batch,
         density,
@@ -226,7 +226,7 @@ class Passes:
 
         Args:
             batch: features `[B, D]` and weights `[B]`.
-            density, means, sub_means, num_components, trains_subclusters: see `_train_array`.
+            density, means, sub_means, num_components, trains_subclusters: see `array_epoch`.
             first_points: how many of them the subclustering networks learn from; `None` for the
                 setting. Batches are in random order: their first points are as good as any.
             shares: what both losses are multiplied by, for a batch that is part of a larger one.
@@ -235,7 +235,7 @@ class Passes:
             Losses, and gradients of the trainable variables of one network after the other.
         """
         features, weights = batch
-        settings = self._settings
+        settings = self.settings
         if settings.cluster_loss == "kl":
             targets = log_targets(density, num_components, features, self.capacity)
         with tf.GradientTape() as tape:
@@ -269,7 +269,7 @@ class Passes:
         # Those of gathered kernels are sparse.
         return tf.stack(losses), [tf.convert_to_tensor(gradient) for gradient in gradients]
 
-    def _apply_gradients(self, gradients) -> None:
+    def apply_gradients(self, gradients) -> None:
         """One step of the optimisers whose networks there are gradients for."""
         cluster_variables = self._clustering.trainable_variables
         count = len(cluster_variables)
@@ -281,9 +281,9 @@ class Passes:
 
     # -- reduction --------------------------------------------------------------------------
 
-    def _reduce_array(self, features, weights, sub_means, num_components) -> PassStatistics:
+    def array_statistics(self, features, weights, sub_means, num_components) -> PassStatistics:
         """Statistics of all of an array, slice by slice."""
-        self._count_trace()
+        self.count_trace()
         dim, num_points = int(features.shape[-1]), tf.shape(features)[0]
         rows = slice_rows(dim, self.capacity)
         if not (tf.executing_eagerly() or is_wide(dim)):
@@ -293,7 +293,7 @@ class Passes:
 
         def body(start, sums):
             stop = start + rows
-            piece = self._reduce(
+            piece = self.sum_batch(
                 features[start:stop], weights[start:stop], sub_means, num_components
             )
             return stop, [a + b for a, b in zip(sums, piece, strict=True)]
@@ -301,31 +301,31 @@ class Passes:
         _, sums = tf.while_loop(
             lambda start, _: start < num_points,
             body,
-            (0, self._no_sums(dim)),
+            (0, self.zero_sums(dim)),
             parallel_iterations=1,
         )
         return pass_statistics(sums, dim)
 
-    def _reduce_stream(self, batches, sub_means, num_components) -> PassStatistics:
+    def stream_statistics(self, batches, sub_means, num_components) -> PassStatistics:
         """Statistics of all batches of `(features, weights)`."""
-        self._count_trace()
+        self.count_trace()
         dim = int(batches.element_spec[0].shape[-1])
         # Neither as small as users like for training, nor larger than memory allows.
         batches = batches.rebatch(slice_rows(dim, self.capacity))
 
         def body(sums, batch):
-            piece = self._reduce(*batch, sub_means, num_components)
+            piece = self.sum_batch(*batch, sub_means, num_components)
             return tuple(a + b for a, b in zip(sums, piece, strict=True))
 
         body = tf.autograph.experimental.do_not_convert(body)
-        return pass_statistics(batches.reduce(tuple(self._no_sums(dim)), body), dim)
+        return pass_statistics(batches.reduce(tuple(self.zero_sums(dim)), body), dim)
 
-    def _no_sums(self, dim: int) -> list[tf.Tensor]:
+    def zero_sums(self, dim: int) -> list[tf.Tensor]:
         width = num_moments(dim)
         slots = (self.capacity, 2 * self.capacity, self.capacity)
         return [tf.zeros([count, width], tf.float64) for count in slots]
 
-    def _reduce(self, features, weights, sub_means, num_components) -> list[tf.Tensor]:
+    def sum_batch(self, features, weights, sub_means, num_components) -> list[tf.Tensor]:
         """Sums of moments of one batch under both networks.
 
         Returns:
@@ -349,7 +349,7 @@ class Passes:
 
     def _sub_logits(self, features, assignments, sub_means) -> tf.Tensor:
         """Logits `[B, 2]` of each point's subclusters, by network or by the nearer mean."""
-        if self._settings.subclustering == "network":
+        if self.settings.subclustering == "network":
             return self._subclustering.in_groups(features, assignments)
         centres = tf.gather(sub_means, assignments)
         distances = tf.reduce_sum((features[:, tf.newaxis, :] - centres) ** 2, axis=-1)
@@ -367,5 +367,5 @@ class Passes:
 
     def _infer(self, features, num_components) -> tf.Tensor:
         """Responsibilities `[B, C]` float32."""
-        self._count_trace()
+        self.count_trace()
         return tf.nn.softmax(self._clustering(features, num_components=num_components))

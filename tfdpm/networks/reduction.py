@@ -33,7 +33,7 @@ class PassStatistics(NamedTuple):
 
 
 def pass_statistics(sums, dim: int) -> PassStatistics:
-    """Statistics from sums of moments; see `Passes._reduce`."""
+    """Statistics from sums of moments; see `Passes.sum_batch`."""
     soft, hard_halves, soft_first = (unpack_moments(part, dim) for part in sums)
     halves = SufficientStatistics(
         *(tf.reshape(part, [-1, 2, *part.shape[1:]]) for part in hard_halves)

@@ -28,11 +28,11 @@ class ReplicaPasses(Passes):
         self._strategy = strategy
         self.train_array_by_xla = self.train_array  # replicas cannot run inside
         self.reduce_kept_array = self.reduce_array
-        self._stream_step = compiled(self._step, reduce_retracing=True)
+        self._stream_step = compiled(self.step, reduce_retracing=True)
         self._stream_reduce = compiled(self._shared_sums, reduce_retracing=True)
-        self.train_stream, self.reduce_stream = self._train_stream, self._reduce_stream
+        self.train_stream, self.reduce_stream = self.stream_epoch, self.stream_statistics
 
-    def _train_stream(
+    def stream_epoch(
         self, batches, density, means, sub_means, num_components, trains_subclusters: bool
     ):
         """One epoch over a stream, a call for each batch: replicas cannot run inside a dataset."""
@@ -44,11 +44,11 @@ class ReplicaPasses(Passes):
             steps += 1
         return total / max(steps, 1)
 
-    def _step(self, batch, density, means, sub_means, num_components, trains_subclusters: bool):
+    def step(self, batch, density, means, sub_means, num_components, trains_subclusters: bool):
         """One gradient step, of which every replica computes the losses of its points."""
         weights = batch[1]
         count = self._strategy.num_replicas_in_sync
-        most_taught = tf.minimum(self._settings.max_subcluster_batch, tf.shape(weights)[0])
+        most_taught = tf.minimum(self.settings.max_subcluster_batch, tf.shape(weights)[0])
         totals = tf.reduce_sum(weights), tf.reduce_sum(weights[:most_taught])
 
         def replica_gradients():
@@ -58,18 +58,18 @@ class ReplicaPasses(Passes):
             first = (most_taught - rank + count - 1) // count
             own_totals = tf.reduce_sum(own[1]), tf.reduce_sum(own[1][:first])
             shares = [tf.math.divide_no_nan(a, b) for a, b in zip(own_totals, totals, strict=True)]
-            losses, gradients = self._gradients(
+            losses, gradients = self.gradients_of(
                 own, density, means, sub_means, num_components, trains_subclusters, first, shares
             )
             return [tf.cast(part, tf.float64) for part in (losses, *gradients)]
 
         losses, *gradients = (tf.cast(part, tf.float32) for part in self._sum(replica_gradients))
-        self._apply_gradients(gradients)
+        self.apply_gradients(gradients)
         return losses
 
-    def _reduce_array(self, features, weights, sub_means, num_components) -> PassStatistics:
+    def array_statistics(self, features, weights, sub_means, num_components) -> PassStatistics:
         """Statistics of all of an array, of which every replica reduces a piece."""
-        self._count_trace()
+        self.count_trace()
         dim, num_points = int(features.shape[-1]), tf.shape(features)[0]
         rows, count = slice_rows(dim, self.capacity), self._strategy.num_replicas_in_sync
 
@@ -79,7 +79,7 @@ class ReplicaPasses(Passes):
 
             def body(start, sums):
                 stop = tf.minimum(start + rows, last)
-                piece = self._reduce(
+                piece = self.sum_batch(
                     features[start:stop], weights[start:stop], sub_means, num_components
                 )
                 return stop, [a + b for a, b in zip(sums, piece, strict=True)]
@@ -87,17 +87,17 @@ class ReplicaPasses(Passes):
             return tf.while_loop(
                 lambda start, _: start < last,
                 body,
-                (num_points * rank // count, self._no_sums(dim)),
+                (num_points * rank // count, self.zero_sums(dim)),
                 parallel_iterations=1,
             )[1]
 
         return pass_statistics(self._sum(replica_sums), dim)
 
-    def _reduce_stream(self, batches, sub_means, num_components) -> PassStatistics:
+    def stream_statistics(self, batches, sub_means, num_components) -> PassStatistics:
         """Statistics of all batches of a stream."""
         dim = int(batches.element_spec[0].shape[-1])
         rows = slice_rows(dim, self.capacity) * self._strategy.num_replicas_in_sync
-        sums = self._no_sums(dim)
+        sums = self.zero_sums(dim)
         for batch in batches.rebatch(rows):
             piece = self._stream_reduce(batch, sub_means, num_components)
             sums = [a + b for a, b in zip(sums, piece, strict=True)]
@@ -108,7 +108,7 @@ class ReplicaPasses(Passes):
 
         def replica_sums():
             own = [part[_rank() :: count] for part in batch]
-            return self._reduce(*own, sub_means, num_components)
+            return self.sum_batch(*own, sub_means, num_components)
 
         return self._sum(replica_sums)
 
