@@ -27,7 +27,12 @@ from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.ledger import Proposal
 from tfdpm.networks import resize
 from tfdpm.networks.warm_start import start_from_mixture
-from tfdpm.search.initialization import first_mixture, num_start_points, resumed_search, uses_search
+from tfdpm.search.initialization import (
+    initialize_mixture,
+    num_initial_points,
+    resume_search,
+    uses_search,
+)
 from tfdpm.search.state import ModelState, subcomponent_start
 from tfdpm.serving.tflite_onnx import EdgeMethods
 from tfdpm.training import proposals as moves
@@ -180,8 +185,8 @@ class DeepDPM(
         """Preprocessing, prior, first mixture and networks."""
         moments = source.moments(config.preprocessing == "normalize")
         preprocessing = fit_preprocessing(moments, config.preprocessing)
-        raw = source.sample(num_start_points(config), self.seed)
-        found = first_mixture(raw, moments, preprocessing, config, self.seed)
+        raw = source.sample(num_initial_points(config), self.seed)
+        found = initialize_mixture(raw, moments, preprocessing, config, self.seed)
         prior, parameters, t_mixture, soft, covariance, self._search, preprocessing = found
         source.use(preprocessing)
         if self._search is not None:
@@ -230,7 +235,7 @@ class DeepDPM(
         if uses_search(config):
             moments = source.moments(config.preprocessing == "normalize")
             sample = preprocessing.transform(source.sample(config.max_start_points, self.seed))
-            self._search = resumed_search(sample, moments, self._state, config, self.seed)
+            self._search = resume_search(sample, moments, self._state, config, self.seed)
         if self._state.t_mixture is None or not is_same_fit:
             self._find_tails(config)
 

@@ -12,7 +12,7 @@ from tfdpm import checks
 from tfdpm.features.preprocessing import feature_moments
 from tfdpm.interpret.chains import chain
 from tfdpm.mixture.parameters import LogJoint, MixtureParameters
-from tfdpm.search.initialization import resumed_search
+from tfdpm.search.initialization import resume_search
 from tfdpm.search.mixture_search import MixtureSearch
 
 _SLICE_ROWS = 16_384
@@ -111,7 +111,7 @@ class StabilityMethods:
         moments = feature_moments(features)
         # The prior stands for all points of the fit, however many of them are looked at here.
         moments = moments._replace(num_points=float(np.sum(self._fitted().soft.counts)))
-        return resumed_search(features, moments, self._state, self.config, self.seed)
+        return resume_search(features, moments, self._state, self.config, self.seed)
 
     def _labels_of(self, features: np.ndarray) -> np.ndarray:
         pieces = [np.argmax(self._infer(piece), axis=1) for piece in _slices(features)]

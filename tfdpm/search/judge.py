@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfdpm.search.evidence import SampleEvidence, beyond_tail
+from tfdpm.search.evidence import SampleEvidence, subtract_tail_gain
 from tfdpm.search.kmeans import THREADS
 
 __all__ = ["judged_merges", "judged_splits"]
@@ -16,7 +16,7 @@ def judged_splits(
     """Log ratios `[K]` of splitting clusters of the sample into the networks' halves.
 
     The search has already tried such splits and found none, so that what gains a little now is
-    rather the shape of a cluster that is not Gaussian; see `beyond_tail`.
+    rather the shape of a cluster that is not Gaussian; see `subtract_tail_gain`.
 
     Args:
         evidence: of the search.
@@ -29,7 +29,7 @@ def judged_splits(
         if not (gains > 0).any():
             return gains
         tails = evidence.tail_gains(labels, statistics)
-        return np.where(gains > 0, beyond_tail(gains, tails, statistics.counts), gains)
+        return np.where(gains > 0, subtract_tail_gain(gains, tails, statistics.counts), gains)
 
 
 def judged_merges(

@@ -15,7 +15,7 @@ from tfdpm.moves.merge import accepted_merges, neighbour_pairs
 from tfdpm.moves.split import accepted_splits
 from tfdpm.moves.transition import Transition
 from tfdpm.search.judge import judged_merges, judged_splits
-from tfdpm.search.mixture_search import MixtureSearch, disjoint_best
+from tfdpm.search.mixture_search import MixtureSearch, select_disjoint_pairs
 from tfdpm.search.state import ModelState
 
 
@@ -108,7 +108,7 @@ def judged_merge_move(
 ) -> tuple[Transition, MoveCounts]:
     """Proposes to merge neighbouring components, judged by the search's rule."""
     pairs, gains = judged_merges(search.evidence, labels, num_components)
-    chosen = disjoint_best(pairs, gains)
+    chosen = select_disjoint_pairs(pairs, gains)
     sizes = np.bincount(labels, minlength=num_components)
     _note_merges(ledger, sizes, pairs, gains, chosen)
     counts = MoveCounts(proposed_merges=len(pairs), accepted_merges=len(chosen))

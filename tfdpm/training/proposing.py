@@ -16,7 +16,7 @@ from tfdpm.moves.ledger import MoveCounts, Proposal
 from tfdpm.moves.transition import Transition
 from tfdpm.networks import resize
 from tfdpm.search.state import moved
-from tfdpm.search.t_refinement import leading_labels, with_tails
+from tfdpm.search.t_refinement import fit_t_mixture, label_by_leading_axes
 from tfdpm.training import proposals as moves
 from tfdpm.training.sources import padded_means
 
@@ -58,7 +58,7 @@ class ProposalMethods:
         """The t distributions of the present components, by the points of the search."""
         self._state.t_mixture = None
         if self._search is not None and config.has_tails:
-            found = with_tails(self._search, self._state.parameters)
+            found = fit_t_mixture(self._search, self._state.parameters)
             self._state.t_mixture = as_tensors(found)
 
     def _split_move(self, config, generator, ledger):
@@ -83,7 +83,7 @@ class ProposalMethods:
             labels: what the networks say, if they were asked already.
         """
         if self._search.features.shape != self._search.points.shape:
-            return leading_labels(self._search, self._state.parameters)
+            return label_by_leading_axes(self._search, self._state.parameters)
         return self._sample_labels()[0] if labels is None else labels
 
     def _sample_labels(self) -> tuple[np.ndarray, np.ndarray]:
