@@ -11,7 +11,8 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.features.preprocessing import feature_moments
 from tfdpm.interpret.chains import chain
-from tfdpm.mixture.parameters import LogJoint, MixtureParameters
+from tfdpm.mixture.density import LogJoint
+from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.search.initialization import resume_search
 from tfdpm.search.mixture_search import MixtureSearch
 

@@ -76,7 +76,8 @@ def accepted_merges(
     visits = np.arange(len(pairs))
     if order == "best_first":
         visits = np.argsort(-log_ratios, kind="stable")
-    taken, merged = set(), []
+    taken: set[int] = set()
+    merged = []
     for visit in visits:
         first, second = pairs[visit]
         if is_accepted[visit] and first not in taken and second not in taken:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -64,7 +66,7 @@ class ModelState:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Every field as an array, by name."""
         prior = {f"prior/{name}": value for name, value in self.prior._asdict().items()}
-        groups = {
+        groups: dict[str, Any] = {
             "parameters": self.parameters,
             "soft": self.soft,
             "halves": self.halves,
@@ -96,13 +98,13 @@ class ModelState:
         return {name: np.asarray(value) for name, value in arrays.items()}
 
     @classmethod
-    def from_arrays(cls, arrays) -> ModelState:
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ModelState:
         """The state behind `to_arrays`' result."""
 
-        def read(name):
+        def read(name: str) -> np.ndarray:
             return np.array(arrays[name])
 
-        def group(kind, prefix):
+        def group(kind: Any, prefix: str) -> Any:
             return kind(*(tf.constant(read(f"{prefix}/{name}")) for name in kind._fields))
 
         progress = read("progress")
@@ -155,7 +157,7 @@ def subcomponent_start(
     return sub_weights, sub_means, tf.stack([cut, cut], axis=1)
 
 
-def moved(state: ModelState, transition: Transition, config) -> ModelState:
+def moved(state: ModelState, transition: Transition, config: Any) -> ModelState:
     """The state after a move: rows gathered, halves promoted, merged rows re-estimated.
 
     [DeepDPM] eq. 8 for splits (the child takes its subcomponent's parameters and its share of the
@@ -166,7 +168,7 @@ def moved(state: ModelState, transition: Transition, config) -> ModelState:
     side = np.maximum(half, 0)
     pick = np.stack([first, side], axis=1)
 
-    def split_rows(whole, halves):
+    def split_rows(whole: tf.Tensor, halves: tf.Tensor) -> tf.Tensor:
         mask = is_half.reshape((-1,) + (1,) * (len(whole.shape) - 1))
         return tf.where(mask, tf.gather_nd(halves, pick), tf.gather(whole, first))
 
@@ -236,7 +238,9 @@ def _share(part: tf.Tensor, sub_weights: tf.Tensor) -> tf.Tensor:
     return part[:, tf.newaxis] * weights
 
 
-def _add_rows(statistics, rows, extra) -> SufficientStatistics:
+def _add_rows(
+    statistics: SufficientStatistics, rows: np.ndarray, extra: SufficientStatistics
+) -> SufficientStatistics:
     return SufficientStatistics(
         *(
             tf.tensor_scatter_nd_add(part, rows[:, None], more)

@@ -17,7 +17,8 @@ from tfdpm import checks
 from tfdpm.data.inputs import as_features
 from tfdpm.data.streams import as_batches
 from tfdpm.features.apply_encoder import as_rows
-from tfdpm.mixture.parameters import LogJoint, MixtureParameters
+from tfdpm.mixture.density import LogJoint
+from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 from tfdpm.moves import transition as transitions
 from tfdpm.moves.hastings import log_split_ratio

@@ -21,7 +21,8 @@ from tfdpm.features.preprocessing import (
     feature_moments,
     normalize_rows,
 )
-from tfdpm.mixture.parameters import JointTensors, LogJoint, MixtureParameters, TMixtureParameters
+from tfdpm.mixture.density import JointTensors, LogJoint
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.statistics import (
     PointMoments,
     SufficientStatistics,
