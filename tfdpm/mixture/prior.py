@@ -1,12 +1,11 @@
-"""The prior from the data alone, and the paper's fixed ones."""
+"""Scales of the automatic prior, and priors made from the moments of all points."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.mixture import niw
-from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.mixture.niw import NIWParameters, niw_parameters
 
 # Half or double the scale changes accuracies by about a hundredth on average.
 _SCALE_PER_POINT = 2e-5
@@ -17,58 +16,37 @@ _MANY_COMPONENTS = 20.0
 def automatic_scale(num_points: float, num_components: int, feature_dim: int) -> float:
     """Smallest scale of the automatic prior, as a multiple of the mean feature variance.
 
-    Real clusters are not Gaussian, and with enough points any shape is better told by more
-    Gaussians. A scale that grows with N keeps the share of the prior in each component's
-    covariance, and with it K, independent of N. Below 20,000 points it falls with `N^(2/3)` only:
-    fewer points tell less of a shape. With more than 20 components, the volume of one, and with it
-    the scale, shrinks as `K^(-2/D)`.
+    Real clusters are not Gaussian, and with enough points more Gaussians describe any shape better.
+    A scale that grows with N keeps the share of the prior in each component's covariance, and with
+    it K, independent of N. Below 20,000 points it falls with `N^(2/3)` only, since fewer points
+    tell less of a shape. With more than 20 components, the volume of one, and with it the scale,
+    shrinks as `K^(-2/D)`.
 
     Args:
-        num_points: N, > 0.
-        num_components: K at present.
-        feature_dim: D.
+        num_points: number of points N, > 0.
+        num_components: present number of components K.
+        feature_dim: number of features D.
     """
     num_points = checks.number(num_points, "num_points", above=0.0)
     shrinkage = min(1.0, (num_components / _MANY_COMPONENTS) ** (-2.0 / feature_dim))
     few = max(1.0, (_MANY_POINTS / num_points) ** (1.0 / 3.0))
-    return _SCALE_PER_POINT * num_points * few * shrinkage
+    return float(_SCALE_PER_POINT * num_points * few * shrinkage)
 
 
-def fitted_scale(
-    prior: niw.NIWParameters, statistics: SufficientStatistics, iterations: int = 20
-) -> float:
-    """Scale `s` of a prior `s * I` with the largest evidence given the partition.
-
-    Type-II maximum likelihood by its fixed point
-    `s <- s nu D K / sum_k nu*_k tr(scale*_k^-1 scale)`.
-
-    Args:
-        prior: NIW with a scale matrix that is a multiple of the identity.
-        statistics: hard statistics `[K]`.
-        iterations: at most.
-
-    Returns:
-        The new multiple, > 0.
-    """
-    scale = float(prior.scale[0, 0])
-    after = niw.posterior(prior, statistics)
-    spread = np.maximum(np.linalg.eigvalsh(after.scale.numpy()) - scale, 0.0)
-    return fixed_point_scale(spread, after.df.numpy(), float(prior.df), scale, iterations)
-
-
-def fixed_point_scale(
+def fit_isotropic_scale(
     spread: np.ndarray, posterior_df: np.ndarray, df: float, scale: float, iterations: int = 20
 ) -> float:
-    """The fixed point of `fitted_scale`, where the eigenvalues are known.
+    """The scale `s` of a prior `s * I` with the largest evidence given a partition.
 
     Args:
-        spread: `[K, D]` eigenvalues of each component's posterior scale matrix less the prior's;
-            they do not depend on the multiple of I.
+        spread: `[K, V]` eigenvalues of each component's posterior scale matrix less the prior's;
+            they do not depend on `s`.
         posterior_df: `[K]` nu*.
         df: nu.
-        scale: to start from.
-        iterations: at most.
+        scale: value to start from, > 0.
+        iterations: largest number of steps.
     """
+    # Type-II maximum likelihood by its fixed point: s <- nu D K / sum_kd nu*_k / (s + spread_kd).
     for _ in range(iterations):
         share = np.sum(posterior_df[:, np.newaxis] / (scale + spread))
         updated = df * spread.size / float(share)
@@ -88,17 +66,17 @@ def prior_from_moments(
     mean_precision: float,
     df: float | None,
     scale_times_df: bool,
-) -> niw.NIWParameters:
-    """NIW prior of `kind` for features with this mean `[D]` and covariance `[D, D]`.
+) -> NIWParameters:
+    """Makes a NIW prior from the moments of all points.
 
     Args:
-        mean: becomes the prior mean m.
-        covariance: of all features.
+        mean: `[D]` mean of the features, which becomes the prior mean m.
+        covariance: `[D, D]` covariance of the features.
         kind: `"auto"`: `scale` times the mean variance times I; `"identity"`: `scale * I`;
             `"std"`: `scale * diag(standard deviations)`, the authors' program.
-        scale: the factor above.
-        mean_precision: kappa.
-        df: nu, or `None` for D + 2.
+        scale: factor of the scale matrix, see `kind`.
+        mean_precision: kappa, > 0.
+        df: nu, > D - 1; `None` stands for D + 2.
         scale_times_df: whether the matrix is multiplied by `df` ([DeepDPM] eq. 8: nu * Psi).
     """
     dim = len(mean)
@@ -114,4 +92,4 @@ def prior_from_moments(
         deviations = np.sqrt(variances)
         diagonal = np.where(deviations > 0, deviations, 1.0)
     factor = scale * (df if scale_times_df else 1.0)
-    return niw.niw_parameters(mean, mean_precision, df, np.diag(factor * diagonal))
+    return niw_parameters(mean, mean_precision, df, np.diag(factor * diagonal))

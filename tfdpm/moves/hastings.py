@@ -7,7 +7,7 @@ import math
 import tensorflow as tf
 
 from tfdpm import checks
-from tfdpm.mixture import niw
+from tfdpm.mixture import evidence, niw
 from tfdpm.mixture.statistics import SufficientStatistics
 
 
@@ -32,7 +32,7 @@ def log_partition_terms(
     terms = (
         math.log(dp_concentration)
         + tf.math.lgamma(tf.where(has_points, counts, 1.0))
-        + niw.log_evidence(prior, statistics, covariance)
+        + evidence.log_evidence(prior, statistics, covariance)
     )
     return tf.where(has_points, terms, 0.0)
 
@@ -65,7 +65,7 @@ def log_split_ratio(
     if left.feature_dim != right.feature_dim:
         checks.fail("right", f"{right.feature_dim} features", f"{left.feature_dim} as in `left`")
 
-    def term(statistics):
+    def term(statistics: SufficientStatistics) -> tf.Tensor:
         return log_partition_terms(
             statistics, prior, dp_concentration=dp_concentration, covariance=covariance
         )
