@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from tfdpm import checks
 from tfdpm.callbacks.sample import thinned_points
 from tfdpm.moves.ledger import Proposal
 from tfdpm.progress.files import replace_file
-from tfdpm.viz.extra import load
 from tfdpm.viz.maps import ellipses, principal_plane
 
 
@@ -126,7 +126,8 @@ class ClusterPlot(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Makes the folder, and checks that pictures can be drawn."""
-        load("matplotlib", "ClusterPlot")
+        if importlib.util.find_spec("matplotlib") is None:
+            checks.fail("ClusterPlot", "no matplotlib", "pip install matplotlib", ImportError)
         Path(self.directory).mkdir(parents=True, exist_ok=True)
 
     def on_epoch_end(self, epoch, logs=None):

@@ -16,7 +16,7 @@ from tfdpm import checks, metrics
 from tfdpm.data.inputs import as_features
 from tfdpm.deepdpm.model import DeepDPM
 from tfdpm.features import parametric_umap
-from tfdpm.features.apply_encoder import encode, encode_batch
+from tfdpm.features.apply_encoder import encode, encode_inputs
 from tfdpm.features.autoencoder import Scaling
 from tfdpm.joint.config import PRESETS, JointConfig
 from tfdpm.joint.refinement import (
@@ -37,6 +37,7 @@ __all__ = ["JointClustering"]
 _EMBEDDER_EPOCHS = 100  # of the network that places new points; with fewer it blurs the clusters
 _NOISE = 0.03  # of its inputs' standard deviation
 _CLUSTERING_STEPS = 10  # steps of progress that a clustering counts for
+_SCORES = {"nmi": metrics.nmi, "ari": metrics.ari, "acc": metrics.clustering_accuracy}
 _PARTS = ("autoencoder", "scaling", "embedder", "clustering")
 
 
@@ -101,7 +102,8 @@ class JointClustering(keras.Model):
         self.embedder: keras.Model | None = None
         self.clustering: DeepDPM | None = None
         self._raw = _RawModels()
-        self._set_progress(JointState())
+        self._progress = JointState()
+        self.history = self._progress.history()
 
     # -- training -----------------------------------------------------------------------------
 
@@ -160,36 +162,26 @@ class JointClustering(keras.Model):
 
     def _run_stages(self, points, known, max_rounds: int, path, display, callback_list) -> None:
         """Runs pretraining and rounds, except those that were run before."""
-        refinement = self._refinement(points)
+        config, refinement = self.config, self._refinement(points)
         if not self._progress.is_pretrained:
             display.name_stage("pretraining")
             with self._kept(path, 0) as backup:
                 losses = refinement.run(
-                    self.config.pretrain_epochs,
-                    self.config.learning_rate,
-                    stage=0,
-                    display=display,
-                    backup=backup,
+                    config.pretrain_epochs, config.learning_rate, 0, display=display, backup=backup
                 )
                 self._update_progress(is_pretrained=True, losses=losses)
             display.report(f"pretraining: reconstruction {losses.reconstruction:.4g}")
-        while len(self._progress.rounds) < max_rounds and not self._progress.is_stable(
-            self.config.stable_rounds
-        ):
-            number = len(self._progress.rounds)
+        for number in range(len(self._progress.rounds), max_rounds):
+            if self.stop_training or self._progress.is_stable(config.stable_rounds):
+                break
             callback_list.on_epoch_begin(number)
             with self._kept(path, number) as backup:
                 losses = self._progress.losses
                 if number > 0:
                     display.name_stage(f"round {number + 1}: autoencoder")
-                    losses = refinement.run(
-                        self.config.round_epochs,
-                        self.config.round_learning_rate,
-                        stage=number,
-                        pull=self._pull(points),
-                        display=display,
-                        backup=backup,
-                    )
+                    settings = (config.round_epochs, config.round_learning_rate, number)
+                    pull = self._pull(points)
+                    losses = refinement.run(*settings, pull=pull, display=display, backup=backup)
                 display.name_stage(f"round {number + 1}: clusters")
                 self._cluster(points)
                 display.step(_CLUSTERING_STEPS, f"K {self.n_clusters}")
@@ -197,14 +189,14 @@ class JointClustering(keras.Model):
                     "n_clusters": self.n_clusters,
                     "reconstruction_loss": losses.reconstruction,
                     "clustering_loss": losses.clustering,
-                    **_scores(known, self.labels_),
                 }
+                if known is not None:
+                    logs |= {name: score(known, self.labels_) for name, score in _SCORES.items()}
                 self._update_progress(rounds=(*self._progress.rounds, logs))
-            shown = [f"{name} {value:.4g}" for name, value in logs.items()]
+            shown = [f"K {self.n_clusters}", f"reconstruction {losses.reconstruction:.4g}"]
+            shown += [f"{name} {logs[name]:.3f}" for name in ("nmi", "acc") if name in logs]
             display.report(f"round {number + 1} of at most {max_rounds}: {', '.join(shown)}")
             callback_list.on_epoch_end(number, logs)
-            if self.stop_training:
-                break
 
     @contextlib.contextmanager
     def _kept(self, path: Path | None, stage: int) -> Iterator[EpochBackup]:
@@ -225,18 +217,16 @@ class JointClustering(keras.Model):
         if not isinstance(other, JointClustering) or other._progress.fingerprint != fingerprint:
             got = f"{str(path)!r}, kept by a fit of other data, settings or seed"
             checks.fail("directory", got, "another folder, or one without that file")
-        for name in _PARTS:
+        for name in (*_PARTS, "_raw", "_progress", "history"):
             setattr(self, name, getattr(other, name))
-        self._set_progress(other._progress)
         self.built = True
 
     def _create_parts(self, points: np.ndarray) -> None:
         """Makes scaling and autoencoder, unless they are there."""
-        shape = points.shape[1:]
+        shape, before = points.shape[1:], self._progress.feature_shape
         if self.scaling is not None:
-            if shape != self._progress.feature_shape:
-                wanted = f"{self._progress.feature_shape} as before"
-                checks.fail("x", f"points {shape}", wanted)
+            if shape != before:
+                checks.fail("x", f"points {shape}", f"{before} as before")
             return
         self._update_progress(feature_shape=shape)
         self.scaling = Scaling.of(points)
@@ -266,8 +256,7 @@ class JointClustering(keras.Model):
         return inverse_variance(values) if self.config.relative_losses else 1.0
 
     def _latents(self, points: np.ndarray) -> np.ndarray:
-        shape = self._progress.feature_shape
-        return encode(raw_encoder(self.scaling, self.autoencoder, shape), points)
+        return encode(raw_encoder(self.scaling, self.autoencoder, points.shape[1:]), points)
 
     def _cluster(self, points: np.ndarray) -> None:
         """Fits a new DeepDPM to the latents, or to their layout as a network gives it."""
@@ -294,10 +283,8 @@ class JointClustering(keras.Model):
         return pretraining + refining + (max_rounds - done) * _CLUSTERING_STEPS
 
     def _update_progress(self, **changes: Any) -> None:
-        self._set_progress(dataclasses.replace(self._progress, **changes))
-
-    def _set_progress(self, progress: JointState) -> None:
-        self._progress, self.history = progress, progress.history()
+        self._progress = dataclasses.replace(self._progress, **changes)
+        self.history = self._progress.history()
 
     # -- a fitted model -----------------------------------------------------------------------
 
@@ -317,13 +304,10 @@ class JointClustering(keras.Model):
 
     def embed(self, x) -> np.ndarray:
         """Features `[N, D]` float32 of raw points, which DeepDPM clusters."""
-        encoder, shape = self.encoder, self._progress.feature_shape
-        inputs = as_features(x, minimum_points=1)
-        if int(np.prod(inputs.feature_shape)) != int(np.prod(shape)):
-            checks.fail("x", f"points {inputs.feature_shape}", f"{shape} as in fit")
+        inputs = encode_inputs(as_features(x, minimum_points=1), self.encoder)
         if inputs.array is not None:
-            return encode(encoder, inputs.array)
-        return np.concatenate([encode_batch(encoder, batch).numpy() for batch in inputs.dataset])
+            return inputs.array
+        return np.concatenate(list(inputs.dataset.as_numpy_iterator()))
 
     def predict(self, x, batch_size: int | None = None, verbose: int = 0) -> np.ndarray:
         """Responsibilities `[N, K]` float32 of raw points; arguments as for `DeepDPM.predict`."""
@@ -370,10 +354,8 @@ class JointClustering(keras.Model):
         """The fitted `DeepDPM` behind the encoder."""
         fitted = self._fitted()
         if self._raw.clustering is None:
-            description = f"autoencoder, {self.config.embedding}"
-            model = DeepDPM(
-                fitted.config, seed=fitted.seed, encoder=self.encoder, features=description
-            )
+            options = {"features": f"autoencoder, {self.config.embedding}", "seed": fitted.seed}
+            model = DeepDPM(fitted.config, encoder=self.encoder, **options)
             model.build_from_config(fitted.get_build_config())
             state: dict[str, np.ndarray] = {}
             fitted.save_own_variables(state)
@@ -406,9 +388,6 @@ class JointClustering(keras.Model):
         model.built = model.scaling is not None
         return model
 
-    def get_build_config(self) -> None:
-        """Nothing, since the parts are built when they are made."""
-
     def save_own_variables(self, store) -> None:
         """Writes how far the fit has come, which is in none of the parts."""
         for name, array in self._progress.to_arrays().items():
@@ -416,16 +395,5 @@ class JointClustering(keras.Model):
 
     def load_own_variables(self, store) -> None:
         """Reads what `save_own_variables` wrote."""
-        self._set_progress(JointState.from_arrays(store))
-        self._raw = _RawModels()
-
-
-def _scores(known: np.ndarray | None, labels: np.ndarray) -> dict[str, float]:
-    """Agreement with known labels, where there are any."""
-    if known is None:
-        return {}
-    return {
-        "nmi": float(metrics.nmi(known, labels)),
-        "ari": float(metrics.ari(known, labels)),
-        "acc": float(metrics.clustering_accuracy(known, labels)),
-    }
+        self._progress, self._raw = JointState.from_arrays(store), _RawModels()
+        self.history = self._progress.history()
