@@ -32,9 +32,9 @@ MAY_IMPORT = {
     "networks": "checks config features mixture moves search",
     "interpret": "checks config features mixture moves search networks",
     "training": "checks config progress data features mixture moves search networks interpret",
-    "serving": "checks mixture search networks",
+    "serving": "checks progress mixture search networks",
     "viz": "checks config data",
-    "report": "checks data metrics viz",
+    "report": "checks progress data metrics viz",
     "deepdpm": "checks config metrics progress data features mixture moves search networks "
     "interpret training serving viz report",
     "joint": "checks config metrics progress data features serving deepdpm",

@@ -59,13 +59,13 @@ def test_separated_mixtures_are_found_exactly(num_components, dim, imbalance, se
 
 def test_layouts_have_a_wider_prior_unless_one_is_asked_for():
     from tfdpm.features.choice import FeatureChoice
-    from tfdpm.pipeline import _suited
+    from tfdpm.pipeline import _widen_prior
 
     layout, plain = FeatureChoice("umap", ""), FeatureChoice("none", "")
-    assert _suited(FAST, layout) == FAST.replace(prior_scale=4.0)
-    assert _suited(FAST, plain) == FAST
+    assert _widen_prior(FAST, layout) == FAST.replace(prior_scale=4.0)
+    assert _widen_prior(FAST, plain) == FAST
     for own in (FAST.replace(prior_scale=2.0), DeepDPMConfig.paper()):
-        assert _suited(own, layout) == own
+        assert _widen_prior(own, layout) == own
 
 
 def test_labels_are_those_of_predict_labels(model):

@@ -1,4 +1,4 @@
-"""`fit`: from whatever the user has to a fitted model, in one call. It knows every room."""
+"""`fit`, which takes data of any kind to a fitted model in one call."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.export import ServedModel
-from tfdpm.features import learn_encoder as encoding
+from tfdpm.features import learn_encoder
 from tfdpm.features.choice import FeatureChoice, choose
 from tfdpm.features.encoders import as_encoder
 from tfdpm.progress.stages import Stages, fingerprint
 
-FEATURES = encoding.FEATURES
-_LOOKED_AT = 4096  # points of a stream that "auto" sees
-# A layout by neighbours pulls points together wherever a few are close, and makes clumps of chance.
-# A wider prior joins them; much wider ones join classes as well.
+FEATURES = learn_encoder.FEATURES
+_MAX_CHOICE_POINTS = 4096  # of a stream, by which features="auto" chooses
+# A layout by neighbours pulls points together wherever a few are close, and so makes clusters of
+# chance. A wider prior joins them; much wider ones join classes as well.
 _LAYOUT_PRIOR_SCALE = 4.0
 
 
@@ -49,28 +49,30 @@ def fit(
             `tf.data.Dataset` of x or `(x, y)`; a path to a .npy, .npz, .csv or .parquet file or a
             folder of images; or the name of a data set ("digits" and "blobs" are embedded, others
             come through TFDS).
-        features: how raw points become what is clustered. The model keeps it: it takes raw points
-            ever after.
-            - `"auto"`: one of the others, by shape, size and distances; see `model.features_`.
+        features: how raw points become what is clustered. The model keeps the way, and takes raw
+            points from then on.
+            - `"auto"`: one of the others, chosen by shape, size and distances; see
+              `model.features_`.
             - `"none"`: the columns (pixels) as they are, up to the model's own scaling and
               principal axes. For tables, and for features that are embedded already.
             - `"pca"`: the ten leading principal axes.
             - `"umap"`: a network that places points by their neighbours (images are described by
-              scattering first). For images, and for embeddings of texts. There the prior found
-              from the data is four times as wide, unless `config` has a `prior_scale`.
+              scattering first). For images, and for embeddings of texts. The prior found from
+              the data is then four times as wide, unless `config` has a `prior_scale`.
             - `"autoencoder"`: the ten latents of an autoencoder.
             - `"swav"`: SwAV on many views of each image, then `"umap"`. For photographs; it takes
               hours without an accelerator.
             - a `keras.Model`, such as a pretrained backbone, from raw points to rows of features.
-        config: a `DeepDPMConfig`, or "default", "paper" or "official".
-        seed: of everything random: the same seed on the same machine gives the same model.
-        epochs: most epochs of the clustering; `None` for the configuration's.
-        initial_clusters: K at the start; it hardly matters for K at the end.
-        reference: an older model of data like these; clusters that are the same keep their names,
-            see `DeepDPM.fit`.
+        config: a `DeepDPMConfig`, or "default", "paper" or "official"; `None` for the default.
+        seed: random seed; the same seed on the same machine gives the same model.
+        epochs: number of epochs of the clustering at most; `None` for the configuration's.
+        initial_clusters: K at the start, >= 1; it hardly matters for K at the end.
+        reference: older model of data like these, whose clusters' names are kept, see
+            `DeepDPM.fit`; `None` gives new names.
         callbacks: Keras callbacks of the clustering.
-        verbose: "auto" or 1: stages and a progress bar; 2: stages and a line per epoch; 0: silent.
-        directory: where results of stages are kept, so that the same call goes on after an
+        verbose: "auto" or 1 for stages and a progress bar, 2 for stages and a line per epoch, 0
+            for silence.
+        directory: folder for results of stages, from which the same call goes on after an
             interruption; `None` keeps none.
 
     Returns:
@@ -88,13 +90,27 @@ def fit(
     """
     if not isinstance(features, keras.Model):
         checks.one_of(features, "features", FEATURES)
-    config = _as_config(config, initial_clusters)
+    config = _check_config(config, initial_clusters)
     name = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "data"
     inputs = as_features(data, name=name)
     checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
-    choice = _choice(features, inputs)
-    encoder, stages = _encoder(choice, features, inputs, config, seed, verbose, directory)
-    config = _suited(config, choice)
+    choice = _choose_features(features, inputs)
+    names = learn_encoder.STAGES[choice.name]
+    sample = None
+    if len(names) > 1 or directory is not None:
+        sample = learn_encoder.points_to_learn_from(inputs, choice.name, seed)
+    key = ""
+    if directory is not None:
+        settings = {"config": dataclasses.asdict(config), "choice": dataclasses.asdict(choice)}
+        key = fingerprint(sample, seed=seed, **settings)
+    shown = verbose if len(names) > 1 else 0
+    stages = Stages(names, verbose=shown, directory=directory, key=key)
+    stages.say(f"features: {choice}")
+    if isinstance(features, keras.Model):
+        encoder = as_encoder(features, inputs.feature_shape)
+    else:
+        encoder = learn_encoder.learn_encoder(choice, sample, stages, seed)
+    config = _widen_prior(config, choice)
     model = DeepDPM(config, seed=seed, encoder=encoder, features=str(choice))
     callbacks = list(callbacks)
     checkpoint = stages.path("clusters", ".npz")
@@ -102,7 +118,7 @@ def fit(
         callbacks.append(Checkpoint(checkpoint))
     points = inputs.array if inputs.array is not None else inputs.labelled_dataset
     points = inputs.dataset if points is None else points
-    with stages.stage(encoding.CLUSTERS):
+    with stages.stage(learn_encoder.CLUSTERS):
         model.fit(
             points,
             inputs.labels,
@@ -114,7 +130,8 @@ def fit(
     return model
 
 
-def _as_config(config: DeepDPMConfig | str | None, initial_clusters: int) -> DeepDPMConfig:
+def _check_config(config: DeepDPMConfig | str | None, initial_clusters: int) -> DeepDPMConfig:
+    """The configuration of a name or of `None`, with another number of clusters at the start."""
     if config is None or isinstance(config, str):
         config = DeepDPMConfig.named(config or "default")
     if not isinstance(config, DeepDPMConfig):
@@ -125,15 +142,15 @@ def _as_config(config: DeepDPMConfig | str | None, initial_clusters: int) -> Dee
     return config
 
 
-def _suited(config: DeepDPMConfig, choice: FeatureChoice) -> DeepDPMConfig:
-    """The configuration with a wider prior for layouts, where none was asked for."""
+def _widen_prior(config: DeepDPMConfig, choice: FeatureChoice) -> DeepDPMConfig:
+    """The configuration, with a wider prior for layouts where none was asked for."""
     if choice.name in ("umap", "swav") and (config.prior, config.prior_scale) == ("auto", 1.0):
         return config.replace(prior_scale=_LAYOUT_PRIOR_SCALE)
     return config
 
 
-def _choice(features: str | keras.Model, inputs: Inputs) -> FeatureChoice:
-    """What is done with raw points, and why."""
+def _choose_features(features: str | keras.Model, inputs: Inputs) -> FeatureChoice:
+    """How raw points become what is clustered, and why."""
     if isinstance(features, keras.Model):
         return FeatureChoice("model", f"{features.name}, asked for")
     if features in ("none", "pca"):
@@ -142,40 +159,13 @@ def _choice(features: str | keras.Model, inputs: Inputs) -> FeatureChoice:
 
 
 def _first_points(inputs: Inputs) -> np.ndarray:
-    """Some raw points `[n, ...]` to look at: all of an array, the first of a stream."""
+    """Raw points `[n, ...]` to choose by, which are all of an array or the first of a stream."""
     if inputs.array is not None:
         return inputs.array
     batches, count = [], 0
     for batch in inputs.dataset:
         batches.append(batch.numpy())
         count += len(batches[-1])
-        if count >= _LOOKED_AT:
+        if count >= _MAX_CHOICE_POINTS:
             break
     return np.concatenate(batches) if batches else np.zeros((0, *inputs.feature_shape))
-
-
-def _encoder(
-    choice: FeatureChoice,
-    features: str | keras.Model,
-    inputs: Inputs,
-    config: DeepDPMConfig,
-    seed: int,
-    verbose: str | int,
-    directory: str | os.PathLike[str] | None,
-) -> tuple[keras.Model | None, Stages]:
-    """The encoder of a choice, learnt if need be, and the stages of the run."""
-    names = encoding.STAGES[choice.name]
-    has_stages = len(names) > 1
-    sample = None
-    if has_stages or directory is not None:
-        sample = encoding.points_to_learn_from(inputs, choice.name, seed)
-    key = ""
-    if directory is not None:
-        settings = {"config": dataclasses.asdict(config), "choice": dataclasses.asdict(choice)}
-        key = fingerprint(sample, seed=seed, **settings)
-    stages = Stages(names, verbose=verbose if has_stages else 0, directory=directory, key=key)
-    if has_stages:
-        stages.say(f"features: {choice}")
-    if isinstance(features, keras.Model):
-        return as_encoder(features, inputs.feature_shape), stages
-    return (encoding.learn_encoder(choice, sample, stages, seed) if has_stages else None), stages

@@ -1,3 +1,5 @@
+"""Callbacks that stop by K, record moves and draw clusters."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace

@@ -155,7 +155,7 @@ def test_a_stage_that_is_interrupted_goes_on_from_its_last_epoch(kind, tmp_path,
             super().__init__(encoding.STAGES[kind], directory=directory, key="k")
             self.reports, self.start, self._stop = 0, 0, stop
 
-        def goes_on(self, done, total):
+        def resume(self, done, total):
             if self.names[self._current - 1] == stage:
                 self.start = done / total
 

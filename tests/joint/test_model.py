@@ -117,16 +117,15 @@ def test_fit_that_is_interrupted_within_a_stage_ends_as_if_it_had_not_been(
     fitted, data, tmp_path, monkeypatch
 ) -> None:
     """Once in the pretraining, once in the second round's autoencoder."""
-    real, seen = joint.StageProgress.step, []
+    real, seen = joint.ProgressDisplay.step, []
 
-    def step(progress, note="", steps=1):
-        real(progress, note, steps)
-        seen.append(note.split()[0])
-        # The first epoch after a restart is that of the epochs done already.
+    def step(display, steps=1, note=""):
+        real(display, steps, note)
+        seen.append(note.partition(" ")[0])
         if seen.count("reconstruction") == 9 or seen.count("distance") == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(joint.StageProgress, "step", step)
+    monkeypatch.setattr(joint.ProgressDisplay, "step", step)
     with pytest.raises(KeyboardInterrupt):
         new().fit(*data, directory=tmp_path, verbose=0)
     assert [path.name for path in tmp_path.iterdir()] == ["joint-epochs.npz"]
@@ -134,7 +133,7 @@ def test_fit_that_is_interrupted_within_a_stage_ends_as_if_it_had_not_been(
     with pytest.raises(KeyboardInterrupt):
         new().fit(*data, directory=tmp_path, verbose=0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["joint-epochs.npz", "joint.keras"]
-    monkeypatch.setattr(joint.StageProgress, "step", real)
+    monkeypatch.setattr(joint.ProgressDisplay, "step", real)
     model = new()
     runs = []
     monkeypatch.setattr(joint.EpochBackup, "save", lambda *args: runs.append(args[1]))

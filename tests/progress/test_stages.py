@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
-from tfdpm.progress.stages import Stages, fingerprint
+from tfdpm.progress.stages import BatchProgress, Stages, fingerprint
 
 X = np.arange(12.0).reshape(4, 3)
 
 
-def test_stages_are_announced_with_number_and_time_left(capsys, monkeypatch):
-    monkeypatch.setattr("tfdpm.stages._SECONDS_BETWEEN_REPORTS", 0.0)
-    clock = iter([0.0, 3.0, 5.0])
-    monkeypatch.setattr("tfdpm.stages.time.monotonic", lambda: next(clock))
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that a test sets, in seconds."""
+    now = [0.0]
+    monkeypatch.setattr("tfdpm.progress.stages.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_stages_are_announced_with_number_and_time_left(capsys, clock):
     stages = Stages(("first", "second"), verbose=1)
     with stages.stage("second"):
+        clock[0] = 13.0
         stages.progress(1, 5)
+        clock[0] = 15.0
+        stages.progress(2, 5)  # too soon after the last report
     printed = capsys.readouterr().out.splitlines()
     assert printed == [
         "stage 2 of 2, second ...",
-        "stage 2 of 2, second: 1/5, 12 s left",
-        "stage 2 of 2, second: 5.0 s",
+        "stage 2 of 2, second: 1/5, 52 s left",
+        "stage 2 of 2, second: 15.0 s",
     ]
 
 
-def test_time_left_counts_from_where_an_interrupted_run_was(capsys, monkeypatch):
-    monkeypatch.setattr("tfdpm.stages._SECONDS_BETWEEN_REPORTS", 0.0)
-    clock = iter([0.0, 20.0, 60.0])
-    monkeypatch.setattr("tfdpm.stages.time.monotonic", lambda: next(clock))
+def test_time_left_counts_from_where_an_interrupted_run_was(capsys, clock):
     stages = Stages(("only",), verbose=1)
     with stages.stage("only"):
-        stages.goes_on(80, 100)
+        stages.resume(80, 100)
+        clock[0] = 20.0
         stages.progress(82, 100)
     assert capsys.readouterr().out.splitlines()[1:3] == [
         "stage 1 of 1, only: goes on after 80/100",
@@ -39,14 +46,27 @@ def test_time_left_counts_from_where_an_interrupted_run_was(capsys, monkeypatch)
     ]
 
 
-def test_a_long_stage_reports_less_often(capsys, monkeypatch):
-    clock = iter([0.0, *(11.0 * (step + 1) for step in range(200)), 2200.0])
-    monkeypatch.setattr("tfdpm.stages.time.monotonic", lambda: next(clock))
+def test_a_long_stage_reports_less_often(capsys, clock):
     stages = Stages(("only",), verbose=1)
     with stages.stage("only"):
         for step in range(200):
+            clock[0] += 11.0
             stages.progress(step + 1, 200)
     assert 40 <= len(capsys.readouterr().out.splitlines()) - 2 <= 50
+
+
+def test_batches_of_a_training_are_counted_across_interruptions(monkeypatch):
+    calls = []
+    monkeypatch.setattr(Stages, "progress", lambda stages, *args: calls.append(args))
+    monkeypatch.setattr(Stages, "resume", lambda stages, *args: calls.append(("resume", *args)))
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    options = {"batch_size": 2, "epochs": 3, "verbose": 0}
+    for first in (0, 2):
+        progress = BatchProgress(Stages(("only",)))
+        model.fit(X, X[:, :1], initial_epoch=first, callbacks=[progress], **options)
+    whole = [("resume", 0, 6), *((done, 6) for done in range(1, 7))]
+    assert calls == [*whole, ("resume", 4, 6), (5, 6), (6, 6)]
 
 
 def test_silence_is_silent(capsys):

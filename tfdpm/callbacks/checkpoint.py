@@ -1,13 +1,11 @@
-"""`Checkpoint`: a fit that is killed at any moment goes on as if nothing had happened."""
+"""`Checkpoint`, which lets a fit that was killed go on, and the states of the other callbacks."""
 
 from __future__ import annotations
 
 import inspect
-import io
 import json
 import os
-import tempfile
-import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,12 @@ import numpy as np
 
 from tfdpm import checks
 from tfdpm.callbacks import snapshot
+from tfdpm.progress.files import read_arrays, write_arrays
 from tfdpm.training.progress_bar import ProgressBar
 
 _FORMAT = "tfdpm checkpoint 1"
+_Arrays = dict[str, np.ndarray]
+_State = tuple[str, dict[str, Any]]  # class name and attributes of a callback
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -31,8 +32,8 @@ class Checkpoint(keras.callbacks.Callback):
     keep. The file is replaced in one step, so there is always a whole one.
 
     Args:
-        path: of the file; folders are made if needed.
-        every_epochs: epochs between two writes, >= 1.
+        path: file; missing folders are made.
+        every_epochs: number of epochs between two writes, >= 1.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, every_epochs: int = 1):
@@ -40,9 +41,9 @@ class Checkpoint(keras.callbacks.Callback):
         self.path = Path(path)
         self.every_epochs = checks.integer(every_epochs, "every_epochs", minimum=1)
         self._companions: list[keras.callbacks.Callback] = []
-        self._restored: dict[str, np.ndarray] | None = None
+        self._callback_states: list[_State] | None = None  # until the first epoch begins
 
-    def accompany(self, callbacks: list[keras.callbacks.Callback]) -> None:
+    def accompany(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Names the callbacks of the fit, whose states are saved too. `fit` calls it."""
         self._companions = [
             each for each in callbacks if not isinstance(each, (Checkpoint, ProgressBar))
@@ -54,87 +55,69 @@ class Checkpoint(keras.callbacks.Callback):
         Raises:
             ValueError: if the file is of a fit with other settings or data, or no checkpoint.
         """
-        self._restored = None
+        self._callback_states = None
         if not self.path.exists():
             return
-        arrays = _read(self.path)
-        wanted = "the checkpoint of a fit with these settings and data, or another path"
+        arrays, progress = _read(self.path)
         if not snapshot.fits(self.model, arrays):
+            wanted = "the checkpoint of a fit with these settings and data, or another path"
             checks.fail("path", f"{str(self.path)!r} of another fit", wanted)
         if snapshot.is_of_earlier_fit(self.model, arrays):
             return
         snapshot.put_back(self.model, arrays)
-        self.model.trainer.resume_at(json.loads(arrays["progress"].tobytes())["epoch"])
-        self._restored = arrays
+        self.model.trainer.resume_at(progress["epoch"])
+        self._callback_states = [
+            (name, {key: _decode(value, arrays) for key, value in attributes.items()})
+            for name, attributes in progress["callbacks"]
+        ]
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Writes what the epochs before have led to; all callbacks have seen their ends."""
-        if self._restored is not None:
-            # Not before: the others forget earlier fits when training begins.
-            _restore_callbacks(self._companions, self._restored)
-            self._restored = None
-            return
-        if epoch % self.every_epochs:
-            return
-        arrays = snapshot.take(self.model)
-        progress = {"format": _FORMAT, "epoch": epoch}
-        progress["callbacks"] = _callback_states(self._companions, arrays)
-        arrays["progress"] = np.frombuffer(json.dumps(progress).encode(), np.uint8)
-        _write(self.path, arrays)
+        """Writes the state after the epochs before, whose ends all callbacks have seen."""
+        if self._callback_states is not None:
+            # Not when training begins, since the other callbacks forget earlier fits then.
+            _restore(self._companions, self._callback_states)
+            self._callback_states = None
+        elif epoch % self.every_epochs == 0:
+            arrays = snapshot.take(self.model)
+            progress = {"format": _FORMAT, "epoch": epoch}
+            progress["callbacks"] = [_state_of(each, arrays) for each in self._companions]
+            arrays["progress"] = np.frombuffer(json.dumps(progress).encode(), np.uint8)
+            write_arrays(self.path, arrays)
 
 
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Replaces the file in one step that is on disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+def _read(path: Path) -> tuple[_Arrays, dict[str, Any]]:
+    """Arrays and progress of a checkpoint."""
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    wanted = "a file that `Checkpoint` wrote"
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        is_known = json.loads(arrays["progress"].tobytes())["format"] == _FORMAT
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile):
+        arrays = read_arrays(path)
+        progress = json.loads(arrays["progress"].tobytes())
+        is_known = progress["format"] == _FORMAT
+    except (ValueError, KeyError, TypeError):
         is_known = False
     if not is_known:
-        checks.fail("path", f"{str(path)!r}, which is something else or damaged", wanted)
-    return arrays
+        got = f"{str(path)!r}, which is something else or damaged"
+        checks.fail("path", got, "a file that `Checkpoint` wrote")
+    return arrays, progress
 
 
-def _callback_states(callbacks, arrays: dict[str, np.ndarray]) -> list[list[Any]]:
-    """Class name and attributes of each callback; arrays among them are added to `arrays`."""
-    states = []
+def _state_of(callback: keras.callbacks.Callback, arrays: _Arrays) -> list[Any]:
+    """Class name and attributes of a callback as JSON; arrays among them go to `arrays`."""
+    # Arguments of the constructor come from the program that is run again.
+    given = {*inspect.signature(type(callback).__init__).parameters, "params", "_model"}
+    attributes = {
+        name: _encode(value, arrays)
+        for name, value in vars(callback).items()
+        if name not in given and _is_storable(value)
+    }
+    return [type(callback).__name__, attributes]
+
+
+def _restore(callbacks: Sequence[keras.callbacks.Callback], states: list[_State]) -> None:
+    """Gives callbacks their attributes back; those that are new since are left alone."""
     for callback in callbacks:
-        # Arguments of the constructor come from the program that is run again.
-        given = {*inspect.signature(type(callback).__init__).parameters, "params", "_model"}
-        kept = {}
-        for name, value in vars(callback).items():
-            if name not in given and _is_storable(value):
-                kept[name] = _stored(value, arrays)
-        states.append([type(callback).__name__, kept])
-    return states
-
-
-def _restore_callbacks(callbacks, arrays: dict[str, np.ndarray]) -> None:
-    """Gives callbacks their attributes back; those that came or went since are left alone."""
-    states = json.loads(arrays["progress"].tobytes())["callbacks"]
-    for callback in callbacks:
-        name = type(callback).__name__
-        found = next((state for state in states if state[0] == name), None)
-        if found is not None:
-            states.remove(found)
-            for attribute, value in found[1].items():
-                setattr(callback, attribute, _from_stored(value, arrays))
+        names = [name for name, _ in states]
+        if type(callback).__name__ in names:
+            _, attributes = states.pop(names.index(type(callback).__name__))
+            vars(callback).update(attributes)
 
 
 def _is_storable(value: Any) -> bool:
@@ -147,14 +130,14 @@ def _is_storable(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def _stored(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """A value as JSON knows it, with a reference in the place of each array."""
+def _encode(value: Any, arrays: _Arrays) -> Any:
+    """A value that JSON can write; arrays go to `arrays`, and their names take their places."""
     if isinstance(value, dict):
-        return {"dict": {key: _stored(each, arrays) for key, each in value.items()}}
+        return {"dict": {key: _encode(each, arrays) for key, each in value.items()}}
     if isinstance(value, tuple):
-        return {"tuple": [_stored(each, arrays) for each in value]}
+        return {"tuple": [_encode(each, arrays) for each in value]}
     if isinstance(value, list):
-        return [_stored(each, arrays) for each in value]
+        return [_encode(each, arrays) for each in value]
     if isinstance(value, (np.ndarray, np.generic)):
         name = f"callbacks/{len(arrays)}"
         arrays[name] = np.asarray(value)
@@ -162,15 +145,15 @@ def _stored(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     return value
 
 
-def _from_stored(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+def _decode(value: Any, arrays: _Arrays) -> Any:
+    """The value that `_encode` was given."""
     if isinstance(value, list):
-        return [_from_stored(each, arrays) for each in value]
+        return [_decode(each, arrays) for each in value]
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
     if kind == "dict":
-        return {key: _from_stored(each, arrays) for key, each in content.items()}
+        return {key: _decode(each, arrays) for key, each in content.items()}
     if kind == "tuple":
-        return tuple(_from_stored(each, arrays) for each in content)
-    found = arrays[content]
-    return found[()] if found.ndim == 0 else found
+        return tuple(_decode(each, arrays) for each in content)
+    return arrays[content][()]

@@ -1,4 +1,4 @@
-"""Keras callbacks that know about clusters."""
+"""Keras callbacks that stop by K, record proposed moves, and draw clusters during a fit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from typing import Any
 import keras
 
 from tfdpm import checks
-from tfdpm.data.inputs import as_features
+from tfdpm.callbacks.sample import thinned_points
 from tfdpm.moves.ledger import Proposal
+from tfdpm.progress.files import replace_file
 from tfdpm.viz.maps import ellipses, principal_plane
-
-_MOST_PLOTTED_POINTS = 5_000
 
 
 class StableClusters(keras.callbacks.Callback):
@@ -26,8 +25,8 @@ class StableClusters(keras.callbacks.Callback):
     for models that log `n_clusters` themselves.
 
     Args:
-        patience: epochs without a change of K, >= 1.
-        start_epoch: first epoch that counts, before which no proposal is made.
+        patience: number of epochs without a change of K, >= 1.
+        start_epoch: number of the first epoch that counts; no moves are proposed before it.
     """
 
     def __init__(self, patience: int = 100, *, start_epoch: int = 0):
@@ -54,11 +53,10 @@ class StableClusters(keras.callbacks.Callback):
 
 
 class MoveLedger(keras.callbacks.Callback):
-    """Keeps every proposed move: when, what, how large, how good, and whether it was made.
+    """Records every proposed move with its epoch, kind, sizes, ratio and acceptance.
 
     Args:
-        path: of a .csv file that holds the records, brought up to date after each epoch; `None`
-            for no file.
+        path: .csv file that holds the records and is replaced after each epoch; `None` for none.
 
     Attributes:
         records: list of dictionaries with `epoch`, `kind` ("split", "merge", "removal"),
@@ -78,21 +76,24 @@ class MoveLedger(keras.callbacks.Callback):
         self.records = []
 
     def on_epoch_end(self, epoch, logs=None):
-        """Notes the proposals of the epoch."""
+        """Records the proposals of the epoch."""
         self._next_epoch = epoch + 1
-        self._note(epoch)
+        self._record(epoch)
 
     def on_train_end(self, logs=None):
-        """Notes what was removed at the end."""
-        self._note(self._next_epoch)
+        """Records the components that were removed at the end."""
+        self._record(self._next_epoch)
 
-    def _note(self, epoch: int) -> None:
+    def _record(self, epoch: int) -> None:
         new = [{"epoch": epoch, **each._asdict()} for each in self.model.last_proposals]
         self.records = [*self.records, *new]
         if self.path is None:
             return
         # Written anew, so that epochs that are repeated after a crash do not stand there twice.
-        with open(self.path, "w", newline="", encoding="utf-8") as file:
+        with (
+            replace_file(self.path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(["epoch", *Proposal._fields])
             for record in self.records:
@@ -109,9 +110,9 @@ class ClusterPlot(keras.callbacks.Callback):
     picture. Ellipses reach two standard deviations.
 
     Args:
-        directory: gets `epoch_0001.png` and so on, and `final.png`; made if needed.
+        directory: folder of `epoch_0001.png` and so on, and `final.png`; made if needed.
         x: points to draw, as for `fit`, in memory; of more than 5,000 every n-th is drawn.
-        every_epochs: epochs between two pictures, >= 1.
+        every_epochs: number of epochs between two pictures, >= 1.
 
     Raises:
         ImportError: when training begins, if there is no matplotlib.
@@ -120,14 +121,11 @@ class ClusterPlot(keras.callbacks.Callback):
     def __init__(self, directory: str | os.PathLike[str], x, *, every_epochs: int = 5):
         super().__init__()
         self.directory = directory
-        self.x = as_features(x).array
-        if self.x is None:
-            checks.fail("x", "a stream", "points in memory")
-        self.x = self.x[:: -(-len(self.x) // _MOST_PLOTTED_POINTS)]
+        self.x, _ = thinned_points(x)
         self.every_epochs = checks.integer(every_epochs, "every_epochs", minimum=1)
 
     def on_train_begin(self, logs=None):
-        """Makes the folder, and sees whether pictures can be drawn."""
+        """Makes the folder, and checks that pictures can be drawn."""
         if importlib.util.find_spec("matplotlib") is None:
             checks.fail("ClusterPlot", "no matplotlib", "pip install matplotlib", ImportError)
         Path(self.directory).mkdir(parents=True, exist_ok=True)
@@ -142,7 +140,7 @@ class ClusterPlot(keras.callbacks.Callback):
         self._draw("final.png", "Final")
 
     def _draw(self, name: str, title: str) -> None:
-        # Without pyplot, which would keep every figure and ask for a display.
+        # Not with pyplot, which keeps every figure and asks for a display.
         from matplotlib.figure import Figure
 
         features = self.model.embed(self.x)

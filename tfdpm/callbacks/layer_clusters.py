@@ -1,4 +1,4 @@
-"""`ClusterFeatures`: what groups a layer of some other Keras model sees, epoch by epoch."""
+"""`ClusterFeatures`, which clusters the outputs of a layer of any Keras model while it trains."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ import keras
 import numpy as np
 
 from tfdpm import checks, metrics
+from tfdpm.callbacks.sample import thinned_points
 from tfdpm.config import DeepDPMConfig
-from tfdpm.data.inputs import as_features
 from tfdpm.deepdpm.model import DeepDPM
-
-_MOST_POINTS = 5_000
 
 
 class ClusterFeatures(keras.callbacks.Callback):
     """Clusters the outputs of a layer during the training of any Keras model.
 
-    Adds to each epoch's logs, and so to the model's history: `feature_clusters`, the number of
-    clusters; `largest_cluster`, the share of all points in it (near one where features collapse);
-    `feature_change`, one minus the NMI with the clusters before; and `feature_nmi` where labels
-    are given.
+    Adds entries to each epoch's logs, and so to the model's history. `feature_clusters` is the
+    number of clusters. `largest_cluster` is the share of points in the largest one, which is near
+    one where features collapse. `feature_change` is one minus the NMI with the clusters before.
+    `feature_nmi` is the NMI with known labels, where they are given.
 
     Args:
-        layer: name of the layer, or the layer. Its outputs of more than one axis are flattened.
+        layer: layer, or its name. Outputs of more than one axis are flattened.
         x: `[N, ...]` inputs of the model, in memory; of more than 5,000 every n-th is used.
-        y: `[N]` labels to compare with, or `None`.
-        every_epochs: epochs between two clusterings, >= 1; logs of others lack these entries.
-        config: of the clustering.
-        seed: of the clustering.
-        batch_size: inputs at once.
+        y: `[N]` labels to compare with; `None` for none.
+        every_epochs: number of epochs between two clusterings, >= 1; logs of the epochs between
+            lack these entries.
+        config: settings of the clustering, or the name of a preset; `None` for the default.
+        seed: random seed; the same seed gives the same clusters.
+        batch_size: number of inputs that pass the model at once.
 
     Attributes:
         records: list of dictionaries with `epoch`, the entries above and `sizes`, largest first.
@@ -56,13 +55,8 @@ class ClusterFeatures(keras.callbacks.Callback):
         super().__init__()
         if not isinstance(layer, (str, keras.layers.Layer)):
             checks.fail("layer", repr(layer), "a layer or its name", TypeError)
-        inputs = as_features(x, y)
-        if inputs.array is None:
-            checks.fail("x", "a stream", "points in memory")
-        stride = -(-len(inputs.array) // _MOST_POINTS)
         self.layer = layer
-        self.x = inputs.array[::stride]
-        self.y = None if inputs.labels is None else np.asarray(inputs.labels)[::stride]
+        self.x, self.y = thinned_points(x, y)
         self.every_epochs = checks.integer(every_epochs, "every_epochs", minimum=1)
         self.config = DeepDPM(config).config
         self.seed = checks.integer(seed, "seed", minimum=0)
@@ -83,7 +77,7 @@ class ClusterFeatures(keras.callbacks.Callback):
             self._features = self._feature_model()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Clusters what the layer makes of the points, after every `every_epochs` epochs."""
+        """Clusters the layer's outputs after every `every_epochs` epochs."""
         if (epoch + 1) % self.every_epochs:
             return
         if self._features is None:  # models that Keras builds when it sees the first batch
@@ -111,7 +105,7 @@ class ClusterFeatures(keras.callbacks.Callback):
         return getattr(self.model, "inputs", None) is not None and self.model.built
 
     def _feature_model(self) -> keras.Model:
-        """From the model's inputs to the layer's outputs; shares all weights."""
+        """The model from its inputs to the layer's outputs; it shares all weights."""
         layer = self.layer
         if isinstance(layer, str):
             names = [each.name for each in self.model.layers]

@@ -1,4 +1,4 @@
-"""`ClusterBoard`: a fit in TensorBoard, as scalars, histograms and points in the projector."""
+"""`ClusterBoard`, which shows a fit in TensorBoard: scalars, histograms and the projector."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
-from tfdpm.data.inputs import as_features
+from tfdpm.callbacks.sample import thinned_points
 
-_MOST_POINTS = 5_000
 _PROJECTOR = """embeddings {
   tensor_name: "features"
   tensor_path: "features.tsv"
@@ -26,16 +25,16 @@ _PROJECTOR = """embeddings {
 class ClusterBoard(keras.callbacks.Callback):
     """Writes what `tensorboard --logdir DIR` shows of a `DeepDPM` while it is fitted.
 
-    Scalars: all entries of the epochs' logs. Histograms: clusters' sizes (as the statistics see
-    them), mixture weights, and weights of both networks. Projector: features of points, with
-    cluster, largest responsibility and known label to colour them by. The step is the epoch.
+    Scalars are all entries of the epochs' logs. Histograms show clusters' sizes (as the statistics
+    count them), mixture weights, and weights of both networks. The projector shows features of
+    points, coloured by cluster, largest responsibility or known label. The step is the epoch.
 
     Args:
         log_dir: folder of the run; made if needed.
         x: points for the projector, as for `fit`, in memory; of more than 5,000 every n-th is
-            shown. `None` for none.
-        y: `[N]` known labels of `x`, or `None`.
-        every_epochs: epochs between two sets of histograms, >= 1.
+            shown. `None` shows none.
+        y: `[N]` known labels of `x`; `None` for none.
+        every_epochs: number of epochs between two sets of histograms, >= 1.
 
     Raises:
         ImportError: when training begins, if there is no tensorboard.
@@ -51,14 +50,7 @@ class ClusterBoard(keras.callbacks.Callback):
     ):
         super().__init__()
         self.log_dir = Path(log_dir)
-        self.x = self.y = None
-        if x is not None:
-            inputs = as_features(x, y)
-            if inputs.array is None:
-                checks.fail("x", "a stream", "points in memory")
-            stride = -(-len(inputs.array) // _MOST_POINTS)
-            self.x = inputs.array[::stride]
-            self.y = None if inputs.labels is None else np.asarray(inputs.labels)[::stride]
+        self.x, self.y = (None, None) if x is None else thinned_points(x, y)
         self.every_epochs = checks.integer(every_epochs, "every_epochs", minimum=1)
         self._writer: tf.summary.SummaryWriter | None = None
 
@@ -88,8 +80,7 @@ class ClusterBoard(keras.callbacks.Callback):
     def _write_histograms(self) -> None:
         state = self.model.fitted.state
         tf.summary.histogram("clusters/mixture_weights", state.parameters.mixture_weights)
-        sizes = state.halves.counts.numpy().sum(axis=1)
-        tf.summary.histogram("clusters/sizes", sizes)
+        tf.summary.histogram("clusters/sizes", state.halves.counts.numpy().sum(axis=1))
         for network in (self.model.clustering, self.model.subclustering):
             for weight in network.weights:
                 tf.summary.histogram(f"{network.name}/{weight.name}", weight)

@@ -5,8 +5,6 @@ The parts that learn are in `features/`; what to learn is decided in `features/c
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 
@@ -17,8 +15,7 @@ from tfdpm.features import autoencoder, encoders
 from tfdpm.features import parametric_umap as embedding
 from tfdpm.features.apply_encoder import encode
 from tfdpm.features.choice import FeatureChoice
-from tfdpm.progress.epoch_backup import EpochBackup
-from tfdpm.progress.stages import Stages
+from tfdpm.progress.stages import BatchProgress, Stages
 from tfdpm.swav.model import SwAV
 from tfdpm.swav.monitoring import CollapseWatchdog
 
@@ -126,9 +123,8 @@ def _neighbour_encoder(first: keras.Model, x, stages: Stages, seed: int) -> kera
                 rows,
                 places,
                 seed=seed,
-                on_epoch=stages.progress,
-                on_resume=stages.goes_on,
-                backup=EpochBackup(stages.epochs_path("encoder")),
+                callbacks=[BatchProgress(stages)],
+                backup=stages.epoch_backup("encoder"),
             ),
         )
     return encoders.chained(first, last)
@@ -147,14 +143,14 @@ def _autoencoder(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.M
         scaling.add(keras.layers.Reshape(choice.image_shape))
     epochs = int(np.clip(_POINTS_SEEN // len(x), _FEWEST_EPOCHS, _MOST_EPOCHS))
     model.compile(keras.optimizers.Adam(_LEARNING_RATE))
-    first, callbacks = EpochBackup(stages.epochs_path("autoencoder")).resume(model)
+    first, callbacks = stages.epoch_backup("autoencoder").resume(model)
     model.fit_reconstruction(
         encode(scaling, x),
         epochs=epochs,
         batch_size=_BATCH_SIZE,
         seed=seed,
         initial_epoch=first,
-        callbacks=[_Progress(stages, first, epochs, -(-len(x) // _BATCH_SIZE)), *callbacks],
+        callbacks=[BatchProgress(stages), *callbacks],
     )
     return encoders.chained(scaling, model.encoder)
 
@@ -182,14 +178,13 @@ def _swav(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.Model:
         seed=seed,
         print_fn=stages.say,
     )
-    first, callbacks = EpochBackup(stages.epochs_path("swav")).resume(model)
+    first, callbacks = stages.epoch_backup("swav").resume(model)
     views = multicrop(images, **model.view_options(), seed=seed, initial_epoch=first)
-    progress = _Progress(stages, first, epochs, model.config.training.steps_per_epoch)
     model.fit(
         views,
         epochs=epochs,
         initial_epoch=first,
-        callbacks=[progress, CollapseWatchdog(), *callbacks],
+        callbacks=[BatchProgress(stages), CollapseWatchdog(), *callbacks],
         verbose=0,
     )
     scaling = keras.Sequential(
@@ -203,25 +198,3 @@ def _swav(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.Model:
     inputs = keras.Input(choice.image_shape)
     features = encoders.RowNorm()(model.encoder(inputs))
     return encoders.chained(scaling, keras.Model(inputs, features, name="views"), name="swav")
-
-
-class _Progress(keras.callbacks.Callback):
-    """Tells the stages how many steps are done.
-
-    Args:
-        stages: who are told.
-        first: epochs that an interrupted run has done.
-        epochs: in all.
-        steps_per_epoch: of the optimiser.
-    """
-
-    def __init__(self, stages: Stages, first: int, epochs: int, steps_per_epoch: int):
-        super().__init__()
-        self._stages = stages
-        self._done, self._total = first * steps_per_epoch, epochs * steps_per_epoch
-        stages.goes_on(self._done, self._total)
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Reports."""
-        self._done += 1
-        self._stages.progress(self._done, self._total)

@@ -68,8 +68,7 @@ def fit_encoder(
     epochs: int | None = None,
     noise: float = _NOISE,
     seed: int = 0,
-    on_epoch: Callable[[int, int], None] | None = None,
-    on_resume: Callable[[int, int], None] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     backup: EpochBackup | None = None,
 ) -> keras.Model:
     """Trains a network to put `x` in its places.
@@ -81,9 +80,8 @@ def fit_encoder(
         epochs: passes over the points; `None` chooses by N.
         noise: standard deviation of what disturbs the inputs, as a share of theirs.
         seed: of initial weights, order and noise.
-        on_epoch: called with the epochs done and to do.
-        on_resume: called with them at the start.
-        backup: keeps each epoch, and gives back those of a training that was interrupted.
+        callbacks: Keras callbacks of the training.
+        backup: store of each epoch, from which an interrupted training goes on; `None` for none.
     Returns:
         Keras model `[B, D] -> [B, d]`.
     """
@@ -93,7 +91,7 @@ def fit_encoder(
     steps = -(-len(x) // _BATCH_SIZE)
     rate = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, epochs * steps)
     encoder.compile(keras.optimizers.Adam(rate), "mse")
-    first, callbacks = (backup or EpochBackup(None)).resume(encoder)
+    first, keeping = (backup or EpochBackup(None)).resume(encoder)
     spread = tf.constant(noise * np.std(x, axis=0), tf.float32)
 
     def disturbed(index, batch):
@@ -102,20 +100,12 @@ def fit_encoder(
         return rows + spread * tf.random.stateless_normal(tf.shape(rows), seeds), wanted
 
     batches = seeded_batches((x, places), epochs, _BATCH_SIZE, seed, first)
-    if on_resume is not None:
-        on_resume(first, epochs)
-    if on_epoch is not None:
-        callbacks.append(
-            keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: on_epoch(epoch + 1, epochs)
-            )
-        )
     encoder.fit(
         batches.enumerate(first * steps).map(disturbed),
         epochs=epochs,
         initial_epoch=first,
         steps_per_epoch=steps,
-        callbacks=callbacks,
+        callbacks=[*keeping, *callbacks],
         shuffle=False,
         verbose=0,
     )

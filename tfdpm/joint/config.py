@@ -1,9 +1,13 @@
-"""Every setting of joint training, and the published runs by name; nothing here computes."""
+"""The settings of joint training, and those of the published runs by name."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from typing import Any
+
+import numpy as np
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
@@ -20,22 +24,23 @@ class JointConfig:
 
     Attributes:
         encoder: "dense" (D-500-500-2000-L of [DeepDPM] supplement 7.3) or "convolutional".
-        latent_dim: L.
+        latent_dim: number of latents L.
         augment: whether the encoder sees images turned, scaled, sheared and shifted a little and
             the decoder has to undo that; only for points of shape `[H, W]` or `[H, W, C]`.
-        embedding: what DeepDPM sees: "umap", the latents laid out by their nearest neighbours and
-            a network that puts new points in their places; or "none", the latents, as in the paper.
-        pretrain_epochs: with the reconstruction loss alone.
-        round_epochs: with the clustering term, in each round after the first.
-        max_rounds: clusterings at most, >= 1; the first is that of the pretrained latents.
-        stable_rounds: stop after K has been the same for so many further rounds; None: never.
+        embedding: what DeepDPM sees. "umap" lays the latents out by their nearest neighbours, and
+            a network puts new points in their places. "none" takes the latents, as in the paper.
+        pretrain_epochs: number of epochs with the reconstruction loss alone.
+        round_epochs: number of epochs with the clustering term, in each round after the first.
+        max_rounds: number of clusterings at most, >= 1; the first is of the pretrained latents.
+        stable_rounds: number of further rounds with the same K after which training stops; `None`
+            never stops it.
         clustering_weight: beta, weight of half the clustering term, > 0.
         relative_losses: whether each loss is divided by the total variance of what it measures,
-            that of the inputs or that of the latents at the round's start; so that beta means the
-            same for all data. The paper's losses are not.
-        learning_rate: of Adam in pretraining, falling to a hundredth along a cosine.
-        round_learning_rate: likewise, in each later round.
-        batch_size: points per step of the autoencoder.
+            that of the inputs or that of the latents at the round's start. Beta then means the
+            same for all data. The paper's losses are not divided.
+        learning_rate: learning rate of Adam in pretraining; it falls to a hundredth along a cosine.
+        round_learning_rate: learning rate in each later round; it falls in the same way.
+        batch_size: number of points per step of the autoencoder.
         clustering: settings of DeepDPM.
     """
 
@@ -55,7 +60,7 @@ class JointConfig:
     clustering: DeepDPMConfig = dataclasses.field(default_factory=DeepDPMConfig)
 
     def __post_init__(self):
-        """Checks every value; a dictionary of `clustering` settings becomes a configuration."""
+        """Checks every value, and makes a configuration of a dictionary of `clustering`."""
         if isinstance(self.clustering, dict):
             object.__setattr__(self, "clustering", DeepDPMConfig(**self.clustering))
         if not isinstance(self.clustering, DeepDPMConfig):
@@ -108,6 +113,20 @@ class JointConfig:
                 checks.fail(name, "an unknown setting", "one of " + ", ".join(sorted(known)))
         return dataclasses.replace(self, **changes)
 
+    def fingerprint(self, points: np.ndarray, seed: int) -> str:
+        """Text that an interrupted fit has in common with the one that takes it up.
+
+        Rounds may be more, so that a fit that ended can go on.
+
+        Args:
+            points: `[N, ...]` float32 raw points.
+            seed: random seed of the fit.
+        """
+        settings = dataclasses.asdict(self.replace(max_rounds=1))
+        digest = hashlib.sha256(json.dumps([settings, seed, points.shape]).encode())
+        digest.update(np.ascontiguousarray(points).data)
+        return digest.hexdigest()
+
 
 PRESETS = ("mnist", "reuters10k", "imagenet50", "imagenet50_imbalanced")
 
@@ -115,12 +134,12 @@ PRESETS = ("mnist", "reuters10k", "imagenet50", "imagenet50_imbalanced")
 def _paper(
     initial_clusters: int, epochs: int, alternations: int, beta: float, **prior: Any
 ) -> dict[str, Any]:
-    """What the published runs share.
+    """Settings that the published runs share.
 
-    The paper prints neither beta nor the epochs of the autoencoder: beta and 100 epochs in each
+    The paper prints neither beta nor the epochs of the autoencoder. Beta and 100 epochs in each
     alternation are the released program's. Its weight decay, its batch norm and its other weight
     of the reconstruction are in no text and left out. An alternation there is autoencoder, then
-    DeepDPM; the first needs clusters of the pretrained latents, so that rounds are one more.
+    DeepDPM. The first needs clusters of the pretrained latents, so that rounds are one more.
     """
     settings: dict[str, Any] = {
         "initial_clusters": initial_clusters,

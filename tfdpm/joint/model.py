@@ -1,48 +1,62 @@
-"""`JointClustering`, the Keras model: autoencoder and DeepDPM in turn, until K is stable.
-
-The gradient steps are in `refinement.py`, the settings in `joint_config.py`, what is asked and kept
-in `joint_fitted.py`; clusters are found by `DeepDPM`.
-"""
+"""`JointClustering`, which trains an autoencoder and `DeepDPM` in turn until K is stable."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfdpm import checks, metrics
-from tfdpm.data.inputs import Inputs, as_features
+from tfdpm.data.inputs import as_features
 from tfdpm.deepdpm.model import DeepDPM
-from tfdpm.features import autoencoder as autoencoders
-from tfdpm.features import parametric_umap as embedding
-from tfdpm.joint.config import JointConfig
-from tfdpm.joint.fitted import FittedJoint, history_of, in_pieces
-from tfdpm.joint.refinement import Pull, Refinement
+from tfdpm.features import parametric_umap
+from tfdpm.features.apply_encoder import encode, encode_inputs
+from tfdpm.features.autoencoder import Scaling
+from tfdpm.joint.config import PRESETS, JointConfig
+from tfdpm.joint.refinement import (
+    Pull,
+    Refinement,
+    encoder_shape,
+    inverse_variance,
+    new_autoencoder,
+    raw_encoder,
+)
+from tfdpm.joint.state import JointState
+from tfdpm.progress.display import ProgressDisplay
 from tfdpm.progress.epoch_backup import EpochBackup
-from tfdpm.progress.stage_bar import StageProgress
+from tfdpm.progress.files import replace_file
 
 __all__ = ["JointClustering"]
 
 _EMBEDDER_EPOCHS = 100  # of the network that places new points; with fewer it blurs the clusters
 _NOISE = 0.03  # of its inputs' standard deviation
 _CLUSTERING_STEPS = 10  # steps of progress that a clustering counts for
+_SCORES = {"nmi": metrics.nmi, "ari": metrics.ari, "acc": metrics.clustering_accuracy}
+_PARTS = ("autoencoder", "scaling", "embedder", "clustering")
+
+
+@dataclasses.dataclass
+class _RawModels:
+    """Models of raw points that share weights with the parts, so that Keras need not save them."""
+
+    encoder: keras.Model | None = None
+    clustering: DeepDPM | None = None
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
-class JointClustering(FittedJoint):
+class JointClustering(keras.Model):
     """Features and clusters learned in turn, [DeepDPM] section 4.5 and supplement 6.1.
 
-    An autoencoder is trained to reconstruct. Then, round by round: DeepDPM clusters what the
-    frozen encoder gives, K included; the autoencoder is refined by reconstruction and by the
-    pull of each point's latents to the centre of its cluster, clusters and centres being fixed;
-    until K is stable. `predict` and its kind take raw points.
+    An autoencoder is trained to reconstruct. Then, round by round, DeepDPM clusters what the
+    frozen encoder gives, K included. After that the autoencoder is refined by reconstruction and
+    by a pull of each point's latents to the centre of its cluster. Rounds end when K is stable.
+    `predict` and its kind take raw points.
 
         model = tfdpm.JointClustering("default", seed=0)
         model.fit(images)
@@ -57,15 +71,41 @@ class JointClustering(FittedJoint):
             given.
         autoencoder: the `tfdpm.features.Autoencoder`, of scaled points.
         encoder: Keras model from raw points to what DeepDPM clusters.
-        clustering: the fitted `DeepDPM` of the last round.
+        clustering: the `DeepDPM` of the last round, of the encoder's features.
 
     Args:
         config: a `JointConfig`, or "default", "mnist", "reuters10k", "imagenet50" or
-            "imagenet50_imbalanced" for those of the paper.
-        autoencoder: one of your own instead of the configuration's; its encoder takes points or
-            flattened points.
-        seed: of everything random in a fit.
+            "imagenet50_imbalanced" for those of the paper; `None` for the default.
+        autoencoder: autoencoder whose encoder takes points or flattened points; `None` for the
+            configuration's.
+        seed: random seed; the same seed gives the same model.
     """
+
+    def __init__(
+        self,
+        config: JointConfig | str | None = None,
+        *,
+        autoencoder: keras.Model | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if config is None or isinstance(config, str):
+            config = JointConfig.named(config or "default")
+        if not isinstance(config, JointConfig):
+            wanted = f"a JointConfig, or one of {('default', *PRESETS)}"
+            checks.fail("config", type(config).__name__, wanted, TypeError)
+        self.config = config
+        self.seed = checks.integer(seed, "seed", minimum=0, maximum=2**31 - 1)
+        self.autoencoder = autoencoder
+        self.scaling: keras.layers.Layer | None = None
+        self.embedder: keras.Model | None = None
+        self.clustering: DeepDPM | None = None
+        self._raw = _RawModels()
+        self._progress = JointState()
+        self.history = self._progress.history()
+
+    # -- training -----------------------------------------------------------------------------
 
     def fit(
         self,
@@ -82,11 +122,12 @@ class JointClustering(FittedJoint):
         Args:
             x: `[N, D]` array-like, images `[N, H, W]` or `[N, H, W, C]`, a frame, a `(x, y)` pair,
                 a path or a name. Held in memory.
-            y: `[N]` labels, only for the scores in the history.
-            rounds: rounds at most, all told; overrides the configuration's.
-            directory: where the model is kept after pretraining and after each round, and the
-                autoencoder after each of its epochs. A fit that was interrupted goes on from
-                there, and ends as if it had not been.
+            y: `[N]` labels, only for the scores in the history; `None` for no scores.
+            rounds: number of rounds at most, earlier ones included; `None` for the
+                configuration's.
+            directory: folder for the model after pretraining and after each round, and for the
+                autoencoder after each of its epochs. An interrupted fit goes on from there, and
+                ends as if it had not been interrupted. `None` keeps nothing.
             callbacks: Keras callbacks; an epoch is a round.
             verbose: 0 silent, 1 or "auto" a bar of all stages, 2 a line per stage.
         Returns:
@@ -99,224 +140,260 @@ class JointClustering(FittedJoint):
         if inputs.array is None:
             checks.fail("x", "a stream", "an array in memory: every round reads it", TypeError)
         points = np.asarray(inputs.array, np.float32)
-        most = self.config.max_rounds
-        most = most if rounds is None else checks.integer(rounds, "rounds", minimum=1)
+        max_rounds = self.config.max_rounds
+        if rounds is not None:
+            max_rounds = checks.integer(rounds, "rounds", minimum=1)
         path = None if directory is None else Path(directory) / "joint.keras"
-        fingerprint = _fingerprint(points, self.config, self.seed)
+        fingerprint = self.config.fingerprint(points, self.seed)
         if path is not None and path.exists():
             self._resume(path, fingerprint)
-        self._progress.fingerprint = fingerprint
+        self._create_parts(points)
+        self._update_progress(fingerprint=fingerprint)
         callback_list = keras.callbacks.CallbackList(
-            list(callbacks or ()), add_history=False, model=self, epochs=most, steps=1
+            list(callbacks or ()), add_history=False, model=self, epochs=max_rounds, steps=1
         )
-        self._start(points)
-        progress = StageProgress(self._steps_left(most), 1 if verbose == "auto" else verbose)
+        display = ProgressDisplay(self._steps_left(max_rounds), 1 if verbose == "auto" else verbose)
         callback_list.on_train_begin()
         self.stop_training = False
-        try:
-            self._run(points, inputs, most, path, progress, callback_list)
-        finally:
-            progress.close()
+        with contextlib.closing(display):
+            self._run_stages(points, inputs.labels, max_rounds, path, display, callback_list)
         callback_list.on_train_end(self._progress.rounds[-1])
         return self.history
 
-    def _run(self, points, inputs: Inputs, most: int, path, progress, callback_list) -> None:
-        """Pretraining, then rounds, as far as they have not been made."""
-        refinement = self._refinement(points)
+    def _run_stages(self, points, known, max_rounds: int, path, display, callback_list) -> None:
+        """Runs pretraining and rounds, except those that were run before."""
+        config, refinement = self.config, self._refinement(points)
         if not self._progress.is_pretrained:
-            backup = self._backup(path, 0)
-            self._pretrain(refinement, progress, backup)
-            self._keep(path)
-            backup.remove()
-        while len(self._progress.rounds) < most and not self._is_stable():
-            number = len(self._progress.rounds)
-            callback_list.on_epoch_begin(number)
-            backup = self._backup(path, number)
-            logs = self._round(number, points, refinement, progress, backup)
-            logs.update(_scores(inputs.labels, self.labels_))
-            self._progress.rounds.append(logs)
-            self.history = history_of(self._progress.rounds)
-            progress.end(f"round {number + 1} of at most {most}", _line(logs))
-            self._keep(path)
-            backup.remove()
-            callback_list.on_epoch_end(number, logs)
-            if self.stop_training:
+            display.name_stage("pretraining")
+            with self._kept(path, 0) as backup:
+                losses = refinement.run(
+                    config.pretrain_epochs, config.learning_rate, 0, display=display, backup=backup
+                )
+                self._update_progress(is_pretrained=True, losses=losses)
+            display.report(f"pretraining: reconstruction {losses.reconstruction:.4g}")
+        for number in range(len(self._progress.rounds), max_rounds):
+            if self.stop_training or self._progress.is_stable(config.stable_rounds):
                 break
+            callback_list.on_epoch_begin(number)
+            with self._kept(path, number) as backup:
+                losses = self._progress.losses
+                if number > 0:
+                    display.name_stage(f"round {number + 1}: autoencoder")
+                    settings = (config.round_epochs, config.round_learning_rate, number)
+                    pull = self._pull(points)
+                    losses = refinement.run(*settings, pull=pull, display=display, backup=backup)
+                display.name_stage(f"round {number + 1}: clusters")
+                self._cluster(points)
+                display.step(_CLUSTERING_STEPS, f"K {self.n_clusters}")
+                logs = {
+                    "n_clusters": self.n_clusters,
+                    "reconstruction_loss": losses.reconstruction,
+                    "clustering_loss": losses.clustering,
+                }
+                if known is not None:
+                    logs |= {name: score(known, self.labels_) for name, score in _SCORES.items()}
+                self._update_progress(rounds=(*self._progress.rounds, logs))
+            shown = [f"K {self.n_clusters}", f"reconstruction {losses.reconstruction:.4g}"]
+            shown += [f"{name} {logs[name]:.3f}" for name in ("nmi", "acc") if name in logs]
+            display.report(f"round {number + 1} of at most {max_rounds}: {', '.join(shown)}")
+            callback_list.on_epoch_end(number, logs)
 
-    def _backup(self, path: Path | None, stage: int) -> EpochBackup:
-        """Keeps the epochs of a stage beside the model."""
-        path = None if path is None else path.with_name("joint-epochs.npz")
-        return EpochBackup(path, f"{self._progress.fingerprint} stage {stage}")
-
-    def _start(self, points: np.ndarray) -> None:
-        """Scaling and autoencoder, unless they are there."""
-        if self.scaling is not None:
-            if points.shape[1:] != self._feature_shape:
-                checks.fail("x", f"points {points.shape[1:]}", f"{self._feature_shape} as before")
+    @contextlib.contextmanager
+    def _kept(self, path: Path | None, stage: int) -> Iterator[EpochBackup]:
+        """Keeps the autoencoder's epochs while a stage runs, and the model when it has ended."""
+        if path is None:
+            yield EpochBackup(None)
             return
-        self._feature_shape = points.shape[1:]
-        self.scaling = autoencoders.Scaling.of(points)
-        if self.autoencoder is None:
-            self.autoencoder = self._new_autoencoder()
+        name = f"{self._progress.fingerprint} stage {stage}"
+        backup = EpochBackup(path.with_name("joint-epochs.npz"), name)
+        yield backup
+        with replace_file(path) as temporary:
+            self.save(temporary)
+        backup.remove()
+
+    def _resume(self, path: Path, fingerprint: str) -> None:
+        """Takes up what an interrupted fit of the same data and settings has left."""
+        other = keras.saving.load_model(path)
+        if not isinstance(other, JointClustering) or other._progress.fingerprint != fingerprint:
+            got = f"{str(path)!r}, kept by a fit of other data, settings or seed"
+            checks.fail("directory", got, "another folder, or one without that file")
+        for name in (*_PARTS, "_raw", "_progress", "history"):
+            setattr(self, name, getattr(other, name))
         self.built = True
 
-    def _new_autoencoder(self) -> autoencoders.Autoencoder:
-        options = {"latent_dim": self.config.latent_dim, "seed": self.seed}
-        if self.config.encoder == "dense":
-            return autoencoders.dense(int(np.prod(self._feature_shape)), **options)
-        if len(self._feature_shape) < 2:
-            got = f"points of shape {self._feature_shape}"
-            checks.fail("x", got, "images for a convolutional encoder")
-        return autoencoders.convolutional(self._feature_shape, **options)
+    def _create_parts(self, points: np.ndarray) -> None:
+        """Makes scaling and autoencoder, unless they are there."""
+        shape, before = points.shape[1:], self._progress.feature_shape
+        if self.scaling is not None:
+            if shape != before:
+                checks.fail("x", f"points {shape}", f"{before} as before")
+            return
+        self._update_progress(feature_shape=shape)
+        self.scaling = Scaling.of(points)
+        if self.autoencoder is None:
+            self.autoencoder = new_autoencoder(self.config, shape, self.seed)
+        self.built = True
 
     def _refinement(self, points: np.ndarray) -> Refinement:
         scaled = np.asarray(self.scaling(points), np.float32)
-        scaled = scaled.reshape(len(points), *self._encoder_shape())
-        is_image = len(self._feature_shape) >= 2
-        image_shape = (*self._feature_shape, 1)[:3] if is_image else None
+        shape = points.shape[1:]
         return Refinement(
             self.autoencoder,
-            scaled,
-            image_shape=image_shape if self.config.augment else None,
-            reconstruction_weight=self._relative(scaled),
+            scaled.reshape(len(points), *encoder_shape(self.autoencoder, shape)),
+            image_shape=(*shape, 1)[:3] if self.config.augment and len(shape) >= 2 else None,
+            reconstruction_weight=self._loss_weight(scaled),
             batch_size=self.config.batch_size,
             seed=self.seed,
         )
 
-    def _encoder_shape(self) -> tuple[int, ...]:
-        """Shape of a point as the autoencoder takes it: its own, or flattened."""
-        shape = tuple(self.autoencoder.encoder.input_shape[1:])
-        if shape not in (self._feature_shape, (int(np.prod(self._feature_shape)),)):
-            wanted = f"{self._feature_shape}, or that flattened"
-            checks.fail("autoencoder", f"inputs of shape {shape}", wanted)
-        return shape
+    def _pull(self, points: np.ndarray) -> Pull:
+        """The pull of latents to the means of the clusters as they are now."""
+        latents = self._latents(points)
+        weight = 0.5 * self.config.clustering_weight * self._loss_weight(latents)
+        return Pull.to_means(latents, self.labels_, weight)
 
-    def _relative(self, values: np.ndarray) -> float:
-        """What brings a mean squared distance of such values to a share of their variance."""
-        if not self.config.relative_losses:
-            return 1.0
-        rows = values.reshape(len(values), -1)
-        return 1.0 / max(float(np.var(rows, axis=0, dtype=np.float64).sum()), 1e-12)
+    def _loss_weight(self, values: np.ndarray) -> float:
+        return inverse_variance(values) if self.config.relative_losses else 1.0
 
-    def _pretrain(self, refinement: Refinement, progress: StageProgress, backup) -> None:
-        progress.begin("pretraining")
-        losses = refinement.run(
-            self.config.pretrain_epochs,
-            self.config.learning_rate,
-            stage=0,
-            on_epoch=lambda losses: progress.step(f"reconstruction {losses.reconstruction:.4g}"),
-            backup=backup,
-        )
-        self._progress.is_pretrained = True
-        self._progress.losses = losses
-        progress.end("pretraining", f"reconstruction {losses.reconstruction:.4g}")
+    def _latents(self, points: np.ndarray) -> np.ndarray:
+        return encode(raw_encoder(self.scaling, self.autoencoder, points.shape[1:]), points)
 
-    def _round(self, number: int, points, refinement, progress, backup) -> dict[str, float]:
-        """One round: from the second on the autoencoder is refined; then DeepDPM clusters."""
-        losses = self._progress.losses
-        if number > 0:
-            progress.begin(f"round {number + 1}: autoencoder")
-            latents = self._latents(points)
-            labels = self.labels_
-            centres = _means(latents, labels, self.n_clusters)
-            weight = 0.5 * self.config.clustering_weight * self._relative(latents)
-            losses = refinement.run(
-                self.config.round_epochs,
-                self.config.round_learning_rate,
-                stage=number,
-                pull=Pull(centres, labels.astype(np.int32), weight),
-                on_epoch=lambda losses: progress.step(f"distance {losses.clustering:.4g}"),
-                backup=backup,
-            )
-        progress.begin(f"round {number + 1}: clusters")
-        self._cluster(self._latents(points))
-        progress.step(f"K {self.n_clusters}", _CLUSTERING_STEPS)
-        return {
-            "n_clusters": self.n_clusters,
-            "reconstruction_loss": losses.reconstruction,
-            "clustering_loss": losses.clustering,
-        }
-
-    def _cluster(self, latents: np.ndarray) -> None:
-        """DeepDPM on the latents, or on their layout as a network gives it."""
+    def _cluster(self, points: np.ndarray) -> None:
+        """Fits a new DeepDPM to the latents, or to their layout as a network gives it."""
+        latents = self._latents(points)
+        self._raw, self.embedder = _RawModels(), None
         self.clustering = DeepDPM(self.config.clustering, seed=self.seed, name="deepdpm")
-        self.embedder = None
         if self.config.embedding == "none":
             self.clustering.fit(latents, verbose=0)
         else:
             # Clusters are found among the places themselves: a network blurs the gaps between them.
-            places = embedding.neighbour_layout(latents, seed=self.seed)
+            places = parametric_umap.neighbour_layout(latents, seed=self.seed)
             self.clustering.fit(places, verbose=0)
-            network = embedding.fit_encoder(
+            network = parametric_umap.fit_encoder(
                 latents, places, epochs=_EMBEDDER_EPOCHS, noise=_NOISE, seed=self.seed
             )
             layers = [keras.Input(latents.shape[1:]), *network.layers]
             self.embedder = keras.Sequential(layers, name="embedder")
-        self._labels = self._labels_of(latents)
-        self._progress.encoder = None
+        self._update_progress(labels=self.predict_labels(points))
 
-    def _latents(self, points: np.ndarray) -> np.ndarray:
-        shape = [-1, *self._encoder_shape()]
-        encoder = self.autoencoder.encoder
-        return in_pieces(
-            lambda piece, training: encoder(
-                tf.reshape(self.scaling(piece), shape), training=training
-            ),
-            points,
-        )
-
-    def _labels_of(self, latents: np.ndarray) -> np.ndarray:
-        """Clusters `[N]` as `predict_labels` gives them."""
-        features = latents if self.embedder is None else in_pieces(self.embedder, latents)
-        return self.clustering.predict_labels(features)
-
-    def _is_stable(self) -> bool:
-        """Whether K has been the same for as many rounds as the configuration wants."""
-        patience = self.config.stable_rounds
-        counts = [logs["n_clusters"] for logs in self._progress.rounds]
-        if patience is None or len(counts) <= patience:
-            return False
-        return len(set(counts[-patience - 1 :])) == 1
-
-    def _steps_left(self, most: int) -> int:
+    def _steps_left(self, max_rounds: int) -> int:
         pretraining = 0 if self._progress.is_pretrained else self.config.pretrain_epochs
         done = len(self._progress.rounds)
-        refined = max(most - max(done, 1), 0)
-        return pretraining + refined * self.config.round_epochs + (most - done) * _CLUSTERING_STEPS
+        refining = max(max_rounds - max(done, 1), 0) * self.config.round_epochs
+        return pretraining + refining + (max_rounds - done) * _CLUSTERING_STEPS
 
+    def _update_progress(self, **changes: Any) -> None:
+        self._progress = dataclasses.replace(self._progress, **changes)
+        self.history = self._progress.history()
 
-def _means(latents: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Mean `[K, L]` float32 of the latents of each cluster; zeros for one without points."""
-    sums = np.zeros((count, latents.shape[1]))
-    np.add.at(sums, labels, latents)
-    sizes = np.bincount(labels, minlength=count)
-    return (sums / np.maximum(sizes, 1)[:, np.newaxis]).astype(np.float32)
+    # -- a fitted model -----------------------------------------------------------------------
 
+    @property
+    def encoder(self) -> keras.Model:
+        """Keras model from raw points `[B, ...]` to the features that DeepDPM clusters."""
+        self._fitted()
+        if self._raw.encoder is None:
+            self._raw.encoder = raw_encoder(
+                self.scaling, self.autoencoder, self._progress.feature_shape, self.embedder
+            )
+        return self._raw.encoder
 
-def _scores(known: np.ndarray | None, labels: np.ndarray) -> dict[str, float]:
-    """Agreement with known labels, where there are any."""
-    if known is None:
-        return {}
-    return {
-        "nmi": float(metrics.nmi(known, labels)),
-        "ari": float(metrics.ari(known, labels)),
-        "acc": float(metrics.clustering_accuracy(known, labels)),
-    }
+    def call(self, inputs):
+        """Responsibilities `[B, K]` float32 of raw points `[B, ...]`."""
+        return self._raw_clustering()(inputs)
 
+    def embed(self, x) -> np.ndarray:
+        """Features `[N, D]` float32 of raw points, which DeepDPM clusters."""
+        inputs = encode_inputs(as_features(x, minimum_points=1), self.encoder)
+        if inputs.array is not None:
+            return inputs.array
+        return np.concatenate(list(inputs.dataset.as_numpy_iterator()))
 
-def _line(logs: dict[str, float]) -> str:
-    """A round in words."""
-    parts = [f"K {logs['n_clusters']}", f"reconstruction {logs['reconstruction_loss']:.4g}"]
-    parts += [f"{name} {logs[name]:.3f}" for name in ("nmi", "acc") if name in logs]
-    return ", ".join(parts)
+    def predict(self, x, batch_size: int | None = None, verbose: int = 0) -> np.ndarray:
+        """Responsibilities `[N, K]` float32 of raw points; arguments as for `DeepDPM.predict`."""
+        return self._raw_clustering().predict(x, batch_size, verbose)
 
+    def predict_labels(self, x, *, reject_below: float | None = None) -> np.ndarray:
+        """Clusters `[N]` int64 of raw points; arguments as for `DeepDPM.predict_labels`."""
+        return self._raw_clustering().predict_labels(x, reject_below=reject_below)
 
-def _fingerprint(points: np.ndarray, config: JointConfig, seed: int) -> str:
-    """What an interrupted fit must have in common with the one that takes it up.
+    def score_samples(self, x) -> np.ndarray:
+        """Log predictive density `[N]` float64 of the features of raw points, nats."""
+        return self._raw_clustering().score_samples(x)
 
-    Rounds may be more, so that a fit that ended can go on.
-    """
-    settings = dataclasses.asdict(config.replace(max_rounds=1))
-    digest = hashlib.sha256(json.dumps([settings, seed, points.shape]).encode())
-    digest.update(np.ascontiguousarray(points).data)
-    return digest.hexdigest()
+    def export(self, directory: str | os.PathLike[str]) -> None:
+        """Writes a SavedModel that takes raw points; signatures as of `DeepDPM.export`.
+
+        Raises:
+            FileExistsError: if the folder exists.
+        """
+        self._raw_clustering().export(directory)
+
+    @property
+    def n_clusters(self) -> int:
+        """K of the last round."""
+        return self._fitted().n_clusters
+
+    @property
+    def labels_(self) -> np.ndarray:
+        """`[N]` int64 clusters of the training points, equal to `predict_labels(x)`."""
+        self._fitted()
+        return self._progress.labels
+
+    @property
+    def cluster_sizes_(self) -> np.ndarray:
+        """`[K]` int64 numbers of training points."""
+        return np.bincount(self.labels_, minlength=self.n_clusters)
+
+    def _fitted(self) -> DeepDPM:
+        if self.clustering is None:
+            checks.fail("model", "a model that was not fitted", "call fit first", RuntimeError)
+        return self.clustering
+
+    def _raw_clustering(self) -> DeepDPM:
+        """The fitted `DeepDPM` behind the encoder."""
+        fitted = self._fitted()
+        if self._raw.clustering is None:
+            options = {"features": f"autoencoder, {self.config.embedding}", "seed": fitted.seed}
+            model = DeepDPM(fitted.config, encoder=self.encoder, **options)
+            model.build_from_config(fitted.get_build_config())
+            state: dict[str, np.ndarray] = {}
+            fitted.save_own_variables(state)
+            state["feature_shape"] = np.array(self._progress.feature_shape, np.int64)
+            model.load_own_variables(state)
+            model.clustering.set_weights(fitted.clustering.get_weights())
+            model.subclustering.set_weights(fitted.subclustering.get_weights())
+            self._raw.clustering = model
+        return self._raw.clustering
+
+    # -- saving -------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, and the parts that a fit made."""
+        config = {"config": dataclasses.asdict(self.config), "seed": self.seed, "name": self.name}
+        for name in _PARTS:
+            part = getattr(self, name)
+            config[name] = None if part is None else keras.saving.serialize_keras_object(part)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> JointClustering:
+        """A model with the same parts, without weights."""
+        config = dict(config)
+        parts = {name: config.pop(name) for name in _PARTS}
+        model = cls(JointConfig(**config.pop("config")), **config)
+        for name, part in parts.items():
+            if part is not None:
+                setattr(model, name, keras.saving.deserialize_keras_object(part))
+        model.built = model.scaling is not None
+        return model
+
+    def save_own_variables(self, store) -> None:
+        """Writes how far the fit has come, which is in none of the parts."""
+        for name, array in self._progress.to_arrays().items():
+            store[name] = array
+
+    def load_own_variables(self, store) -> None:
+        """Reads what `save_own_variables` wrote."""
+        self._progress, self._raw = JointState.from_arrays(store), _RawModels()
+        self.history = self._progress.history()

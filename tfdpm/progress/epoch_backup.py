@@ -1,13 +1,8 @@
-"""A training that is cut short goes on after its last whole epoch: all variables, in one file.
-
-What is trained, and in which order points come, is the trainer's; this only keeps values.
-"""
+"""The values of a training's variables after its last whole epoch, kept in one file."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,16 +10,16 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-__all__ = ["EpochBackup", "Kept"]
+from tfdpm.progress.files import read_arrays, write_arrays
 
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+__all__ = ["EpochBackup", "Kept"]
 
 
 class Kept(NamedTuple):
-    """How far the training was.
+    """How far a training was.
 
     Attributes:
-        epochs: whole epochs that are done; 0 where nothing is kept.
+        epochs: number of whole epochs that are done; 0 where nothing is kept.
         notes: numbers that were kept beside the variables.
     """
 
@@ -33,15 +28,14 @@ class Kept(NamedTuple):
 
 
 class EpochBackup:
-    """Values of variables after each epoch, in a file that is whole at any moment.
+    """Keeps values of variables after each epoch, in a file that is whole at any moment.
 
-    Restored to the same variables, with batches that follow from the number of the epoch, a
-    training ends in the values of one that was never interrupted.
+    A training that is restored, and whose batches follow from the number of the epoch, ends in
+    the values of one that was never interrupted.
 
     Args:
-        path: of the file; `None` keeps nothing.
-        name: stands for the training, where several use one path; a file of another name is
-            taken for none.
+        path: file; `None` keeps nothing.
+        name: name of the training, where several use one path; a file of another name is ignored.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, name: str = ""):
@@ -52,39 +46,28 @@ class EpochBackup:
         """Gives variables the values that are kept, if there are any of these shapes."""
         arrays = self._read()
         values = [arrays.get(f"variable_{index}") for index in range(len(variables))]
-        if not arrays or len(arrays) != len(variables) + 3 or any(v is None for v in values):
-            return Kept()
-        if any(v.shape != tuple(w.shape) for v, w in zip(values, variables, strict=True)):
+        shapes = [None if value is None else value.shape for value in values]
+        if len(arrays) != len(variables) + 3 or shapes != [tuple(v.shape) for v in variables]:
             return Kept()
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         return Kept(int(arrays["epochs"]), tuple(arrays["notes"].tolist()))
 
     def save(self, epochs: int, variables: Sequence[Any], notes: Sequence[float] = ()) -> None:
-        """Keeps variables as they are after so many epochs, in the place of what was kept."""
+        """Replaces the file by one with the values after so many epochs."""
         if self.path is None:
             return
-        arrays = {f"variable_{i}": _values(variable) for i, variable in enumerate(variables)}
+        arrays = {f"variable_{i}": _as_array(variable) for i, variable in enumerate(variables)}
         arrays |= {"name": np.array(self.name), "epochs": np.array(epochs)}
-        arrays["notes"] = np.array(notes, np.float64)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(
-            prefix=".", suffix=f"-{self.path.name}", dir=self.path.parent
-        )
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                np.savez(file, **arrays)
-            os.replace(temporary, self.path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        write_arrays(self.path, {**arrays, "notes": np.array(notes, np.float64)})
 
     def remove(self) -> None:
-        """Deletes the file, once what was trained is kept elsewhere."""
+        """Deletes the file, once the trained model is kept elsewhere."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
     def resume(self, model: keras.Model) -> tuple[int, list[keras.callbacks.Callback]]:
-        """Takes up the training of a compiled Keras model.
+        """Restores a compiled Keras model.
 
         Returns:
             The epoch for `fit` to start at, and the callbacks that keep the epochs to come.
@@ -92,38 +75,28 @@ class EpochBackup:
         if self.path is None:
             return 0, []
         model.optimizer.build(model.trainable_variables)
-        return self.restore(_variables(model)).epochs, [_AfterEachEpoch(self)]
+
+        def keep(epoch: int, logs: dict[str, Any] | None) -> None:
+            self.save(epoch + 1, _training_variables(model))
+
+        kept = self.restore(_training_variables(model))
+        return kept.epochs, [keras.callbacks.LambdaCallback(on_epoch_end=keep)]
 
     def _read(self) -> dict[str, np.ndarray]:
         """Arrays of the file; none where it is missing, damaged or of another training."""
-        if self.path is None or not self.path.exists():
-            return {}
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except _UNREADABLE:
+            arrays = {} if self.path is None else read_arrays(self.path)
+        except (FileNotFoundError, ValueError):
             return {}
         return arrays if str(arrays.get("name")) == self.name else {}
 
 
-class _AfterEachEpoch(keras.callbacks.Callback):
-    """Keeps the weights and the optimiser's variables of a Keras model."""
-
-    def __init__(self, backup: EpochBackup):
-        super().__init__()
-        self._backup = backup
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Replaces the file."""
-        self._backup.save(epoch + 1, _variables(self.model))
-
-
-def _variables(model: keras.Model) -> list[Any]:
-    """What training changes, metrics aside, which every epoch starts anew."""
+def _training_variables(model: keras.Model) -> list[Any]:
+    """What training changes, except metrics, which start anew in each epoch."""
     return [*model.weights, *model.optimizer.variables]
 
 
-def _values(variable: Any) -> np.ndarray:
-    """Values as NumPy can keep them; what it does not know, such as bfloat16, is widened."""
+def _as_array(variable: Any) -> np.ndarray:
+    """The values of a variable; types that NumPy cannot save, such as bfloat16, are widened."""
     values = keras.ops.convert_to_numpy(variable)
     return values if values.dtype.kind in "biuf" else values.astype(np.float32)

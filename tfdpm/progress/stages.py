@@ -1,7 +1,4 @@
-"""The stages of a long fit: which one runs, of how many, how long it still takes, what is kept.
-
-What the stages do is in `encoding.py`; the epochs of the last one show their own progress.
-"""
+"""The stages of a long fit: their names, their progress, and the results that a rerun takes up."""
 
 from __future__ import annotations
 
@@ -9,34 +6,34 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from tfdpm import checks
+from tfdpm.progress.display import ProgressDisplay
+from tfdpm.progress.epoch_backup import EpochBackup
+from tfdpm.progress.files import UNREADABLE, replace_file
 
-__all__ = ["Stages", "fingerprint"]
+__all__ = ["BatchProgress", "Stages", "fingerprint"]
 
 _SECONDS_BETWEEN_REPORTS = 10.0
-_MOST_REPORTS = 50  # of a stage: long ones report less often
-_SECONDS_IN_WORDS = 180.0  # longer ones are told in minutes
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError)
+_MAX_REPORTS = 50  # of a stage: long ones report less often
 
 
 class Stages:
     """Announces stages, and keeps their results so that a run that is cut short goes on.
 
     Args:
-        names: of the stages, in order.
+        names: names of the stages, in order.
         verbose: 0 is silent.
-        directory: where results are kept; `None` keeps none. A file appears whole or not at all,
-            and its name holds `key`, so that other data or settings never meet it.
-        key: stands for the data and all settings; see `fingerprint`.
+        directory: folder for results, made if needed; `None` keeps none.
+        key: text in the name of each file that stands for data and settings, so that other data
+            or settings never meet it; see `fingerprint`.
     """
 
     def __init__(
@@ -50,10 +47,10 @@ class Stages:
         self.names = names
         self.directory = None if directory is None else Path(directory)
         self.key = key
-        self._verbose = verbose
+        self._lines = 2 if verbose else 0  # never a bar
         self._current = 0
-        self._started = self._reported = 0.0
-        self._done_before = 0
+        self._display = ProgressDisplay(verbose=self._lines)
+        self._reported = 0.0
         if self.directory is not None:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
@@ -63,9 +60,7 @@ class Stages:
 
     def say(self, line: str) -> None:
         """Writes a line, unless silent."""
-        if self._verbose:
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+        self._display.write(line)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -75,111 +70,119 @@ class Stages:
             KeyboardInterrupt: with a message, if the user interrupts.
         """
         self._current = self.names.index(name) + 1
-        self._started = self._reported = time.monotonic()
-        self._done_before = 0
-        self.say(f"{self._title()} ...")
+        self._display = ProgressDisplay(verbose=self._lines)
+        self._reported = time.monotonic()
+        self.say(f"{self._title} ...")
         try:
             yield
         except KeyboardInterrupt as interrupt:
-            raise KeyboardInterrupt(self._parting_words()) from interrupt
-        self.say(f"{self._title()}: {time.monotonic() - self._started:.1f} s")
+            message = f"interrupted in {self._title}"
+            if self.directory is not None:
+                message += f"; run the same again to go on from what is kept in {self.directory}"
+            raise KeyboardInterrupt(message) from interrupt
+        self.say(f"{self._title}: {self._display.seconds:.1f} s")
 
     def progress(self, done: int, total: int) -> None:
-        """Tells how long the stage still takes, now and then."""
-        now = time.monotonic()
-        if now - self._reported < _SECONDS_BETWEEN_REPORTS or done >= total:
-            return
-        pace = (now - self._started) / max(done - self._done_before, 1)
-        if now - self._reported < pace * total / _MOST_REPORTS:
-            return
-        self._reported = now
-        self.say(f"{self._title()}: {done}/{total}, {_in_words(pace * (total - done))} left")
+        """Tells how long the stage still takes, now and then.
 
-    def goes_on(self, done: int, total: int) -> None:
-        """Tells that the stage goes on from what was kept of an interrupted run."""
+        Args:
+            done: number of finished steps.
+            total: number of all steps.
+        """
+        display = self._display
+        display.total = total
+        display.step(done - display.done)
+        now = time.monotonic()
+        spacing = max(_SECONDS_BETWEEN_REPORTS, display.seconds_per_step * total / _MAX_REPORTS)
+        if done < total and now - self._reported >= spacing:
+            self._reported = now
+            display.report(f"{self._title}: {done}/{total}")
+
+    def resume(self, done: int, total: int) -> None:
+        """Tells that an interrupted run has finished the first steps of the stage."""
         if done:
-            self._done_before = done
-            self.say(f"{self._title()}: goes on after {done}/{total}")
+            self._display.skip(done)
+            self.say(f"{self._title}: goes on after {done}/{total}")
 
     def path(self, name: str, suffix: str) -> Path | None:
-        """Where a result of that name is kept, if results are kept."""
+        """Path of a result of that name, or `None` if results are not kept."""
         if self.directory is None:
             return None
         return self.directory / f"{name}-{self.key}{suffix}"
 
+    def epoch_backup(self, name: str) -> EpochBackup:
+        """Keeps the epochs of a model's training, until `kept_model` keeps the model."""
+        return EpochBackup(self.path(f"{name}-epochs", ".npz"))
+
     def kept_array(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         """The array kept under that name, or else a new one, which is then kept."""
 
-        def write(path: Path) -> None:
+        def write(array: np.ndarray, path: Path) -> None:
             with path.open("wb") as file:
-                np.save(file, made)
+                np.save(file, array)
 
-        path, made = self.path(name, ".npy"), None
-        if path is not None and path.exists():
-            with contextlib.suppress(*_UNREADABLE):
-                made = np.load(path, allow_pickle=False)
-                self.say(f"{self._title()}: as kept in {path}")
-                return made
-        made = make()
-        if path is not None:
-            _replace(path, write)
-        return made
+        return self._kept(self.path(name, ".npy"), make, np.load, write)
 
-    def kept_model(self, name: str, make: Callable[[], Any]) -> Any:
+    def kept_model(self, name: str, make: Callable[[], keras.Model]) -> keras.Model:
         """The Keras model kept under that name, or else a new one, which is then kept."""
-        # Not at the top: the command line makes stages before it needs Keras.
-        import keras
-
         path = self.path(name, ".keras")
-        if path is not None and path.exists():
-            with contextlib.suppress(*_UNREADABLE):
-                model = keras.models.load_model(path)
-                self.say(f"{self._title()}: as kept in {path}")
-                return model
-        model = make()
-        if path is not None:
-            _replace(path, model.save)
-            self.epochs_path(name).unlink(missing_ok=True)
+        model = self._kept(path, make, keras.saving.load_model, keras.saving.save_model)
+        self.epoch_backup(name).remove()
         return model
 
-    def epochs_path(self, name: str) -> Path | None:
-        """Where the training of that model is kept while it lasts, if results are kept."""
-        return self.path(f"{name}-epochs", ".npz")
+    def _kept(self, path: Path | None, make: Callable, read: Callable, write: Callable) -> Any:
+        """Reads a result from a file, or makes and writes it if the file is missing or damaged."""
+        if path is not None and path.exists():
+            with contextlib.suppress(*UNREADABLE):
+                result = read(path)
+                self.say(f"{self._title}: as kept in {path}")
+                return result
+        result = make()
+        if path is not None:
+            with replace_file(path) as temporary:
+                write(result, temporary)
+        return result
 
+    @property
     def _title(self) -> str:
         return f"stage {self._current} of {len(self.names)}, {self.names[self._current - 1]}"
 
-    def _parting_words(self) -> str:
-        words = f"interrupted in {self._title()}"
-        if self.directory is None:
-            return words
-        return f"{words}; run the same again to go on from what is kept in {self.directory}"
+
+class BatchProgress(keras.callbacks.Callback):
+    """Tells a stage how many batches of a Keras training are done.
+
+    Args:
+        stages: stages, one of which runs.
+    """
+
+    def __init__(self, stages: Stages):
+        super().__init__()
+        self._stages = stages
+        self._done: int | None = None  # batches, those of an interrupted run too
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Takes note of epochs that an interrupted run has done."""
+        if self._done is None:
+            self._done = epoch * self.params["steps"]
+            self._stages.resume(self._done, self._total)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Counts a batch."""
+        self._done += 1
+        self._stages.progress(self._done, self._total)
+
+    @property
+    def _total(self) -> int:
+        return self.params["epochs"] * self.params["steps"]
 
 
 def fingerprint(x: np.ndarray, **settings: Any) -> str:
     """Sixteen hexadecimal digits that stand for data and settings.
 
     Args:
-        x: points, in C order.
-        **settings: values that JSON knows.
+        x: `[N, ...]` points of any type.
+        **settings: values that JSON can write.
     """
     digest = hashlib.sha256(json.dumps([x.shape, x.dtype.str, settings], sort_keys=True).encode())
     digest.update(np.ascontiguousarray(x).data)
     return digest.hexdigest()[:16]
-
-
-def _in_words(seconds: float) -> str:
-    if seconds < _SECONDS_IN_WORDS:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min"
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes beside `path` and then puts the file in its place in one step."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=f"-{path.name}", dir=path.parent)
-    os.close(descriptor)
-    try:
-        write(Path(temporary))
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tfdpm.progress.files import replace_file
 from tfdpm.report import charts, page, tree, words
 from tfdpm.report.facts import Facts, gather
 from tfdpm.report.thumbnails import Sprite, sprite
@@ -77,11 +78,10 @@ def write_report(
     if facts.confusion is not None:
         sections.append(("labels", "Known labels", _labels(facts, figures)))
     sections.append(("made", "How it was made", _made(model, facts, figures, command, seconds)))
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     text = page.page(title, sections, figures, sheets, script)
-    target.write_text(text, encoding="utf-8")
-    return target
+    with replace_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
 
 
 def _overview(model: Any, facts: Facts, figures: dict, seconds: float | None) -> str:

@@ -10,8 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.networks.layers import ClusteringNetwork
+from tfdpm.progress.files import create_folder
 from tfdpm.search.state import ModelState
 from tfdpm.serving.density import ServedPredictive
 from tfdpm.serving.weights import ServedEncoder, affine, held, held_affine
@@ -191,29 +190,19 @@ def write(module: ServingModule, directory: str | os.PathLike[str], card: dict[s
         NotADirectoryError: if part of its path is a file.
     """
     target = Path(directory)
-    if os.path.lexists(target):
-        _fail_because_it_exists(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
+        with create_folder(target) as folder:
+            tf.saved_model.save(module, str(folder), signatures=module.signatures)
+            _write_warmup_requests(folder / _WARMUP_NAME, module, target.absolute().parent.name)
+            contents = {"versions": _versions(), "files": checksums(folder)}
+            text = json.dumps({"format": FORMAT, **card, **contents}, indent=2)
+            (folder / CARD_NAME).write_text(text + "\n", encoding="utf-8")
+    except FileExistsError:
+        wanted = "a version that does not exist yet"
+        checks.fail("directory", f"{str(target)!r}, which exists", wanted, FileExistsError)
+    except NotADirectoryError:
         wanted = "a path through folders only"
         checks.fail("directory", f"{str(target)!r}, below a file", wanted, NotADirectoryError)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        tf.saved_model.save(module, str(folder), signatures=module.signatures)
-        _write_warmup_requests(folder / _WARMUP_NAME, module, target.absolute().parent.name)
-        files = {"files": checksums(folder)}
-        text = json.dumps({"format": FORMAT, **card, "versions": _versions(), **files}, indent=2)
-        (folder / CARD_NAME).write_text(text + "\n", encoding="utf-8")
-        folder.chmod(0o755)  # a temporary folder is private, a model is not
-        try:
-            folder.rename(target)
-        except OSError:
-            if not os.path.lexists(target):
-                raise
-            _fail_because_it_exists(target)  # by another process, in the meantime
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -249,11 +238,6 @@ def _field(number: int, content: bytes) -> bytes:
         length += bytes([size & 127 | 128])
         size >>= 7
     return bytes([number << 3 | 2]) + length + bytes([size]) + content
-
-
-def _fail_because_it_exists(target: Path) -> None:
-    wanted = "a version that does not exist yet"
-    checks.fail("directory", f"{str(target)!r}, which exists", wanted, FileExistsError)
 
 
 def _versions() -> dict[str, str]:

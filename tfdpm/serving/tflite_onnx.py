@@ -10,13 +10,13 @@ import contextlib
 import importlib.util
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
 
 from tfdpm import checks
+from tfdpm.progress.files import replace_file
 from tfdpm.serving.saved_model import ServingModule
 
 _ONNX_OPSET = 17
@@ -70,15 +70,8 @@ def _write_new(path: str | os.PathLike[str], content: Callable[[], bytes]) -> No
     if os.path.lexists(target):
         checks.fail("path", f"{str(target)!r}, which exists", wanted, FileExistsError)
     data = content()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)  # a temporary file is private, a model is not
-        try:
-            os.link(temporary, target)  # unlike a renamed file, never takes another's place
-        except FileExistsError:
-            checks.fail("path", f"{str(target)!r}, which exists", wanted, FileExistsError)
-    finally:
-        os.unlink(temporary)
+        with replace_file(target, overwrite=False) as temporary:
+            temporary.write_bytes(data)
+    except FileExistsError:
+        checks.fail("path", f"{str(target)!r}, which exists", wanted, FileExistsError)

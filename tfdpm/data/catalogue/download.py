@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfdpm import checks
+from tfdpm.progress.files import replace_file
 
 __all__ = ["RemoteFile", "find"]
 
@@ -66,22 +65,19 @@ def _on_disk(file: RemoteFile, folder: Path) -> Path | None:
 
 def _fetch(file: RemoteFile, folder: Path) -> None:
     """Writes the file under its first name; what broke off leaves nothing behind."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".part-")
     try:
-        with os.fdopen(descriptor, "wb") as out:
+        with replace_file(folder / file.names[0]) as temporary:
             with urllib.request.urlopen(file.url, timeout=_TIMEOUT_SECONDS) as remote:
-                shutil.copyfileobj(remote, out)
-        if file.md5 is not None and _md5(Path(temporary)) != file.md5:
-            checks.fail("data", f"{file.url} with other contents than published", file.md5, OSError)
-        os.replace(temporary, folder / file.names[0])
+                with temporary.open("wb") as out:
+                    shutil.copyfileobj(remote, out)
+            if file.md5 is not None and _md5(temporary) != file.md5:
+                got = f"{file.url} with other contents than published"
+                checks.fail("data", got, file.md5, OSError)
     except urllib.error.URLError as error:
         raise OSError(
             f"`data`: got no answer from {file.url} ({error.reason}), wanted {file.names[0]}; "
             f"it can be put into {folder} by hand."
         ) from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _md5(path: Path) -> str:

@@ -1,0 +1,133 @@
+"""Files and folders that appear whole or not at all: contents, rights, what a failure leaves."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import numpy as np
+import pytest
+
+from tfdpm.progress import files
+
+
+def listed(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def rights(path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture(params=[0o022, 0o077])
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_file_is_replaced_when_the_block_ends(tmp_path, umask) -> None:
+    path = tmp_path / "new" / "model.keras"
+    for text in ("first", "second"):
+        with files.replace_file(path) as temporary:
+            assert temporary.parent == path.parent and temporary.suffix == ".keras"
+            temporary.write_text(text)
+            assert not path.exists() or path.read_text() == "first"
+        assert path.read_text() == text
+    assert listed(path.parent) == ["model.keras"]
+    assert rights(path) == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_failure_while_writing_leaves_the_file_of_before(tmp_path, monkeypatch, function) -> None:
+    path = tmp_path / "kept.npz"
+    files.write_arrays(path, {"value": np.arange(3)})
+    before = path.read_bytes()
+
+    def fail(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(files.os, function, fail)
+    with pytest.raises(OSError, match="disk full"):
+        files.write_arrays(path, {"value": np.zeros(7)})
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert listed(tmp_path) == ["kept.npz"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_failure_of_the_block_leaves_nothing(tmp_path, error) -> None:
+    with pytest.raises(error), files.replace_file(tmp_path / "file") as temporary:
+        temporary.write_text("half")
+        raise error
+    with pytest.raises(error), files.create_folder(tmp_path / "folder") as temporary:
+        (temporary / "half").write_text("half")
+        raise error
+    assert listed(tmp_path) == []
+
+
+def test_file_of_another_process_is_not_replaced(tmp_path) -> None:
+    path = tmp_path / "model.onnx"
+    with pytest.raises(FileExistsError), files.replace_file(path, overwrite=False) as temporary:
+        temporary.write_text("ours")
+        path.write_text("theirs")
+    assert path.read_text() == "theirs" and listed(tmp_path) == ["model.onnx"]
+    with files.replace_file(tmp_path / "other", overwrite=False) as temporary:
+        temporary.write_text("ours")
+    assert (tmp_path / "other").read_text() == "ours"
+
+
+def test_folder_appears_when_the_block_ends(tmp_path, umask) -> None:
+    target = tmp_path / "name" / "1"
+    with files.create_folder(target) as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").write_text("whole")
+        assert not target.exists() and folder.parent == target.parent
+    assert (target / "inner" / "file").read_text() == "whole"
+    assert rights(target) == 0o777 & ~umask and listed(target.parent) == ["1"]
+    with pytest.raises(FileExistsError), files.create_folder(target):
+        pytest.fail("the block must not run")
+
+
+def test_folder_of_another_process_is_not_replaced(tmp_path) -> None:
+    with pytest.raises(FileExistsError), files.create_folder(tmp_path / "1") as folder:
+        (folder / "ours").write_text("")
+        (tmp_path / "1").mkdir()
+        (tmp_path / "1" / "theirs").write_text("")
+    assert listed(tmp_path) == ["1"] and listed(tmp_path / "1") == ["theirs"]
+
+
+def test_path_below_a_file_is_named(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    for function in (files.replace_file, files.create_folder):
+        with pytest.raises(NotADirectoryError, match="file"), function(tmp_path / "file" / "1"):
+            pytest.fail("the block must not run")
+
+
+def test_arrays_come_back(tmp_path) -> None:
+    arrays = {"a/b": np.arange(3, dtype=np.int8), "c": np.array(2.5), "d": np.array("text")}
+    files.write_arrays(tmp_path / "no-ending", arrays)
+    found = files.read_arrays(tmp_path / "no-ending")
+    assert list(found) == list(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:200], lambda data: b"", lambda data: b"x"])
+def test_damaged_file_is_an_error(tmp_path, damage) -> None:
+    path = tmp_path / "kept.npz"
+    files.write_arrays(path, {"value": np.arange(100)})
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match="kept.npz' is damaged or no file of arrays"):
+        files.read_arrays(path)
+
+
+def test_other_files_are_an_error(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError):
+        files.read_arrays(tmp_path / "missing.npz")
+    np.save(tmp_path / "one.npy", np.arange(3))
+    np.savez(tmp_path / "pickled.npz", value=np.array([{"code": 1}], object))
+    for name in ("one.npy", "pickled.npz"):
+        with pytest.raises(ValueError, match="is damaged or no file of arrays"):
+            files.read_arrays(tmp_path / name)
