@@ -16,13 +16,13 @@ from tfdpm.config import DeepDPMConfig
 
 def test_noise_counts_against_the_scores_but_is_no_cluster() -> None:
     known = np.array([0, 0, 1, 1])
-    assert records.score_labels(known, np.array([5, 5, 2, 2])) == {
+    assert records.score_clusters(known, np.array([5, 5, 2, 2])) == {
         "nmi": pytest.approx(1),
         "ari": pytest.approx(1),
         "acc": pytest.approx(1),
         "clusters": 2,
     }
-    noisy = records.score_labels(known, np.array([5, 5, 2, -1]))
+    noisy = records.score_clusters(known, np.array([5, 5, 2, -1]))
     assert noisy["clusters"] == 2
     assert noisy["acc"] == pytest.approx(0.75)
 

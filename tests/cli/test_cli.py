@@ -217,6 +217,9 @@ def test_bench_has_the_options_of_each_benchmark_alone(monkeypatch, capsys) -> N
     monkeypatch.setattr(stress, "run", lambda sweep, *, cases, epochs: ran.append(cases))
     assert main(["bench", "stress", "--cases", "4"]) == 0
     assert ran[-1] == 4
+    assert main(["bench", "robustness", "--configuration", "paper", "--epochs", "9"]) == 0
+    asked = {"initial_clusters": (1, 3, 10, 30, 100), "configuration": "paper", "epochs": 9}
+    assert ran[-1] == (False, asked)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ __all__ = [
     "measure_fit",
     "measure_peer",
     "measure_time",
-    "score_labels",
+    "score_clusters",
     "summarize",
     "write_results",
 ]
@@ -37,7 +37,7 @@ Record = dict[str, Any]
 _SUMMARIZED = ("nmi", "ari", "acc", "clusters", "seconds", "cpu_seconds")
 
 
-def score_labels(known: np.ndarray, labels: np.ndarray) -> Record:
+def score_clusters(known: np.ndarray, labels: np.ndarray) -> Record:
     """Returns NMI, ARI, ACC and the number of clusters.
 
     Noise (label -1) is scored as one more cluster, but it is not counted as one.
@@ -70,7 +70,7 @@ def measure_time() -> Iterator[Record]:
 def describe_clusters(data: LabelledData, method: str, seed: int, labels: np.ndarray) -> Record:
     """Returns what was clustered, by which method and seed, with the scores of the labels `[N]`."""
     record = {"data": data.name, "method": method, "seed": seed}
-    return {**record, **score_labels(data.y, labels), "true_clusters": data.true_k}
+    return {**record, **score_clusters(data.y, labels), "true_clusters": data.true_k}
 
 
 def measure_fit(

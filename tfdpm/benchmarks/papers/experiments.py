@@ -127,9 +127,7 @@ def _list_joint(data: LabelledData, settings: Settings) -> list[Method]:
     if data.name == "stl10":
         return _list_plain(data, settings)
     preset = {"mnist images": "mnist", "reuters10k": "reuters10k"}[data.name]
-    return [
-        partial(_measure_joint, config="default" if settings.name == "default" else preset),
-    ]
+    return [partial(_measure_joint, config="default" if settings.name == "default" else preset)]
 
 
 def _measure_joint(data: LabelledData, seed: int, *, config: str) -> Record:

@@ -15,7 +15,7 @@ import tfdpm
 from tfdpm import checks
 from tfdpm.benchmarks.labelled import LabelledData
 from tfdpm.benchmarks.peers import choose_peers
-from tfdpm.benchmarks.records import Record, measure_fit, measure_peer, score_labels
+from tfdpm.benchmarks.records import Record, measure_fit, measure_peer, score_clusters
 from tfdpm.benchmarks.sweep import Sweep
 from tfdpm.benchmarks.tables import format_mean, print_records, print_scores, print_table
 from tfdpm.features import encoders
@@ -98,7 +98,7 @@ def measure_held_out(data: LabelledData, seed: int) -> Record:
         "data": data.name,
         "seed": seed,
         "count": count,
-        **score_labels(data.y[order[:count]], labels),
+        **score_clusters(data.y[order[:count]], labels),
         "nearest_cluster": float(
             np.mean(labels == _nearest_means(loaded.embed(old), training_labels, loaded.embed(new)))
         ),

@@ -8,7 +8,7 @@ from functools import partial
 from tfdpm.benchmarks.records import Record, measure_fit
 from tfdpm.benchmarks.schedule import shorten_schedule
 from tfdpm.benchmarks.sweep import Sweep
-from tfdpm.benchmarks.tables import print_records
+from tfdpm.benchmarks.tables import print_records, print_table
 from tfdpm.config import DeepDPMConfig
 
 __all__ = ["run"]
@@ -23,7 +23,6 @@ _COLUMNS = {
     "acc": "ACC",
     "seconds": "seconds",
 }
-_RANGE_COLUMNS = {name: name for name in ("data", "seed", "fewest", "most")}
 
 
 def run(
@@ -48,7 +47,9 @@ def run(
     results["summary"] = _find_ranges(results["records"])
     sweep.write(results)
     print_records("Robustness to the initial K", results["records"], _COLUMNS)
-    print_records("Final K over all initial K", results["summary"], _RANGE_COLUMNS)
+    rows = [[*row.values(), row["most"] - row["fewest"]] for row in results["summary"]]
+    columns = ("data", "seed", "fewest", "most", "difference")
+    print_table("Final K over all initial K", columns, rows)
     return results
 
 

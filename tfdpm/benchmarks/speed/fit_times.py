@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.mixture import GaussianMixture
@@ -25,10 +25,20 @@ from tfdpm.benchmarks.tables import print_table
 
 __all__ = ["run"]
 
-_GROWTH_DIM, _GROWTH_CLUSTERS = 10, 10
-_GROWTH_POINTS = 20_480  # of the growth with K and D
-_STREAM_SIZE = 128, 200  # D and K
-_PAPER_SIZE, _PAPER_BATCH = (70_000, 10, 10), 128  # of MNIST's embeddings in [DeepDPM]
+
+class _GrowthSizes(NamedTuple):
+    """Sizes that stay the same while another one grows."""
+
+    dim: int = 10
+    clusters: int = 10
+    epoch_points: int = 20_480
+    stream: tuple[int, int] = (128, 200)  # D and K
+    paper: tuple[int, int, int] = (70_000, 10, 10)  # N, D and K of MNIST's embeddings in [DeepDPM]
+    paper_batch: int = 128
+
+
+_QUICK_SIZES = _GrowthSizes(epoch_points=500, stream=(40, 2), paper=(500, 3, 2))
+_QUICK_GROWTH = {"points": (300, 600), "clusters": (2, 4), "dims": (2, 4), "stream": (600,)}
 _PREDICT_REPEATS = 5
 _CLOCKS = ("seconds", "cpu_seconds")
 _SHARES = ("share_of_float32_rate", "share_of_float64_rate", "traces")
@@ -89,9 +99,9 @@ def run(
             dtype: growth.measure_matmul_rate(dtype, 0.05 if sweep.quick else 1.0)
             for dtype in ("float32", "float64")
         }
-        sizes = {"points": points, "clusters": clusters, "dims": dims, "stream": stream}
+        grown = {"points": points, "clusters": clusters, "dims": dims, "stream": stream}
         results["growth"] = {name: [] for name in _GROWTH_TABLES}
-        for name, measure, arguments in _plan_growth(sizes, sweep.quick):
+        for name, measure, arguments in _plan_growth(grown, sweep.quick):
             results["growth"][name].append(measure(*arguments, sweep.seed))
             sweep.write(results)
     _add_exponents(results)
@@ -103,41 +113,32 @@ def run(
 
 
 def _plan_growth(
-    sizes: dict[str, Sequence[int]], quick: bool
+    grown: dict[str, Sequence[int]], quick: bool
 ) -> list[tuple[str, Callable[..., Record], tuple[int, int, int]]]:
     """Returns for each measurement the part it belongs to, its function, and N, D and K."""
-    measure_fit_growth: Callable = partial(growth.measure_alone, growth.measure_fit_growth)
-    measure_stream: Callable = partial(growth.measure_alone, streaming.measure_stream)
-    epoch_points, stream_size, paper_size = _GROWTH_POINTS, _STREAM_SIZE, _PAPER_SIZE
+    fixed = _QUICK_SIZES if quick else _GrowthSizes()
+    measure_growth: Callable = growth.measure_fit_growth
+    measure_stream: Callable = streaming.measure_stream
     if quick:
-        tiny = {"points": (300, 600), "clusters": (2, 4), "dims": (2, 4), "stream": (600,)}
-        sizes = {name: sizes[name] and tiny[name] for name in sizes}
-        measure_fit_growth, measure_stream = growth.measure_fit_growth, streaming.measure_stream
-        epoch_points, stream_size, paper_size = 500, (40, 2), (500, 3, 2)
+        grown = {name: sizes and _QUICK_GROWTH[name] for name, sizes in grown.items()}
+    else:
+        measure_growth = partial(growth.measure_alone, measure_growth)
+        measure_stream = partial(growth.measure_alone, measure_stream)
     # The paper trains for 500 such epochs, for which compiling pays.
-    measure_paper_epoch = partial(
-        growth.measure_epoch, batch_size=_PAPER_BATCH, jit_compile=not quick
+    measure_paper = partial(
+        growth.measure_epoch, batch_size=fixed.paper_batch, jit_compile=not quick
     )
+    points = [(n, fixed.dim, fixed.clusters) for n in grown["points"]]
+    clusters = [(fixed.epoch_points, fixed.dim, k) for k in grown["clusters"]]
+    dims = [(fixed.epoch_points, d, fixed.clusters) for d in grown["dims"]]
     parts = (
-        (
-            "points",
-            measure_fit_growth,
-            [(n, _GROWTH_DIM, _GROWTH_CLUSTERS) for n in sizes["points"]],
-        ),
-        ("paper", measure_paper_epoch, [paper_size] * bool(sizes["clusters"])),
-        (
-            "clusters",
-            growth.measure_epoch,
-            [(epoch_points, _GROWTH_DIM, k) for k in sizes["clusters"]],
-        ),
-        (
-            "dims",
-            growth.measure_epoch,
-            [(epoch_points, d, _GROWTH_CLUSTERS) for d in sizes["dims"]],
-        ),
-        ("stream", measure_stream, [(n, *stream_size) for n in sizes["stream"]]),
+        ("points", measure_growth, points),
+        ("paper", measure_paper, [fixed.paper] * bool(clusters)),
+        ("clusters", growth.measure_epoch, clusters),
+        ("dims", growth.measure_epoch, dims),
+        ("stream", measure_stream, [(n, *fixed.stream) for n in grown["stream"]]),
     )
-    return [(name, measure, size) for name, measure, each in parts for size in each]
+    return [(name, measure, size) for name, measure, sizes in parts for size in sizes]
 
 
 def _compare_methods(data: LabelledData, records: list[Record], seed: int) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import resource
 import sys
 import time
@@ -62,8 +63,13 @@ def warm_up(seed: int) -> None:
 def measure_alone(measure: Callable[..., Record], *arguments: Any) -> Record:
     """Calls a function of a module in a process of its own, whose peak of memory is its own."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_discard_stderr) as pool:
         return pool.submit(measure, *arguments).result()
+
+
+def _discard_stderr() -> None:
+    """Discards the messages of TensorFlow's search for devices; exceptions are still raised."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def measure_fit_growth(num_points: int, dim: int, clusters: int, seed: int) -> Record:
