@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from tfdpm.benchmarks.peers import PEERS, chosen_peers, knee_radius
+from tfdpm.benchmarks.peers import PEERS, choose_peers, knee_radius
 from tfdpm.data import gaussian_mixture
 from tfdpm.metrics import ari
 
@@ -35,11 +35,11 @@ def test_the_seed_settles_everything(name: str) -> None:
 
 
 def test_names_are_chosen_from_a_list() -> None:
-    assert chosen_peers("all") == list(PEERS)
-    assert chosen_peers("none") == []
-    assert chosen_peers("hdbscan, kmeans") == ["hdbscan", "kmeans"]
+    assert choose_peers("all") == list(PEERS)
+    assert choose_peers("none") == []
+    assert choose_peers("hdbscan, kmeans") == ["hdbscan", "kmeans"]
     with pytest.raises(ValueError, match="--peers.*'optics'"):
-        chosen_peers("kmeans,optics")
+        choose_peers("kmeans,optics")
 
 
 def test_knee_separates_a_crowd_from_stragglers() -> None:

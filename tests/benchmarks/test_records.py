@@ -1,8 +1,9 @@
-"""Scores, summaries, tables and files."""
+"""Scores, measured fits, summaries and files."""
 
 from __future__ import annotations
 
 import json
+import time
 import warnings
 
 import numpy as np
@@ -15,39 +16,46 @@ from tfdpm.config import DeepDPMConfig
 
 def test_noise_counts_against_the_scores_but_is_no_cluster() -> None:
     known = np.array([0, 0, 1, 1])
-    assert records.scores(known, np.array([5, 5, 2, 2])) == {
+    assert records.score_clusters(known, np.array([5, 5, 2, 2])) == {
         "nmi": pytest.approx(1),
         "ari": pytest.approx(1),
         "acc": pytest.approx(1),
         "clusters": 2,
     }
-    noisy = records.scores(known, np.array([5, 5, 2, -1]))
+    noisy = records.score_clusters(known, np.array([5, 5, 2, -1]))
     assert noisy["clusters"] == 2
     assert noisy["acc"] == pytest.approx(0.75)
 
 
-def test_warnings_of_a_method_are_kept_with_its_record() -> None:
-    data = LabelledData("a", np.zeros((2, 1)), np.array([0, 1]))
-
-    def cluster():
+def test_a_block_is_timed_and_its_warnings_are_kept() -> None:
+    with records.measure_time() as cost:
         warnings.warn("not converged", RuntimeWarning, stacklevel=1)
-        return data.y
+        end = time.process_time() + 0.02
+        while time.process_time() < end:
+            pass
+    assert cost["warnings"] == ["RuntimeWarning: not converged"]
+    assert cost["cpu_seconds"] >= 0.02 and cost["seconds"] > 0
 
-    record = records.measured(data, "m", 3, cluster)
-    assert record["warnings"] == ["RuntimeWarning: not converged"]
-    assert (record["data"], record["method"], record["seed"]) == ("a", "m", 3)
-    assert record["seconds"] >= 0 and record["true_clusters"] == 2
+
+def test_a_peer_is_given_the_true_k_or_another_one() -> None:
+    x = np.repeat(np.arange(4.0), 5)[:, np.newaxis, np.newaxis]
+    data = LabelledData("a", x, np.repeat([0, 1], 10))
+    record = records.measure_peer(data, 3, peer="kmeans")
+    assert (record["data"], record["method"], record["seed"]) == ("a", "kmeans", 3)
+    assert (record["acc"], record["clusters"], record["true_clusters"]) == (1.0, 2, 2)
+    record = records.measure_peer(data, 3, peer="kmeans", method="m", given_k=4)
+    assert (record["method"], record["clusters"]) == ("m", 4)
 
 
 def test_a_fit_is_called_with_what_is_measured(fits) -> None:
     x = np.array([[-1.0], [1.0], [2.0]])
     data, config = LabelledData("a", x, np.array([0, 1, 1])), DeepDPMConfig()
-    record = records.fit_record(data, 5, config=config, initial_clusters=7)
+    record = records.measure_fit(data, 5, config=config, initial_clusters=7)
     (call,) = fits
     assert call["x"] is x
     assert (call["seed"], call["initial_clusters"], call["config"]) == (5, 7, config)
     assert (record["acc"], record["clusters"], record["traces"]) == (1.0, 2, 3)
-    assert record["clusters_by_epoch"] == [1, 2]
+    assert (record["clusters_by_epoch"], record["initial_clusters"]) == ([1, 2], 7)
 
 
 def test_summary_groups_by_keys_and_gives_mean_and_deviation() -> None:
@@ -55,23 +63,15 @@ def test_summary_groups_by_keys_and_gives_mean_and_deviation() -> None:
         scores = dict.fromkeys(("nmi", "ari", "acc", "clusters", "seconds", "cpu_seconds"), value)
         return {"method": method, **scores}
 
-    rows = records.summarised([record("a", 1.0), record("b", 5.0), record("a", 3.0)], "method")
+    rows = records.summarize([record("a", 1.0), record("b", 5.0), record("a", 3.0)], "method")
     assert [row["method"] for row in rows] == ["a", "b"]
     assert rows[0]["nmi"] == {"mean": 2.0, "std": 1.0}
     assert rows[0]["each_clusters"] == [1.0, 3.0]
-    assert records.spread(rows[0]["nmi"], 1) == "2.0 ± 1.0"
 
 
 def test_file_names_versions_and_its_folder_is_made(tmp_path) -> None:
     path = tmp_path / "new" / "a.json"
-    records.write(path, {"b": [1]})
+    records.write_results(path, {"b": [1]})
     written = json.loads(path.read_text())
     assert written["b"] == [1]
     assert written["machine"]["tensorflow"]
-
-
-def test_table_is_printed_whole_where_there_is_no_terminal(capsys) -> None:
-    records.show("T", ["name"] * 8, [["a-long-value-here", *[1234.5678] * 7]])
-    printed = capsys.readouterr().out
-    assert "a-long-value-here" in printed
-    assert printed.count("1.23e+03") == 7

@@ -183,34 +183,43 @@ def test_export_writes_where_it_is_told(calls, two_blobs) -> None:
 
 def test_bench_runs_the_module_of_that_name(monkeypatch, tmp_path) -> None:
     ran = []
-    module = types.ModuleType("tfdpm.benchmarks.speed.fits")
-    module.run = lambda data, *, out, seed: ran.append((data, str(out), seed))
-    monkeypatch.setitem(sys.modules, "tfdpm.benchmarks", types.ModuleType("tfdpm.benchmarks"))
-    monkeypatch.setitem(sys.modules, "tfdpm.benchmarks.speed.fits", module)
-    file = tmp_path / "a.npz"
-    file.touch()
-    assert main(["bench", "speed", "--data", str(file), "--data", str(file), "--seed", "2"]) == 0
-    assert ran == [([file, file], "bench_speed.json", 2)]
+    from tfdpm.benchmarks.quality import peer_scores
+
+    monkeypatch.setattr(peer_scores, "run", lambda sweep, *, peers: ran.append((sweep, peers)))
+    files = [tmp_path / name for name in ("a.npz", "b.npz", "c.npz")]
+    a, b, c = map(str, files)
+    assert main(["bench", "quality", "--data", a, b, c, "--imbalanced", "--seeds", "2"]) == 0
+    assert main(["bench", "quality", "--data", a, "--data", b, "--seed", "2", "--peers", "x"]) == 0
+    assert main(["bench", "quality", a, b, c, "--out", "o.json"]) == 0
+    (first, peers), (second, others), (third, _) = ran
+    assert (first.data, first.imbalanced, first.seeds, peers) == (files, True, 2, "all")
+    assert (second.data, second.seed, second.seeds, others) == (files[:2], 2, 3, "x")
+    assert (third.data, third.out.name, first.out.name) == (files, "o.json", "bench_quality.json")
 
 
-def test_bench_passes_only_the_options_that_are_given(monkeypatch, tmp_path, capsys) -> None:
-    from tfdpm.benchmarks.quality import robustness, stress
+def test_bench_has_the_options_of_each_benchmark_alone(monkeypatch, capsys) -> None:
+    from tfdpm.benchmarks.quality import initial_clusters, stress
 
     ran = []
-
-    def run(data, *, out, seed, seeds=1, initial_clusters=(1,), quick=False):
-        ran.append((data, seed, seeds, initial_clusters, quick))
-
-    monkeypatch.setattr(robustness, "run", run)
+    monkeypatch.setattr(
+        initial_clusters, "run", lambda sweep, **options: ran.append((sweep.quick, options))
+    )
     arguments = ["bench", "robustness", "--initial-clusters", "3, 10", "--quick"]
     assert main(arguments) == 0
     assert main(["bench", "robustness", "--initial-clusters", "none"]) == 0
-    assert ran == [([], 0, 1, (3, 10), True), ([], 0, 1, (), False)]
+    options = {"configuration": "default", "epochs": None}
+    assert ran == [
+        (True, {"initial_clusters": (3, 10), **options}),
+        (False, {"initial_clusters": (), **options}),
+    ]
     assert main([*arguments, "--cases", "4"]) == 2
-    assert "`--cases`: got an option of other benchmarks, wanted" in capsys.readouterr().err
-    monkeypatch.setattr(stress, "run", lambda data, *, out, seed, cases: ran.append(cases))
+    assert "No such option: --cases" in capsys.readouterr().err
+    monkeypatch.setattr(stress, "run", lambda sweep, *, cases, epochs: ran.append(cases))
     assert main(["bench", "stress", "--cases", "4"]) == 0
     assert ran[-1] == 4
+    assert main(["bench", "robustness", "--configuration", "paper", "--epochs", "9"]) == 0
+    asked = {"initial_clusters": (1, 3, 10, 30, 100), "configuration": "paper", "epochs": 9}
+    assert ran[-1] == (False, asked)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +234,9 @@ def test_bench_passes_only_the_options_that_are_given(monkeypatch, tmp_path, cap
         (["predict", "nowhere", "blobs"], "`MODEL`: got 'nowhere', wanted"),
         (["predict", "nowhere", "blobs", "--out", "x.txt"], "`--out`: got 'x.txt', wanted"),
         (["export", "nowhere", "there"], "`MODEL`: got 'nowhere', wanted"),
-        (["bench", "beauty"], "`NAME`: got 'beauty', wanted one of 'quality'"),
+        (["bench", "beauty"], "No such command 'beauty'"),
+        (["bench"], "Missing command"),
+        (["bench", "stress", "--data", "a.npz"], "No such option: --data"),
         (["bench", "speed", "--data", "nowhere.npz"], "`--data`: got 'nowhere.npz'"),
         (["bench", "speed", "--points", "10,ten"], "`--points`: got '10,ten', wanted positive"),
         (["bench", "speed", "--threads", "0"], "--threads"),
@@ -302,11 +313,13 @@ def test_a_file_of_an_encoder_is_features(calls, two_blobs, capsys) -> None:
     assert "`--features`" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [None, "fit", "predict", "export", "bench"])
+@pytest.mark.parametrize(
+    "command", ["", "fit", "predict", "export", "bench", "bench quality", "bench speed"]
+)
 def test_every_command_has_help(command, capsys) -> None:
-    assert main(["--help"] if command is None else [command, "--help"]) == 0
+    assert main([*command.split(), "--help"]) == 0
     printed, errors = capsys.readouterr()
-    assert "Usage: tfdpm" in printed
+    assert f"Usage: tfdpm {command}" in printed
     assert errors == ""
 
 

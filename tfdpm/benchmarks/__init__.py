@@ -1,1 +1,1 @@
-"""Measurements: how good, how fast, how robust. `tfdpm bench NAME` runs the module of that name."""
+"""Benchmarks of accuracy, time and memory, which `tfdpm bench` and `tfdpm reproduce` run."""

@@ -1,7 +1,4 @@
-"""The data sets of a benchmark: points with known classes, from files, and their thinned versions.
-
-Nothing here clusters or scores.
-"""
+"""Data sets with known classes: how they are read from files, thinned by class and subsampled."""
 
 from __future__ import annotations
 
@@ -12,20 +9,20 @@ from typing import NamedTuple
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.data.catalogue import imbalance
+from tfdpm.data import imbalance
 
-__all__ = ["LabelledData", "fewer", "read_labelled", "thin_classes"]
+__all__ = ["LabelledData", "draw_points", "read_labelled", "thin_classes"]
 
-# What the name of a file starts with -> whose printed percentages make its imbalanced version.
+# The start of a file's name -> the data set whose printed percentages thin its classes.
 _THINNED_LIKE = {"mnist": "mnist", "usps": "usps", "fashion": "fashion_mnist"}
 
 
 class LabelledData(NamedTuple):
-    """Points and their classes, which only the scores see.
+    """Points and their classes; only the scores use the classes.
 
     Attributes:
-        name: for the tables.
-        x: `[N, D]` float32.
+        name: name in tables and records.
+        x: `[N, ...]` points or images.
         y: `[N]` classes.
     """
 
@@ -38,25 +35,43 @@ class LabelledData(NamedTuple):
         """Number of classes."""
         return len(np.unique(self.y))
 
+    def as_rows(self, *, normalize: bool = False) -> LabelledData:
+        """Returns the same data with x as `[N, D]` float32, if asked with rows of unit length."""
+        x = self.x.reshape(len(self.x), -1).astype(np.float32)
+        if normalize:
+            lengths = np.linalg.norm(x, axis=1, keepdims=True)
+            x = x / np.where(lengths > 0, lengths, 1)
+        return self._replace(x=x)
 
-def read_labelled(
-    paths: Sequence[str | Path], *, normalize_rows: bool = False
-) -> list[LabelledData]:
-    """Reads .npz files with arrays `x` `[N, ...]` and `y` `[N]`; images become rows of pixels.
+    def as_images(self) -> LabelledData:
+        """Returns the same data with x as `[N, H, W, C]`.
 
-    Args:
-        paths: at least one file.
-        normalize_rows: brings each point to unit length.
+        Raises:
+            ValueError: if x is neither `[N, H, W]` nor `[N, H, W, C]`.
+        """
+        if self.x.ndim not in (3, 4):
+            wanted = "images x [N, H, W] or [N, H, W, C]"
+            checks.fail("--data", f"x {self.x.shape} in {self.name}", wanted)
+        return self._replace(x=self.x[..., np.newaxis] if self.x.ndim == 3 else self.x)
+
+
+def read_labelled(paths: Sequence[str | Path]) -> list[LabelledData]:
+    """Reads .npz files with arrays `x` `[N, ...]` and `y` `[N]`, each named after its file.
+
     Raises:
-        ValueError: if there is no file, or an array is missing or of another length.
+        FileNotFoundError: if a file does not exist.
+        ValueError: if there are no paths, or if an array is missing or has the wrong shape.
     """
     if not paths:
         checks.fail("--data", "no file", "at least one .npz file with arrays x and y")
-    return [_read(Path(path), normalize_rows) for path in paths]
+    for path in paths:
+        if not Path(path).is_file():
+            checks.fail("--data", repr(str(path)), "an existing .npz file", FileNotFoundError)
+    return [_read_file(Path(path)) for path in paths]
 
 
 def thin_classes(data: LabelledData, seed: int) -> LabelledData:
-    """The version of a known data set that [DeepDPM] supplement 2.4 thins by printed percentages.
+    """Thins the classes of a known data set to the percentages of [DeepDPM] supplement 2.4.
 
     Raises:
         ValueError: if the name does not start with mnist, usps or fashion.
@@ -69,8 +84,8 @@ def thin_classes(data: LabelledData, seed: int) -> LabelledData:
     checks.fail("--imbalanced", f"a file called {data.name!r}", wanted)
 
 
-def fewer(data: LabelledData, max_points: int | None, seed: int) -> LabelledData:
-    """At most `max_points` of the points (`None`: all), without replacement, in their order."""
+def draw_points(data: LabelledData, max_points: int | None, seed: int) -> LabelledData:
+    """Draws at most `max_points` points without replacement; `None` keeps all. Order stays."""
     if max_points is None or len(data.x) <= max_points:
         return data
     chosen = np.random.default_rng([seed, 11]).choice(len(data.x), max_points, replace=False)
@@ -78,16 +93,12 @@ def fewer(data: LabelledData, max_points: int | None, seed: int) -> LabelledData
     return LabelledData(data.name, data.x[chosen], data.y[chosen])
 
 
-def _read(path: Path, normalize_rows: bool) -> LabelledData:
+def _read_file(path: Path) -> LabelledData:
     with np.load(path) as arrays:
         for name in ("x", "y"):
             if name not in arrays:
                 checks.fail("--data", f"{path} with {', '.join(arrays)}", "arrays x and y")
         x, y = arrays["x"], arrays["y"]
-    if y.ndim != 1 or len(x) != len(y):
+    if x.ndim < 2 or y.shape != (len(x),):
         checks.fail("--data", f"x {x.shape} and y {y.shape} in {path}", "x [N, ...] and y [N]")
-    x = x.reshape(len(x), -1).astype(np.float32)
-    if normalize_rows:
-        lengths = np.linalg.norm(x, axis=1, keepdims=True)
-        x = x / np.where(lengths > 0, lengths, 1)
     return LabelledData(path.stem, x, y)

@@ -1,7 +1,6 @@
-"""scikit-learn's ways to cluster, each with one default for every data set.
+"""Clustering methods of scikit-learn behind one signature, with one default for all data sets.
 
-K-means and the Gaussian mixture are given the true K, the others find their own. Their tables are
-made by `quality.py` and `speed.py`.
+K-means and the Gaussian mixture are given K; the other methods find their own.
 """
 
 from __future__ import annotations
@@ -15,43 +14,43 @@ from sklearn.neighbors import NearestNeighbors
 
 from tfdpm import checks
 
-__all__ = ["PEERS", "Peer", "chosen_peers", "knee_radius"]
+__all__ = ["PEERS", "Peer", "choose_peers", "knee_radius"]
 
-# [N, D] points, the true K and a seed -> [N] clusters; -1 is noise.
+# [N, D] points, K and a seed -> [N] clusters; -1 is noise.
 Peer = Callable[[np.ndarray, int, int], np.ndarray]
 
 _SMALLEST_SHARE = 0.005  # of the points: HDBSCAN's smallest cluster
 
 
-def k_means(x: np.ndarray, true_k: int, seed: int) -> np.ndarray:
-    """K-means with the true K, best of 10 starts."""
-    return KMeans(true_k, n_init=10, random_state=seed).fit_predict(x)
+def k_means(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+    """Runs K-means with the given K and keeps the best of 10 starts."""
+    return KMeans(num_clusters, n_init=10, random_state=seed).fit_predict(x)
 
 
-def gaussian_mixture(x: np.ndarray, true_k: int, seed: int) -> np.ndarray:
-    """EM of full covariances with the true K, started from K-means."""
-    return GaussianMixture(true_k, random_state=seed).fit_predict(x)
+def gaussian_mixture(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+    """Runs EM with full covariances and the given K, started from K-means."""
+    return GaussianMixture(num_clusters, random_state=seed).fit_predict(x)
 
 
-def bayesian_gaussian_mixture(x: np.ndarray, true_k: int, seed: int) -> np.ndarray:
-    """Variational Dirichlet-process mixture of at most 30 components and 500 iterations."""
-    del true_k
+def bayesian_gaussian_mixture(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+    """Fits a variational Dirichlet-process mixture: at most 30 components and 500 iterations."""
+    del num_clusters
     components = min(30, len(x))
     return BayesianGaussianMixture(
         n_components=components, max_iter=500, random_state=seed
     ).fit_predict(x)
 
 
-def hdbscan(x: np.ndarray, true_k: int, seed: int) -> np.ndarray:
-    """HDBSCAN with a smallest cluster of 0.5 % of the points, at least 5."""
-    del true_k, seed  # neither is needed: it is deterministic
+def hdbscan(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+    """Runs HDBSCAN with a smallest cluster of 0.5 % of the points, at least 5."""
+    del num_clusters, seed  # the method is deterministic and finds its own K
     smallest = max(5, round(_SMALLEST_SHARE * len(x)))
     return HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(x)
 
 
-def dbscan(x: np.ndarray, true_k: int, seed: int) -> np.ndarray:
-    """DBSCAN with 2 D neighbours within the radius at the knee of the neighbour distances."""
-    del true_k, seed  # neither is needed: it is deterministic
+def dbscan(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+    """Runs DBSCAN with 2 D neighbours and the radius at the knee of the neighbour distances."""
+    del num_clusters, seed  # the method is deterministic and finds its own K
     neighbours = min(2 * x.shape[1], len(x) - 1)
     radius = knee_radius(x, neighbours)
     # In copies of one point every neighbour is at distance 0, but a radius must be above it.
@@ -67,8 +66,8 @@ PEERS: dict[str, Peer] = {
 }
 
 
-def chosen_peers(text: str) -> list[str]:
-    """Names out of a list with commas, or all of them for "all", or none for "none"."""
+def choose_peers(text: str) -> list[str]:
+    """Returns the names in a text with commas; "all" stands for all peers, "none" for no peer."""
     if text == "all":
         return list(PEERS)
     if text == "none":
@@ -78,10 +77,10 @@ def chosen_peers(text: str) -> list[str]:
 
 
 def knee_radius(x: np.ndarray, neighbours: int) -> float:
-    """Where the sorted distances to the k-th neighbour bend most.
+    """Returns the distance at which the sorted distances to the k-th neighbour bend most.
 
-    That is the point farthest below the line from the smallest distance to the largest, as in
-    Ester et al. (1996), who read it off a plot.
+    Ester et al. (1996) read it off a plot. Here it is the point farthest below the line from the
+    smallest distance to the largest.
 
     Args:
         x: `[N, D]` points.

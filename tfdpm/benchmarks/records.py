@@ -1,39 +1,47 @@
-"""One measured clustering as a record, and records as a table and as a file.
-
-What is clustered comes from `labelled.py`, by whom from `peers.py` or `tfdpm.fit`.
-"""
+"""Records of measured clusterings, their summary over seeds, and the JSON file they go to."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 from threadpoolctl import threadpool_info
 
 import tfdpm
 from tfdpm import metrics
 from tfdpm.benchmarks.labelled import LabelledData
+from tfdpm.benchmarks.peers import PEERS
 from tfdpm.config import DeepDPMConfig
 
-__all__ = ["fit_record", "measured", "scores", "show", "spread", "summarised", "write"]
+__all__ = [
+    "Record",
+    "describe_clusters",
+    "measure_fit",
+    "measure_peer",
+    "measure_time",
+    "score_clusters",
+    "summarize",
+    "write_results",
+]
 
 Record = dict[str, Any]
 
-_WIDTH = 140  # columns of a table that goes into a file
-_SUMMARISED = ("nmi", "ari", "acc", "clusters", "seconds", "cpu_seconds")
+_SUMMARIZED = ("nmi", "ari", "acc", "clusters", "seconds", "cpu_seconds")
 
 
-def scores(known: np.ndarray, labels: np.ndarray) -> Record:
-    """NMI, ARI, ACC and the number of clusters; noise (-1) is scored as a cluster, not counted."""
+def score_clusters(known: np.ndarray, labels: np.ndarray) -> Record:
+    """Returns NMI, ARI, ACC and the number of clusters.
+
+    Noise (label -1) is scored as one more cluster, but it is not counted as one.
+    """
     return {
         "nmi": metrics.nmi(known, labels),
         "ari": metrics.ari(known, labels),
@@ -42,29 +50,30 @@ def scores(known: np.ndarray, labels: np.ndarray) -> Record:
     }
 
 
-def measured(
-    data: LabelledData, method: str, seed: int, cluster: Callable[[], np.ndarray]
-) -> Record:
-    """Scores, wall time, processor time of all threads (seconds) and warnings of one clustering.
+@contextlib.contextmanager
+def measure_time() -> Iterator[Record]:
+    """Measures a `with` block: `seconds`, `cpu_seconds` of all threads, and `warnings` as text.
 
-    Args:
-        data: what is clustered.
-        method: name for the tables.
-        seed: of this run.
-        cluster: returns `[N]` clusters.
+    Yields:
+        Record that is filled when the block ends.
     """
+    record: Record = {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         wall, cpu = time.perf_counter(), time.process_time()
-        labels = cluster()
-        seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-    messages = sorted({f"{item.category.__name__}: {item.message}" for item in caught})
-    record = {"data": data.name, "method": method, "seed": seed, **scores(data.y, labels)}
-    record |= {"true_clusters": data.true_k, "seconds": seconds, "cpu_seconds": cpu_seconds}
-    return {**record, "warnings": messages}
+        yield record
+        record["seconds"] = time.perf_counter() - wall
+        record["cpu_seconds"] = time.process_time() - cpu
+    record["warnings"] = sorted({f"{item.category.__name__}: {item.message}" for item in caught})
 
 
-def fit_record(
+def describe_clusters(data: LabelledData, method: str, seed: int, labels: np.ndarray) -> Record:
+    """Returns what was clustered, by which method and seed, with the scores of the labels `[N]`."""
+    record = {"data": data.name, "method": method, "seed": seed}
+    return {**record, **score_clusters(data.y, labels), "true_clusters": data.true_k}
+
+
+def measure_fit(
     data: LabelledData,
     seed: int,
     *,
@@ -73,10 +82,17 @@ def fit_record(
     initial_clusters: int = 1,
     features: str = "auto",
 ) -> Record:
-    """The record of `tfdpm.fit`, from the call to the fitted model, tracing included."""
-    fitted = []
+    """Measures `tfdpm.fit` from the call to the fitted model, tracing included.
 
-    def cluster():
+    Args:
+        data: points or images and their classes.
+        seed: random seed of the fit.
+        method: name in the tables.
+        config: configuration of the fit; `None` for the default one.
+        initial_clusters: number of clusters at the start.
+        features: features that are clustered, as in `tfdpm.fit`.
+    """
+    with measure_time() as cost:
         model = tfdpm.fit(
             data.x,
             features=features,
@@ -85,30 +101,51 @@ def fit_record(
             initial_clusters=initial_clusters,
             verbose=0,
         )
-        fitted.append(model)
-        return model.labels_
-
-    record = measured(data, method, seed, cluster)
-    (model,) = fitted
-    history = model.history.history
+        labels = model.labels_
+    counts = [int(count) for count in model.history.history["n_clusters"]]
     return {
-        **record,
+        **describe_clusters(data, method, seed, labels),
+        **cost,
         "clusters": model.n_clusters,
+        "initial_clusters": initial_clusters,
         "traces": model.num_traces,
-        "epochs": len(history["n_clusters"]),
-        "clusters_by_epoch": [int(count) for count in history["n_clusters"]],
+        "epochs": len(counts),
+        "clusters_by_epoch": counts,
     }
 
 
-def summarised(records: Iterable[Record], *keys: str) -> list[Record]:
-    """Mean and standard deviation of the scores over the records that agree in `keys`."""
+def measure_peer(
+    data: LabelledData,
+    seed: int,
+    *,
+    peer: str,
+    method: str | None = None,
+    given_k: int | None = None,
+) -> Record:
+    """Measures a method of scikit-learn on points as rows.
+
+    Args:
+        data: points or images and their classes.
+        seed: random seed of the method.
+        peer: key of `PEERS`.
+        method: name in the tables; `None` for that of the peer.
+        given_k: K for methods that need one; `None` for the number of classes.
+    """
+    data = data.as_rows()
+    with measure_time() as cost:
+        labels = PEERS[peer](data.x, given_k or data.true_k, seed)
+    return {**describe_clusters(data, method or peer, seed, labels), **cost}
+
+
+def summarize(records: Iterable[Record], *keys: str) -> list[Record]:
+    """Returns mean and standard deviation of the scores over the records that agree in `keys`."""
     groups: dict[tuple, list[Record]] = {}
     for record in records:
         groups.setdefault(tuple(record[key] for key in keys), []).append(record)
     summary = []
     for values, members in groups.items():
         row: Record = dict(zip(keys, values, strict=True))
-        for name in _SUMMARISED:
+        for name in _SUMMARIZED:
             column = [member[name] for member in members]
             row[name] = {"mean": float(np.mean(column)), "std": float(np.std(column))}
         row["each_clusters"] = [member["clusters"] for member in members]
@@ -116,26 +153,8 @@ def summarised(records: Iterable[Record], *keys: str) -> list[Record]:
     return summary
 
 
-def spread(value: dict[str, float], digits: int = 3) -> str:
-    """A mean with its standard deviation, as in the tables of papers."""
-    return f"{value['mean']:.{digits}f} ± {value['std']:.{digits}f}"
-
-
-def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints a table whose first column is left-aligned; floats get three significant digits."""
-    table = Table(title=title)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
-    console.print(table)
-
-
-def write(out: str | Path, results: Record) -> None:
-    """Writes results as JSON beside what they were measured with."""
+def write_results(out: str | Path, results: Record) -> None:
+    """Writes results as JSON, with the versions and thread pools they were measured with."""
     versions = {name: metadata.version(name) for name in ("tensorflow", "keras", "scikit-learn")}
     threads = [
         {"library": pool["internal_api"], "threads": pool["num_threads"]}

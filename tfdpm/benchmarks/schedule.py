@@ -1,20 +1,23 @@
-"""Long configurations made short enough to measure many of."""
+"""Long training schedules made short enough to measure many fits."""
 
 from __future__ import annotations
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
 
-__all__ = ["shortened"]
+__all__ = ["shorten_schedule"]
 
 
-def shortened(config: DeepDPMConfig, epochs: int) -> DeepDPMConfig:
-    """The configuration with fewer epochs and its whole schedule brought forward in proportion.
+def shorten_schedule(config: DeepDPMConfig, epochs: int | None) -> DeepDPMConfig:
+    """Returns the configuration with fewer epochs and with its schedule shortened in proportion.
 
     Args:
-        config: any; its schedule stays as it is where `epochs` is not fewer than its own.
-        epochs: most epochs, at least 1.
+        config: configuration whose schedule is shortened.
+        epochs: most epochs, at least 1; `None` returns the configuration itself. If there are not
+            fewer than the configuration has, only its epochs change.
     """
+    if epochs is None:
+        return config
     epochs = checks.integer(epochs, "--epochs", minimum=1)
     share = min(epochs / config.epochs, 1.0)
     changes = {

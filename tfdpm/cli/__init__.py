@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from tfdpm import startup
-from tfdpm.cli.bench import bench
+from tfdpm.cli.bench import app as bench_app
 from tfdpm.cli.export import export
 from tfdpm.cli.fit import fit
 from tfdpm.cli.predict import predict
@@ -50,8 +50,11 @@ def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-for _command in (fit, predict, export, bench, reproduce):
+for _command in (fit, predict, export, reproduce):
     app.command()(_interruptible(_command))
+for _info in bench_app.registered_commands:
+    _info.callback = _interruptible(_info.callback)
+app.add_typer(bench_app, name="bench")
 if importlib.util.find_spec("tfdpm.cli.swav") is not None:
     app.add_typer(importlib.import_module("tfdpm.cli.swav").app, name="swav")
 

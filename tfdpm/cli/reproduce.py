@@ -1,4 +1,4 @@
-"""`tfdpm reproduce`: a table or figure of the paper again, beside what is printed."""
+"""`tfdpm reproduce`: a table or figure of the papers, run again beside the printed numbers."""
 
 from __future__ import annotations
 
@@ -21,29 +21,25 @@ def reproduce(
         Path, typer.Option(metavar="DIR", help="Folder with the data sets' .npz files.")
     ] = Path(),
     configuration: Annotated[str, typer.Option(help="default, paper or official.")] = "default",
-    seeds: Annotated[int, typer.Option(min=1, help="How many runs.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="First seed.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="First random seed.")] = 0,
     peers: Annotated[
         bool, typer.Option("--peers", help="Run K-means, GMM and DBSCAN too, where printed.")
     ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Most epochs of a fit.")] = None,
-    max_points: Annotated[int | None, typer.Option(min=2, help="Thins the data.")] = None,
+    max_points: Annotated[
+        int | None, typer.Option(min=2, help="Most points of each data set.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE.json", help="Default: reproduce_NAME.json; a picture beside."),
     ] = None,
 ) -> None:
-    """Run an experiment of the DeepDPM or SwAV paper; print ours beside what is printed there."""
+    """Run an experiment of the DeepDPM or SwAV paper beside its printed numbers."""
     from tfdpm.benchmarks.papers import run
+    from tfdpm.benchmarks.sweep import Sweep
 
-    run(
-        name,
-        data,
-        out=out,
-        configuration=configuration,
-        seed=seed,
-        seeds=seeds,
-        peers=peers,
-        epochs=epochs,
-        max_points=max_points,
+    sweep = Sweep(
+        out=out or Path(f"reproduce_{name}.json"), seed=seed, seeds=seeds, max_points=max_points
     )
+    run(name, data, sweep, configuration=configuration, peers=peers, epochs=epochs)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tfdpm.benchmarks.papers import EXPERIMENTS, run
-from tfdpm.benchmarks.papers.sources import SOURCES
+from tfdpm.benchmarks.papers.data_files import SOURCES
+from tfdpm.benchmarks.sweep import Sweep
 from tfdpm.cli import main
 from tfdpm.data import gaussian_mixture
 
@@ -23,19 +24,19 @@ def quick(monkeypatch):
     """DeepDPM replaced by the known classes, but for one point; returns the calls."""
     calls = []
 
-    def fit_record(data, seed, *, method, config, initial_clusters=1):
+    def measure_fit(data, seed, *, method, config, initial_clusters=1):
         calls.append((data.name, method, config, initial_clusters, seed))
         scores = {"nmi": 0.9, "ari": 0.8, "acc": 0.7 + 0.1 * seed, "clusters": 10 + seed}
         return {"data": data.name, "method": method, "seed": seed, **scores}
 
-    monkeypatch.setattr("tfdpm.benchmarks.papers.experiments.fit_record", fit_record)
+    monkeypatch.setattr("tfdpm.benchmarks.papers.experiments.measure_fit", measure_fit)
     return calls
 
 
 def test_a_real_fit_stands_beside_the_printed_numbers(tmp_path) -> None:
     write_stand_in(tmp_path, "usps_umap.npz")
     out = tmp_path / "made" / "t2.json"
-    results = run("table2", tmp_path, out=out, epochs=2)
+    results = run("table2", tmp_path, Sweep(out=out), epochs=2)
     (ours,) = [row for row in results["rows"] if row["ours"]]
     assert ours["method"] == "DeepDPM"
     assert ours["ours"]["mean"] == 10.0
@@ -47,7 +48,7 @@ def test_a_real_fit_stands_beside_the_printed_numbers(tmp_path) -> None:
 
 def test_means_and_deviations_are_over_seeds_and_peers_run_where_asked(quick, tmp_path) -> None:
     write_stand_in(tmp_path, "mnist_umap.npz")
-    rows = run("table1", tmp_path, out=tmp_path / "t.json", seeds=2, peers=True)["rows"]
+    rows = run("table1", tmp_path, Sweep(out=tmp_path / "t.json", seeds=2), peers=True)["rows"]
     cell = {(r["data"], r["method"], r["metric"]): r for r in rows}
     ours = cell["mnist", "DeepDPM", "ACC"]["ours"]
     assert ours == {"mean": pytest.approx(0.75), "std": pytest.approx(0.05)}
@@ -59,7 +60,7 @@ def test_means_and_deviations_are_over_seeds_and_peers_run_where_asked(quick, tm
 
 def test_ablations_change_one_setting_each(quick, tmp_path) -> None:
     write_stand_in(tmp_path, "fashion.npz")
-    results = run("table6", tmp_path, out=tmp_path / "t.json", configuration="paper")
+    results = run("table6", tmp_path, Sweep(out=tmp_path / "t.json"), configuration="paper")
     assert len(quick) == 7 * 3
     assert all(row["ours"] and row["printed"] for row in results["rows"])
     without = [call for call in quick if call[1] == "no splits, from K 10"]
@@ -70,12 +71,12 @@ def test_ablations_change_one_setting_each(quick, tmp_path) -> None:
 
 def test_figures_vary_k(quick, tmp_path) -> None:
     write_stand_in(tmp_path, "imagenet50.npz", dim=3)
-    rows = run("figure1", tmp_path, out=tmp_path / "f.json")["rows"]
+    rows = run("figure1", tmp_path, Sweep(out=tmp_path / "f.json"))["rows"]
     methods = [row["method"] for row in rows]
     assert "K-means with K 50" in methods
     assert "K-means with K 150" not in methods  # there are only 120 points
     write_stand_in(tmp_path, "usps_umap.npz")
-    run("figure4", tmp_path, out=tmp_path / "g.json")
+    run("figure4", tmp_path, Sweep(out=tmp_path / "g.json"))
     assert [call[3] for call in quick if call[0] == "usps"] == [1, 3, 10, 20, 30]
 
 
@@ -129,6 +130,6 @@ def test_joint_training_runs_the_published_preset(monkeypatch, tmp_path) -> None
 
     monkeypatch.setattr(tfdpm, "JointClustering", Joint, raising=False)
     write_stand_in(tmp_path, "mnist_images.npz")
-    run("table3", tmp_path, out=tmp_path / "t.json", configuration="paper")
-    run("table3", tmp_path, out=tmp_path / "t.json")
+    run("table3", tmp_path, Sweep(out=tmp_path / "t.json"), configuration="paper")
+    run("table3", tmp_path, Sweep(out=tmp_path / "t.json"))
     assert made == [("mnist", 0), ("default", 0)]

@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 from tfdpm.benchmarks.quality import ablation
+from tfdpm.benchmarks.sweep import Sweep
 from tfdpm.config import DeepDPMConfig
 
 METHODS = {**ablation.ABLATIONS, **ablation.OWN_ABLATIONS}
@@ -27,7 +28,9 @@ def test_each_ablation_changes_what_its_name_says_and_nothing_else() -> None:
 
 def test_every_ablation_is_fitted_from_every_initial_k(fits, labelled_file, tmp_path) -> None:
     out = tmp_path / "a.json"
-    results = ablation.run([labelled_file], out=out, seeds=2, initial_clusters=(3, 10))
+    sweep = Sweep(data=[labelled_file], out=out, seeds=2)
+    options = {"configuration": "default", "epochs": None}
+    results = ablation.run(sweep, initial_clusters=(3, 10), **options)
     assert len(fits) == 2 * 2 * 8
     assert {call["initial_clusters"] for call in fits} == {3, 10}
     assert sum(not call["config"].splits for call in fits) == 2 * 2 * 2
@@ -39,15 +42,17 @@ def test_every_ablation_is_fitted_from_every_initial_k(fits, labelled_file, tmp_
 def test_the_papers_configuration_is_compared_with_the_papers_ablations(
     fits, labelled_file, tmp_path
 ) -> None:
-    out = tmp_path / "a.json"
-    ablation.run([labelled_file], out=out, initial_clusters=(3,), configuration="paper")
+    sweep = Sweep(data=[labelled_file], out=tmp_path / "a.json")
+    ablation.run(sweep, initial_clusters=(3,), configuration="paper", epochs=None)
     assert len(fits) == 7 and {call["config"].tails for call in fits} == {"gaussian"}
 
 
 def test_a_real_fit_without_splits_does_not_grow(labelled_file, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(ablation, "ABLATIONS", {"no splits": {"splits": False}})
     monkeypatch.setattr(ablation, "OWN_ABLATIONS", {})
-    results = ablation.run([labelled_file], out=tmp_path / "a.json", quick=True)
+    sweep = Sweep(data=[labelled_file], out=tmp_path / "a.json", quick=True)
+    options = {"configuration": "default", "epochs": None}
+    results = ablation.run(sweep, initial_clusters=(3, 10), **options)
     (record,) = results["records"]
     assert record["initial_clusters"] == 3
     assert max(record["clusters_by_epoch"]) <= 3

@@ -10,24 +10,25 @@ import pytest
 
 import tfdpm
 from tfdpm.benchmarks.quality import stress
+from tfdpm.benchmarks.sweep import Sweep
 
 
 def test_cases_follow_their_seed_and_cover_every_transform() -> None:
-    cases = [stress.case(seed) for seed in range(len(stress.TRANSFORMS))]
+    cases = [stress.draw_case(seed) for seed in range(len(stress.TRANSFORMS))]
     assert [name for name, _, _ in cases] == list(stress.TRANSFORMS)
     for seed, (_, x, y) in enumerate(cases):
         assert x.ndim == 2
         assert len(x) == len(y) >= 2
         assert np.isfinite(x).all()
-        np.testing.assert_array_equal(x, stress.case(seed)[1])
-    shapes = {stress.case(seed)[1].shape for seed in range(60)}
+        np.testing.assert_array_equal(x, stress.draw_case(seed)[1])
+    shapes = {stress.draw_case(seed)[1].shape for seed in range(60)}
     assert len(shapes) > 50
     assert any(dim > points for points, dim in shapes)
 
 
 @pytest.mark.parametrize("seed", [2, 7, 15])
 def test_fits_of_mistreated_mixtures_keep_their_promises(seed: int, tmp_path) -> None:
-    results = stress.run(out=tmp_path / "s.json", seed=seed, cases=1, epochs=1)
+    results = stress.run(Sweep(out=tmp_path / "s.json", seed=seed), cases=1, epochs=1)
     assert results["failed"] == []
     (record,) = results["records"]
     assert record["broken"] == []
@@ -52,7 +53,7 @@ def test_exceptions_and_broken_promises_are_told(monkeypatch, tmp_path, capsys) 
 
     monkeypatch.setattr(tfdpm, "fit", fit)
     out = tmp_path / "s.json"
-    results = stress.run(out=out, cases=2)
+    results = stress.run(Sweep(out=out), cases=2, epochs=None)
     assert results["failed"] == [0, 1]
     first, second = json.loads(out.read_text())["records"]
     assert first["broken"] == ["FloatingPointError: covariance not positive definite"]
@@ -62,4 +63,4 @@ def test_exceptions_and_broken_promises_are_told(monkeypatch, tmp_path, capsys) 
 
 def test_data_is_refused() -> None:
     with pytest.raises(ValueError, match="--data"):
-        stress.run(["a.npz"])
+        stress.run(Sweep(data=["a.npz"]), cases=1, epochs=1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tfdpm.benchmarks.speed import serving
+from tfdpm.benchmarks.sweep import Sweep
 
 
 def test_contestants_agree_and_are_all_timed(tmp_path, monkeypatch, capsys) -> None:
@@ -24,8 +25,8 @@ def test_contestants_agree_and_are_all_timed(tmp_path, monkeypatch, capsys) -> N
             np.testing.assert_array_equal(labels, responsibilities.argmax(axis=1))
         return {key: np.full([2, repeats], 1.0 + i) for i, key in enumerate(calls)}
 
-    monkeypatch.setattr(serving, "_times", times)
-    results = serving.run(out=tmp_path / "s.json", quick=True)
+    monkeypatch.setattr(serving, "_time_calls", times)
+    results = serving.run(Sweep(out=tmp_path / "s.json", quick=True), repeats=1_000)
     assert set(called) == {(1, 784), (1024, 784), (1, 10), (1024, 10)}
     for lengths in called.values():
         assert list(lengths.values()) == [1, 4, 2]
@@ -39,11 +40,11 @@ def test_contestants_agree_and_are_all_timed(tmp_path, monkeypatch, capsys) -> N
 def test_calls_take_turns_after_some_that_do_not_count() -> None:
     order = []
     calls = {"a": lambda rows: order.append("a"), "b": lambda rows: order.append("b")}
-    times = serving._times(calls, np.zeros([1, 2]), 3)
+    times = serving._time_calls(calls, np.zeros([1, 2]), 3)
     assert order[-6:] == ["a", "b"] * 3 and len(order) == 2 * serving._WARMUP + 6
     assert times["a"].shape == (2, 3) and (times["a"] >= 0).all()
 
 
 def test_data_is_an_error(tmp_path) -> None:
     with pytest.raises(ValueError, match="`--data`"):
-        serving.run([tmp_path / "x.npz"])
+        serving.run(Sweep(data=[tmp_path / "x.npz"]), repeats=1)

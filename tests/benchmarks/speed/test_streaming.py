@@ -10,9 +10,9 @@ from tfdpm.benchmarks.speed import growth, streaming
 
 def test_a_stream_is_read_from_shards_at_the_k_that_is_asked_for(monkeypatch) -> None:
     monkeypatch.setattr(streaming, "_SHARD_ROWS", 250)
-    row = streaming.stream_cost(600, 34, 3, seed=0)
+    row = streaming.measure_stream(600, 34, 3, seed=0)
     assert (row["num_points"], row["dim"], row["clusters"]) == (600, 34, 3)
-    operations = growth.epoch_arithmetic(600, 34, 3, 50)
+    operations = growth.count_epoch_operations(600, 34, 3, 50)
     assert row["operations_per_second"] == pytest.approx(operations / row["cpu_seconds"])
     assert row["data_mib"] == pytest.approx(600 * 34 * 4 / 2**20)
     assert 0 <= row["peak_mib"] < 4096

@@ -8,7 +8,7 @@ import threading
 import pytest
 from threadpoolctl import threadpool_info
 
-from tfdpm.benchmarks.speed.threads import same_threads
+from tfdpm.benchmarks.speed.threads import limit_threads
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin")
@@ -17,7 +17,7 @@ def test_running_and_new_threads_are_held_and_let_go() -> None:
     release, seen = threading.Event(), {}
     running = threading.Thread(target=release.wait)
     running.start()
-    with same_threads(1) as cores:
+    with limit_threads(1) as cores:
         assert cores == 1
         assert len(os.sched_getaffinity(0)) == 1
         assert len(os.sched_getaffinity(running.native_id)) == 1
@@ -33,5 +33,5 @@ def test_running_and_new_threads_are_held_and_let_go() -> None:
 
 
 def test_no_thread_at_all_is_refused() -> None:
-    with pytest.raises(ValueError, match="--threads"), same_threads(0):
+    with pytest.raises(ValueError, match="--threads"), limit_threads(0):
         pass

@@ -1,4 +1,4 @@
-"""The paper's tables and figures again: ours beside what is printed. `tfdpm reproduce NAME`."""
+"""Tables and figures of the papers, run again beside the printed numbers."""
 
 from tfdpm.benchmarks.papers.experiments import EXPERIMENTS, run
 

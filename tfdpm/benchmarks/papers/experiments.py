@@ -1,154 +1,151 @@
-"""Runs what the data at hand permit of an experiment, and lays it beside what is printed."""
+"""Experiments of the papers: what each runs on the data at hand, beside the printed numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+import tfdpm
 from tfdpm import checks
-from tfdpm.benchmarks.labelled import LabelledData, fewer
-from tfdpm.benchmarks.papers.image_sets import find_images
-from tfdpm.benchmarks.papers.picture import draw
+from tfdpm.benchmarks.labelled import LabelledData
+from tfdpm.benchmarks.papers.comparison_plot import plot_comparison
+from tfdpm.benchmarks.papers.comparison_table import print_comparison
+from tfdpm.benchmarks.papers.data_files import find_images, find_points
 from tfdpm.benchmarks.papers.printed import PRINTED, Printed, printed_for
-from tfdpm.benchmarks.papers.shown import show
-from tfdpm.benchmarks.papers.sources import find
-from tfdpm.benchmarks.peers import PEERS
+from tfdpm.benchmarks.papers.swav_accuracy import measure_runs
 from tfdpm.benchmarks.quality.ablation import ABLATIONS
-from tfdpm.benchmarks.records import fit_record, measured, write
-from tfdpm.benchmarks.schedule import shortened
+from tfdpm.benchmarks.records import (
+    Record,
+    describe_clusters,
+    measure_fit,
+    measure_peer,
+    measure_time,
+)
+from tfdpm.benchmarks.schedule import shorten_schedule
+from tfdpm.benchmarks.sweep import Method, Sweep
 from tfdpm.config import DeepDPMConfig
 
 __all__ = ["EXPERIMENTS", "run"]
 
 _PEERS = {"K-means": "kmeans", "GMM": "gmm", "DBSCAN": "dbscan"}
-_FIELDS = {"NMI": "nmi", "ARI": "ari", "ACC": "acc", "K": "clusters", "top-1": "top1_percent"}
-_START_K = (3, 10, 30)  # of the ablations, [DeepDPM] Table 6
+_KEYS = {"NMI": "nmi", "ARI": "ari", "ACC": "acc", "K": "clusters", "top-1": "top1_percent"}
+_ABLATION_K = (3, 10, 30)  # initial K of [DeepDPM] Table 6
 _ROBUSTNESS_K = (1, 3, 10, 20, 30)
-# The assumed K of Figure 1, supplement 1.3.
+# K that K-means is given in Figure 1, supplement 1.3.
 _ASSUMED_K = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 150, 200, 250, 300, 350)
-
-Record = dict[str, Any]
 
 
 class Settings(NamedTuple):
     """How an experiment is run.
 
     Attributes:
-        config: of DeepDPM.
-        name: of the configuration.
-        seeds: of the runs.
+        config: configuration of DeepDPM.
+        name: name of the configuration.
         peers: whether scikit-learn's versions of the printed methods run too.
-        epochs: most epochs of a fit, or `None`.
+        epochs: most epochs of a fit; `None` for the configuration's own.
     """
 
     config: DeepDPMConfig
     name: str
-    seeds: range
     peers: bool
     epochs: int | None
 
 
-def _find(name: str, folder: Path, seed: int, max_points: int | None) -> LabelledData | str:
-    found = find(name, folder, seed)
-    return found if isinstance(found, str) else fewer(found, max_points, seed)
-
-
 class Experiment(NamedTuple):
-    """A table or figure of the paper.
+    """A table or figure of a paper.
 
     Attributes:
         title: what it shows.
         data: names of its data sets.
-        metrics: its columns.
-        runs: makes records, each with the name of its row as `method`.
+        metrics: metrics in the order of their columns.
+        list_methods: function of a data set and the settings that returns the methods to run; a
+            record's `method` is the name of its row.
         by_k: whether it shows a curve over the K that methods are given.
-        find: data of a name, from a folder, or what is missing; then a seed and how many at most.
+        find: function of a name, a folder, a seed and the most points that returns a data set, or
+            a line that says what is missing.
     """
 
     title: str
     data: tuple[str, ...]
     metrics: tuple[str, ...]
-    runs: Callable[[Any, Settings], Iterator[Record]]
+    list_methods: Callable[[Any, Settings], list[Method]]
     by_k: bool = False
-    find: Callable[[str, Path, int, int | None], Any] = _find
+    find: Callable[[str, Path, int, int | None], Any] = find_points
 
 
-def _plain(data: LabelledData, settings: Settings) -> Iterator[Record]:
-    """DeepDPM, and where asked the peers."""
-    for seed in settings.seeds:
-        yield fit_record(data, seed, method="DeepDPM", config=settings.config)
-        for printed, name in _PEERS.items() if settings.peers else ():
-            yield _peer(data, printed, name, data.true_k, seed)
+def _list_plain(data: LabelledData, settings: Settings) -> list[Method]:
+    """Lists DeepDPM and, where asked, the peers."""
+    peers = _PEERS.items() if settings.peers else ()
+    return [
+        partial(measure_fit, method="DeepDPM", config=settings.config),
+        *(partial(measure_peer, peer=name, method=printed) for printed, name in peers),
+    ]
 
 
-def _peer(data: LabelledData, printed: str, name: str, assumed_k: int, seed: int) -> Record:
-    return measured(data, printed, seed, lambda: PEERS[name](data.x, assumed_k, seed))
+def _list_ablations(data: LabelledData, settings: Settings) -> list[Method]:
+    return [
+        partial(
+            measure_fit,
+            method=f"{name}, from K {start}",
+            config=settings.config.replace(**changes),
+            initial_clusters=start,
+        )
+        for start in _ABLATION_K
+        for name, changes in ABLATIONS.items()
+    ]
 
 
-def _ablations(data: LabelledData, settings: Settings) -> Iterator[Record]:
-    for seed in settings.seeds:
-        for start in _START_K:
-            for name, changes in ABLATIONS.items():
-                config = settings.config.replace(**changes)
-                method = f"{name}, from K {start}"
-                yield fit_record(data, seed, method=method, config=config, initial_clusters=start)
+def _list_initial_k(data: LabelledData, settings: Settings) -> list[Method]:
+    return [
+        partial(
+            measure_fit, method=f"from K {start}", config=settings.config, initial_clusters=start
+        )
+        for start in _ROBUSTNESS_K
+    ]
 
 
-def _from_each_k(data: LabelledData, settings: Settings) -> Iterator[Record]:
-    for seed in settings.seeds:
-        for start in _ROBUSTNESS_K:
-            method = f"from K {start}"
-            yield fit_record(
-                data, seed, method=method, config=settings.config, initial_clusters=start
+def _list_assumed_k(data: LabelledData, settings: Settings) -> list[Method]:
+    """Lists DeepDPM, and K-means with each assumed K that is below the number of points."""
+    return [
+        partial(measure_fit, method="DeepDPM*", config=settings.config, initial_clusters=10),
+        *(
+            partial(
+                measure_peer, peer="kmeans", method=f"K-means with K {assumed}", given_k=assumed
             )
+            for assumed in _ASSUMED_K
+            if assumed < len(data.x)
+        ),
+    ]
 
 
-def _assumed(data: LabelledData, settings: Settings) -> Iterator[Record]:
-    """DeepDPM, and K-means under each assumed K."""
-    for seed in settings.seeds:
-        yield fit_record(data, seed, method="DeepDPM*", config=settings.config, initial_clusters=10)
-        for assumed in _ASSUMED_K:
-            if assumed < len(data.x):
-                yield _peer(data, f"K-means with K {assumed}", "kmeans", assumed, seed)
-
-
-def _joint(data: LabelledData, settings: Settings) -> Iterator[Record]:
-    """Features and clusters together; STL-10 comes as features already."""
+def _list_joint(data: LabelledData, settings: Settings) -> list[Method]:
+    """Lists joint training of features and clusters; STL-10 already comes as features."""
     if data.name == "stl10":
-        yield from _plain(data, settings)
-        return
-    import tfdpm
-
+        return _list_plain(data, settings)
     preset = {"mnist images": "mnist", "reuters10k": "reuters10k"}[data.name]
-    config = "default" if settings.name == "default" else preset
-    for seed in settings.seeds:
-
-        def cluster(seed=seed):
-            model = tfdpm.JointClustering(config, seed=seed)
-            model.fit(data.x, verbose=0)
-            return model.predict_labels(data.x)
-
-        yield measured(data, "DeepDPM", seed, cluster)
+    return [partial(_measure_joint, config="default" if settings.name == "default" else preset)]
 
 
-def _swav(*presets: str) -> Callable[[Any, Settings], Iterator[Record]]:
-    """Published runs of SwAV."""
-
-    def runs(data, settings: Settings) -> Iterator[Record]:
-        from tfdpm.benchmarks.papers.swav import runs_of
-
-        for seed in settings.seeds:
-            yield from runs_of(data, presets, seed=seed, epochs=settings.epochs)
-
-    return runs
+def _measure_joint(data: LabelledData, seed: int, *, config: str) -> Record:
+    with measure_time() as cost:
+        model = tfdpm.JointClustering(config, seed=seed)
+        model.fit(data.x, verbose=0)
+        labels = model.predict_labels(data.x)
+    return {**describe_clusters(data, "DeepDPM", seed, labels), **cost}
 
 
 def _swav_experiment(title: str, *presets: str) -> Experiment:
+    """Returns an experiment with published runs of SwAV."""
+
+    def list_methods(data, settings):
+        return [partial(measure_runs, presets=presets, epochs=settings.epochs)]
+
     data = ("imagenet", "cifar10", "mnist images")
-    return Experiment(title, data, ("top-1",), _swav(*presets), find=find_images)
+    return Experiment(title, data, ("top-1",), list_methods, find=find_images)
 
 
 _CLASSIC = ("mnist", "usps", "fashion")
@@ -157,20 +154,20 @@ _IMAGENET = ("imagenet50", "imagenet50 imbalanced")
 _SCORES = ("NMI", "ARI", "ACC")
 
 EXPERIMENTS: dict[str, Experiment] = {
-    "table1": Experiment("classical methods", (*_CLASSIC, *_THINNED), _SCORES, _plain),
-    "table2": Experiment("inferred K", _CLASSIC, ("K",), _plain),
+    "table1": Experiment("classical methods", (*_CLASSIC, *_THINNED), _SCORES, _list_plain),
+    "table2": Experiment("inferred K", _CLASSIC, ("K",), _list_plain),
     "table3": Experiment(
-        "deep nonparametric methods", ("mnist images", "stl10", "reuters10k"), _SCORES, _joint
+        "deep nonparametric methods", ("mnist images", "stl10", "reuters10k"), _SCORES, _list_joint
     ),
-    "table4": Experiment("ImageNet-50", _IMAGENET, _SCORES, _plain),
-    "table5": Experiment("inferred K of ImageNet-50", _IMAGENET, ("K",), _plain),
-    "table6": Experiment("ablations, accuracy", ("fashion",), ("ACC",), _ablations),
-    "figure1": Experiment("what a wrong K costs", _IMAGENET, ("ACC",), _assumed, True),
+    "table4": Experiment("ImageNet-50", _IMAGENET, _SCORES, _list_plain),
+    "table5": Experiment("inferred K of ImageNet-50", _IMAGENET, ("K",), _list_plain),
+    "table6": Experiment("ablations, accuracy", ("fashion",), ("ACC",), _list_ablations),
+    "figure1": Experiment("what a wrong K costs", _IMAGENET, ("ACC",), _list_assumed_k, True),
     "figure4": Experiment(
-        "robustness to the initial K", _CLASSIC, ("K", "ACC"), _from_each_k, True
+        "robustness to the initial K", _CLASSIC, ("K", "ACC"), _list_initial_k, True
     ),
-    "supplement1": Experiment("inferred K, imbalanced", _THINNED, ("K",), _plain),
-    "supplement2": Experiment("ablations", ("fashion",), ("NMI", "ARI", "K"), _ablations),
+    "supplement1": Experiment("inferred K, imbalanced", _THINNED, ("K",), _list_plain),
+    "supplement2": Experiment("ablations", ("fashion",), ("NMI", "ARI", "K"), _list_ablations),
     "swav-figure2": _swav_experiment(
         "SwAV by width", "800ep", "RN50w2_400ep", "RN50w4_400ep", "RN50w5_400ep"
     ),
@@ -186,68 +183,58 @@ EXPERIMENTS: dict[str, Experiment] = {
 def run(
     name: str,
     folder: str | Path,
+    sweep: Sweep,
     *,
-    out: str | Path | None = None,
     configuration: str = "default",
-    seed: int = 0,
-    seeds: int = 1,
     peers: bool = False,
     epochs: int | None = None,
-    max_points: int | None = None,
-) -> dict[str, Any]:
-    """Runs an experiment on the data in a folder, prints ours beside the paper's, writes JSON.
+) -> Record:
+    """Runs an experiment on the data in a folder and prints our numbers beside the paper's.
 
     Args:
-        name: of `EXPERIMENTS`.
-        folder: with the files that `sources.SOURCES` names.
-        out: JSON file; `None` for `reproduce_NAME.json`. The picture lies beside it.
+        name: key of `EXPERIMENTS`.
+        folder: folder with the files that `SOURCES` names.
+        sweep: seeds, most points and output; a picture goes beside the output.
         configuration: "default", "paper" or "official".
-        seed: the first seed; the others follow it.
-        seeds: how many.
         peers: whether scikit-learn's K-means, GMM and DBSCAN run too.
-        epochs: most epochs of each fit; fewer than the configuration's bring its schedule forward.
-        max_points: thins each data set; `None` for all points.
-
+        epochs: most epochs of each fit; the schedule is shortened in proportion. `None` for the
+            configuration's own.
     Returns:
-        What was written: `rows` (ours and printed), `records`, `missing`.
-
+        What was written: `rows` with our and the printed numbers, `records` and `missing`.
     Raises:
-        FileNotFoundError: if none of the data sets is there; it names every missing file.
+        FileNotFoundError: if none of the data sets exists; the message names every missing file.
     """
     checks.one_of(name, "NAME", EXPERIMENTS)
-    checks.integer(seeds, "--seeds", minimum=1)
-    config = DeepDPMConfig.named(configuration)
-    if epochs is not None:
-        config = shortened(config, epochs)
-    settings = Settings(config, configuration, range(seed, seed + seeds), peers, epochs)
+    config = shorten_schedule(DeepDPMConfig.named(configuration), epochs)
+    settings = Settings(config, configuration, peers, epochs)
     experiment = EXPERIMENTS[name]
-    found = {
-        data: experiment.find(data, Path(folder), seed, max_points) for data in experiment.data
-    }
-    missing = list(dict.fromkeys(each for each in found.values() if isinstance(each, str)))
-    present = [each for each in found.values() if not isinstance(each, str)]
+    sets = [
+        experiment.find(data, Path(folder), sweep.seed, sweep.max_points)
+        for data in experiment.data
+    ]
+    missing = list(dict.fromkeys(each for each in sets if isinstance(each, str)))
+    present = [each for each in sets if not isinstance(each, str)]
     if not present:
         checks.fail("--data", "; ".join(missing), "at least one of these files", FileNotFoundError)
-    out = Path(out or f"reproduce_{name}.json")
-    results: dict[str, Any] = {"experiment": name, "configuration": configuration}
-    results |= {"missing": missing, "records": [], "rows": []}
+    results: Record = {"experiment": name, "configuration": configuration, "missing": missing}
     for data in present:
-        results["records"] += list(experiment.runs(data, settings))
-        results["rows"] = _rows(name, experiment, results["records"])
-        write(out, results)
-    title = f"{name}: {experiment.title}, configuration {configuration}, {seeds} run(s)"
-    show(title, experiment.metrics, results)
-    picture = draw(results["rows"], title, out.with_suffix(".png"), by_k=experiment.by_k)
+        sweep.measure(results, [data], experiment.list_methods(data, settings))
+        results["rows"] = _make_rows(name, experiment, results["records"])
+        sweep.write(results)
+    title = f"{name}: {experiment.title}, configuration {configuration}, {sweep.seeds} run(s)"
+    print_comparison(title, experiment.metrics, results)
+    picture = Path(sweep.out).with_suffix(".png")
+    picture = plot_comparison(results["rows"], title, picture, by_k=experiment.by_k)
     results["picture"] = None if picture is None else str(picture)
-    write(out, results)
+    sweep.write(results)
     return results
 
 
-def _rows(name: str, experiment: Experiment, records: list[Record]) -> list[Record]:
-    """One row for each cell: ours with mean and standard deviation, and the printed number."""
+def _make_rows(name: str, experiment: Experiment, records: list[Record]) -> list[Record]:
+    """Returns a row for each cell: our mean and standard deviation, and the printed number."""
     cells = {(each["data"], each["method"]): None for each in records}
     for printed in PRINTED:
-        # What is printed of ImageNet is shown without it: few will have it.
+        # Few will have ImageNet, so its printed numbers are shown without it.
         known = {"imagenet", *(each["data"] for each in records)}
         if printed.experiment == name and printed.data in known:
             cells.setdefault((printed.data, printed.method))
@@ -256,14 +243,14 @@ def _rows(name: str, experiment: Experiment, records: list[Record]) -> list[Reco
         own = [each for each in records if (each["data"], each["method"]) == (data, method)]
         for metric in experiment.metrics:
             printed = printed_for(name, data, method, metric)
-            values = [each[_FIELDS[metric]] for each in own]
+            values = [each[_KEYS[metric]] for each in own]
             ours = {"mean": float(np.mean(values)), "std": float(np.std(values))} if own else None
             if own or printed:
-                rows.append(_row(data, method, metric, ours, len(own), printed))
+                rows.append(_make_row(data, method, metric, ours, len(own), printed))
     return rows
 
 
-def _row(data, method, metric, ours, runs: int, printed: Printed | None) -> Record:
+def _make_row(data, method, metric, ours, runs: int, printed: Printed | None) -> Record:
     told = None if printed is None else {"mean": printed.mean, "std": printed.std}
     return {
         "data": data,

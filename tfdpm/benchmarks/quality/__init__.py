@@ -1,1 +1,1 @@
-"""Benchmarks of accuracy against peers and known labels."""
+"""Benchmarks of clusters against known classes."""

@@ -1,20 +1,19 @@
-"""Whether a fit with defaults ever fails: seeded random mixtures under seeded mistreatment."""
+"""Failures and warnings of default fits to random mixtures that are transformed in hostile ways."""
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 import tfdpm
 from tfdpm import checks, metrics
-from tfdpm.benchmarks.records import show, write
+from tfdpm.benchmarks.records import Record, measure_time
+from tfdpm.benchmarks.sweep import Sweep
+from tfdpm.benchmarks.tables import print_table
 
-__all__ = ["TRANSFORMS", "broken_promises", "case", "run"]
+__all__ = ["TRANSFORMS", "draw_case", "find_broken_promises", "run"]
 
 _QUICK_CASES = 3
 _MOST_POINTS = 2_000
@@ -23,39 +22,39 @@ _MOST_DIM = 64
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
-def _rotated(x, rng):
+def _rotate(x, rng):
     axes, _ = np.linalg.qr(rng.standard_normal((x.shape[1],) * 2))
     return x @ axes
 
 
-def _one_column_of_other_units(x, rng):
+def _rescale_one_column(x, rng):
     factors = np.ones(x.shape[1])
     factors[rng.integers(x.shape[1])] = 10.0 ** rng.uniform(-8, 8)
     return x * factors
 
 
-def _with_outliers(x, rng):
+def _add_outliers(x, rng):
     x = x.copy()
     chosen = rng.choice(len(x), max(1, len(x) // 100), replace=False)
     x[chosen] += 1000.0 * x.std() * rng.standard_normal((len(chosen), x.shape[1]))
     return x
 
 
-def _on_a_subspace(x, rng):
+def _project_on_subspace(x, rng):
     width = rng.integers(1, _MOST_DIM + 1)
     return x @ rng.standard_normal((x.shape[1], width))
 
 
-def _heavy_tailed(x, rng):
+def _add_heavy_tails(x, rng):
     return x + rng.standard_t(1.5, x.shape)
 
 
-def _unit_rows(x, rng):
+def _normalize_rows(x, rng):
     lengths = np.linalg.norm(x, axis=1, keepdims=True)
     return x / np.where(lengths > 0, lengths, 1)
 
 
-def _with_constant_columns(x, rng):
+def _add_constant_columns(x, rng):
     return np.hstack([x, np.full((len(x), 2), rng.normal())])
 
 
@@ -64,13 +63,13 @@ TRANSFORMS: dict[str, Transform] = {
     "tiny": lambda x, rng: 1e-9 * x,
     "huge": lambda x, rng: 1e9 * x,
     "far away": lambda x, rng: x + 1e5 * x.std(),
-    "rotated": _rotated,
-    "other units": _one_column_of_other_units,
-    "outliers": _with_outliers,
-    "subspace": _on_a_subspace,
-    "heavy tails": _heavy_tailed,
-    "unit rows": _unit_rows,
-    "constant columns": _with_constant_columns,
+    "rotated": _rotate,
+    "other units": _rescale_one_column,
+    "outliers": _add_outliers,
+    "subspace": _project_on_subspace,
+    "heavy tails": _add_heavy_tails,
+    "unit rows": _normalize_rows,
+    "constant columns": _add_constant_columns,
     "integers": lambda x, rng: np.rint(x).astype(np.int64),
     "copies": lambda x, rng: x[rng.integers(max(2, len(x) // 20), size=len(x))],
     "few points": lambda x, rng: x[: rng.integers(2, 12)],
@@ -79,10 +78,15 @@ TRANSFORMS: dict[str, Transform] = {
 }
 
 
-def case(seed: int) -> tuple[str, np.ndarray, np.ndarray]:
-    """One case: the transform's name, points `[N, D]` and `[N]` components they came from.
+def draw_case(seed: int) -> tuple[str, np.ndarray, np.ndarray]:
+    """Draws a Gaussian mixture and transforms it.
 
-    Transforms take turns by seed, so that as many seeds as transforms cover all of them.
+    Transforms take turns by seed, so that consecutive seeds, as many as transforms, cover them all.
+
+    Args:
+        seed: random seed of the case.
+    Returns:
+        Name of the transform, points `[N, D]` and `[N]` components that they were drawn from.
     """
     rng = np.random.default_rng([seed, 17])
     num_points = int(np.exp(rng.uniform(np.log(20), np.log(_MOST_POINTS))))
@@ -98,8 +102,8 @@ def case(seed: int) -> tuple[str, np.ndarray, np.ndarray]:
     return name, transformed, y[: len(transformed)]
 
 
-def broken_promises(model: tfdpm.DeepDPM, x: np.ndarray) -> list[str]:
-    """What a fitted model promises of its training points and does not keep; best nothing."""
+def find_broken_promises(model: tfdpm.DeepDPM, x: np.ndarray) -> list[str]:
+    """Returns the documented properties that a fitted model lacks on its training points."""
     count = model.n_clusters
     responsibilities = model.predict(x)
     kept = {
@@ -118,77 +122,61 @@ def broken_promises(model: tfdpm.DeepDPM, x: np.ndarray) -> list[str]:
     return [promise for promise, is_kept in kept.items() if not is_kept]
 
 
-def run(
-    data: Sequence[str | Path] = (),
-    *,
-    out: str | Path = "bench_stress.json",
-    seed: int = 0,
-    cases: int = 200,
-    epochs: int | None = None,
-    quick: bool = False,
-) -> dict[str, Any]:
-    """Fits seeded cases and collects every exception, broken promise and warning.
+def run(sweep: Sweep, *, cases: int, epochs: int | None) -> Record:
+    """Fits seeded cases and records every exception, broken promise and warning.
 
     Args:
-        data: none: the cases are drawn.
-        out: JSON file, written anew after every case.
-        seed: of the first case; the others follow it.
-        cases: how many.
-        epochs: most epochs of each fit; `None` for the configuration's.
-        quick: three cases of one epoch.
+        sweep: seed of the first case, which the others follow, and output; no files.
+        cases: number of cases.
+        epochs: most epochs of each fit; `None` for the configuration's own.
     Returns:
         What was written: `records`, and the `failed` seeds among them.
     """
-    if data:
-        checks.fail("--data", f"{len(data)} files", "none: the cases of stress are drawn")
+    if sweep.data:
+        checks.fail("--data", f"{len(sweep.data)} files", "none: the cases of stress are drawn")
     checks.integer(cases, "--cases", minimum=1)
-    if quick:
+    if sweep.quick:
         cases, epochs = _QUICK_CASES, 1
-    results: dict[str, Any] = {"benchmark": "stress", "records": [], "failed": []}
-    for number in range(seed, seed + cases):
-        record = _record(number, epochs)
-        results["records"].append(record)
-        if record["broken"]:
-            results["failed"].append(number)
-        write(out, results)
-    _show(results)
+    sweep = replace(sweep, seeds=cases, quick=False)
+    results: Record = {"benchmark": "stress"}
+    sweep.measure(results, [None], [lambda _, seed: _measure_case(seed, epochs)])
+    results["failed"] = [each["seed"] for each in results["records"] if each["broken"]]
+    sweep.write(results)
+    _print_results(results["records"])
     return results
 
 
-def _record(seed: int, epochs: int | None) -> dict[str, Any]:
-    """What became of one case."""
-    name, x, y = case(seed)
+def _measure_case(seed: int, epochs: int | None) -> Record:
+    """Fits one case and records what went wrong."""
+    name, x, y = draw_case(seed)
     record = {"seed": seed, "transform": name, "shape": list(x.shape)}
     record |= {"true_clusters": len(np.unique(y)), "clusters": None, "nmi": None}
-    start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with measure_time() as cost:
         try:
             model = tfdpm.fit(x, seed=seed, epochs=epochs, verbose=0)
-            record["broken"] = broken_promises(model, x)
+            record["broken"] = find_broken_promises(model, x)
             record |= {"clusters": model.n_clusters, "nmi": metrics.nmi(y, model.labels_)}
-        except Exception as error:  # whatever it is, it is what this benchmark looks for
+        except Exception as error:  # any exception is a failure that this benchmark looks for
             record["broken"] = [f"{type(error).__name__}: {error}"[:500]]
-    record["seconds"] = time.perf_counter() - start
-    record["warnings"] = sorted({f"{item.category.__name__}: {item.message}" for item in caught})
-    return record
+    return {**record, **cost}
 
 
-def _show(results: dict[str, Any]) -> None:
+def _print_results(records: list[Record]) -> None:
     rows = []
     for name in TRANSFORMS:
-        own = [record for record in results["records"] if record["transform"] == name]
+        own = [record for record in records if record["transform"] == name]
         if own:
             failed = sum(bool(record["broken"]) for record in own)
             warned = sum(bool(record["warnings"]) for record in own)
-            found = [record["nmi"] for record in own if record["nmi"] is not None]
-            nmi = f"{np.mean(found):.3f}" if found else ""
-            rows.append((name, len(own), failed, warned, nmi))
-    show("Stress", ("transform", "cases", "failed", "warned", "mean NMI"), rows)
+            scores = [record["nmi"] for record in own if record["nmi"] is not None]
+            rows.append(
+                (name, len(own), failed, warned, f"{np.mean(scores):.3f}" if scores else "")
+            )
+    print_table("Stress", ("transform", "cases", "failed", "warned", "mean NMI"), rows)
     broken = [
         (record["seed"], record["transform"], str(record["shape"]), "; ".join(record["broken"]))
-        for record in results["records"]
+        for record in records
         if record["broken"]
     ]
     if broken:
-        show("Failures", ("seed", "transform", "shape", "what"), broken)
+        print_table("Failures", ("seed", "transform", "shape", "what"), broken)

@@ -1,1 +1,1 @@
-"""Benchmarks of time and memory against peers."""
+"""Benchmarks of time and memory."""

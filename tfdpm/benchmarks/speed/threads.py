@@ -1,4 +1,4 @@
-"""The same processor cores and threads for every method that is timed against another."""
+"""Limits on cores and threads, so that methods that are compared have the same."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from threadpoolctl import threadpool_limits
 
 from tfdpm import checks
 
-__all__ = ["same_threads"]
+__all__ = ["limit_threads"]
 
 
 @contextlib.contextmanager
-def same_threads(count: int) -> Iterator[int]:
-    """Holds the process to `count` cores, where the system can, and BLAS and OpenMP to as many.
+def limit_threads(count: int) -> Iterator[int]:
+    """Limits the process to `count` cores, where the system can, and BLAS and OpenMP to as many.
 
-    TensorFlow's threads, which cannot be made fewer once they run, then share those cores.
+    TensorFlow's threads share those cores; their number cannot be reduced once they run.
 
     Args:
-        count: at least 1.
+        count: number of cores, at least 1.
     Yields:
-        The number of cores that are left to the process.
+        Number of cores that the process may use.
     """
     checks.integer(count, "--threads", minimum=1)
     can_pin = hasattr(os, "sched_setaffinity")
@@ -40,7 +40,7 @@ def same_threads(count: int) -> Iterator[int]:
 
 
 def _pin(cores: set[int]) -> None:
-    """Moves every thread of this process to `cores`; those started later follow their starter."""
+    """Moves every thread of this process to `cores`; later threads inherit them."""
     tasks = Path("/proc/self/task")
     threads = [int(task.name) for task in tasks.iterdir()] if tasks.is_dir() else [0]
     for thread in threads:

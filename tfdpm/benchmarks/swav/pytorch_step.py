@@ -1,6 +1,6 @@
-"""A training step of SwAV on ResNet-50 in plain PyTorch, the peer that the Keras step is timed by.
+"""A training step of SwAV on ResNet-50 in plain PyTorch, with which the Keras step is compared.
 
-Needs `torch`; nothing else of the project does.
+Only this module needs `torch`.
 """
 
 from __future__ import annotations
@@ -12,37 +12,37 @@ import numpy as np
 
 from tfdpm.swav.backbones import RESNET50_BLOCKS
 
-__all__ = ["has_pytorch", "pytorch_step"]
+__all__ = ["has_pytorch", "make_pytorch_step"]
 
 _EMBEDDING_DIM, _HIDDEN_UNITS, _NUM_PROTOTYPES = 128, 2048, 3000
 _EPSILON, _ITERATIONS, _TEMPERATURE = 0.05, 3, 0.1
 
 
 def has_pytorch() -> bool:
-    """Whether `torch` can be imported."""
+    """Returns whether `torch` can be imported."""
     return importlib.util.find_spec("torch") is not None
 
 
-def pytorch_step(
+def make_pytorch_step(
     crops: tuple[np.ndarray, ...], *, autocast: bool = False, threads: int = 1, seed: int = 0
 ) -> Callable[[], float]:
-    """A function that takes one SGD step on the same crops each time and returns the loss.
+    """Returns a function that takes one SGD step on the crops and returns the loss.
 
-    The published recipe at its sizes: one pass of the backbone per resolution, head of 2048 and
-    128, 3,000 prototypes, codes of the first two views, three Sinkhorn rounds, no queue.
+    The step has the published sizes: one pass of the backbone for each resolution, a head of 2048
+    and 128 units, 3,000 prototypes, codes of the first two views, three Sinkhorn rounds, no queue.
 
     Args:
-        crops: `[B, V, S, S, 3]` float32 per resolution, the first with two views.
-        autocast: computes the network in bfloat16 where PyTorch thinks fit.
-        threads: that PyTorch may use, for the whole process.
-        seed: of the weights.
+        crops: `[B, V, S, S, 3]` float32 for each resolution; the first has two views.
+        autocast: whether PyTorch computes the network in bfloat16 where it supports that.
+        threads: threads that PyTorch may use in the whole process.
+        seed: random seed of the weights.
     """
     import torch
     from torch import nn
 
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    backbone = _resnet50(torch, nn)
+    backbone = _make_resnet50(torch, nn)
     head = nn.Sequential(
         nn.Linear(2048, _HIDDEN_UNITS),
         nn.BatchNorm1d(_HIDDEN_UNITS),
@@ -52,7 +52,7 @@ def pytorch_step(
     prototypes = nn.Linear(_EMBEDDING_DIM, _NUM_PROTOTYPES, bias=False)
     parameters = [*backbone.parameters(), *head.parameters(), *prototypes.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
-    # Views first, as the published program orders them; NCHW.
+    # The views come first, as in the published program; channels precede pixels.
     images = [
         torch.from_numpy(np.ascontiguousarray(views.transpose(1, 0, 4, 2, 3))).flatten(0, 1)
         for views in crops
@@ -70,7 +70,7 @@ def pytorch_step(
         loss = 0.0
         for view in range(2):
             with torch.no_grad():
-                codes = _codes(torch, scores[view * batch : (view + 1) * batch].detach())
+                codes = _compute_codes(torch, scores[view * batch : (view + 1) * batch].detach())
             others = [other for other in range(num_views) if other != view]
             loss = loss - sum((codes * log_p[other]).sum(1).mean() for other in others)
         loss = loss / (2 * (num_views - 1))
@@ -82,8 +82,11 @@ def pytorch_step(
     return step
 
 
-def _codes(torch, scores):
-    """Sinkhorn by alternating sums, as in the paper's listing."""
+def _compute_codes(torch, scores):
+    """Returns codes `[B, P]` by Sinkhorn's iteration, as in the listing of [SwAV].
+
+    Q = exp(scores^T / epsilon) / sum, then rows to 1 / P and columns to 1 / B in turn.
+    """
     plan = torch.exp((scores - scores.max()) / _EPSILON).T
     plan /= plan.sum()
     rows, columns = plan.shape
@@ -93,8 +96,8 @@ def _codes(torch, scores):
     return (plan * columns).T
 
 
-def _resnet50(torch, nn):
-    """Bottlenecks with the stride on the 3x3 convolution; ends with the pooled features."""
+def _make_resnet50(torch, nn):
+    """Makes a ResNet-50 with the stride on the 3x3 convolutions, up to the pooled features."""
 
     class Bottleneck(nn.Module):
         def __init__(self, entering: int, width: int, stride: int):

@@ -1,33 +1,33 @@
-"""Ours and printed numbers as a picture."""
+"""Our numbers beside the printed ones as a plot."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
 from pathlib import Path
-from typing import Any
 
-__all__ = ["draw"]
+from tfdpm.benchmarks.records import Record
+
+__all__ = ["plot_comparison"]
 
 _ROW_INCHES = 0.24
 _PRINTED, _OURS = "0.45", "#2f6db5"
 _WITH_K = re.compile(r"(.*?),? ?(?:from|with) K (\d+)$")
 
-Row = dict[str, Any]
 
-
-def draw(rows: list[Row], title: str, path: Path, *, by_k: bool = False) -> Path | None:
-    """Draws one panel for each metric.
+def plot_comparison(
+    rows: list[Record], title: str, path: Path, *, by_k: bool = False
+) -> Path | None:
+    """Plots one panel for each metric.
 
     Args:
-        rows: as in the results of `run`.
-        title: of the picture.
-        path: of a .png file.
-        by_k: whether methods differ by the K in their names: curves over K. Otherwise dots, one
-            line for each method.
-
+        rows: `rows` of an experiment.
+        title: title of the plot.
+        path: PNG file that is written.
+        by_k: whether methods differ by the K in their names and become curves over K; otherwise
+            each method has a line of dots.
     Returns:
-        The path; `None` without matplotlib.
+        The path, or `None` where matplotlib is not installed.
     """
     if importlib.util.find_spec("matplotlib") is None:
         return None
@@ -40,7 +40,7 @@ def draw(rows: list[Row], title: str, path: Path, *, by_k: bool = False) -> Path
     panels = figure.subplots(1, len(metrics), sharey=not by_k, squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
         own = [row for row in rows if row["metric"] == metric]
-        (_draw_curves if by_k else _draw_dots)(axes, own, rows)
+        (_plot_curves if by_k else _plot_dots)(axes, own, rows)
         axes.set_title(metric)
         axes.grid(alpha=0.3, axis="both" if by_k else "x")
         counted = axes.yaxis if by_k else axes.xaxis
@@ -54,8 +54,8 @@ def draw(rows: list[Row], title: str, path: Path, *, by_k: bool = False) -> Path
     return path
 
 
-def _draw_dots(axes, rows: list[Row], every_row: list[Row]) -> None:
-    """Dots with standard deviations; data sets are parted by lines."""
+def _plot_dots(axes, rows: list[Record], every_row: list[Record]) -> None:
+    """Plots dots with standard deviations; lines separate the data sets."""
     lines = list(dict.fromkeys((row["data"], row["method"]) for row in every_row))
     height = {line: index for index, line in enumerate(lines)}
     for key, label, style, shift in (
@@ -63,14 +63,14 @@ def _draw_dots(axes, rows: list[Row], every_row: list[Row]) -> None:
         ("flagged", "printed, see remarks", {"fmt": "s", "color": _PRINTED, "mfc": "white"}, 0.16),
         ("ours", "ours", {"fmt": "o", "color": _OURS}, -0.16),
     ):
-        own = [row for row in rows if _is_of(row, key)]
+        own = [row for row in rows if _has_number(row, key)]
         if not own:
             continue
         values = [row["ours" if key == "ours" else "printed"] for row in own]
         axes.errorbar(
             [value["mean"] for value in values],
             [height[row["data"], row["method"]] + shift for row in own],
-            xerr=[_deviation(row, value) for row, value in zip(own, values, strict=True)],
+            xerr=[_read_std(row, value) for row, value in zip(own, values, strict=True)],
             markersize=4,
             label=label,
             **style,
@@ -82,19 +82,19 @@ def _draw_dots(axes, rows: list[Row], every_row: list[Row]) -> None:
     axes.set_ylim(len(lines) - 0.5, -0.5)
 
 
-def _deviation(row: Row, value: dict[str, float | None]) -> float:
+def _read_std(row: Record, value: dict[str, float | None]) -> float:
     is_mistaken = value is row["printed"] and "standard deviation" in row["remark"]
     return 0.0 if is_mistaken else value["std"] or 0.0
 
 
-def _is_of(row: Row, key: str) -> bool:
+def _has_number(row: Record, key: str) -> bool:
     if key == "ours":
         return bool(row["ours"])
     return bool(row["printed"]) and bool(row["remark"]) == (key == "flagged")
 
 
-def _draw_curves(axes, rows: list[Row], _: list[Row]) -> None:
-    """Our values over the K in the methods' names; values without a K as level lines."""
+def _plot_curves(axes, rows: list[Record], _: list[Record]) -> None:
+    """Plots our values over the K in the methods' names, and other values as level lines."""
     curves: dict[tuple[str, str], list[tuple[int, float, float]]] = {}
     levels = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""Images per second of a SwAV step on ResNet-50, beside PyTorch, and of the pipeline of views."""
+"""Images per second of SwAV's training step on ResNet-50, beside PyTorch, and of its views."""
 
 from __future__ import annotations
 
@@ -10,34 +10,35 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdpm.benchmarks.swav.pytorch_step import has_pytorch, pytorch_step
+from tfdpm.benchmarks.records import Record
+from tfdpm.benchmarks.swav.pytorch_step import has_pytorch, make_pytorch_step
 from tfdpm.data.images.multicrop import multicrop
 from tfdpm.features import SwAV, resnet50, small_resnet
 
-__all__ = ["pipeline_rates", "step_rates"]
+__all__ = ["measure_steps", "measure_views"]
 
 _BATCH = 8
 _COUNTS, _SIZES = (2, 6), (224, 96)
 _QUICK_SIZES = (64, 32)
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-_PHOTOGRAPH = (375, 500, 3)  # pixels of a usual one
+_PHOTOGRAPH = (375, 500, 3)  # a usual size in ImageNet
 
 
-def step_rates(
+def measure_steps(
     *, repeats: int, threads: int, seed: int, quick: bool = False
-) -> dict[str, dict[str, Any]]:
-    """Rates of the step in float32 and bfloat16, ours and PyTorch's where that is installed.
+) -> dict[str, Record]:
+    """Measures the step in float32 and bfloat16, ours and PyTorch's where it is installed.
 
-    All take turns, so that other work on the machine slows them alike.
+    The programs take turns, so that other work on the computer slows all of them alike.
 
     Args:
-        repeats: timed steps each.
-        threads: that PyTorch may use.
-        seed: of crops and weights.
-        quick: smaller crops and, for ours, a small network.
+        repeats: timed steps of each program.
+        threads: threads that PyTorch may use.
+        seed: random seed of the crops and weights.
+        quick: whether crops are smaller and our network is small, for a trial.
     Returns:
-        Per program the medians `rate` (images per second) and `cpu_rate` (images per second of
-        processor time), and every step's rates.
+        For each program the medians `rate` (images per second) and `cpu_rate` (images per second
+        of processor time), and the rates of every step.
     """
     rng = np.random.default_rng(seed)
     crops = tuple(
@@ -46,9 +47,9 @@ def step_rates(
     )
     steps: dict[str, Callable[[], Any]] = {}
     for dtype, policy in _POLICIES.items():
-        steps[f"tfdpm, {dtype}"] = _keras_step(crops, policy, seed, quick)
+        steps[f"tfdpm, {dtype}"] = _make_keras_step(crops, policy, seed, quick)
         if has_pytorch():
-            steps[f"PyTorch, {dtype}"] = pytorch_step(
+            steps[f"PyTorch, {dtype}"] = make_pytorch_step(
                 crops, autocast=dtype != "float32", threads=threads, seed=seed
             )
     for step in steps.values():
@@ -56,22 +57,22 @@ def step_rates(
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     for _ in range(repeats):
         for name, step in steps.items():
-            rates[name].append(_timed(lambda step=step: (step(), _BATCH)[1]))
-    return {name: _medians(pairs) for name, pairs in rates.items()}
+            rates[name].append(_time_call(lambda step=step: (step(), _BATCH)[1]))
+    return {name: _find_medians(pairs) for name, pairs in rates.items()}
 
 
-def pipeline_rates(*, seed: int, quick: bool = False) -> dict[str, Any]:
-    """Rates of the published views, of photographs of 375 x 500 pixels that are decoded already."""
+def measure_views(*, seed: int, quick: bool = False) -> Record:
+    """Measures the published views of decoded photographs of 375 x 500 pixels."""
     rng = np.random.default_rng(seed)
     number = 2 * _BATCH if quick else 64
     images = rng.integers(0, 256, size=(number, *_PHOTOGRAPH), dtype=np.uint8)
     source = tf.data.Dataset.from_tensor_slices(images)
     views = multicrop(source, batch_size=_BATCH, seed=seed)
     next(iter(views))
-    return _medians([_timed(lambda: sum(int(large.shape[0]) for large, _ in views))])
+    return _find_medians([_time_call(lambda: sum(int(large.shape[0]) for large, _ in views))])
 
 
-def _keras_step(crops, policy: str, seed: int, quick: bool) -> Callable[[], Any]:
+def _make_keras_step(crops, policy: str, seed: int, quick: bool) -> Callable[[], Any]:
     backbone = small_resnet(widths=(8,), dtype=policy) if quick else resnet50(dtype=policy)
     model = SwAV(backbone, seed=seed, dtype=policy)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9))
@@ -80,14 +81,14 @@ def _keras_step(crops, policy: str, seed: int, quick: bool) -> Callable[[], Any]
     return lambda: float(run_step()["loss"])
 
 
-def _timed(call: Callable[[], int]) -> tuple[float, float]:
-    """Images per second, and per second of processor time, of a call that returns how many."""
+def _time_call(call: Callable[[], int]) -> tuple[float, float]:
+    """Calls for a number of images; returns the images per second of wall and processor time."""
     wall, cpu = time.perf_counter(), time.process_time()
     images = call()
     return images / (time.perf_counter() - wall), images / (time.process_time() - cpu)
 
 
-def _medians(pairs: list[tuple[float, float]]) -> dict[str, Any]:
+def _find_medians(pairs: list[tuple[float, float]]) -> Record:
     rates, cpu_rates = zip(*pairs, strict=True)
     return {
         "rate": float(np.median(rates)),

@@ -1,32 +1,27 @@
-"""Ours and printed numbers as a table: a line for each method, two columns for each metric."""
+"""Our numbers beside the printed ones as a table, with two columns for each metric."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-__all__ = ["show"]
+from tfdpm.benchmarks.records import Record
+from tfdpm.benchmarks.tables import format_mean, make_console
 
-_COARSE = ("K", "top-1")  # numbers, not shares
-_WIDTH = 140  # columns of a table that goes into a file
+__all__ = ["print_comparison"]
 
-Row = dict[str, Any]
+_COARSE = ("K", "top-1")  # metrics with one digit after the point
 
 
-def show(title: str, metrics: tuple[str, ...], results: Row) -> None:
-    """Prints the table, the remarks on printed numbers, and what is missing.
+def print_comparison(title: str, metrics: tuple[str, ...], results: Record) -> None:
+    """Prints the table, the remarks on printed numbers, and the missing data sets.
 
     Args:
-        title: of the table.
-        metrics: its columns.
-        results: what `run` writes.
+        title: title of the table.
+        metrics: metrics in the order of their columns.
+        results: `rows` and `missing` of an experiment.
     """
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
+    console = make_console()
     rows = results["rows"]
     remarks = list(dict.fromkeys(row["remark"] for row in rows if row["remark"]))
     table = Table(title=title, box=box.SIMPLE_HEAD)
@@ -41,7 +36,7 @@ def show(title: str, metrics: tuple[str, ...], results: Row) -> None:
         if before not in (None, data):
             table.add_section()
         own = (cells.get((data, method, metric)) for metric in metrics)
-        values = [value for row in own for value in _values(row, remarks)]
+        values = [value for row in own for value in _format_pair(row, remarks)]
         table.add_row(data if data != before else "", method, *values)
         before = data
     console.print(table)
@@ -51,24 +46,23 @@ def show(title: str, metrics: tuple[str, ...], results: Row) -> None:
         console.print(f"missing: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _values(row: Row | None, remarks: list[str]) -> tuple[str, str]:
-    """Our number and the printed one; what was not run or not printed stays empty."""
+def _format_pair(row: Record | None, remarks: list[str]) -> tuple[str, str]:
+    """Formats our number and the printed one; a number that does not exist stays empty."""
     if row is None:
         return "", ""
     digits = 1 if row["metric"] in _COARSE else 3
-    ours = _spread(row["ours"], digits, row["runs"]) if row["ours"] else "-"
+    ours = _format_ours(row["ours"], digits, row["runs"]) if row["ours"] else "-"
     if row["printed"] is None:
         return ours, ""
     mark = f" \\[{remarks.index(row['remark']) + 1}]" if row["remark"] else ""
-    return ours, _as_printed(row["printed"], row["metric"]) + mark
+    return ours, _format_printed(row["printed"], row["metric"]) + mark
 
 
-def _spread(value: dict[str, float], digits: int, runs: int) -> str:
-    mean = f"{value['mean']:.{digits}f}"
-    return mean if runs < 2 else f"{mean} ± {value['std']:.{digits}f}"
+def _format_ours(value: dict[str, float], digits: int, runs: int) -> str:
+    return f"{value['mean']:.{digits}f}" if runs < 2 else format_mean(value, digits)
 
 
-def _as_printed(value: dict[str, float | None], metric: str) -> str:
+def _format_printed(value: dict[str, float | None], metric: str) -> str:
     form = {"K": "g", "top-1": ".1f"}.get(metric, ".2f")
     mean = f"{value['mean']:{form}}"
     if value["std"] is None:

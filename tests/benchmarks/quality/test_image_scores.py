@@ -9,8 +9,10 @@ import pytest
 
 import tfdpm
 from tfdpm import DeepDPMConfig
+from tfdpm.benchmarks import sweep as sweeps
 from tfdpm.benchmarks.labelled import LabelledData
-from tfdpm.benchmarks.quality import images
+from tfdpm.benchmarks.quality import image_scores
+from tfdpm.benchmarks.sweep import Sweep
 
 
 def bars(count=90):
@@ -38,13 +40,13 @@ def quick_fits(monkeypatch):
 
 
 def test_held_out_images_go_through_the_saved_model(quick_fits) -> None:
-    record = images.held_out(LabelledData("bars", *bars()), seed=3)
+    record = image_scores.measure_held_out(LabelledData("bars", *bars()), seed=3)
     assert quick_fits == [(81, 3)] and record["count"] == 9
     assert record["nearest_cluster"] == record["neighbours"] == record["nmi"] == 1.0
 
 
 def test_a_model_that_forgets_its_clusters_does_not_agree(quick_fits, monkeypatch) -> None:
-    load = images.keras.models.load_model
+    load = image_scores.keras.models.load_model
 
     class Swapped:
         def __init__(self, model):
@@ -53,8 +55,8 @@ def test_a_model_that_forgets_its_clusters_does_not_agree(quick_fits, monkeypatc
         def predict_labels(self, x):
             return 1 - self._model.predict_labels(x)
 
-    monkeypatch.setattr(images.keras.models, "load_model", lambda path: Swapped(load(path)))
-    record = images.held_out(LabelledData("bars", *bars()), seed=0)
+    monkeypatch.setattr(image_scores.keras.models, "load_model", lambda path: Swapped(load(path)))
+    record = image_scores.measure_held_out(LabelledData("bars", *bars()), seed=0)
     assert record["nearest_cluster"] == record["neighbours"] == 0.0
     assert record["nmi"] == 1.0  # names of clusters are nothing to the score
 
@@ -67,18 +69,19 @@ def test_nearest_means_are_those_of_a_loop() -> None:
         min((0, 2, 5), key=lambda k: np.linalg.norm(rows[labels == k].mean(axis=0) - row))
         for row in new
     ]
-    np.testing.assert_array_equal(images._of_nearest_mean(rows, labels, new), wanted)
+    np.testing.assert_array_equal(image_scores._nearest_means(rows, labels, new), wanted)
 
 
 def test_digits_and_files_are_clustered_whole_and_held_out(
     quick_fits, tmp_path, monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr(images, "_QUICK_POINTS", 60)
+    monkeypatch.setattr(sweeps, "_QUICK_POINTS", 60)
     x, y = bars()
     np.savez(tmp_path / "bars.npz", x=x, y=y)
     out = tmp_path / "images.json"
-    results = images.run([tmp_path / "bars.npz"], out=out, seed=2, quick=True)
-    assert quick_fits == [(60, 2), (54, 2)] * 2
+    sweep = Sweep(data=[tmp_path / "bars.npz"], out=out, seed=2, quick=True)
+    results = image_scores.run(sweep, peers="kmeans", features="auto")
+    assert quick_fits == [(60, 2), (60, 2), (54, 2), (54, 2)]
     rows = [(record["data"], record["method"]) for record in results["records"]]
     methods = ("tfdpm", "kmeans on pixels")
     assert rows == [(data, method) for data in ("digits", "bars") for method in methods]
@@ -93,19 +96,10 @@ def test_features_that_are_asked_for_are_learnt_once_for_each_file(
 ) -> None:
     x, y = bars()
     np.savez(tmp_path / "bars.npz", x=x, y=y)
-    options = {"out": tmp_path / "images.json", "seeds": 2, "features": "swav", "peers": "none"}
-    results = images.run([tmp_path / "bars.npz"], **options)
+    sweep = Sweep(data=[tmp_path / "bars.npz"], out=tmp_path / "images.json", seeds=2)
+    results = image_scores.run(sweep, features="swav", peers="none")
     assert quick_fits == [(90, 0, "swav"), (90, 1, "swav")]
     assert [record["data"] for record in results["records"]] == ["bars", "bars"]
     assert not results["held_out"] and "New images" not in capsys.readouterr().out
     with pytest.raises(ValueError, match="^`--data`: got no file"):
-        images.run([], **options)
-
-
-def test_files_without_labels_are_named(tmp_path) -> None:
-    np.savez(tmp_path / "bare.npz", x=np.zeros((3, 8, 8)))
-    with pytest.raises(ValueError, match="^`--data`: got .*bare.npz with x"):
-        images.read_images(tmp_path / "bare.npz")
-    np.savez(tmp_path / "short.npz", x=np.zeros((3, 8, 8)), y=np.zeros(2))
-    with pytest.raises(ValueError, match=r"^`--data`: got x \(3, 8, 8\) and y \(2,\)"):
-        images.read_images(tmp_path / "short.npz")
+        image_scores.run(Sweep(), features="swav", peers="none")

@@ -7,16 +7,18 @@ import json
 import numpy as np
 import pytest
 
-from tfdpm.benchmarks.speed import fits as speed
-from tfdpm.benchmarks.speed import growth, streaming
+from tfdpm.benchmarks.speed import fit_times, growth, streaming, time_plot
+from tfdpm.benchmarks.sweep import Sweep
+
+NO_GROWTH = {"points": (), "clusters": (), "dims": (), "stream": ()}
 
 
 def test_ratios_are_of_medians_and_everything_is_written(
     fits, labelled_file, tmp_path, capsys
 ) -> None:
     out = tmp_path / "s.json"
-    nothing = {"points": (), "clusters": (), "dims": (), "stream": ()}
-    results = speed.run([labelled_file], out=out, repeats=3, peers="gmm,hdbscan", **nothing)
+    sweep = Sweep(data=[labelled_file], out=out)
+    results = fit_times.run(sweep, repeats=3, peers="gmm,hdbscan", **NO_GROWTH)
     (comparison,) = results["comparisons"]
     assert list(comparison["methods"]) == ["tfdpm", "gmm", "hdbscan"]
     for record in comparison["methods"].values():
@@ -32,22 +34,23 @@ def test_ratios_are_of_medians_and_everything_is_written(
 
 
 def test_growth_gets_exponents_shares_and_a_picture(monkeypatch, tmp_path) -> None:
-    def fit_cost_alone(num_points, dim, clusters, seed):
+    def measure_fit(num_points, dim, clusters, seed):
         row = {"num_points": num_points, "dim": dim, "clusters": clusters}
         seconds = {"seconds": 5.0, "cpu_seconds": 1e-3 * num_points}
         return {**row, **seconds, "peak_above_data_mib": 1.0}
 
-    def epoch_cost(num_points, dim, clusters, seed, batch_size=None, jit_compile=False):
+    def measure_epoch(num_points, dim, clusters, seed, batch_size=None, jit_compile=False):
         row = {"num_points": num_points, "dim": dim, "clusters": clusters, "traces": 3}
         seconds = {"seconds": 5.0, "cpu_seconds": clusters * dim**2.0, "first_cpu_seconds": 9.0}
         work = {"operations": 3.0 * clusters**2 * dim, "operations_per_second": 5e9}
         return {**row, **seconds, **work, "batch_size": batch_size, "peak_mib": 2.0}
 
-    monkeypatch.setattr(growth, "fit_cost_alone", fit_cost_alone)
-    monkeypatch.setattr(growth, "epoch_cost", epoch_cost)
-    monkeypatch.setattr(streaming, "stream_cost_alone", epoch_cost)
-    monkeypatch.setattr(growth, "matmul_rate", lambda dtype, seconds: 1e10)
-    results = speed.run(out=tmp_path / "s.json", points=(10, 100), clusters=(2, 4, 8), dims=(3, 9))
+    alone = {growth.measure_fit_growth: measure_fit, streaming.measure_stream: measure_epoch}
+    monkeypatch.setattr(growth, "measure_alone", lambda measure, *sizes: alone[measure](*sizes))
+    monkeypatch.setattr(growth, "measure_epoch", measure_epoch)
+    monkeypatch.setattr(growth, "measure_matmul_rate", lambda dtype, seconds: 1e10)
+    sizes = {"points": (10, 100), "clusters": (2, 4, 8), "dims": (3, 9), "stream": (1_000_000,)}
+    results = fit_times.run(Sweep(out=tmp_path / "s.json"), repeats=3, peers="gmm", **sizes)
     assert results["exponents"] == pytest.approx({"points": 1, "clusters": 1, "dims": 2})
     assert results["arithmetic_exponents"] == pytest.approx({"clusters": 2, "dims": 1})
     (row,) = results["growth"]["paper"]
@@ -66,21 +69,13 @@ def test_growth_gets_exponents_shares_and_a_picture(monkeypatch, tmp_path) -> No
 
 
 def test_without_matplotlib_there_is_no_picture(monkeypatch, fits, labelled_file, tmp_path) -> None:
-    find_spec = speed.speed_picture.importlib.util.find_spec
+    find_spec = time_plot.importlib.util.find_spec
     monkeypatch.setattr(
-        speed.speed_picture.importlib.util,
+        time_plot.importlib.util,
         "find_spec",
         lambda name: None if name == "matplotlib" else find_spec(name),
     )
-    results = speed.run(
-        [labelled_file],
-        out=tmp_path / "s.json",
-        peers="none",
-        points=(),
-        clusters=(),
-        dims=(),
-        stream=(),
-        quick=True,
-    )
+    sweep = Sweep(data=[labelled_file], out=tmp_path / "s.json", quick=True)
+    results = fit_times.run(sweep, repeats=3, peers="none", **NO_GROWTH)
     assert results["picture"] is None
     assert not (tmp_path / "s.png").exists()

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdpm.benchmarks.papers import EXPERIMENTS, run, swav
-from tfdpm.benchmarks.papers.image_sets import find_images
+from tfdpm.benchmarks.papers import EXPERIMENTS, run, swav_accuracy
+from tfdpm.benchmarks.papers.data_files import find_images
 from tfdpm.benchmarks.papers.printed import PRINTED, printed_for
+from tfdpm.benchmarks.sweep import Sweep
 from tfdpm.cli import main
 from tfdpm.features import PRESETS, SwAV, preset, small_resnet
 
@@ -43,7 +44,7 @@ def small(monkeypatch):
         widths.append(width)
         return small_resnet(channels=3, widths=(16, 32), stem_stride=2, seed=seed)
 
-    monkeypatch.setattr(swav, "resnet50", resnet50)
+    monkeypatch.setattr(swav_accuracy, "resnet50", resnet50)
     return widths
 
 
@@ -68,7 +69,7 @@ def test_published_runs_train_on_folders_of_images(tmp_path, small) -> None:
     write_folders(tmp_path)
     data = find_images("imagenet", tmp_path, 0, 4)
     assert len(data.train) == 4 and len(data.validation) == 8
-    (record,) = swav.runs_of(data, ["200ep_bs256_2x160_4x96"], seed=0, epochs=1)
+    (record,) = swav_accuracy.measure_runs(data, 0, presets=["200ep_bs256_2x160_4x96"], epochs=1)
     assert record["method"] == "200ep_bs256_2x160_4x96" and record["training_images"] == 4
     assert 0.0 <= record["top1_percent"] <= 100.0
     assert small == [1]
@@ -78,10 +79,12 @@ def test_published_weights_spare_the_training(tmp_path, small, monkeypatch) -> N
     write_folders(tmp_path)
     (tmp_path / "swav_RN50w2_400ep_pretrain.pth.tar").write_bytes(b"weights")
     read = []
-    monkeypatch.setattr(swav, "convert_published_weights", lambda _, path: read.append(path.name))
+    monkeypatch.setattr(
+        swav_accuracy, "convert_published_weights", lambda _, path: read.append(path.name)
+    )
     monkeypatch.setattr(SwAV, "fit", lambda *_, **__: pytest.fail("trained"))
     data = find_images("imagenet", tmp_path, 0, None)
-    (record,) = swav.runs_of(data, ["RN50w2_400ep"], seed=0, epochs=None)
+    (record,) = swav_accuracy.measure_runs(data, 0, presets=["RN50w2_400ep"], epochs=None)
     assert read == ["swav_RN50w2_400ep_pretrain.pth.tar"] and small == [2]
     # Brightness above and below differs in any features.
     assert record["top1_percent"] >= 50.0
@@ -114,4 +117,4 @@ def test_nothing_at_all_is_an_error_that_names_all_files(tmp_path) -> None:
         "swav-table3",
     }
     with pytest.raises(FileNotFoundError, match="ILSVRC2012.*cifar10_train.npz.*mnist_images.npz"):
-        run("swav-figure2", tmp_path)
+        run("swav-figure2", tmp_path, Sweep())

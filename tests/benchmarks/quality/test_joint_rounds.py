@@ -7,17 +7,20 @@ import json
 import numpy as np
 import pytest
 
-from tfdpm.benchmarks.quality import joint
+from tfdpm.benchmarks import sweep as sweeps
+from tfdpm.benchmarks.quality import joint_rounds
+from tfdpm.benchmarks.sweep import Sweep
 
 
 def test_every_round_is_a_record(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(joint, "_QUICK_POINTS", 60)
+    monkeypatch.setattr(sweeps, "_QUICK_POINTS", 60)
     rng = np.random.default_rng(0)
     x = rng.integers(0, 50, size=(80, 6, 6), dtype=np.uint8)
     y = np.arange(80) % 2
     x[y == 1, :3] += 200
     np.savez(tmp_path / "bars.npz", x=x, y=y)
-    results = joint.run([tmp_path / "bars.npz"], out=tmp_path / "joint.json", quick=True)
+    sweep = Sweep(data=[tmp_path / "bars.npz"], out=tmp_path / "joint.json", quick=True)
+    results = joint_rounds.run(sweep, configuration="default", epochs=None)
     assert [record["round"] for record in results["records"]] == [1, 2]
     assert all(0 <= record["acc"] <= 1 for record in results["records"])
     seconds = [record["cpu_seconds"] for record in results["records"]]
@@ -27,7 +30,8 @@ def test_every_round_is_a_record(tmp_path, monkeypatch) -> None:
 
 def test_data_without_labels_are_named(tmp_path) -> None:
     np.savez(tmp_path / "bare.npz", x=np.zeros((3, 2)))
-    with pytest.raises(ValueError, match=r"^`--data`: got .*bare.npz with \['x'\]"):
-        joint.run([tmp_path / "bare.npz"])
+    options = {"configuration": "default", "epochs": None}
+    with pytest.raises(ValueError, match="^`--data`: got .*bare.npz with x"):
+        joint_rounds.run(Sweep(data=[tmp_path / "bare.npz"]), **options)
     with pytest.raises(ValueError, match="^`--data`: got no file"):
-        joint.run([])
+        joint_rounds.run(Sweep(), **options)

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from tfdpm.benchmarks.quality import accuracy as quality
+from tfdpm.benchmarks.quality import peer_scores
+from tfdpm.benchmarks.sweep import Sweep
 
 
 def test_every_method_seed_and_data_set_is_recorded(fits, labelled_file, tmp_path, capsys) -> None:
     out = tmp_path / "q.json"
-    results = quality.run(
-        [labelled_file], out=out, seed=4, seeds=2, peers="kmeans,dbscan", imbalanced=True
-    )
+    sweep = Sweep(data=[labelled_file], out=out, seed=4, seeds=2, imbalanced=True)
+    results = peer_scores.run(sweep, peers="kmeans,dbscan")
     assert [call["seed"] for call in fits] == [4, 5, 4, 5]
     names = [(row["data"], row["method"]) for row in results["summary"]]
     methods = ("tfdpm", "kmeans", "dbscan")
@@ -31,7 +31,8 @@ def test_every_method_seed_and_data_set_is_recorded(fits, labelled_file, tmp_pat
 
 
 def test_a_real_fit_without_peers(labelled_file, tmp_path) -> None:
-    results = quality.run([labelled_file], out=tmp_path / "q.json", peers="none", quick=True)
+    sweep = Sweep(data=[labelled_file], out=tmp_path / "q.json", quick=True)
+    results = peer_scores.run(sweep, peers="none")
     (row,) = results["summary"]
     assert row["method"] == "tfdpm"
     assert row["each_clusters"] == [3]

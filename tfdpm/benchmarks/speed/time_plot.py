@@ -1,24 +1,25 @@
-"""The picture of `speed.py`: seconds of each method, and growth on logarithmic axes."""
+"""Plot of the speed benchmark: seconds of each method, and growth on logarithmic axes."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
-__all__ = ["draw"]
+from tfdpm.benchmarks.records import Record
+
+__all__ = ["plot_times"]
 
 _SIZES = {"points": ("num_points", "N"), "clusters": ("clusters", "K"), "dims": ("dim", "D")}
 
 
-def draw(results: dict[str, Any], path: Path) -> str | None:
-    """Draws what was measured.
+def plot_times(results: Record, path: Path) -> str | None:
+    """Plots the results of the speed benchmark.
 
     Args:
-        results: of `speed.run`.
-        path: PNG file to write.
+        results: `comparisons`, `growth` and `exponents`.
+        path: PNG file that is written.
     Returns:
-        Its path, or None where matplotlib is not installed or nothing was measured.
+        The path, or None where matplotlib is not installed or nothing was measured.
     """
     grown = [name for name in _SIZES if results["growth"][name]]
     panels = len(results["comparisons"]) + len(grown)

@@ -6,8 +6,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from tfdpm.benchmarks.papers.picture import draw
-from tfdpm.benchmarks.papers.shown import show
+from tfdpm.benchmarks.papers.comparison_plot import plot_comparison
+from tfdpm.benchmarks.papers.comparison_table import print_comparison
 
 
 def row(method, metric, ours=None, printed=None, *, data="usps", remark="", runs=1):
@@ -23,7 +23,7 @@ def row(method, metric, ours=None, printed=None, *, data="usps", remark="", runs
 
 
 def lines(capsys, rows, metrics, missing=()):
-    show("a title", metrics, {"rows": rows, "missing": list(missing)})
+    print_comparison("a title", metrics, {"rows": rows, "missing": list(missing)})
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -52,8 +52,8 @@ def test_remarks_are_numbered_once(capsys) -> None:
 def test_picture_shows_both_kinds_of_number(tmp_path, by_k) -> None:
     rows = [row(f"from K {k}", "ACC", 0.1 * k) for k in (3, 1)]
     rows += [row("DeepDPM*", "ACC", None, (0.6, 0.01)), row("a", "ACC", None, (0.5, None))]
-    path = draw(rows, "a title", tmp_path / "p.png", by_k=by_k)
-    without = draw(rows[:1], "a title", tmp_path / "q.png", by_k=by_k)
+    path = plot_comparison(rows, "a title", tmp_path / "p.png", by_k=by_k)
+    without = plot_comparison(rows[:1], "a title", tmp_path / "q.png", by_k=by_k)
     image, other = matplotlib.image.imread(path), matplotlib.image.imread(without)
     assert np.any(image[..., :3] != 1.0) and image.shape[1] == other.shape[1]
     assert image.shape != other.shape or np.any(image != other)

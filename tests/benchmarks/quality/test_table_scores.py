@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tfdpm.benchmarks.quality import tables
+from tfdpm.benchmarks.quality import table_scores
+from tfdpm.benchmarks.sweep import Sweep
 
 
 def test_tables_are_those_of_scikit_learn_as_they_are():
-    sets = {each.name: each for each in tables.known_tables()}
+    sets = {each.name: each for each in table_scores.load_tables()}
     assert {name: each.x.shape for name, each in sets.items()} == {
         "iris": (150, 4),
         "wine": (178, 13),
@@ -17,7 +18,8 @@ def test_tables_are_those_of_scikit_learn_as_they_are():
 
 
 def test_every_table_method_and_seed_is_in_the_results(fits, labelled_file, tmp_path) -> None:
-    results = tables.run([labelled_file], out=tmp_path / "t.json", seed=1, seeds=2, peers="kmeans")
+    sweep = Sweep(data=[labelled_file], out=tmp_path / "t.json", seed=1, seeds=2)
+    results = table_scores.run(sweep, peers="kmeans")
     names = [(row["data"], row["method"]) for row in results["summary"]]
     sets = ("iris", "wine", "breast_cancer", "mnist_like")
     assert names == [(data, method) for data in sets for method in ("tfdpm", "kmeans")]

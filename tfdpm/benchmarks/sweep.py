@@ -1,0 +1,104 @@
+"""The loop that all benchmarks share: every method on every data set under every seed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfdpm import checks
+from tfdpm.benchmarks.labelled import LabelledData, draw_points, read_labelled, thin_classes
+from tfdpm.benchmarks.records import Record, summarize, write_results
+
+__all__ = ["Method", "Sweep"]
+
+# A data set and a seed -> one record or several.
+Method = Callable[[Any, int], "Record | list[Record]"]
+
+_QUICK_POINTS = 300
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The files, seeds and output of a benchmark.
+
+    Attributes:
+        data: .npz files with arrays `x` and `y`.
+        out: JSON file; it is written after every record.
+        seed: first random seed; the others follow it.
+        seeds: number of seeds.
+        max_points: most points that are drawn of each data set; `None` for all of them.
+        imbalanced: whether thinned versions of MNIST, USPS and Fashion-MNIST are added.
+        normalize_rows: whether every point is brought to unit length first, for all methods.
+        threads: cores and threads of whatever is timed.
+        quick: whether one seed and 300 points are enough, for a trial.
+    """
+
+    data: Sequence[str | Path] = ()
+    out: str | Path = "bench.json"
+    seed: int = 0
+    seeds: int = 1
+    max_points: int | None = None
+    imbalanced: bool = False
+    normalize_rows: bool = False
+    threads: int = 1
+    quick: bool = False
+
+    def __post_init__(self):
+        checks.integer(self.seeds, "--seeds", minimum=1)
+
+    @property
+    def seed_range(self) -> range:
+        """The seeds that are run."""
+        return range(self.seed, self.seed + (1 if self.quick else self.seeds))
+
+    def read_rows(self) -> list[LabelledData]:
+        """Reads the files as points `[N, D]` float32, thinned and subsampled as asked."""
+        sets = [each.as_rows(normalize=self.normalize_rows) for each in read_labelled(self.data)]
+        if self.imbalanced:
+            sets += [thin_classes(each, self.seed) for each in sets]
+        return self.draw_points(sets)
+
+    def read_images(self) -> list[LabelledData]:
+        """Reads the files in their own shape and dtype, subsampled as asked."""
+        return self.draw_points(read_labelled(self.data))
+
+    def draw_points(self, sets: Iterable[LabelledData]) -> list[LabelledData]:
+        """Draws at most `max_points` of each data set."""
+        most = _QUICK_POINTS if self.quick else self.max_points
+        return [draw_points(each, most, self.seed) for each in sets]
+
+    def measure(
+        self,
+        results: Record,
+        sets: Iterable[Any],
+        methods: Iterable[Method],
+        *,
+        key: str = "records",
+        group_by: Sequence[str] = (),
+    ) -> Record:
+        """Runs every method on every data set under every seed.
+
+        Args:
+            results: results so far; the new records are added to them.
+            sets: data sets, the outermost loop.
+            methods: functions of a data set and a seed, the innermost loop.
+            key: name of the list in `results` that the records are added to.
+            group_by: keys whose groups are averaged in `results["summary"]`; none for no summary.
+        Returns:
+            `results`, as they were last written.
+        """
+        records = results.setdefault(key, [])
+        for data, seed, method in itertools.product(sets, self.seed_range, methods):
+            made = method(data, seed)
+            records += made if isinstance(made, list) else [made]
+            if group_by:
+                results["summary"] = summarize(records, *group_by)
+            self.write(results)
+        return results
+
+    def write(self, results: Record) -> None:
+        """Writes the results to the JSON file."""
+        write_results(self.out, results)
