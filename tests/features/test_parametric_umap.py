@@ -21,7 +21,8 @@ def groups(count=300, seed=0):
 def test_new_points_land_with_their_neighbours():
     x, labels = groups()
     places = embedding.neighbour_layout(x, embedding_dim=3, seed=0)
-    encoder = embedding.fit_encoder(x, places, hidden_units=(64, 64), epochs=40, seed=0)
+    # 100 epochs place all points with each of four seeds; 40 place 46 to 100 %, by the seed.
+    encoder = embedding.fit_encoder(x, places, hidden_units=(64, 64), epochs=100, seed=0)
     new, new_labels = groups(seed=1)
     placed = encoder.predict(new, verbose=0)
     is_nearest = np.argmin(((placed[:, None] - places) ** 2).sum(axis=-1), axis=1)
