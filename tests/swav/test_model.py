@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.swav.test_codes import reference_codes
 from tests.swav.test_loss import reference_loss
-from tfdpm.data.images import multicrop
+from tfdpm.data.images.multicrop import multicrop
 from tfdpm.features import SwAV
 from tfdpm.swav.backbones import small_resnet
 from tfdpm.swav.config import SwAVConfig, TrainingConfig, ViewConfig

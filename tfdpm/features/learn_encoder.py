@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.data.images import multicrop
+from tfdpm.data.images.multicrop import multicrop
 from tfdpm.data.inputs import Inputs
 from tfdpm.features import autoencoder, encoders
 from tfdpm.features import parametric_umap as embedding

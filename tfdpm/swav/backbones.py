@@ -10,7 +10,12 @@ from collections.abc import Sequence
 import keras
 
 from tfdpm import checks
-from tfdpm.swav.normalization import BatchNorm
+from tfdpm.swav.normalization import (
+    PUBLISHED_MEAN,
+    PUBLISHED_STD,
+    BatchNorm,
+    ImageStandardization,
+)
 
 RESNET50_BLOCKS = (3, 4, 6, 3)
 
@@ -177,3 +182,41 @@ def resnet18(*, channels: int = 3, synchronized: bool = True, seed: int = 0, dty
         seed=seed,
         dtype=dtype,
     )
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class Encoder(keras.Model):
+    """Model from images, uint8 or floating in [0, 1], to features `[B, D]`.
+
+    Args:
+        backbone: Keras model from standardised images to features.
+        mean, std: constants of each channel for images in [0, 1]; by default, those of the
+            published runs.
+    """
+
+    def __init__(self, backbone: keras.Model, mean=None, std=None, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone = backbone
+        self.standardize = ImageStandardization(
+            PUBLISHED_MEAN if mean is None else mean,
+            PUBLISHED_STD if std is None else std,
+            name="standardize",
+            dtype=backbone.dtype_policy,
+        )
+        self.standardize.build((None, None, None, len(self.standardize.mean)))
+        self.built = True
+
+    def call(self, images, training=False):
+        return self.backbone(self.standardize(images), training=training)
+
+    def get_config(self):
+        return super().get_config() | {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "mean": self.standardize.mean,
+            "std": self.standardize.std,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
+        return cls(backbone, **config)

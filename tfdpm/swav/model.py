@@ -16,15 +16,13 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.swav import config as presets
-from tfdpm.swav.backbones import small_resnet
-from tfdpm.swav.codes import gather_across_replicas, sinkhorn
-from tfdpm.swav.collapse_metrics import MeanCodeEntropy, PrototypeUsage, entropy
+from tfdpm.swav.backbones import Encoder, small_resnet
+from tfdpm.swav.codes import FeatureQueue, gather_across_replicas, sinkhorn
 from tfdpm.swav.config import SwAVConfig
 from tfdpm.swav.heads import ProjectionHead, Prototypes
-from tfdpm.swav.image_encoder import Encoder
 from tfdpm.swav.loss import swapped_prediction_loss
+from tfdpm.swav.monitoring import MeanCodeEntropy, PrototypeUsage, entropy
 from tfdpm.swav.optimizers import optimizer_for
-from tfdpm.swav.queue import FeatureQueue
 from tfdpm.swav.views import checked_crops, unpack
 
 
