@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdpm.data.images import multicrop
+from tfdpm.data.images.multicrop import multicrop
 from tfdpm.features import SwAV
 from tfdpm.swav.backbones import small_resnet
 from tfdpm.swav.config import SwAVConfig, ViewConfig

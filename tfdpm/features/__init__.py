@@ -6,7 +6,6 @@ from tfdpm.features.autoencoder import Autoencoder
 from tfdpm.swav.backbones import Encoder, resnet18, resnet50, small_resnet
 from tfdpm.swav.codes import sinkhorn
 from tfdpm.swav.config import PRESETS, SwAVConfig, TrainingConfig, ViewConfig, preset
-from tfdpm.swav.dp_swav import DPSwAV
 from tfdpm.swav.evaluation import Accuracy, knn_accuracy, linear_probe, semi_supervised
 from tfdpm.swav.loss import swapped_prediction_loss
 from tfdpm.swav.model import SwAV
@@ -20,7 +19,6 @@ __all__ = [
     "Accuracy",
     "Autoencoder",
     "CollapseWatchdog",
-    "DPSwAV",
     "Encoder",
     "NearestNeighbours",
     "SwAV",

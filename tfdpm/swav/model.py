@@ -228,15 +228,10 @@ class SwAV(keras.Model):
                 config.sinkhorn_epsilon,
                 config.sinkhorn_iterations,
                 row_weights=weights,
-                column_weights=self.prototype_weights(),
                 gather_replicas=gather_across_replicas,
             )
             codes.append(lane_codes[:batch])
         return tf.stack(codes, axis=1)
-
-    def prototype_weights(self) -> tf.Tensor | None:
-        """Shares `[P]` of the batch that the codes give to each prototype; `None`: all the same."""
-        return None
 
     def is_queue_active(self) -> tf.Tensor:
         """Boolean scalar: the queue takes part in the assignment at this step."""

@@ -13,9 +13,6 @@ from tfdpm.benchmarks.swav import (
     features as swav_features,
 )
 from tfdpm.benchmarks.swav import (
-    imbalanced as swav_imbalanced,
-)
-from tfdpm.benchmarks.swav import (
     step as swav_step,
 )
 
@@ -32,8 +29,6 @@ def run(
     repeats: int = 3,
     threads: int = 1,
     epochs: int = 20,
-    imbalanced: bool = False,
-    max_points: int | None = None,
     quick: bool = False,
 ) -> dict[str, Any]:
     """Times the step on ResNet-50 and its pipeline, and trains the small preset on each file.
@@ -46,16 +41,11 @@ def run(
         repeats: timed steps of each program, of which the median counts; one more warms up.
         threads: cores and threads of the timed steps.
         epochs: of the small preset.
-        imbalanced: only compares SwAV with `DPSwAV` on long-tailed versions of the files.
-        max_points: images of each of those that are used; `None` for all of them.
         quick: a small network, few images and one epoch.
     Returns:
-        What was written: `step`, `pipeline` and `features`; or what `swav_imbalanced.run` wrote.
+        What was written: `step`, `pipeline` and `features`.
     """
     checks.integer(repeats, "--repeats", minimum=1)
-    if imbalanced:
-        options = {"epochs": epochs, "max_points": max_points, "quick": quick}
-        return swav_imbalanced.run(data, out=out, seed=seed, **options)
     results: dict[str, Any] = {"benchmark": "swav", "features": []}
     with same_threads(threads) as cores:
         results["cores"] = cores
