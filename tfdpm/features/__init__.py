@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tfdpm.data.images.view_config import ViewConfig
 from tfdpm.features.autoencoder import Autoencoder
 from tfdpm.swav.backbones import Encoder, resnet18, resnet50, small_resnet
 from tfdpm.swav.codes import sinkhorn
-from tfdpm.swav.config import PRESETS, SwAVConfig, TrainingConfig, ViewConfig, preset
+from tfdpm.swav.config import PRESETS, SwAVConfig, TrainingConfig, preset
 from tfdpm.swav.evaluation import Accuracy, knn_accuracy, linear_probe, semi_supervised
 from tfdpm.swav.loss import swapped_prediction_loss
 from tfdpm.swav.model import SwAV

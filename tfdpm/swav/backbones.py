@@ -10,12 +10,8 @@ from collections.abc import Sequence
 import keras
 
 from tfdpm import checks
-from tfdpm.swav.normalization import (
-    PUBLISHED_MEAN,
-    PUBLISHED_STD,
-    BatchNorm,
-    ImageStandardization,
-)
+from tfdpm.data.images.view_config import PUBLISHED_MEAN, PUBLISHED_STD
+from tfdpm.swav.normalization import BatchNorm, ImageStandardization
 
 RESNET50_BLOCKS = (3, 4, 6, 3)
 

@@ -9,50 +9,9 @@ import math
 from dataclasses import dataclass, field, replace
 
 from tfdpm import checks
-from tfdpm.swav.normalization import PUBLISHED_MEAN, PUBLISHED_STD
+from tfdpm.data.images.view_config import PUBLISHED_MEAN, PUBLISHED_STD, ViewConfig
 
 IMAGENET_IMAGES = 1_281_167
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewConfig:
-    """How the views of an image are made; the names are those of `tfdpm.data.multicrop`.
-
-    Defaults are the published multi-crop runs': 2 crops of 224 pixels and 6 of 96.
-    """
-
-    crop_sizes: tuple[int, ...] = (224, 96)  # pixels, one per resolution
-    crop_counts: tuple[int, ...] = (2, 6)  # crops per image and resolution
-    crop_scales: tuple[tuple[float, float], ...] = ((0.14, 1.0), (0.05, 0.14))  # share of area
-    flip_prob: float = 0.5
-    jitter_prob: float = 0.8
-    jitter: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2)  # light, contrast, colour, hue
-    gray_prob: float = 0.2
-    blur_prob: float = 0.5
-    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
-    mean: tuple[float, ...] = PUBLISHED_MEAN  # per channel, images in [0, 1]
-    std: tuple[float, ...] = PUBLISHED_STD
-
-    def __post_init__(self):
-        # JSON knows lists only; a configuration read back must equal the one written.
-        for name in ("crop_sizes", "crop_counts", "jitter", "blur_sigma", "mean", "std"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        object.__setattr__(self, "crop_scales", tuple(tuple(pair) for pair in self.crop_scales))
-        for size in self.crop_sizes:
-            checks.integer(size, "crop_sizes", minimum=1)
-        for count in self.crop_counts:
-            checks.integer(count, "crop_counts", minimum=1)
-        if not len(self.crop_sizes) == len(self.crop_counts) == len(self.crop_scales) > 0:
-            checks.fail(
-                "crop_counts, crop_scales",
-                f"{len(self.crop_counts)} and {len(self.crop_scales)} values",
-                f"one per crop size, {len(self.crop_sizes)}",
-            )
-
-    @property
-    def num_crops(self) -> int:
-        """Views per image."""
-        return sum(self.crop_counts)
 
 
 @dataclass(frozen=True, kw_only=True)

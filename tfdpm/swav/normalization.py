@@ -12,11 +12,6 @@ import tensorflow as tf
 
 from tfdpm import checks
 
-# Constants of the published training runs. The red deviation is .228 there, where most other
-# programs have .229; published weights expect it.
-PUBLISHED_MEAN = (0.485, 0.456, 0.406)
-PUBLISHED_STD = (0.228, 0.224, 0.225)
-
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class BatchNorm(keras.layers.Layer):
