@@ -168,9 +168,7 @@ class Passes:
 
         def body(step, total):
             batch = tf.gather(features, order[step]), tf.gather(weights, order[step])
-            losses = self.step(
-                batch, density, means, sub_means, num_components, trains_subclusters
-            )
+            losses = self.step(batch, density, means, sub_means, num_components, trains_subclusters)
             return step + 1, total + losses
 
         _, total = tf.while_loop(
@@ -194,9 +192,7 @@ class Passes:
 
         def body(state, batch):
             total, steps = state
-            losses = self.step(
-                batch, density, means, sub_means, num_components, trains_subclusters
-            )
+            losses = self.step(batch, density, means, sub_means, num_components, trains_subclusters)
             return total + losses, steps + 1.0
 
         body = tf.autograph.experimental.do_not_convert(body)

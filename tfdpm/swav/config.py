@@ -1,7 +1,4 @@
-"""Settings of the method as frozen dataclasses, the published runs by name, small-data settings.
-
-Each default stands here once. What the numbers do is decided elsewhere.
-"""
+"""Settings of SwAV: frozen dataclasses, the published runs by name, and those for small data."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ IMAGENET_IMAGES = 1_281_167
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Optimiser and schedule. Learning rates are absolute, not per 256 images."""
+    """Settings of optimiser and schedule; learning rates are absolute, not per 256 images."""
 
     optimizer: str = "lars"  # or "adam"
     num_images: int | None = None  # of the training set; sets the length of the schedule
@@ -42,13 +39,13 @@ class TrainingConfig:
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """Whole batches in the training set; `None` where its size is not known."""
+        """Number of whole batches in the training set; `None` if its size is not given."""
         return None if self.num_images is None else self.num_images // self.batch_size
 
 
 @dataclass(frozen=True, kw_only=True)
 class SwAVConfig:
-    """The method: head, prototypes, assignment and loss. Defaults as published, batch 4096."""
+    """Settings of the method; the defaults are those of the published runs at batch 4096."""
 
     embedding_dim: int = 128
     hidden_units: int = 2048  # of the projection head; 0 for a linear head
@@ -146,8 +143,10 @@ PRESETS = {
 
 
 def preset(name: str) -> SwAVConfig:
-    """Settings of a published run; `PRESETS` lists the names.
+    """Returns the settings of a published run.
 
+    Args:
+        name: name of the run, one of `PRESETS`.
     Raises:
         ValueError: if no run has that name.
     """
@@ -157,26 +156,27 @@ def preset(name: str) -> SwAVConfig:
 def small_config(
     *, image_size: int, channels: int, num_images: int, batch_size: int, epochs: int
 ) -> SwAVConfig:
-    """Settings for small images and small data.
+    """Chooses settings for small images and small data.
 
-    One prototype per 80 images (30 to 3,000). Where that is more than two per sample of a batch, a
-    queue of a few batches joins in the second half of the run: earlier, features move so fast that
-    yesterday's mislead today's assignment. Two large crops at full size and two at 0.7 of it that
-    see no less than a third of a digit or a seventh of a photograph. No blur, softer colours, a
-    sharper assignment, Adam.
+    There is a prototype per 80 images, 30 to 3,000 in all. If these are more than two per sample
+    of a batch, a queue joins in the second half of the run. Two crops have full size, two have
+    0.7 of it and show at least 0.3 of a grey image or 0.15 of a colour image. There is no blur;
+    colours change less, codes are harder than in the published runs, and the optimiser is Adam.
 
     Args:
-        image_size: side in pixels, >= 8.
-        channels: 1 or 3; one channel means no colour operations and no mirror images.
-        num_images: of the training set, >= `batch_size`.
-        batch_size: over all replicas.
-        epochs: length of the run.
+        image_size: side of the images in pixels, >= 8.
+        channels: number of channels, 1 or 3; with one, neither colours change nor sides.
+        num_images: number of images in the training set, >= `batch_size`.
+        batch_size: number of images per step over all replicas.
+        epochs: number of epochs of the run.
     """
     image_size = checks.integer(image_size, "image_size", minimum=8)
     channels = checks.one_of(checks.integer(channels, "channels"), "channels", (1, 3))
     num_images = checks.integer(num_images, "num_images", minimum=1)
     batch_size = checks.integer(batch_size, "batch_size", minimum=2)
     num_prototypes = min(max(num_images // 80, 30), 3000)
+    # Early in a run features change so fast that past ones would mislead the assignment: the queue
+    # joins late and stays short.
     queue_batches = min(math.ceil(num_prototypes / (2 * batch_size)) - 1, 8)
     steps = max(num_images // batch_size, 1)
     is_gray = channels == 1
@@ -215,7 +215,7 @@ def small_config(
 
 
 def describe(config: SwAVConfig) -> str:
-    """A few lines that name what a preset chose."""
+    """Describes settings in five lines."""
     views, training = config.views, config.training
     crops = " + ".join(
         f"{count}x{size} px (area {low:g}-{high:g})"

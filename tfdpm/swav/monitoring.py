@@ -76,17 +76,17 @@ class PrototypeUsage(keras.metrics.Metric):
 
 
 class CollapseWatchdog(keras.callbacks.Callback):
-    """Warns, with the remedy, when training has collapsed or its codes say nothing.
+    """Callback that warns once of each sign of a collapse and names the remedy.
 
-    After each epoch from `patience` on: a loss that is not a number; a loss within `margin` of
-    `ln(prototypes)`, the loss of a constant encoder; codes whose entropy is within `margin` of
-    `ln(prototypes)`, that is uniform; a mean code of low entropy; prototypes that no sample chose.
-    Each finding is reported once; all are kept in `findings`.
+    The signs are a loss that is no number or near `ln(prototypes)`, the loss of a constant
+    encoder; uniform codes; a mean code of low entropy; and prototypes that no sample prefers.
 
     Args:
-        patience: epochs before judging, >= 0; prototypes are often frozen during the first.
-        margin: share of `ln(prototypes)`, in (0, 1).
-        dead_share: share of prototypes that may go unused in an epoch, in (0, 1].
+        patience: number of epochs without warnings, >= 0, since prototypes are frozen at first.
+        margin: distance from `ln(prototypes)` that counts as near, as a share of it, in (0, 1).
+        dead_share: share of prototypes that may stay unused in an epoch, in (0, 1].
+    Attributes:
+        findings: text of each warning by the sign's name.
     """
 
     def __init__(self, patience: int = 3, margin: float = 0.03, dead_share: float = 0.5):
@@ -139,7 +139,7 @@ class CollapseWatchdog(keras.callbacks.Callback):
             )
 
     def _could_use_all(self) -> bool:
-        """Whether the epoch had enough samples to use every prototype."""
+        """Tells whether an epoch has enough samples to use every prototype."""
         training = self.model.config.training
         return (training.num_images or math.inf) >= self.model.config.num_prototypes
 
@@ -150,13 +150,15 @@ class CollapseWatchdog(keras.callbacks.Callback):
 
 
 class NearestNeighbours(keras.callbacks.Callback):
-    """Adds `knn_accuracy` of the encoder's features to the logs, every so many epochs.
+    """Callback that adds `knn_accuracy` of the encoder's features to the logs.
 
     Args:
-        train_images, test_images: raw images `[N, H, W, C]`.
-        train_y, test_y: their labels, used for this number only.
-        every: epochs between measurements, >= 1; the last epoch is always measured.
-        k: neighbours.
+        train_images, test_images: raw images, `[N, H, W, C]`.
+        train_y, test_y: labels of the images; training does not see them.
+        every: number of epochs between measurements, >= 1; the last epoch is always measured.
+        k: number of neighbours.
+    Attributes:
+        history: epoch and accuracy of each measurement.
     """
 
     def __init__(self, train_images, train_y, test_images, test_y, every: int = 1, k: int = 20):
@@ -168,7 +170,7 @@ class NearestNeighbours(keras.callbacks.Callback):
         self.history: list[tuple[int, float]] = []
 
     def measure(self) -> float:
-        """Accuracy of the encoder as it is now."""
+        """Measures the accuracy of the present encoder."""
         features = [
             self.model.encoder.predict(images, batch_size=256, verbose=0)
             for images, _ in (self._train, self._test)
@@ -186,7 +188,7 @@ class NearestNeighbours(keras.callbacks.Callback):
 
 
 class TrainingState(keras.callbacks.Callback):
-    """Adds the learning rate and the queue's state to the logs at the end of each epoch.
+    """Callback that adds the learning rate and the queue's state to the logs of each epoch.
 
     `learning_rate` is that of the next step; `queue_filled` is the share of slots in use;
     `queue_active` is 1 once the queue takes part in the assignment.
