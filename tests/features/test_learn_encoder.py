@@ -37,7 +37,7 @@ IMAGES, LABELS = bars()
 @pytest.fixture(scope="module", autouse=True)
 def short_training():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoding.embedding, "_FEWEST_STEPS", 200)
+        patch.setattr(encoding.parametric_umap, "_FEWEST_STEPS", 200)
         yield
 
 
@@ -139,11 +139,10 @@ def test_a_stream_is_learnt_from_as_its_array_is():
     "kind", ["autoencoder", pytest.param("swav", marks=pytest.mark.slow), "umap"]
 )
 def test_a_stage_that_is_interrupted_goes_on_from_its_last_epoch(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "_POINTS_SEEN", 0)
-    monkeypatch.setattr(encoding, "_FEWEST_EPOCHS", 4)
-    monkeypatch.setattr(encoding, "_SWAV_MOST_EPOCHS", 4)
+    for name in ("_EFFORT", "_SWAV_EFFORT"):
+        monkeypatch.setattr(encoding, name, encoding.Effort(100, 0, 4, 4))
     monkeypatch.setattr(encoding, "_BATCH_SIZE", 40)
-    monkeypatch.setattr(encoding.embedding, "_FEWEST_STEPS", 8)
+    monkeypatch.setattr(encoding.parametric_umap, "_FEWEST_STEPS", 8)
     x = IMAGES[:80].astype(np.float32)
     choice = FeatureChoice(kind, "", (16, 16, 1))
     stage = {"autoencoder": "autoencoder", "swav": "views", "umap": "encoder"}[kind]
@@ -180,7 +179,7 @@ def test_a_run_that_is_interrupted_goes_on_from_what_it_kept(tmp_path, monkeypat
     x = IMAGES[:80].astype(np.float32)
     choice = FeatureChoice("umap", "", (16, 16, 1))
     names = encoding.STAGES["umap"]
-    real, calls = encoding.embedding.fit_encoder, []
+    real, calls = encoding.parametric_umap.fit_encoder, []
 
     def fit_encoder(rows, places, **options):
         calls.append(places)
@@ -188,7 +187,7 @@ def test_a_run_that_is_interrupted_goes_on_from_what_it_kept(tmp_path, monkeypat
             raise KeyboardInterrupt
         return real(rows, places, epochs=1, hidden_units=(4,), seed=0)
 
-    monkeypatch.setattr(encoding.embedding, "fit_encoder", fit_encoder)
+    monkeypatch.setattr(encoding.parametric_umap, "fit_encoder", fit_encoder)
     with pytest.raises(KeyboardInterrupt, match="stage 2 of 3, encoder; run the same again"):
         encoding.learn_encoder(choice, x, Stages(names, directory=tmp_path, key="k"), 0)
     assert [path.name for path in tmp_path.iterdir()] == ["layout-k.npy"]
@@ -196,7 +195,7 @@ def test_a_run_that_is_interrupted_goes_on_from_what_it_kept(tmp_path, monkeypat
     def layout(*_, **__):
         raise AssertionError("the layout is kept")
 
-    monkeypatch.setattr(encoding.embedding, "neighbour_layout", layout)
+    monkeypatch.setattr(encoding.parametric_umap, "neighbour_layout", layout)
     encoder = encoding.learn_encoder(choice, x, Stages(names, directory=tmp_path, key="k"), 0)
     np.testing.assert_array_equal(calls[0], calls[1])
     kept = encoding.learn_encoder(choice, x, Stages(names, directory=tmp_path, key="k"), 0)

@@ -11,10 +11,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdpm.data.images import multicrop
+from tfdpm.data.images.multicrop import multicrop
+from tfdpm.data.images.view_config import ViewConfig
 from tfdpm.features import SwAV
 from tfdpm.swav.backbones import small_resnet
-from tfdpm.swav.config import SwAVConfig, ViewConfig
+from tfdpm.swav.config import SwAVConfig
 
 VIEWS = ViewConfig(crop_sizes=(8, 6), crop_counts=(2, 2), blur_prob=0.0, mean=(0.5,), std=(0.25,))
 BATCH = 16

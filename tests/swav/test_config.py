@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from tfdpm.swav.config import PRESETS, SwAVConfig, ViewConfig, preset, small_config
+from tfdpm.data.images.view_config import ViewConfig
+from tfdpm.swav.config import PRESETS, SwAVConfig, preset, small_config
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from tests.swav.test_codes import reference_codes
 from tests.swav.test_loss import reference_loss
-from tfdpm.data.images import multicrop
+from tfdpm.data.images.multicrop import multicrop
+from tfdpm.data.images.view_config import ViewConfig
 from tfdpm.features import SwAV
 from tfdpm.swav.backbones import small_resnet
-from tfdpm.swav.config import SwAVConfig, TrainingConfig, ViewConfig
+from tfdpm.swav.config import SwAVConfig, TrainingConfig
 
 VIEWS = ViewConfig(crop_sizes=(8, 6), crop_counts=(2, 6), mean=(0.5,), std=(0.25,))
 

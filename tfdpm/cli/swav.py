@@ -1,7 +1,4 @@
-"""`tfdpm swav`: train an encoder on images without labels, convert one, measure what it is worth.
-
-Thin: every command reads, calls the library once, and prints what came back.
-"""
+"""`tfdpm swav`: trains an encoder on images without labels, converts one, measures its accuracy."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ Images = Annotated[
     list[str],
     typer.Argument(metavar="IMAGES...", help="Folders, image files, .npy, .npz or .tfrecord."),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Decides every draw.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed; the same seed gives the same model.")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="swav.keras or encoder.keras.")]
 Labelled = Annotated[Path, typer.Argument(metavar="FILE.npz", help="Arrays x (images) and y.")]
 
@@ -57,9 +54,11 @@ def fit(
     seed: Seed = 0,
 ) -> None:
     """Train an encoder on images."""
+    import keras
+
     from tfdpm.data.images.multicrop import multicrop
     from tfdpm.data.images.sources import SkippedImages
-    from tfdpm.features import CollapseWatchdog, TrainingState
+    from tfdpm.features import CollapseWatchdog, SwAV, TrainingState
 
     skipped = SkippedImages()
     data = _gather(images)
@@ -67,16 +66,19 @@ def fit(
     if resume:
         model = _load(out / "swav.keras")
     else:
-        model = _make_model(
-            preset,
-            image_size or min(side, _LARGEST_DEFAULT_SIZE),
-            channels,
-            num_images,
-            batch_size,
-            epochs,
-            seed,
-            dtype,
-        )
+        options = {"seed": seed, "dtype": dtype}
+        if preset is None:
+            model = SwAV.small(
+                image_size=image_size or min(side, _LARGEST_DEFAULT_SIZE),
+                channels=channels,
+                num_images=num_images,
+                batch_size=batch_size,
+                epochs=epochs,
+                print_fn=show,
+                **options,
+            )
+        else:
+            model = _published_model(preset, num_images, options)
     training = model.config.training
     first_epoch = int(model.optimizer.iterations) // training.steps_per_epoch
     views = multicrop(
@@ -87,7 +89,12 @@ def fit(
         views,
         initial_epoch=first_epoch,
         verbose=0,
-        callbacks=[CollapseWatchdog(), TrainingState(), _progress(training), _saver(out)],
+        callbacks=[
+            CollapseWatchdog(),
+            TrainingState(),
+            _progress(training),
+            keras.callbacks.ModelCheckpoint(str(out / "swav.keras")),
+        ],
     ).history
     model.encoder.save(out / "encoder.keras")
     (out / "history.json").write_text(json.dumps(_floats(history), indent=1))
@@ -179,7 +186,7 @@ def convert(
 
 
 def _gather(images: list[str]) -> Any:
-    """One path as it is; several folders and files as one list of files."""
+    """Returns one path unchanged, and several folders and files as a list of files."""
     from tfdpm.data.images.sources import image_files
 
     for name in images:
@@ -194,7 +201,7 @@ def _gather(images: list[str]) -> Any:
 
 
 def _look_at(data: Any, channels: int) -> tuple[int, int]:
-    """Number of images, and the shorter side of the first one in pixels."""
+    """Returns the number of images and the shorter side of the first one in pixels."""
     import tensorflow as tf
 
     from tfdpm.data.images.sources import SkippedImages, open_source
@@ -209,27 +216,17 @@ def _look_at(data: Any, channels: int) -> tuple[int, int]:
     return source.num_images, int(min(image.shape[1:3]))
 
 
-def _make_model(preset, image_size, channels, num_images, batch_size, epochs, seed, dtype):
+def _published_model(preset: str, num_images: int, options: dict[str, Any]) -> keras.Model:
+    """Makes a compiled ResNet-50 model with the settings of a published run."""
     from dataclasses import replace
 
     from tfdpm.features import SwAV, resnet50
     from tfdpm.features import preset as published
 
-    if preset is None:
-        return SwAV.small(
-            image_size=image_size,
-            channels=channels,
-            num_images=num_images,
-            batch_size=batch_size,
-            epochs=epochs,
-            seed=seed,
-            dtype=dtype,
-            print_fn=show,
-        )
     config = published(preset)
     width = int(preset[5]) if preset.startswith("RN50w") else 1
     config = replace(config, training=replace(config.training, num_images=num_images))
-    model = SwAV(resnet50(width, seed=seed, dtype=dtype), config, seed=seed, dtype=dtype)
+    model = SwAV(resnet50(width, **options), config, **options)
     model.compile()
     return model
 
@@ -267,21 +264,15 @@ def _features(model: Path, path: Path) -> tuple[Any, Any]:
 
 
 def _floats(history: dict[str, list]) -> dict[str, list[float | None]]:
-    """JSON has no NaN: a loss that is not a number becomes null."""
+    """Converts values to floats, and those that JSON lacks, such as NaN, to null."""
     return {
         name: [float(value) if math.isfinite(value) else None for value in values]
         for name, values in history.items()
     }
 
 
-def _saver(out: Path) -> keras.callbacks.Callback:
-    import keras
-
-    return keras.callbacks.ModelCheckpoint(str(out / "swav.keras"))
-
-
 def _progress(training: Any) -> keras.callbacks.Callback:
-    """A bar over all steps with the loss, images per second and the time left."""
+    """Makes a callback that shows steps, loss, images per second and the time left."""
     import keras
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from tfdpm.data.images.view_config import ViewConfig
 from tfdpm.features.autoencoder import Autoencoder
-from tfdpm.swav.backbones import resnet18, resnet50, small_resnet
+from tfdpm.swav.backbones import Encoder, resnet18, resnet50, small_resnet
 from tfdpm.swav.codes import sinkhorn
-from tfdpm.swav.config import PRESETS, SwAVConfig, TrainingConfig, ViewConfig, preset
-from tfdpm.swav.dp_swav import DPSwAV
+from tfdpm.swav.config import PRESETS, SwAVConfig, TrainingConfig, preset
 from tfdpm.swav.evaluation import Accuracy, knn_accuracy, linear_probe, semi_supervised
-from tfdpm.swav.image_encoder import Encoder
 from tfdpm.swav.loss import swapped_prediction_loss
 from tfdpm.swav.model import SwAV
 from tfdpm.swav.monitoring import CollapseWatchdog, NearestNeighbours, TrainingState
@@ -21,7 +20,6 @@ __all__ = [
     "Accuracy",
     "Autoencoder",
     "CollapseWatchdog",
-    "DPSwAV",
     "Encoder",
     "NearestNeighbours",
     "SwAV",

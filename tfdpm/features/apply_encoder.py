@@ -12,8 +12,8 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.data.inputs import Inputs
 
-# Keras keeps the outputs of all layers until the last, some hundred values for each that comes in;
-# what stays in the caches is faster, too.
+# Keras keeps the outputs of all layers, some hundred values for each input value; slices that fit
+# the caches are also faster.
 _VALUES_AT_ONCE = 2**19
 _FEWEST_ROWS, _MOST_ROWS = 8, 16_384
 
@@ -46,9 +46,9 @@ def check_point_shape(shape: Sequence[int], num_values: int) -> None:
 
 
 def encode(encoder: keras.Model, x: np.ndarray) -> np.ndarray:
-    """Rows `[N, F]` float32 of raw points `[N, ...]`, in slices of a size that fits memory.
+    """Encodes raw points `[N, ...]` as rows `[N, F]` float32, in slices that fit memory.
 
-    Points of the same array always meet in the same slices, so that rows are the same bits.
+    The slices depend on the array alone, so that its rows always have the same bits.
     """
     rows = encoding_rows(x.shape[1:])
     pieces = [
@@ -58,19 +58,19 @@ def encode(encoder: keras.Model, x: np.ndarray) -> np.ndarray:
 
 
 def encode_batch(encoder: keras.Model, batch) -> tf.Tensor:
-    """Rows `[B, F]` float32 of raw points `[B, ...]`, reshaped to what the encoder takes."""
+    """Encodes a batch of raw points `[B, ...]` as rows `[B, F]` float32."""
     batch = tf.reshape(tf.cast(batch, tf.float32), [-1, *encoder.input_shape[1:]])
     return tf.cast(encoder(batch, training=False), tf.float32)
 
 
 def encoding_rows(feature_shape: Sequence[int]) -> int:
-    """How many points are encoded at once."""
+    """Returns the number of points that are encoded at once."""
     rows = _VALUES_AT_ONCE // max(int(np.prod(feature_shape)), 1)
     return int(np.clip(rows, _FEWEST_ROWS, _MOST_ROWS))
 
 
 def as_rows(points):
-    """Points of any shape as rows `[N, D]`: the pixels of an image one after the other."""
+    """Flattens points of any shape to rows `[N, D]`."""
     if len(points.shape) == 2:
         return points
     width = int(np.prod(points.shape[1:]))

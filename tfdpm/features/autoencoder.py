@@ -1,7 +1,4 @@
-"""Autoencoders: dense and convolutional, and their training by reconstruction.
-
-Clustering terms are not here: whoever alternates adds one to `reconstruction_loss`.
-"""
+"""Dense and convolutional autoencoders and their training by reconstruction."""
 
 from __future__ import annotations
 
@@ -24,11 +21,11 @@ LATENT_DIM = 10
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class Scaling(layers.Layer):
-    """`(inputs - shift) / scale` with one scale for all values: units, but no shape, are lost.
+    """Layer `(inputs - shift) / scale` with the same numbers for all values.
 
     Args:
-        shift: subtracted from every value.
-        scale: divides every value, > 0.
+        shift: number that is subtracted from every value.
+        scale: number that divides every value, > 0.
     """
 
     def __init__(self, shift: float = 0.0, scale: float = 1.0, **kwargs: Any):
@@ -38,29 +35,29 @@ class Scaling(layers.Layer):
 
     @classmethod
     def of(cls, x: np.ndarray, **kwargs: Any) -> Scaling:
-        """The scaling that brings all values of `x` to zero mean and unit mean variance.
+        """Makes the layer that gives the values of `x` mean 0 and variance 1 in all.
 
-        Pixels keep their relative contrast; constant data keep their scale.
+        Pixels keep their relative contrast, and constant data their scale.
         """
         shift = float(np.mean(x, dtype=np.float64))
         scale = float(np.std(x, dtype=np.float64))
         return cls(shift, scale if scale > 0.0 else 1.0, **kwargs)
 
     def call(self, inputs):
-        """Scaled `inputs`, of the same shape."""
+        """Scales `inputs`."""
         return (inputs - self.shift) / self.scale
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Returns the constructor's arguments."""
         return {**super().get_config(), "shift": self.shift, "scale": self.scale}
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class Autoencoder(keras.Model):
-    """An encoder `x -> latents [B, L]` and a decoder back, trained to reconstruct.
+    """Keras model of an encoder to latents `[B, L]` and a decoder, trained to reconstruct.
 
-    [DeepDPM] supplement eq. 25: the mean over points of `||g(f(x)) - x||^2`. Made by `dense` or
-    `convolutional`, or of two Keras models of one's own:
+    The loss is the mean over points of `||g(f(x)) - x||^2`, [DeepDPM] supplement eq. 25. `dense`
+    and `convolutional` make autoencoders; any two Keras models that fit make one, too:
 
         autoencoder = dense(784)
         autoencoder.compile("adam")
@@ -84,15 +81,15 @@ class Autoencoder(keras.Model):
 
     @property
     def latent_dim(self) -> int:
-        """L."""
+        """Number of latents L."""
         return int(self.encoder.output_shape[-1])
 
     def call(self, inputs, training: bool = False):
-        """Reconstructions of `inputs`, of the same shape."""
+        """Reconstructs `inputs`."""
         return self.decoder(self.encoder(inputs, training=training), training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """`reconstruction_loss` of the targets `y`, or of `x` where there are none."""
+        """Returns `reconstruction_loss` of the targets `y`, by default of `x`."""
         del sample_weight, training
         return reconstruction_loss(x if y is None else y, y_pred)
 
@@ -107,17 +104,17 @@ class Autoencoder(keras.Model):
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: int = 0,
     ) -> keras.callbacks.History:
-        """Trains on `x` in an order that is a function of the seed and the epoch alone.
+        """Trains the reconstruction of `x`; seed and epoch alone decide the order of points.
 
         Args:
-            x: `[N, ...]` float32 inputs of the encoder.
-            epochs: epoch to stop at.
-            batch_size: points per step.
-            seed: of the order.
-            initial_epoch: epoch to start at, so that an interrupted training can go on.
-            callbacks, verbose: as for Keras's `fit`.
+            x: inputs of the encoder, `[N, ...]` float32.
+            epochs: number of the epoch to stop at.
+            batch_size: number of points per step.
+            seed: random seed; the same seed gives the same order.
+            initial_epoch: number of the epoch to start at, from which interrupted training goes on.
+            callbacks, verbose: arguments of Keras's `fit`.
         Returns:
-            Keras's `History`, whose `loss` is squared units of `x`, summed over its values.
+            Keras's `History`; `loss` is in squared units of `x`, summed over the values of a point.
         """
         batches = seeded_batches((x,), epochs, batch_size, seed, initial_epoch)
         return self.fit(
@@ -131,14 +128,14 @@ class Autoencoder(keras.Model):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Returns the constructor's arguments."""
         serialize = keras.saving.serialize_keras_object
         parts = {"encoder": serialize(self.encoder), "decoder": serialize(self.decoder)}
         return {**super().get_config(), **parts}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Autoencoder:
-        """An autoencoder without weights from `get_config`'s result."""
+        """Makes an autoencoder without weights from what `get_config` returned."""
         config = dict(config)
         parts = [keras.saving.deserialize_keras_object(config.pop(n)) for n in _PARTS]
         return cls(*parts, **config)
@@ -148,7 +145,7 @@ _PARTS = ("encoder", "decoder")
 
 
 def reconstruction_loss(targets, reconstructions) -> tf.Tensor:
-    """Mean over points of the squared distance, [DeepDPM] supplement eq. 25, scalar float32."""
+    """Returns the mean squared distance of points, [DeepDPM] supplement eq. 25, scalar float32."""
     error = tf.cast(targets, tf.float32) - tf.cast(reconstructions, tf.float32)
     return tf.reduce_mean(tf.reduce_sum(error**2, axis=tuple(range(1, error.shape.rank))))
 
@@ -160,15 +157,15 @@ def dense(
     hidden_units: Sequence[int] = HIDDEN_UNITS,
     seed: int = 0,
 ) -> Autoencoder:
-    """The fully connected D-500-500-2000-L autoencoder of [DeepDPM].
+    """Makes the fully connected D-500-500-2000-L autoencoder of [DeepDPM].
 
     Args:
-        input_dim: D.
-        latent_dim: L.
-        hidden_units: of the encoder; the decoder mirrors them.
-        seed: of the initial weights.
+        input_dim: number of values of a point, D.
+        latent_dim: number of latents, L.
+        hidden_units: widths of the encoder's layers; the decoder mirrors them.
+        seed: random seed; the same seed gives the same initial weights.
     Returns:
-        An `Autoencoder` of `[B, D]` inputs, not compiled.
+        `Autoencoder` of `[B, D]` inputs, not compiled.
     """
     checks.integer(input_dim, "input_dim", minimum=1)
     checks.integer(latent_dim, "latent_dim", minimum=1)
@@ -191,15 +188,15 @@ def convolutional(
     filters: Sequence[int] = FILTERS,
     seed: int = 0,
 ) -> Autoencoder:
-    """A convolutional autoencoder: strides of two down to the latents, and back up again.
+    """Makes a convolutional autoencoder with strides of two.
 
     Args:
-        image_shape: `(H, W, C)`; or `(H, W)`, for grey images without an axis of channels.
-        latent_dim: L.
+        image_shape: shape of the images, `(H, W, C)`, or `(H, W)` for grey ones.
+        latent_dim: number of latents, L.
         filters: channels of the encoder's layers, each of which halves height and width.
-        seed: of the initial weights.
+        seed: random seed; the same seed gives the same initial weights.
     Returns:
-        An `Autoencoder` of `[B, *image_shape]` inputs of any height and width, not compiled.
+        `Autoencoder` of `[B, *image_shape]` inputs, not compiled.
     """
     shape = tuple(checks.integer(size, "image_shape", minimum=1) for size in image_shape)
     if len(shape) not in (2, 3):
@@ -233,7 +230,7 @@ def convolutional(
         decoder.add(
             layers.Conv2DTranspose(count, 3, strides=2, kernel_initializer=start, **layer_options)
         )
-        # Doubling an odd size that was halved upwards gives one row or column too many.
+        # An odd size is halved upwards, so that doubling gives one row or column too many.
         excess = tuple((0, 2 * half - full) for half, full in zip(size, wanted, strict=True))
         if excess != ((0, 0), (0, 0)):
             decoder.add(layers.Cropping2D(excess))
@@ -248,18 +245,18 @@ def seeded_batches(
     seed: int,
     initial_epoch: int = 0,
 ) -> tf.data.Dataset:
-    """Batches of the epochs from `initial_epoch` to `epochs`, one after the other.
+    """Makes batches of the epochs from `initial_epoch` to `epochs` in one data set.
 
-    The order of an epoch follows from the seed and the epoch's number, whatever else was random.
+    The seed and the number of an epoch alone decide its order.
 
     Args:
-        arrays: `[N, ...]` each.
-        epochs: epoch to stop at.
-        batch_size: points in a batch; the last of an epoch has the rest.
-        seed: of the order.
-        initial_epoch: epoch to start at.
+        arrays: arrays with the same number of points, `[N, ...]` each.
+        epochs: number of the epoch to stop at.
+        batch_size: number of points in a batch; the last batch of an epoch has the rest.
+        seed: random seed; the same seed gives the same order.
+        initial_epoch: number of the epoch to start at.
     Returns:
-        Dataset of one batch `[B, ...]` for one array, else of tuples of them.
+        Data set of batches `[B, ...]` of one array, or of tuples of several.
     """
     tensors = [tf.constant(array) for array in arrays]
     count = len(arrays[0])

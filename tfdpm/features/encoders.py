@@ -1,7 +1,4 @@
-"""Keras models from raw points of one shape to rows `[B, F]`: fronts, wrappers, principal axes.
-
-What is trained lies in `autoencoder.py`, `embedding.py` and `swav.py`.
-"""
+"""Untrained encoders from raw points to rows `[B, F]`: scattering, wrappers, principal axes."""
 
 from __future__ import annotations
 
@@ -18,16 +15,16 @@ from tfdpm.features.scattering import Scattering
 
 __all__ = ["RowNorm", "as_encoder", "chained", "front", "principal_axes"]
 
-_LARGEST_SIDE = 32  # pixels; larger images are described in this size
-_SMALLEST_SIDE = 16  # pixels; smaller images are coarse averages as they are
+_LARGEST_SIDE = 32  # pixels; larger images are resized to it
+_SMALLEST_SIDE = 16  # pixels; smaller images are coarse averages already
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class RowNorm(layers.Layer):
-    """Rows divided by their Euclidean norm, so that distances are angles; zeros stay."""
+    """Layer that divides rows by their Euclidean norm; rows of zeros stay."""
 
     def call(self, inputs):
-        """Rows `[B, D]` of length one."""
+        """Normalises rows `[B, D]`."""
         return inputs / tf.maximum(tf.norm(inputs, axis=-1, keepdims=True), 1e-12)
 
 
@@ -37,13 +34,12 @@ def front(
     image_shape: Sequence[int] | None = None,
     uses_angles: bool = False,
 ) -> keras.Model:
-    """What is computed of raw points before anything is learnt.
+    """Builds the model of raw points that precedes learning: scattering of images, or vectors.
 
     Args:
-        feature_shape: of one point.
-        image_shape: `(H, W, C)` of the images that points are: they are described by scattering,
-            in a size of at most 32 pixels,
-            unless they have less than 16. `None` where points are vectors.
+        feature_shape: shape of a point.
+        image_shape: shape `(H, W, C)` of points that are images. Those of at least 16 pixels a side
+            are resized to at most 32 and described by scattering. `None` for vectors.
         uses_angles: whether vectors are divided by their length.
     Returns:
         Keras model `[B, *feature_shape] -> [B, F]`.
@@ -66,7 +62,7 @@ def front(
 
 
 def chained(*models: keras.Model, name: str = "encoder") -> keras.Model:
-    """One model of that name that applies models, of other names, one after the other."""
+    """Builds one model that applies models of other names in turn."""
     inputs = keras.Input(models[0].input_shape[1:])
     outputs = inputs
     for model in models:
@@ -75,18 +71,17 @@ def chained(*models: keras.Model, name: str = "encoder") -> keras.Model:
 
 
 def as_encoder(model: keras.Model, feature_shape: Sequence[int]) -> keras.Model:
-    """A user's Keras model as an encoder of raw points of one shape.
+    """Makes an encoder of a user's Keras model.
 
-    Points are given to it as they are: what it expects, such as colours from 0 to 255, is its
-    own. Grey images become colour where it wants three channels, and maps `[B, h, w, F]` are
-    averaged.
+    The model gets raw points in their units. Grey images get three channels if it takes three,
+    and maps `[B, h, w, F]` are averaged.
 
     Args:
-        model: any Keras model of one input and one output.
-        feature_shape: of one point.
+        model: Keras model of one input and one output.
+        feature_shape: shape of a point.
     Raises:
         TypeError: if `model` is no Keras model.
-        ValueError: if it does not take points of that shape, or gives no rows of features.
+        ValueError: if it does not take points of that shape, or does not return rows of features.
     """
     if not isinstance(model, keras.Model):
         checks.fail("features", f"a {type(model).__name__}", "a Keras model", TypeError)
@@ -108,7 +103,7 @@ def as_encoder(model: keras.Model, feature_shape: Sequence[int]) -> keras.Model:
 
 
 def _fitting(inputs: Any, wanted: Any) -> Any:
-    """`inputs` with the axes of channels that a model's input shape asks for."""
+    """Adds to `inputs` the channels that a model's input shape has."""
     if not isinstance(wanted, tuple) or len(wanted) != 4:
         return inputs
     if len(inputs.shape) == 3:
@@ -119,11 +114,11 @@ def _fitting(inputs: Any, wanted: Any) -> Any:
 
 
 def principal_axes(x: np.ndarray, count: int) -> keras.Model:
-    """Projection to the leading principal axes.
+    """Makes the projection to the leading principal axes.
 
     Args:
-        x: `[N, ...]` points; images are taken pixel by pixel.
-        count: axes; cut to the number of values of a point.
+        x: points, `[N, ...]`; images count as vectors of pixels.
+        count: number of axes, cut to the number of values of a point.
     Returns:
         Keras model `[B, ...] -> [B, count]`.
     """

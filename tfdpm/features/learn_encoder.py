@@ -1,18 +1,16 @@
-"""From a sample of raw points to the encoder that a model keeps: the stages before clustering.
-
-The parts that learn are in `features/`; what to learn is decided in `features/choice.py`.
-"""
+"""The stages before clustering: from a sample of raw points to the encoder that a model keeps."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.data.images import multicrop
+from tfdpm.data.images.multicrop import multicrop
 from tfdpm.data.inputs import Inputs
-from tfdpm.features import autoencoder, encoders
-from tfdpm.features import parametric_umap as embedding
+from tfdpm.features import autoencoder, encoders, parametric_umap
 from tfdpm.features.apply_encoder import encode
 from tfdpm.features.choice import FeatureChoice
 from tfdpm.progress.stages import BatchProgress, Stages
@@ -22,7 +20,7 @@ from tfdpm.swav.monitoring import CollapseWatchdog
 __all__ = ["FEATURES", "STAGES", "learn_encoder", "points_to_learn_from"]
 
 CLUSTERS = "clusters"
-# What is done for each kind of features, in order.
+# Stages for each kind of features, in order.
 STAGES: dict[str, tuple[str, ...]] = {
     "none": (CLUSTERS,),
     "model": (CLUSTERS,),
@@ -33,23 +31,47 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 FEATURES = ("auto", *(name for name in STAGES if name != "model"))
 
-_MOST_POINTS = 20_000  # that an encoder learns from
-_SWAV_MOST_POINTS = 50_000
 _PRINCIPAL_AXES = 10
 _LEARNING_RATE = 1e-3
 _BATCH_SIZE = 256
-# Reconstruction: so many points are seen in all, within these numbers of epochs.
-_POINTS_SEEN, _FEWEST_EPOCHS, _MOST_EPOCHS = 400_000, 20, 200
-# SwAV, likewise: at 5 ms of processor time for an image of 32 x 32, about half an hour.
-_SWAV_IMAGES_SEEN, _SWAV_FEWEST_EPOCHS, _SWAV_MOST_EPOCHS = 300_000, 10, 100
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Amount of training of an encoder.
+
+    Attributes:
+        max_points: largest number of points that an encoder learns from.
+        points_seen: number of points that training sees in all its epochs.
+        min_epochs, max_epochs: bounds of the number of epochs.
+    """
+
+    max_points: int
+    points_seen: int
+    min_epochs: int
+    max_epochs: int
+
+    def num_epochs(self, num_points: int) -> int:
+        """Returns the number of epochs for a number of points."""
+        return int(np.clip(self.points_seen // num_points, self.min_epochs, self.max_epochs))
+
+
+_EFFORT = Effort(20_000, 400_000, 20, 200)
+# At 5 ms of processor time for an image of 32 x 32, about half an hour.
+_SWAV_EFFORT = Effort(50_000, 300_000, 10, 100)
 
 
 def points_to_learn_from(inputs: Inputs, kind: str, seed: int) -> np.ndarray:
-    """Raw points `[n, ...]` float32, at most so many as an encoder of that kind needs.
+    """Draws the raw points `[n, ...]` float32 that an encoder learns from.
 
-    Each point is as likely as the others; points of a stream are read in one pass.
+    All points are equally likely; a stream is read in one pass.
+
+    Args:
+        inputs: raw points.
+        kind: kind of features, a key of `STAGES`.
+        seed: random seed; the same seed gives the same points.
     """
-    most = _SWAV_MOST_POINTS if kind == "swav" else _MOST_POINTS
+    most = (_SWAV_EFFORT if kind == "swav" else _EFFORT).max_points
     generator = np.random.default_rng([seed, 14])
     if inputs.array is not None:
         array = inputs.array
@@ -70,7 +92,7 @@ def points_to_learn_from(inputs: Inputs, kind: str, seed: int) -> np.ndarray:
 
 
 def _smallest(keys, rows, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows with the smallest keys, in their order."""
+    """Returns the smallest keys and their rows, in the order of the rows."""
     if len(keys) <= count:
         return keys, rows
     chosen = np.sort(np.argpartition(keys, count)[:count])
@@ -80,13 +102,13 @@ def _smallest(keys, rows, count: int) -> tuple[np.ndarray, np.ndarray]:
 def learn_encoder(
     choice: FeatureChoice, x: np.ndarray, stages: Stages, seed: int
 ) -> keras.Model | None:
-    """The encoder of raw points that a choice asks for, learnt from `x`.
+    """Learns the chosen encoder of raw points from `x`.
 
     Args:
-        choice: which kind.
-        x: `[n, ...]` float32 raw points.
-        stages: of `STAGES[choice.name]`.
-        seed: of everything random.
+        choice: choice of the features.
+        x: raw points, `[n, ...]` float32.
+        stages: progress and results of `STAGES[choice.name]`.
+        seed: random seed; the same seed gives the same encoder.
     Returns:
         Keras model `[B, ...] -> [B, F]`, or `None` for "none".
     """
@@ -109,17 +131,17 @@ def learn_encoder(
 
 
 def _neighbour_encoder(first: keras.Model, x, stages: Stages, seed: int) -> keras.Model:
-    """Parametric UMAP behind a first model."""
+    """Learns a parametric UMAP of the first model's outputs and chains both."""
     with stages.stage("neighbours"):
         rows = encode(first, x)
         places = stages.kept_array(
             "layout",
-            lambda: embedding.neighbour_layout(rows, seed=seed, on_epoch=stages.progress),
+            lambda: parametric_umap.neighbour_layout(rows, seed=seed, on_epoch=stages.progress),
         )
     with stages.stage("encoder"):
         last = stages.kept_model(
             "encoder",
-            lambda: embedding.fit_encoder(
+            lambda: parametric_umap.fit_encoder(
                 rows,
                 places,
                 seed=seed,
@@ -131,7 +153,7 @@ def _neighbour_encoder(first: keras.Model, x, stages: Stages, seed: int) -> kera
 
 
 def _autoencoder(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.Model:
-    """The encoder half of a trained autoencoder, raw points in."""
+    """Trains an autoencoder and returns its encoder of raw points."""
     scaling = keras.Sequential(
         [keras.Input(x.shape[1:]), autoencoder.Scaling.of(x)], name="scaling"
     )
@@ -141,7 +163,7 @@ def _autoencoder(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.M
     else:
         model = autoencoder.convolutional(choice.image_shape, seed=seed)
         scaling.add(keras.layers.Reshape(choice.image_shape))
-    epochs = int(np.clip(_POINTS_SEEN // len(x), _FEWEST_EPOCHS, _MOST_EPOCHS))
+    epochs = _EFFORT.num_epochs(len(x))
     model.compile(keras.optimizers.Adam(_LEARNING_RATE))
     first, callbacks = stages.epoch_backup("autoencoder").resume(model)
     model.fit_reconstruction(
@@ -156,19 +178,19 @@ def _autoencoder(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.M
 
 
 def _swav(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.Model:
-    """A SwAV encoder with features of length one, raw images in."""
+    """Trains SwAV and returns its encoder of raw images, with features of length one."""
     if choice.image_shape is None or choice.image_shape[2] not in (1, 3):
         got = f"{x.shape[1:]} points"
         checks.fail("features", f"'swav' for {got}", "grey or colour images [N, H, W, C]")
     height, width, channels = choice.image_shape
-    # Raw images have any unit; the views are made of values from zero to one.
+    # Raw images may have any unit; views are made of values from zero to one.
     low, high = float(x.min()), float(x.max())
     scale = max(high - low, 1e-12)
     if low >= 0.0:
         low, scale = 0.0, (255.0 if 1.0 < high <= 255.0 else max(high, 1e-12))
     images = (x.reshape(-1, height, width, channels) - low) / np.float32(scale)
     batch_size = int(min(_BATCH_SIZE, len(x)))
-    epochs = int(np.clip(_SWAV_IMAGES_SEEN // len(x), _SWAV_FEWEST_EPOCHS, _SWAV_MOST_EPOCHS))
+    epochs = _SWAV_EFFORT.num_epochs(len(x))
     model = SwAV.small(
         image_size=min(height, width),
         channels=channels,

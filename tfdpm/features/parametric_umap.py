@@ -1,7 +1,4 @@
-"""Parametric UMAP: a network that places points, new ones too, where their neighbours lie.
-
-The layout it learns is made in `manifold.py`; which data deserve one is decided elsewhere.
-"""
+"""Parametric UMAP: a network that learns a layout and places new points near their neighbours."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from tfdpm import checks
-from tfdpm.features import umap as manifold
+from tfdpm.features import umap
 from tfdpm.features.autoencoder import seeded_batches
 from tfdpm.progress.epoch_backup import EpochBackup
 
@@ -39,20 +36,20 @@ def neighbour_layout(
     """Lays out points by their nearest neighbours, [UMAP] with a minimum distance of zero.
 
     Args:
-        x: `[N, D]` float32.
-        num_neighbours: k; cut to N - 1.
-        embedding_dim: d.
-        seed: of everything random.
-        on_epoch: called with the epochs done and to do.
+        x: points, `[N, D]` float32.
+        num_neighbours: number of neighbours k, cut to N - 1.
+        embedding_dim: dimension of the layout d.
+        seed: random seed; the same seed gives the same layout.
+        on_epoch: function that is called with the numbers of epochs done and in all.
     Returns:
-        `[N, d]` float32.
+        Places of the points, `[N, d]` float32.
     """
     checks.integer(num_neighbours, "num_neighbours", minimum=2)
     checks.integer(embedding_dim, "embedding_dim", minimum=1)
-    indices, distances = manifold.neighbours(x, min(num_neighbours, len(x) - 1))
-    return manifold.layout(
-        manifold.membership_graph(indices, distances),
-        manifold.principal_start(x, embedding_dim, seed),
+    indices, distances = umap.neighbours(x, min(num_neighbours, len(x) - 1))
+    return umap.layout(
+        umap.membership_graph(indices, distances),
+        umap.principal_start(x, embedding_dim, seed),
         # Few points make few steps within an epoch.
         epochs=300 if len(x) < 5000 else 200,
         seed=seed,
@@ -71,15 +68,15 @@ def fit_encoder(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     backup: EpochBackup | None = None,
 ) -> keras.Model:
-    """Trains a network to put `x` in its places.
+    """Trains a network to map points to their places.
 
     Args:
-        x: `[N, D]` float32.
-        places: `[N, d]` float32.
-        hidden_units: of the network.
-        epochs: passes over the points; `None` chooses by N.
-        noise: standard deviation of what disturbs the inputs, as a share of theirs.
-        seed: of initial weights, order and noise.
+        x: points, `[N, D]` float32.
+        places: places of the points, `[N, d]` float32.
+        hidden_units: widths of the hidden layers.
+        epochs: number of passes over the points; by default, chosen by N.
+        noise: standard deviation of the inputs' noise, as a share of that of the inputs.
+        seed: random seed; the same seed gives the same weights, order and noise.
         callbacks: Keras callbacks of the training.
         backup: store of each epoch, from which an interrupted training goes on; `None` for none.
     Returns:
@@ -114,10 +111,10 @@ def fit_encoder(
 
 
 def _network(x, places, hidden_units: Sequence[int], seed: int) -> keras.Sequential:
-    """Standardises columns, then relu layers, then the units of the layout."""
+    """Builds the network: standardised columns, ReLU layers, one unit per axis of the layout."""
     start = keras.initializers.HeNormal
     spread = np.std(x, axis=0, dtype=np.float64)
-    # Columns that hardly vary carry noise: they are not blown up to the size of the others.
+    # Columns that hardly vary carry noise, which is not scaled up to the size of the others.
     variance = np.maximum(spread, 0.1 * max(spread.max(), 1e-12)) ** 2
     network = keras.Sequential([keras.Input(x.shape[1:])], name="encoder")
     network.add(layers.Normalization(mean=x.mean(axis=0, dtype=np.float64), variance=variance))

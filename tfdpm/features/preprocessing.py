@@ -1,7 +1,4 @@
-"""The affine map from raw features to the space in which the mixture lives; saved with the model.
-
-It makes the result independent of units, shifts and rotations. Encoders are not here.
-"""
+"""The affine map from raw features to those of the mixture, which removes units and shifts."""
 
 from __future__ import annotations
 
@@ -14,8 +11,7 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.config import PREPROCESSING
 
-# Columns whose largest variance exceeds the median one by more than this are mixed units, for
-# which no common scale exists; each is then brought to unit variance.
+# Largest over median variance above which columns have mixed units and get unit variance each.
 _MIXED_UNITS = 1000.0
 _LEADING_VARIANCE = 0.99
 _KEPT_VARIANCE = 0.999
@@ -24,14 +20,21 @@ _SLICE_ROWS = 16_384  # in float64 at a time
 
 
 class FeatureMoments(NamedTuple):
-    """Mean `[D]` and covariance `[D, D]` of raw features, float64, and how many points they saw."""
+    """Moments of raw features in float64.
+
+    Attributes:
+        num_points: number of points, or the sum of their weights.
+        mean: mean of the points, `[D]`.
+        covariance: covariance of the points, `[D, D]`.
+    """
 
     num_points: float
     mean: np.ndarray
     covariance: np.ndarray
 
     def plus(self, other: FeatureMoments) -> FeatureMoments:
-        """Moments of both sets of points together."""
+        """Returns the moments of both sets of points together."""
+        # C = (1 - s) C1 + s C2 + s (1 - s) (m2 - m1)(m2 - m1)', with s the share of the second.
         total = self.num_points + other.num_points
         share = other.num_points / total
         shift = other.mean - self.mean
@@ -41,11 +44,11 @@ class FeatureMoments(NamedTuple):
 
 
 def feature_moments(features: np.ndarray, weights: np.ndarray | None = None) -> FeatureMoments:
-    """Moments of `features [N, D]` in float64, in slices so that no copy of the whole is made."""
+    """Computes moments of `features [N, D]` in float64, in slices without a copy of the whole."""
     num_points, feature_dim = features.shape
     count = float(num_points if weights is None else np.sum(weights, dtype=np.float64))
     total = max(count, 1e-300)
-    # Shifting by some point first keeps digits where values are large and spread is small.
+    # Shifting by a point first keeps digits of values that are large beside their spread.
     origin = features[0].astype(np.float64)
     first = np.zeros(feature_dim)
     second = np.zeros((feature_dim, feature_dim))
@@ -62,14 +65,14 @@ def feature_moments(features: np.ndarray, weights: np.ndarray | None = None) -> 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """`(x - mean) @ projection`, after dividing rows by their norm where asked.
+    """Map `(x - mean) @ projection` of raw inputs, whose rows may be normalised first.
 
     Attributes:
-        mean: `[D_in]` float64.
-        projection: `[D_in, D]` float64.
+        mean: mean of the raw inputs, `[D_in]` float64.
+        projection: matrix of the map, `[D_in, D]` float64.
         normalizes_rows: whether rows are first scaled to unit Euclidean length.
-        description: what was chosen, in words.
-        num_leading: how many of the features, the first ones, K is sought in; `None` for all.
+        description: description of the map in words.
+        num_leading: number of leading features in which K is sought; `None` for all.
     """
 
     mean: np.ndarray
@@ -85,11 +88,11 @@ class Preprocessing:
 
     @property
     def feature_dim(self) -> int:
-        """Number of features that the mixture sees, D."""
+        """Number of features of the mixture, D."""
         return self.projection.shape[1]
 
     def leading(self) -> Preprocessing:
-        """The map to the features alone that K is sought in."""
+        """Returns the map to the leading features alone."""
         if self.num_leading is None:
             return self
         return dataclasses.replace(
@@ -107,14 +110,14 @@ class Preprocessing:
         return float(np.linalg.slogdet(self.projection)[1])
 
     def __call__(self, raw) -> tf.Tensor:
-        """Features `[B, D]` float32 of raw inputs `[B, D_in]`; arithmetic in float64."""
+        """Maps raw inputs `[B, D_in]` to features `[B, D]` float32, with arithmetic in float64."""
         raw = tf.cast(raw, tf.float64)
         if self.normalizes_rows:
             raw = tf.math.l2_normalize(raw, axis=-1)
         return tf.cast(tf.linalg.matmul(raw - self.mean, self.projection), tf.float32)
 
     def transform(self, raw: np.ndarray) -> np.ndarray:
-        """As calling, slice by slice, for arrays of any length."""
+        """Maps an array of any length slice by slice."""
         features = np.empty((len(raw), self.feature_dim), np.float32)
         for start in range(0, len(raw), _SLICE_ROWS):
             rows = raw[start : start + _SLICE_ROWS].astype(np.float64)
@@ -125,28 +128,31 @@ class Preprocessing:
         return features
 
     def inverse(self, features: np.ndarray) -> np.ndarray:
-        """Raw inputs nearest to `features [..., D]` (exact where no axis was dropped)."""
+        """Returns the raw inputs nearest to the mean that have `features [..., D]`."""
         return features @ np.linalg.pinv(self.projection) + self.mean
 
     def inverse_covariance(self, covariances: np.ndarray) -> np.ndarray:
-        """Covariances in raw units of covariances `[..., D, D]` of features."""
+        """Maps covariances `[..., D, D]` of features to those of raw inputs."""
         back = np.linalg.pinv(self.projection)
         return back.T @ covariances @ back
 
 
 def normalize_rows(rows: np.ndarray) -> np.ndarray:
-    """Rows divided by their Euclidean norm; a row of zeros stays."""
+    """Divides rows by their Euclidean norm; rows of zeros stay."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.maximum(norms, 1e-12)
 
 
 def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) -> Preprocessing:
-    """The map of a `kind` (see `DeepDPMConfig.preprocessing`) for data with these moments.
+    """Fits the map to data with these moments.
 
-    `wider` times as many principal axes may be kept as usual.
-    For `"normalize"` the moments must be those of the normalised rows. Every kind but `"none"` and
-    `"normalize"` ends with one common factor, so that the mean variance of the features (of the
-    leading ones, if not all are) is one.
+    Every kind but "none" and "normalize" ends with one common factor, which gives the leading
+    features a mean variance of one.
+
+    Args:
+        moments: moments of the data; for "normalize", those of normalised rows.
+        kind: kind of map, as in `DeepDPMConfig.preprocessing`.
+        wider: factor of the largest number of principal axes.
     """
     checks.one_of(kind, "preprocessing", PREPROCESSING)
     mean, covariance = moments.mean, moments.covariance
@@ -184,9 +190,9 @@ def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) ->
 def _principal_axes(
     covariance: np.ndarray, num_points: float, wider: float
 ) -> tuple[np.ndarray, int]:
-    """Eigenvectors with 99.9 % of the variance, and how many of them have 99 %.
+    """Returns the eigenvectors with 99.9 % of the variance, and the number that have 99 %.
 
-    At most 0.4 sqrt(N) of them, at least two; of more axes, `wider` times as many.
+    They are at most `0.4 wider sqrt(N)`, but two are always allowed.
     """
     eigenvalues, vectors = np.linalg.eigh(covariance)
     eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0.0), vectors[:, ::-1]

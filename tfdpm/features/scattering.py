@@ -1,8 +1,4 @@
-"""First-order scattering: untrained descriptors of images that small shifts hardly change.
-
-Distances between pixels tell apart images that are alike but for a shift by one pixel; distances
-between these descriptors do not. Nothing here is learnt.
-"""
+"""First-order scattering: untrained descriptors of images that small shifts hardly change."""
 
 from __future__ import annotations
 
@@ -20,19 +16,18 @@ __all__ = ["Scattering"]
 _ANGLES = 8
 _FREQUENCY = 3.0 * np.pi / 4.0  # radians per pixel at the finest scale, [Scattering] section 4
 _WIDTH = 0.8  # pixels, standard deviation of the envelope at the finest scale
-_SLANT = 0.5  # the envelope's axis along the wave to the one across
+_SLANT = 0.5  # ratio of the envelope's axis along the wave to the one across
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class Scattering(keras.layers.Layer):
-    """Moduli of Morlet wavelet responses averaged over neighbourhoods, flat: `[B, F]`.
+    """Layer of local means of the moduli of Morlet wavelet responses, `[B, F]`.
 
-    [Scattering] (Bruna and Mallat 2013), orders zero and one: `|x * psi_(j, theta)| * phi` for 8
-    angles and scales `j < J`, and `x * phi`, read off every `2^J` pixels.
+    These are orders zero and one of [Scattering] (Bruna and Mallat 2013), at every `2^J`-th pixel.
 
     Args:
-        image_shape: `(H, W)` or `(H, W, C)`.
-        scales: J; each doubles the size of what is seen as one.
+        image_shape: shape of the images, `(H, W)` or `(H, W, C)`.
+        scales: number of scales J, 1 to 6; each doubles the neighbourhood of a descriptor.
     """
 
     def __init__(self, image_shape: Sequence[int], scales: int = 2, **kwargs: Any):
@@ -47,14 +42,14 @@ class Scattering(keras.layers.Layer):
         ]
 
     def call(self, inputs):
-        """Descriptors `[B, F]` float32 of images `[B, *image_shape]`."""
+        """Computes descriptors `[B, F]` float32 of images `[B, *image_shape]`."""
         height, width, channels = (*self.image_shape, 1)[:3]
         images = tf.reshape(tf.cast(inputs, tf.float32), [-1, height, width, channels])
         # Channels are described one by one.
         images = tf.reshape(tf.transpose(images, [0, 3, 1, 2]), [-1, height, width, 1])
-        # The level of the margin is no content: without it, white paper would have edges all
-        # around where images end and zeros begin.
+        # The margin's level is no content: white paper would have edges where zero padding begins.
         images -= _margin_mean(images)
+        # x * phi, and |x * psi_(j, theta)| * phi for each scale j and angle theta.
         maps = [images]
         for bank in self._banks:
             size = len(bank[0])
@@ -75,11 +70,11 @@ class Scattering(keras.layers.Layer):
 
 
 def wavelet(scale: int, angle: float) -> np.ndarray:
-    """A Morlet wavelet `[S, S]` complex: a wave in a Gaussian envelope, with mean zero.
+    """Returns a Morlet wavelet `[S, S]` complex: a wave in a Gaussian envelope, with mean zero.
 
     Args:
-        scale: j; the wave is `2^j` times as long as the finest.
-        angle: direction of the wave, radians.
+        scale: scale j; the wave is `2^j` times as long as the finest.
+        angle: direction of the wave in radians.
     """
     width, frequency = _WIDTH * 2**scale, _FREQUENCY / 2**scale
     radius = int(np.ceil(3 * width / _SLANT))
@@ -93,7 +88,7 @@ def wavelet(scale: int, angle: float) -> np.ndarray:
 
 
 def _margin_mean(images) -> tf.Tensor:
-    """Mean `[B, 1, 1, 1]` of the outermost pixels of images `[B, H, W, 1]`."""
+    """Returns the mean `[B, 1, 1, 1]` of the outermost pixels of images `[B, H, W, 1]`."""
     is_margin = np.ones(images.shape[1:3], np.float32)
     is_margin[1:-1, 1:-1] = 0.0
     weights = tf.constant(is_margin / is_margin.sum())[tf.newaxis, :, :, tf.newaxis]
@@ -101,7 +96,7 @@ def _margin_mean(images) -> tf.Tensor:
 
 
 def _blurred(maps, scales: int) -> tf.Tensor:
-    """`maps [B, H, W, M]` under a Gaussian window as wide as `2^scales` pixels, one axis a time."""
+    """Averages `maps [B, H, W, M]` under a Gaussian window as wide as `2^scales` pixels."""
     width = _WIDTH * 2**scales / 2
     radius = int(np.ceil(3 * width))
     window = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * width**2))

@@ -1,8 +1,4 @@
-"""Neighbour graphs and their layout in few dimensions, [UMAP], in NumPy and on one thread.
-
-What comes out is a layout of the points given; the network that places new ones is in
-`embedding.py`.
-"""
+"""Graphs of nearest neighbours and their layout in few dimensions, [UMAP], on one thread."""
 
 from __future__ import annotations
 
@@ -18,18 +14,18 @@ from tfdpm import checks
 
 __all__ = ["layout", "membership_graph", "neighbours"]
 
-_NEGATIVES = 5  # points that are pushed away for each that is pulled
-_LARGEST_STEP = 4.0  # along each axis, before the learning rate
+_NEGATIVES = 5  # points that are pushed away for each one that is pulled, as in [UMAP]'s program
+_LARGEST_STEP = 4.0  # along each axis, before the learning rate, as there
 _BISECTIONS = 40
 _START_EXTENT = 10.0
 
 
 def neighbours(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest other points of each point, exactly.
+    """Finds the nearest other points of each point, exactly.
 
     Args:
-        x: `[N, D]`.
-        count: k, from 1 to N - 1.
+        x: points, `[N, D]` floating.
+        count: number of neighbours k, 1 to N - 1.
     Returns:
         Indices `[N, k]` int64 and distances `[N, k]` float64, nearest first. Copies of a point are
         neighbours at distance zero.
@@ -41,17 +37,16 @@ def neighbours(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def membership_graph(indices: np.ndarray, distances: np.ndarray) -> scipy.sparse.csr_matrix:
-    """Symmetric fuzzy neighbourhood of each point, [UMAP] section 3.1.
-
-    Point i belongs to the neighbourhood of j by `exp(-(d - rho) / sigma)`, where rho is j's
-    distance to its nearest neighbour and sigma makes the memberships sum to log2 k. An edge's
-    weight is the probability that it holds from either end.
+    """Computes the symmetric fuzzy neighbourhoods of points, [UMAP] section 3.1.
 
     Args:
-        indices, distances: `[N, k]`, of `neighbours`.
+        indices, distances: nearest neighbours, `[N, k]` each, as `neighbours` returns them.
     Returns:
-        `[N, N]` weights in [0, 1].
+        Weights of edges, `[N, N]` in [0, 1].
     """
+    # The membership of i in the neighbourhood of j is m_ij = exp(-(d_ij - rho_j) / sigma_j): rho_j
+    # is the distance to the nearest neighbour, and sigma_j makes the memberships sum to log2 k. An
+    # edge has the probability that it holds from either end, m_ij + m_ji - m_ij m_ji.
     num_points, count = indices.shape
     is_apart = distances > 0
     nearest = np.where(
@@ -66,7 +61,7 @@ def membership_graph(indices: np.ndarray, distances: np.ndarray) -> scipy.sparse
         high = np.where(total > wanted, width, high)
         low = np.where(total > wanted, low, width)
         width = np.where(np.isinf(high), 2 * width, (low + high) / 2)
-    # Widths never fall far below the distances around them: many copies of a point would.
+    # Widths stay near the distances around them, also where points have many copies.
     width = np.maximum(width, 1e-3 * np.maximum(distances.mean(axis=1), 1e-12))
     weights = np.exp(-beyond / width[:, None])
     rows = np.repeat(np.arange(num_points), count)
@@ -78,9 +73,9 @@ def membership_graph(indices: np.ndarray, distances: np.ndarray) -> scipy.sparse
 
 
 def closeness_curve(min_dist: float, spread: float = 1.0) -> tuple[float, float]:
-    """`(a, b)` of the membership `1 / (1 + a d^(2 b))` in the layout, [UMAP] definition 11.
+    """Fits `(a, b)` of the membership `1 / (1 + a d^(2 b))` in the layout, [UMAP] definition 11.
 
-    They fit a curve that is one up to `min_dist` and falls off as `exp(-(d - min_dist) / spread)`.
+    The target is one up to `min_dist` and then falls as `exp(-(d - min_dist) / spread)`.
     """
     distance = np.linspace(0.0, 3.0 * spread, 300)
     wanted = np.exp(-np.maximum(distance - min_dist, 0.0) / spread)
@@ -100,21 +95,21 @@ def layout(
     seed: int = 0,
     on_epoch: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Places points so that those joined in the graph lie close and others do not, [UMAP] 3.2.
+    """Places points so that neighbours in the graph lie close and others apart, [UMAP] section 3.2.
 
-    Stochastic gradient descent on the cross-entropy of the two memberships: edges are drawn by
-    their weight, each with a few random points that are pushed away; steps shrink to zero.
+    Stochastic gradient descent minimises the cross entropy of memberships in graph and layout.
+    Edges are drawn by their weights, each with a few random points; steps shrink to zero.
 
     Args:
-        graph: `[N, N]` weights, symmetric.
-        start: `[N, d]` first places.
-        epochs: passes in which an edge of weight one is drawn once each.
+        graph: weights of edges, `[N, N]`, symmetric.
+        start: initial places, `[N, d]`.
+        epochs: number of epochs; each draws an edge of weight one once.
         min_dist: distance up to which points count as one, in units of the layout.
-        learning_rate: of the first epoch.
-        seed: of edges and random points.
-        on_epoch: called with the epochs done and to do.
+        learning_rate: learning rate of the first epoch.
+        seed: random seed; the same seed gives the same layout.
+        on_epoch: function that is called with the numbers of epochs done and in all.
     Returns:
-        `[N, d]` float32.
+        Places, `[N, d]` float32.
     """
     a, b = closeness_curve(min_dist)
     generator = np.random.default_rng([seed, 11])
@@ -128,7 +123,7 @@ def layout(
         rate = np.float32(learning_rate * (1.0 - epoch / epochs))
         drawn = np.flatnonzero(generator.random(len(share)) < share)
         drawn = generator.permutation(drawn)
-        # Few edges at once, so that a point's steps see each other.
+        # About one edge per point at once, so that steps of a point see each other.
         for part in np.array_split(drawn, max(1, len(drawn) // num_points)):
             others = generator.integers(num_points, size=(len(part), _NEGATIVES))
             _step(places, heads[part], tails[part], others, rate, a, b)
@@ -138,7 +133,9 @@ def layout(
 
 
 def _step(places, heads, tails, others, rate, a: float, b: float) -> None:
-    """Pulls the ends of some edges together and pushes their heads from others, in place."""
+    """Pulls the ends of edges together and pushes their heads from others, in place."""
+    # Gradients with respect to a place, d = its distance to the other: pulled by
+    # -2 a b d^(2b - 2) / (1 + a d^(2b)), pushed by 2 b / ((0.001 + d^2) (1 + a d^(2b))).
     count = len(heads)
     apart = places[heads] - places[tails]
     squared = np.maximum(np.einsum("ed,ed->e", apart, apart), 1e-12)
@@ -162,7 +159,7 @@ def _step(places, heads, tails, others, rate, a: float, b: float) -> None:
 
 
 def principal_start(x: np.ndarray, dim: int, seed: int) -> np.ndarray:
-    """First places `[N, dim]`: leading principal components, to one extent, slightly disturbed."""
+    """Returns initial places `[N, dim]`: scaled leading principal components with some noise."""
     generator = np.random.default_rng([seed, 12])
     centred = x.astype(np.float64) - x.mean(axis=0, dtype=np.float64)
     places = np.zeros((len(x), dim))

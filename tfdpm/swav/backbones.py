@@ -1,6 +1,6 @@
-"""Encoders from images of any size to features: ResNet-50 and its wider forms, small ResNets.
+"""Backbones from images of any size to features: ResNet-50, wider and small ResNets; the encoder.
 
-Weights start as the published runs' do. Heads, losses and pretrained weights live elsewhere.
+Initial weights have the distributions of the published runs.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Sequence
 import keras
 
 from tfdpm import checks
-from tfdpm.swav.normalization import BatchNorm
+from tfdpm.data.images.view_config import PUBLISHED_MEAN, PUBLISHED_STD
+from tfdpm.swav.normalization import BatchNorm, ImageStandardization
 
 RESNET50_BLOCKS = (3, 4, 6, 3)
 
 
 class _Builder:
-    """Hands out layers with one seed stream and one normalisation setting."""
+    """Builder of layers with consecutive seeds and the same normalisation."""
 
     def __init__(self, seed: int, synchronized: bool, dtype):
         self.seed = checks.integer(seed, "seed")
@@ -24,11 +25,11 @@ class _Builder:
         self.dtype = dtype
 
     def conv(self, inputs, filters: int, size: int, stride: int, name: str):
-        """Convolution without bias, padded by `size // 2` on every side (not TensorFlow's SAME)."""
+        """Applies a convolution without bias, padded by `size // 2` on every side."""
         self.seed += 1
         padding = "same"
         if stride > 1 and size > 1:
-            # SAME pads the far side first, where published weights expect equal sides.
+            # TensorFlow's SAME pads the far side first; published weights expect equal sides.
             inputs = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad", dtype=self.dtype)(
                 inputs
             )
@@ -53,7 +54,7 @@ class _Builder:
         return keras.layers.ReLU(name=name, dtype=self.dtype)(inputs)
 
     def bottleneck(self, inputs, width: int, stride: int, name: str):
-        """1x1, 3x3 (which carries the stride), 1x1 to four times the width, plus the shortcut."""
+        """Applies convolutions 1x1, 3x3 with the stride, 1x1 to 4 widths, and adds the shortcut."""
         hidden = self.relu(
             self.norm(self.conv(inputs, width, 1, 1, f"{name}_conv1"), f"{name}_bn1"),
             f"{name}_relu1",
@@ -66,7 +67,7 @@ class _Builder:
         return self._join(inputs, hidden, 4 * width, stride, name)
 
     def basic(self, inputs, width: int, stride: int, name: str):
-        """Two 3x3 convolutions plus the shortcut."""
+        """Applies two 3x3 convolutions and adds the shortcut."""
         hidden = self.relu(
             self.norm(self.conv(inputs, width, 3, stride, f"{name}_conv1"), f"{name}_bn1"),
             f"{name}_relu1",
@@ -91,19 +92,19 @@ def resnet50(
     seed: int = 0,
     dtype=None,
 ) -> keras.Model:
-    """ResNet-50 as the published SwAV runs built it, or its `width` times wider form.
+    """Builds the ResNet-50 of the published SwAV runs, or its `width` times wider form.
 
-    The stride of a bottleneck sits on its 3x3 convolution; padding is symmetric; every layer,
-    the stem included, is `width` times wider. [SwAV] figure 2 uses widths 1, 2, 4 and 5.
+    The 3x3 convolution of a bottleneck has the stride, and padding is symmetric. `width` widens
+    every layer, the stem included; [SwAV] figure 2 uses 1, 2, 4 and 5.
 
     Args:
         width: multiple of the standard widths, >= 1.
-        channels: of the images, >= 1.
+        channels: number of channels of the images, >= 1.
         synchronized: whether replicas share batch statistics.
-        seed: of the initial weights.
-        dtype: Keras dtype policy; the global one by default.
+        seed: random seed; the same seed gives the same initial weights.
+        dtype: Keras dtype policy; by default, the global one.
     Returns:
-        Model from `[B, H, W, channels]` standardised images to `[B, 2048 * width]` features.
+        Model from standardised images `[B, H, W, channels]` to features `[B, 2048 * width]`.
     """
     width = checks.integer(width, "width", minimum=1)
     channels = checks.integer(channels, "channels", minimum=1)
@@ -111,7 +112,7 @@ def resnet50(
     images = keras.Input((None, None, channels), name="images", dtype=dtype and "float32")
     hidden = build.conv(images, 64 * width, 7, 2, "conv1")
     hidden = build.relu(build.norm(hidden, "bn1"), "relu1")
-    # Zero padding is exact here: a maximum after ReLU is never negative.
+    # Zero padding is exact here, since no maximum after ReLU is negative.
     hidden = keras.layers.ZeroPadding2D(1, name="maxpool_pad", dtype=dtype)(hidden)
     hidden = keras.layers.MaxPooling2D(3, 2, name="maxpool", dtype=dtype)(hidden)
     for stage, blocks in enumerate(RESNET50_BLOCKS, start=1):
@@ -134,18 +135,18 @@ def small_resnet(
     seed: int = 0,
     dtype=None,
 ) -> keras.Model:
-    """ResNet of basic blocks for small images: 3x3 stem, no early pooling.
+    """Builds a ResNet of basic blocks for small images, with a 3x3 stem and no early pooling.
 
     Args:
-        channels: of the images, >= 1.
-        widths: filters of each stage; every stage after the first halves the resolution.
-        blocks: basic blocks per stage, >= 1.
-        stem_stride: 1, or 2 to quarter the cost of images of 28 pixels and more.
+        channels: number of channels of the images, >= 1.
+        widths: number of filters of each stage; each but the first halves the resolution.
+        blocks: number of basic blocks per stage, >= 1.
+        stem_stride: stride of the stem; 2 quarters the cost of images of 28 pixels and more.
         synchronized: whether replicas share batch statistics.
-        seed: of the initial weights.
-        dtype: Keras dtype policy; the global one by default.
+        seed: random seed; the same seed gives the same initial weights.
+        dtype: Keras dtype policy; by default, the global one.
     Returns:
-        Model from `[B, H, W, channels]` standardised images to `[B, widths[-1]]` features.
+        Model from standardised images `[B, H, W, channels]` to features `[B, widths[-1]]`.
     """
     channels = checks.integer(channels, "channels", minimum=1)
     blocks = checks.integer(blocks, "blocks", minimum=1)
@@ -165,15 +166,47 @@ def small_resnet(
 
 
 def resnet18(*, channels: int = 3, synchronized: bool = True, seed: int = 0, dtype=None):
-    """ResNet-18 with a 3x3 stem for images of 32 to 64 pixels; features `[B, 512]`.
+    """Builds a ResNet-18 with a 3x3 stem for images of 32 to 64 pixels; features are `[B, 512]`.
 
-    Args as for `small_resnet`.
+    Arguments as for `small_resnet`.
     """
-    return small_resnet(
-        channels=channels,
-        widths=(64, 128, 256, 512),
-        blocks=2,
-        synchronized=synchronized,
-        seed=seed,
-        dtype=dtype,
-    )
+    options = {"synchronized": synchronized, "seed": seed, "dtype": dtype}
+    return small_resnet(channels=channels, widths=(64, 128, 256, 512), blocks=2, **options)
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class Encoder(keras.Model):
+    """Model from images, uint8 or floating in [0, 1], to features `[B, D]`.
+
+    Args:
+        backbone: Keras model from standardised images to features.
+        mean, std: constants of each channel for images in [0, 1]; by default, those of the
+            published runs.
+    """
+
+    def __init__(self, backbone: keras.Model, mean=None, std=None, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone = backbone
+        self.standardize = ImageStandardization(
+            PUBLISHED_MEAN if mean is None else mean,
+            PUBLISHED_STD if std is None else std,
+            name="standardize",
+            dtype=backbone.dtype_policy,
+        )
+        self.standardize.build((None, None, None, len(self.standardize.mean)))
+        self.built = True
+
+    def call(self, images, training=False):
+        return self.backbone(self.standardize(images), training=training)
+
+    def get_config(self):
+        return super().get_config() | {
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "mean": self.standardize.mean,
+            "std": self.standardize.std,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
+        return cls(backbone, **config)

@@ -1,7 +1,4 @@
-"""Settings of the method as frozen dataclasses, the published runs by name, small-data settings.
-
-Each default stands here once. What the numbers do is decided elsewhere.
-"""
+"""Settings of SwAV: frozen dataclasses, the published runs by name, and those for small data."""
 
 from __future__ import annotations
 
@@ -9,55 +6,14 @@ import math
 from dataclasses import dataclass, field, replace
 
 from tfdpm import checks
-from tfdpm.swav.normalization import PUBLISHED_MEAN, PUBLISHED_STD
+from tfdpm.data.images.view_config import PUBLISHED_MEAN, PUBLISHED_STD, ViewConfig
 
 IMAGENET_IMAGES = 1_281_167
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewConfig:
-    """How the views of an image are made; the names are those of `tfdpm.data.multicrop`.
-
-    Defaults are the published multi-crop runs': 2 crops of 224 pixels and 6 of 96.
-    """
-
-    crop_sizes: tuple[int, ...] = (224, 96)  # pixels, one per resolution
-    crop_counts: tuple[int, ...] = (2, 6)  # crops per image and resolution
-    crop_scales: tuple[tuple[float, float], ...] = ((0.14, 1.0), (0.05, 0.14))  # share of area
-    flip_prob: float = 0.5
-    jitter_prob: float = 0.8
-    jitter: tuple[float, float, float, float] = (0.8, 0.8, 0.8, 0.2)  # light, contrast, colour, hue
-    gray_prob: float = 0.2
-    blur_prob: float = 0.5
-    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
-    mean: tuple[float, ...] = PUBLISHED_MEAN  # per channel, images in [0, 1]
-    std: tuple[float, ...] = PUBLISHED_STD
-
-    def __post_init__(self):
-        # JSON knows lists only; a configuration read back must equal the one written.
-        for name in ("crop_sizes", "crop_counts", "jitter", "blur_sigma", "mean", "std"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        object.__setattr__(self, "crop_scales", tuple(tuple(pair) for pair in self.crop_scales))
-        for size in self.crop_sizes:
-            checks.integer(size, "crop_sizes", minimum=1)
-        for count in self.crop_counts:
-            checks.integer(count, "crop_counts", minimum=1)
-        if not len(self.crop_sizes) == len(self.crop_counts) == len(self.crop_scales) > 0:
-            checks.fail(
-                "crop_counts, crop_scales",
-                f"{len(self.crop_counts)} and {len(self.crop_scales)} values",
-                f"one per crop size, {len(self.crop_sizes)}",
-            )
-
-    @property
-    def num_crops(self) -> int:
-        """Views per image."""
-        return sum(self.crop_counts)
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Optimiser and schedule. Learning rates are absolute, not per 256 images."""
+    """Settings of optimiser and schedule; learning rates are absolute, not per 256 images."""
 
     optimizer: str = "lars"  # or "adam"
     num_images: int | None = None  # of the training set; sets the length of the schedule
@@ -83,13 +39,13 @@ class TrainingConfig:
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """Whole batches in the training set; `None` where its size is not known."""
+        """Number of whole batches in the training set; `None` if its size is not given."""
         return None if self.num_images is None else self.num_images // self.batch_size
 
 
 @dataclass(frozen=True, kw_only=True)
 class SwAVConfig:
-    """The method: head, prototypes, assignment and loss. Defaults as published, batch 4096."""
+    """Settings of the method; the defaults are those of the published runs at batch 4096."""
 
     embedding_dim: int = 128
     hidden_units: int = 2048  # of the projection head; 0 for a linear head
@@ -187,8 +143,10 @@ PRESETS = {
 
 
 def preset(name: str) -> SwAVConfig:
-    """Settings of a published run; `PRESETS` lists the names.
+    """Returns the settings of a published run.
 
+    Args:
+        name: name of the run, one of `PRESETS`.
     Raises:
         ValueError: if no run has that name.
     """
@@ -198,26 +156,27 @@ def preset(name: str) -> SwAVConfig:
 def small_config(
     *, image_size: int, channels: int, num_images: int, batch_size: int, epochs: int
 ) -> SwAVConfig:
-    """Settings for small images and small data.
+    """Chooses settings for small images and small data.
 
-    One prototype per 80 images (30 to 3,000). Where that is more than two per sample of a batch, a
-    queue of a few batches joins in the second half of the run: earlier, features move so fast that
-    yesterday's mislead today's assignment. Two large crops at full size and two at 0.7 of it that
-    see no less than a third of a digit or a seventh of a photograph. No blur, softer colours, a
-    sharper assignment, Adam.
+    There is a prototype per 80 images, 30 to 3,000 in all. If these are more than two per sample
+    of a batch, a queue joins in the second half of the run. Two crops have full size, two have
+    0.7 of it and show at least 0.3 of a grey image or 0.15 of a colour image. There is no blur;
+    colours change less, codes are harder than in the published runs, and the optimiser is Adam.
 
     Args:
-        image_size: side in pixels, >= 8.
-        channels: 1 or 3; one channel means no colour operations and no mirror images.
-        num_images: of the training set, >= `batch_size`.
-        batch_size: over all replicas.
-        epochs: length of the run.
+        image_size: side of the images in pixels, >= 8.
+        channels: number of channels, 1 or 3; with one, neither colours change nor sides.
+        num_images: number of images in the training set, >= `batch_size`.
+        batch_size: number of images per step over all replicas.
+        epochs: number of epochs of the run.
     """
     image_size = checks.integer(image_size, "image_size", minimum=8)
     channels = checks.one_of(checks.integer(channels, "channels"), "channels", (1, 3))
     num_images = checks.integer(num_images, "num_images", minimum=1)
     batch_size = checks.integer(batch_size, "batch_size", minimum=2)
     num_prototypes = min(max(num_images // 80, 30), 3000)
+    # Early in a run features change so fast that past ones would mislead the assignment: the queue
+    # joins late and stays short.
     queue_batches = min(math.ceil(num_prototypes / (2 * batch_size)) - 1, 8)
     steps = max(num_images // batch_size, 1)
     is_gray = channels == 1
@@ -256,7 +215,7 @@ def small_config(
 
 
 def describe(config: SwAVConfig) -> str:
-    """A few lines that name what a preset chose."""
+    """Describes settings in five lines."""
     views, training = config.views, config.training
     crops = " + ".join(
         f"{count}x{size} px (area {low:g}-{high:g})"

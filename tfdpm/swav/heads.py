@@ -1,7 +1,4 @@
-"""From features to scores: the projection head and the prototypes.
-
-The backbone comes before, the loss after; neither is known here.
-"""
+"""Layers from features to scores: the projection head and the prototypes."""
 
 from __future__ import annotations
 
@@ -13,26 +10,29 @@ from tfdpm.swav.normalization import BatchNorm, UnitNorm
 
 
 def _uniform_fan_in(seed: int) -> keras.initializers.Initializer:
-    """Uniform on +-1/sqrt(fan_in), what the published runs start their linear layers from."""
+    """Makes the published runs' initialiser of linear layers, uniform on +-1/sqrt(fan_in)."""
     return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform", seed=seed)
 
 
 def _uniform_bias(fan_in: int, seed: int) -> keras.initializers.Initializer:
-    """The same bounds for a bias; a zero bias could leave a row of dead units without direction."""
+    """Makes an initialiser with these bounds for a bias."""
+    # With a zero bias, a row of inactive units would give a vector without direction.
     bound = fan_in**-0.5
     return keras.initializers.RandomUniform(-bound, bound, seed=seed)
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class ProjectionHead(keras.layers.Layer):
-    """Features to embeddings of unit norm: dense, batch norm, ReLU, dense, L2 normalisation.
+    """Layer from features to embeddings of unit norm.
+
+    It applies a dense layer, batch normalisation, ReLU, a dense layer and L2 normalisation.
 
     Args:
         embedding_dim: size of an embedding, >= 1.
-        hidden_units: width of the hidden layer; 0 for a single dense layer without one.
-        batch_norm: whether the hidden layer is normalised (the 5 times wider run has none).
+        hidden_units: number of hidden units; 0 leaves a single dense layer.
+        batch_norm: whether the hidden layer is normalised; in RN50w5 it is not.
         synchronized: whether replicas share batch statistics.
-        seed: of the initial weights.
+        seed: random seed; the same seed gives the same initial weights.
     """
 
     def __init__(
@@ -107,14 +107,13 @@ class ProjectionHead(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class Prototypes(keras.layers.Layer):
-    """Embeddings to scores: the dot product with each prototype, no bias, in float32.
+    """Layer from embeddings to scores, their dot products with the prototypes, in float32.
 
-    Columns of `kernel` `[E, P]` are the prototypes; they start with unit norm, and
-    `renormalize` brings them back to it.
+    Prototypes are the columns of `kernel` `[E, P]` and start with unit norm.
 
     Args:
-        num_prototypes: P, >= 2.
-        seed: of the initial prototypes.
+        num_prototypes: number of prototypes P, >= 2.
+        seed: random seed; the same seed gives the same initial prototypes.
     """
 
     def __init__(self, num_prototypes: int, seed: int = 0, **kwargs):
@@ -134,7 +133,7 @@ class Prototypes(keras.layers.Layer):
             initializer=unit_columns,
             dtype="float32",
             autocast=False,
-            # Replicas renormalise the same values: any of them may write.
+            # All replicas renormalise the same values, so that any of them may write.
             aggregation="only_first_replica",
         )
 

@@ -1,7 +1,4 @@
-"""Swapped prediction: every view predicts the codes of the other views of its image.
-
-A pure function; where scores and codes come from is the model's matter.
-"""
+"""Loss of swapped prediction: each view predicts the codes of the other views of its image."""
 
 from __future__ import annotations
 
@@ -13,18 +10,16 @@ from tfdpm import checks
 def swapped_prediction_loss(
     scores: tf.Tensor, codes: tf.Tensor, *, temperature: float = 0.1
 ) -> tf.Tensor:
-    """Cross entropy of each view's prediction with the codes of the assigning views but its own.
+    """Returns the mean cross entropy of the views' predictions with the codes of other views.
 
-    `mean over n, a, v != a of -sum_p codes[n, a, p] log softmax(scores[n, v] / temperature)[p]`,
-    [SwAV] equation 2 and multi-crop section; sums over a pair of views become a mean, as in the
-    published runs.
+    Pairs of views are averaged, not summed, as in the published runs.
 
     Args:
-        scores: `[B, V, P]` floating, embeddings times prototypes, all views.
-        codes: `[B, A, P]` floating, rows sum to one; code a belongs to view a, A <= V.
-        temperature: > 0.
+        scores: embeddings of all views times prototypes, `[B, V, P]` floating.
+        codes: codes of the first A views, `[B, A, P]` floating, A <= V; rows sum to one.
+        temperature: temperature of the predictions, > 0.
     Returns:
-        Scalar float32, nats; `ln P` when predictions or codes are uniform.
+        Scalar float32 in nats; `ln P` if all predictions are uniform.
     Raises:
         ValueError: if the shapes do not fit, there is one view only, or the temperature is bad.
     """
@@ -34,6 +29,8 @@ def swapped_prediction_loss(
         checks.fail("codes", f"shape {codes.shape}", f"[B, A, P] beside scores {scores.shape}")
     if num_views < 2 or num_assigning > num_views:
         checks.fail("scores", f"{num_views} views", f"at least 2 and at least {num_assigning}")
+    # loss = mean over n, a and v != a of -sum_p codes[n, a, p] log softmax(scores[n, v] / t)[p],
+    # [SwAV] equation 2 and section 3.2 on multi-crop.
     log_predictions = tf.nn.log_softmax(tf.cast(scores, tf.float32) / temperature, axis=-1)
     codes = tf.stop_gradient(tf.cast(codes, tf.float32))
     agreement = tf.einsum("bap,bvp->bav", codes, log_predictions)

@@ -1,7 +1,4 @@
-"""The SwAV model: one Keras model whose training step assigns codes and predicts them swapped.
-
-Parts (head, queue, Sinkhorn, loss) are siblings; views come from a `tf.data` pipeline.
-"""
+"""SwAV as a Keras model, whose training step assigns codes and predicts them swapped."""
 
 from __future__ import annotations
 
@@ -16,25 +13,23 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.swav import config as presets
-from tfdpm.swav.backbones import small_resnet
-from tfdpm.swav.codes import gather_across_replicas, sinkhorn
-from tfdpm.swav.collapse_metrics import MeanCodeEntropy, PrototypeUsage, entropy
+from tfdpm.swav.backbones import Encoder, small_resnet
+from tfdpm.swav.codes import FeatureQueue, gather_across_replicas, sinkhorn
 from tfdpm.swav.config import SwAVConfig
 from tfdpm.swav.heads import ProjectionHead, Prototypes
-from tfdpm.swav.image_encoder import Encoder
 from tfdpm.swav.loss import swapped_prediction_loss
+from tfdpm.swav.monitoring import MeanCodeEntropy, PrototypeUsage, entropy
 from tfdpm.swav.optimizers import optimizer_for
-from tfdpm.swav.queue import FeatureQueue
 from tfdpm.swav.views import checked_crops, unpack
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class SwAV(keras.Model):
-    """Swapping assignments between views, [SwAV]: features without labels.
+    """Keras model that learns features of images without labels, [SwAV].
 
-    One training step renormalises the prototypes, runs the backbone once per resolution, assigns
-    codes to the first crops with Sinkhorn (over all replicas, and the queue where there is one),
-    and lets every view predict the codes of the others. Train it on `tfdpm.data.multicrop`:
+    A training step renormalises the prototypes and runs the backbone once per resolution. Sinkhorn
+    assigns codes to the first crops, over all replicas and the queue. Then each view predicts the
+    codes of the others. Train it on batches of `tfdpm.data.multicrop`:
 
         model = tfdpm.SwAV.small(image_size=32, channels=3, num_images=20000, batch_size=256)
         views = tfdpm.data.multicrop(images, **model.view_options())
@@ -43,11 +38,11 @@ class SwAV(keras.Model):
 
     Args:
         backbone: Keras model from images `[B, H, W, C]` of any size to features `[B, D]`.
-        config: settings; the published run of 800 epochs at batch 4096 by default.
-        seed: of head and prototypes.
-        **options: fields of `SwAVConfig` to change, for example `num_prototypes=300`.
+        config: settings; by default, those of the published run of 800 epochs at batch 4096.
+        seed: random seed; the same seed gives the same initial head and prototypes.
+        **options: fields of `SwAVConfig` that differ from `config`, such as `num_prototypes=300`.
     Raises:
-        ValueError: if the backbone does not give a matrix of features, or a setting is bad.
+        ValueError: if the backbone gives no matrix of features, or a setting is bad.
         TypeError: if an option is not a field of `SwAVConfig`.
     """
 
@@ -114,17 +109,17 @@ class SwAV(keras.Model):
         dtype: str | None = None,
         print_fn: Callable[[str], None] = print,
     ) -> SwAV:
-        """A compiled model for small images and small data, telling what it chose.
+        """Makes a compiled model for small images and small data, and prints its settings.
 
         Args:
             image_size: side of the images in pixels, >= 8.
-            channels: 1 or 3.
-            num_images: of the training set.
-            batch_size: over all replicas, at most `num_images`.
-            epochs: length of the run, which sets the schedule.
-            seed: of every initial weight.
-            dtype: Keras policy, such as "mixed_bfloat16"; the global one by default.
-            print_fn: where the summary of the choices goes.
+            channels: number of channels, 1 or 3.
+            num_images: number of images in the training set.
+            batch_size: number of images per step over all replicas, at most `num_images`.
+            epochs: number of epochs of the run, which sets the schedule.
+            seed: random seed; the same seed gives the same initial weights.
+            dtype: Keras dtype policy, such as "mixed_bfloat16"; by default, the global one.
+            print_fn: function that prints the settings.
         """
         config = presets.small_config(
             image_size=image_size,
@@ -142,25 +137,25 @@ class SwAV(keras.Model):
         return model
 
     def view_options(self) -> dict[str, Any]:
-        """Keyword arguments for `tfdpm.data.multicrop` that fit this model."""
+        """Returns the keyword arguments of `tfdpm.data.multicrop` for this model."""
         return asdict(self.config.views) | {"batch_size": self.config.training.batch_size}
 
     @functools.cached_property
     def encoder(self) -> Encoder:
-        """The backbone behind the model's image constants: raw images to features `[B, D]`."""
+        """Model from raw images to features `[B, D]`: the backbone with the model's constants."""
         views = self.config.views
         return Encoder(self.backbone, mean=views.mean, std=views.std, name="encoder")
 
     def default_optimizer(self) -> keras.optimizers.Optimizer:
-        """The optimiser and schedule of the settings.
+        """Makes the optimiser of the settings with its schedule.
 
         Raises:
-            ValueError: if `config.training.num_images` is unknown, so that the schedule has no end.
+            ValueError: if `config.training.num_images` is `None`, so that the schedule has no end.
         """
         return optimizer_for(self.config.training)
 
     def compile(self, optimizer=None, **kwargs):
-        """Keras's `compile`; without an optimizer, the one of the settings. There is no `loss`."""
+        """Compiles the model without a `loss`; by default, with the optimiser of the settings."""
         if kwargs.get("loss") is not None:
             checks.fail("loss", kwargs["loss"], "None: the model brings its own loss")
         super().compile(optimizer=optimizer or self.default_optimizer(), **kwargs)
@@ -170,19 +165,19 @@ class SwAV(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def fit(self, x=None, *args, epochs: int | None = None, **kwargs):
-        """Keras's `fit` on batches of crops; `epochs` defaults to the settings' run."""
+        """Trains on batches of crops as Keras's `fit`, by default for the settings' epochs."""
         if not self.compiled:
             self.compile()
         if isinstance(x, tf.data.Dataset):
-            kwargs.setdefault("shuffle", False)  # the pipeline shuffles; Keras would warn
+            kwargs.setdefault("shuffle", False)  # the pipeline shuffles, and Keras would warn
         return super().fit(x, *args, epochs=epochs or self.config.training.epochs, **kwargs)
 
     def call(self, crops, training=False):
-        """Embeddings `[B, V, E]` and scores `[B, V, P]`, float32, of all views.
+        """Computes embeddings `[B, V, E]` and scores `[B, V, P]`, float32, of all views.
 
         Args:
-            crops: tuple with one `[B, V_r, H_r, W_r, C]` tensor per resolution, standardised.
-            training: whether batch norm uses and updates batch statistics.
+            crops: standardised crops, a tuple with a `[B, V_r, H_r, W_r, C]` tensor per resolution.
+            training: whether batch normalisation uses and updates batch statistics.
         """
         features = []
         for views in checked_crops(crops, self.config.num_assigning_crops):
@@ -203,10 +198,12 @@ class SwAV(keras.Model):
         )
 
     def assign_codes(self, scores: tf.Tensor, *, use_queue: bool = True) -> tf.Tensor:
-        """Codes `[B, A, P]` of the assigning crops from scores `[B, V, P]`, over all replicas.
+        """Assigns codes `[B, A, P]` to the first A crops of all replicas.
 
-        The queue counts from its starting step on and once full; its scores are taken against the
-        prototypes of today.
+        Args:
+            scores: scores of all views, `[B, V, P]` float32.
+            use_queue: whether the queue takes part once it is active. Its embeddings are scored
+                with the present prototypes.
         """
         config = self.config
         is_active = self.is_queue_active()
@@ -230,18 +227,13 @@ class SwAV(keras.Model):
                 config.sinkhorn_epsilon,
                 config.sinkhorn_iterations,
                 row_weights=weights,
-                column_weights=self.prototype_weights(),
                 gather_replicas=gather_across_replicas,
             )
             codes.append(lane_codes[:batch])
         return tf.stack(codes, axis=1)
 
-    def prototype_weights(self) -> tf.Tensor | None:
-        """Shares `[P]` of the batch that the codes give to each prototype; `None`: all the same."""
-        return None
-
     def is_queue_active(self) -> tf.Tensor:
-        """Boolean scalar: the queue takes part in the assignment at this step."""
+        """Tells whether the queue is full and has started at this step; boolean scalar."""
         has_started = tf.convert_to_tensor(self._step) >= self.config.queue_start_steps
         return tf.logical_and(has_started, self.queue.is_full())
 
@@ -275,7 +267,7 @@ class SwAV(keras.Model):
         return self._log(loss, codes)
 
     def _freeze(self, gradients, variables):
-        """Zeroes the prototypes' gradient during the first steps."""
+        """Sets the prototypes' gradient to zero during the first steps."""
         is_free = tf.convert_to_tensor(self._step) >= self.config.freeze_prototypes_steps
         return [
             gradient * tf.cast(is_free, gradient.dtype)
@@ -298,12 +290,12 @@ class SwAV(keras.Model):
         )
         logs = {metric.name: metric.result() for metric in monitors}
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
-            # There Keras takes the mean over a first axis, which scalars have not.
+            # There Keras takes the mean over a first axis, which scalars lack.
             return {name: value[tf.newaxis] for name, value in logs.items()}
         return logs
 
     def _warn_if_too_few_samples(self, crops) -> None:
-        """Runs while tracing: half as many samples (batch and queue) as prototypes is too few."""
+        """Warns, once while tracing, of fewer than one sample for two prototypes."""
         batch = crops[0].shape[0]
         if batch is None:
             return
@@ -318,7 +310,7 @@ class SwAV(keras.Model):
             )
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Nothing to build: every layer is built in the constructor, and a peek costs an epoch."""
+        """Does nothing: all layers are built, and looking at a batch would cost an epoch."""
 
     def get_config(self):
         return {

@@ -1,7 +1,4 @@
-"""Keras callbacks for SwAV: a watchdog for collapse, kNN accuracy, what the schedule is doing.
-
-The numbers they judge by are metrics of the model.
-"""
+"""Metrics that show a collapse of SwAV, and callbacks that warn of it and log the training."""
 
 from __future__ import annotations
 
@@ -10,23 +7,86 @@ import warnings
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.swav.evaluation import knn_accuracy
 
 
-class CollapseWatchdog(keras.callbacks.Callback):
-    """Warns, with the remedy, when training has collapsed or its codes say nothing.
+def entropy(rows: tf.Tensor) -> tf.Tensor:
+    """Returns the entropy of each row of distributions `[..., P]` in nats, with `0 log 0 = 0`."""
+    return -tf.reduce_sum(tf.math.xlogy(rows, rows), axis=-1)
 
-    After each epoch from `patience` on: a loss that is not a number; a loss within `margin` of
-    `ln(prototypes)`, the loss of a constant encoder; codes whose entropy is within `margin` of
-    `ln(prototypes)`, that is uniform; a mean code of low entropy; prototypes that no sample chose.
-    Each finding is reported once; all are kept in `findings`.
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class MeanCodeEntropy(keras.metrics.Metric):
+    """Entropy of the mean code since the last reset, in nats.
+
+    It is `ln P` if all prototypes are used equally.
 
     Args:
-        patience: epochs before judging, >= 0; prototypes are often frozen during the first.
-        margin: share of `ln(prototypes)`, in (0, 1).
-        dead_share: share of prototypes that may go unused in an epoch, in (0, 1].
+        num_prototypes: number of prototypes P.
+    """
+
+    def __init__(self, num_prototypes: int, name: str = "mean_code_entropy", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.num_prototypes = num_prototypes
+        self.mass = self.add_variable((num_prototypes,), "zeros", dtype="float32", name="mass")
+
+    def update_state(self, codes, sample_weight=None):
+        """Adds codes `[N, P]`."""
+        self.mass.assign(self.mass + tf.reduce_sum(codes, axis=0))
+
+    def result(self):
+        mass = tf.convert_to_tensor(self.mass)
+        return entropy(mass / tf.maximum(tf.reduce_sum(mass), 1e-12))
+
+    def get_config(self):
+        return super().get_config() | {"num_prototypes": self.num_prototypes}
+
+
+@keras.saving.register_keras_serializable(package="tfdpm")
+class PrototypeUsage(keras.metrics.Metric):
+    """Share of prototypes, in [0, 1], that some sample preferred since the last reset.
+
+    Args:
+        num_prototypes: number of prototypes P.
+    """
+
+    def __init__(self, num_prototypes: int, name: str = "used_prototypes", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.num_prototypes = num_prototypes
+        self.hits = self.add_variable((num_prototypes,), "zeros", dtype="float32", name="hits")
+
+    def update_state(self, codes, sample_weight=None):
+        """Adds codes `[N, P]`."""
+        hits = tf.math.bincount(
+            tf.argmax(codes, axis=-1, output_type=tf.int32),
+            minlength=self.num_prototypes,
+            maxlength=self.num_prototypes,
+            dtype=tf.float32,
+        )
+        self.hits.assign(self.hits + hits)
+
+    def result(self):
+        return tf.reduce_mean(tf.cast(tf.convert_to_tensor(self.hits) > 0, tf.float32))
+
+    def get_config(self):
+        return super().get_config() | {"num_prototypes": self.num_prototypes}
+
+
+class CollapseWatchdog(keras.callbacks.Callback):
+    """Callback that warns once of each sign of a collapse and names the remedy.
+
+    The signs are a loss that is no number or near `ln(prototypes)`, the loss of a constant
+    encoder; uniform codes; a mean code of low entropy; and prototypes that no sample prefers.
+
+    Args:
+        patience: number of epochs without warnings, >= 0, since prototypes are frozen at first.
+        margin: distance from `ln(prototypes)` that counts as near, as a share of it, in (0, 1).
+        dead_share: share of prototypes that may stay unused in an epoch, in (0, 1].
+    Attributes:
+        findings: text of each warning by the sign's name.
     """
 
     def __init__(self, patience: int = 3, margin: float = 0.03, dead_share: float = 0.5):
@@ -79,7 +139,7 @@ class CollapseWatchdog(keras.callbacks.Callback):
             )
 
     def _could_use_all(self) -> bool:
-        """Whether the epoch had enough samples to use every prototype."""
+        """Tells whether an epoch has enough samples to use every prototype."""
         training = self.model.config.training
         return (training.num_images or math.inf) >= self.model.config.num_prototypes
 
@@ -90,13 +150,15 @@ class CollapseWatchdog(keras.callbacks.Callback):
 
 
 class NearestNeighbours(keras.callbacks.Callback):
-    """Adds `knn_accuracy` of the encoder's features to the logs, every so many epochs.
+    """Callback that adds `knn_accuracy` of the encoder's features to the logs.
 
     Args:
-        train_images, test_images: raw images `[N, H, W, C]`.
-        train_y, test_y: their labels, used for this number only.
-        every: epochs between measurements, >= 1; the last epoch is always measured.
-        k: neighbours.
+        train_images, test_images: raw images, `[N, H, W, C]`.
+        train_y, test_y: labels of the images; training does not see them.
+        every: number of epochs between measurements, >= 1; the last epoch is always measured.
+        k: number of neighbours.
+    Attributes:
+        history: epoch and accuracy of each measurement.
     """
 
     def __init__(self, train_images, train_y, test_images, test_y, every: int = 1, k: int = 20):
@@ -108,7 +170,7 @@ class NearestNeighbours(keras.callbacks.Callback):
         self.history: list[tuple[int, float]] = []
 
     def measure(self) -> float:
-        """Accuracy of the encoder as it is now."""
+        """Measures the accuracy of the present encoder."""
         features = [
             self.model.encoder.predict(images, batch_size=256, verbose=0)
             for images, _ in (self._train, self._test)
@@ -126,7 +188,7 @@ class NearestNeighbours(keras.callbacks.Callback):
 
 
 class TrainingState(keras.callbacks.Callback):
-    """Adds the learning rate and the queue's state to the logs at the end of each epoch.
+    """Callback that adds the learning rate and the queue's state to the logs of each epoch.
 
     `learning_rate` is that of the next step; `queue_filled` is the share of slots in use;
     `queue_active` is 1 once the queue takes part in the assignment.

@@ -1,7 +1,4 @@
-"""Layers that normalise: batch statistics shared by all replicas, unit vectors, image constants.
-
-Nothing here knows about prototypes or losses.
-"""
+"""Normalising layers: batch statistics of all replicas, unit vectors, constants of images."""
 
 from __future__ import annotations
 
@@ -12,23 +9,17 @@ import tensorflow as tf
 
 from tfdpm import checks
 
-# Constants of the published training runs. The red deviation is .228 there, where most other
-# programs have .229; published weights expect it.
-PUBLISHED_MEAN = (0.485, 0.456, 0.406)
-PUBLISHED_STD = (0.228, 0.224, 0.225)
-
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class BatchNorm(keras.layers.Layer):
     """Batch normalisation over all axes but the last, in float32, across all replicas.
 
-    One replica uses TensorFlow's fused kernel. Several replicas pool their moments, so that a batch
-    split over R replicas is normalised exactly as on one. The moving variance is the unbiased one,
-    as in the published runs.
+    One replica uses TensorFlow's fused kernel. Several replicas pool their moments and normalise
+    a split batch as one replica would. The moving variance is unbiased, as in the published runs.
 
     Args:
-        momentum: share of the old moving average kept per step, in [0, 1].
-        epsilon: added to the variance, > 0.
+        momentum: share of the moving averages that a step keeps, in [0, 1].
+        epsilon: number added to the variance, > 0.
         synchronized: whether replicas share their moments.
     """
 
@@ -42,7 +33,7 @@ class BatchNorm(keras.layers.Layer):
 
     def build(self, input_shape):
         size = input_shape[-1]
-        # Synchronised replicas hold the same averages; others are averaged when they assign.
+        # Synchronised replicas have the same averages; those of others are averaged.
         aggregation = "only_first_replica" if self.synchronized else "mean"
         options = {"shape": (size,), "dtype": "float32", "autocast": False}
         self.gamma = self.add_weight(name="gamma", initializer="ones", **options)
@@ -80,21 +71,22 @@ class BatchNorm(keras.layers.Layer):
         return (outputs if rank == 4 else tf.reshape(outputs, tf.shape(inputs))), mean, variance
 
     def _pooled_moments(self, inputs, context):
-        """Mean, variance and count over all replicas, each centred at home: nothing cancels."""
+        """Returns mean, variance and count over all replicas."""
         values = tf.cast(inputs, tf.float32)
         axes, size = list(range(inputs.shape.rank - 1)), inputs.shape[-1]
         count = tf.cast(tf.size(values) // size, tf.float32)
         mean = tf.reduce_mean(values, axes)
         squares = tf.reduce_sum(tf.square(values - mean), axes)
         own = tf.concat([mean, squares, [count]], axis=0)
-        # A sum of rows that are zero but for one's own gathers, and has a gradient everywhere.
+        # Summing rows that are zero except for a replica's own gathers them, with gradients.
         rank = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)
         rows = context.all_reduce(tf.distribute.ReduceOp.SUM, rank[:, tf.newaxis] * own)
         means, squares = rows[:, :size], rows[:, size : 2 * size]
         counts = tf.stop_gradient(rows[:, 2 * size :])
         total = tf.reduce_sum(counts)
         mean = tf.reduce_sum(means * (counts / total), axis=0)
-        # Squares within replicas, and between their means (Chan, Golub and LeVeque 1979).
+        # sum (x - mean)^2 = sum_r [sum_i (x_ri - mean_r)^2 + n_r (mean_r - mean)^2]: nothing
+        # cancels, since each replica centres its values (Chan, Golub and LeVeque 1979).
         between = counts * tf.square(means - mean)
         return mean, tf.reduce_sum(squares + between, axis=0) / total, total
 
@@ -120,10 +112,9 @@ class BatchNorm(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class UnitNorm(keras.layers.Layer):
-    """Divides each row by its Euclidean norm, in float32.
+    """Layer that divides each row by its Euclidean norm, in float32.
 
-    A row of norm below 1e-6 becomes zero and gets no gradient: the direction of nothing is noise,
-    and its gradient would be that noise a million times over.
+    A row of norm below 1e-6 becomes zero and gets no gradient: both would be amplified rounding.
     """
 
     def __init__(self, **kwargs):
@@ -133,7 +124,7 @@ class UnitNorm(keras.layers.Layer):
         rows = tf.cast(inputs, tf.float32)
         squares = tf.reduce_sum(tf.square(rows), axis=-1, keepdims=True)
         is_zero = squares < 1e-12
-        # The inner choice keeps the unused branch's gradient finite.
+        # The inner choice keeps the gradient of the unused branch finite.
         scale = tf.math.rsqrt(tf.where(is_zero, 1.0, squares))
         return tf.where(is_zero, 0.0, rows * scale)
 
@@ -143,12 +134,12 @@ class UnitNorm(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class ImageStandardization(keras.layers.Layer):
-    """Images as users hold them to what a backbone was trained on: `(x - mean) / std`.
+    """Layer that standardises raw images, `(x - mean) / std`.
 
-    uint8 is read as 0..255 and divided by 255; floating images are taken to lie in [0, 1].
+    Images of integers are divided by 255; floating images must lie in [0, 1].
 
     Args:
-        mean, std: one number per channel, in units of [0, 1]; `std` > 0.
+        mean, std: constants of each channel for images in [0, 1]; `std` > 0.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs):

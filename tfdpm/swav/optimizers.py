@@ -1,7 +1,4 @@
-"""LARS and the warm-up cosine schedule of the published runs, and what the settings ask for.
-
-The update rule is a pure function; the Keras class only holds its momentum.
-"""
+"""The published runs' optimiser LARS and their learning rate: a warm-up, then a cosine."""
 
 from __future__ import annotations
 
@@ -25,24 +22,24 @@ def lars_direction(
     adapt: bool = True,
     epsilon: float = 1e-8,
 ) -> tf.Tensor:
-    """The gradient, decayed and scaled to the size of the variable, [LARS] equation 6.
+    """Returns the decayed gradient, scaled to the size of the variable, [LARS] equation 6.
 
-    `trust * |w| / (|g| + decay |w| + eps) * (g + decay w)`. A variable or gradient of norm zero is
-    neither decayed nor scaled, so that a frozen or newly zeroed variable behaves as under SGD.
+    Where the variable or the gradient has norm zero, the gradient is neither decayed nor scaled.
 
     Args:
-        variable: weights, any shape, floating.
-        gradient: of the same shape.
-        trust_coefficient: > 0.
-        weight_decay: >= 0, added to the gradient before scaling.
-        adapt: whether to scale; without it, this is plain decayed SGD.
-        epsilon: added to the denominator.
+        variable: weights of any shape, floating.
+        gradient: gradient of the same shape.
+        trust_coefficient: ratio of the direction's norm to the variable's, > 0.
+        weight_decay: L2 coefficient, >= 0, added to the gradient before scaling.
+        adapt: whether the gradient is scaled; otherwise it is only decayed.
+        epsilon: number added to the denominator.
     Returns:
-        The direction, same shape and dtype as `variable`.
+        Direction of the shape and dtype of `variable`.
     """
     decayed = gradient + weight_decay * variable
     if not adapt:
         return decayed
+    # trust |w| / (|g| + decay |w| + epsilon) (g + decay w)
     variable_norm = tf.norm(variable)
     gradient_norm = tf.norm(gradient)
     ratio = (
@@ -54,19 +51,18 @@ def lars_direction(
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class LARS(keras.optimizers.Optimizer):
-    """Layer-wise adaptive rate scaling around SGD with momentum.
+    """Layer-wise adaptive rate scaling of SGD with momentum, [LARS].
 
-    `buffer = momentum * buffer + lars_direction(w, g)`, then `w -= learning_rate * buffer`.
-    The defaults are the published runs': decay and scaling apply to every variable, batch-norm
-    scales and biases included. `"matrices"` spares variables with fewer than two axes, as later
-    programs do.
+    A step sets `buffer = momentum * buffer + lars_direction(w, g)`, then subtracts
+    `learning_rate * buffer` from the weights. The defaults are those of the published runs.
 
     Args:
         learning_rate: number or schedule, >= 0.
-        momentum: in [0, 1).
-        trust_coefficient: > 0.
-        weight_decay: L2 coefficient, >= 0, coupled (it enters the gradient).
-        decay_rule, adapt_rule: "all" or "matrices": which variables are decayed, scaled.
+        momentum: share of the buffer that a step keeps, in [0, 1).
+        trust_coefficient: ratio of the direction's norm to the variable's, > 0.
+        weight_decay: L2 coefficient, >= 0, which enters the gradient.
+        decay_rule, adapt_rule: variables that are decayed and scaled. "all" includes the scales
+            of batch norm and biases, "matrices" leaves variables with fewer than two axes out.
     """
 
     def __init__(
@@ -80,7 +76,7 @@ class LARS(keras.optimizers.Optimizer):
         name: str = "lars",
         **kwargs,
     ):
-        # Keras's own weight decay is decoupled from the gradient: LARS needs the coupled form.
+        # The weight decay of Keras is decoupled from the gradient; LARS needs the coupled form.
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum = checks.number(momentum, "momentum", minimum=0.0, maximum=1.0)
         self.trust_coefficient = checks.number(trust_coefficient, "trust_coefficient", above=0.0)
@@ -120,15 +116,15 @@ class LARS(keras.optimizers.Optimizer):
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then half a cosine, as in the published runs.
+    """Learning rate of the published runs: a linear warm-up, then half a cosine.
 
-    Steps 0 to `warmup_steps - 1` go evenly from `start` to `peak`; from there
-    `final + (peak - final) (1 + cos(pi t / T)) / 2`; after `total_steps` it stays at `final`.
+    `keras.optimizers.schedules.CosineDecay` differs by a step: there the warm-up ends after
+    `warmup_steps`, here its last step is at the peak.
 
     Args:
-        peak, final, start: learning rates, >= 0.
-        total_steps: >= 1, warm-up included.
-        warmup_steps: >= 0 and below `total_steps`.
+        peak, final, start: learning rates after the warm-up, at the end and at the start, >= 0.
+        total_steps: number of steps with the warm-up, >= 1; later steps stay at `final`.
+        warmup_steps: number of steps of the warm-up, >= 0 and below `total_steps`.
     """
 
     def __init__(
@@ -152,7 +148,8 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step):
         step = tf.cast(step, tf.float32)
-        # The published list of warm-up rates includes both ends.
+        # start + (peak - start) t / (W - 1), whose last step is the peak; then, with t from there,
+        # final + (peak - final) (1 + cos(pi t / T)) / 2.
         ramp = step / max(self.warmup_steps - 1, 1)
         warmup = self.start + (self.peak - self.start) * ramp
         length = self.total_steps - self.warmup_steps
@@ -172,10 +169,10 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def optimizer_for(training: TrainingConfig) -> keras.optimizers.Optimizer:
-    """The optimiser of the settings with their warm-up and cosine.
+    """Makes the optimiser of the settings with its schedule.
 
     Raises:
-        ValueError: if `training.num_images` is unknown, so that the schedule has no end.
+        ValueError: if `training.num_images` is `None`, so that the schedule has no end.
     """
     steps = training.steps_per_epoch
     if steps is None:

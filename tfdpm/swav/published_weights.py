@@ -1,6 +1,6 @@
-"""Reads the authors' published weights, a PyTorch file on the user's disk, into Keras layers.
+"""Conversion of the authors' published weights, a PyTorch file, into Keras layers.
 
-The weights are licensed CC BY-NC 4.0: they are converted where the user keeps them, never shipped.
+The weights are licensed CC BY-NC 4.0: users convert their own copy, and none is shipped.
 """
 
 from __future__ import annotations
@@ -25,16 +25,23 @@ _NORM = {
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What became of each key of the file and each variable of the model."""
+    """Report on each key of the file and each variable of the model.
 
-    converted: dict[str, str]  # key -> path of the variable
-    unused: tuple[str, ...]  # keys without a place in the model
-    missing: tuple[str, ...]  # variables that no key filled
-    mismatched: dict[str, str]  # key -> the two shapes
+    Attributes:
+        converted: path of the variable by key.
+        unused: keys without a variable.
+        missing: paths of variables without a key.
+        mismatched: shapes in the file and in the model by key.
+    """
+
+    converted: dict[str, str]
+    unused: tuple[str, ...]
+    missing: tuple[str, ...]
+    mismatched: dict[str, str]
 
     @property
     def is_complete(self) -> bool:
-        """Whether every variable of the model was filled."""
+        """Tells whether every variable of the model got its values."""
         return not self.missing and not self.mismatched
 
     def __str__(self) -> str:
@@ -51,12 +58,11 @@ def convert_published_weights(
     """Copies published weights into a model with the same architecture.
 
     Args:
-        model: `SwAV` around `resnet50(...)` of the file's width, with the file's head and number
-            of prototypes. A file with the backbone alone leaves head and prototypes as they are.
-        weights: the downloaded PyTorch file (needs PyTorch to read), or its state dictionary with
-            arrays.
+        model: `SwAV` of `resnet50(...)` with the file's width, head and number of prototypes. A
+            file of the backbone alone leaves head and prototypes unchanged.
+        weights: path of the PyTorch file, which needs PyTorch, or its state dictionary of arrays.
     Returns:
-        A report per key. Keys whose shapes differ are left out and reported, nothing is guessed.
+        Report on each key; keys of other shapes are left out.
     Raises:
         ImportError: if a file is given and PyTorch is not installed.
         ValueError: if no key fits the model at all.
@@ -97,14 +103,14 @@ def _read_file(path: str) -> dict[str, Any]:
 
 
 def _to_keras_layout(array: np.ndarray) -> np.ndarray:
-    """PyTorch's [out, in, height, width] and [out, in] to [height, width, in, out], [in, out]."""
+    """Transposes kernels `[out, in, height, width]` and `[out, in]` to the axes of Keras."""
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
     return array.T if array.ndim == 2 else array
 
 
 def _places(model: SwAV) -> dict[str, Any]:
-    """Name in the published files -> variable."""
+    """Returns the variables of a model by their names in the published files."""
     places = {}
     for layer in model.backbone.layers:
         if layer.weights:
@@ -132,6 +138,6 @@ def _layer_places(name: str, layer) -> dict[str, Any]:
 
 
 def _published_name(name: str) -> str:
-    """`layer1_0_downsample_bn` -> `layer1.0.downsample.1`, `layer1_0_conv2` -> `layer1.0.conv2`."""
+    """Translates a layer's name, such as `layer1_0_downsample_bn` to `layer1.0.downsample.1`."""
     name = name.replace("downsample_conv", "downsample.0").replace("downsample_bn", "downsample.1")
     return name.replace("_", ".")

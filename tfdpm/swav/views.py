@@ -1,7 +1,4 @@
-"""What a batch of views looks like: one tensor `[B, V, H, W, C]` per resolution.
-
-The pipeline that makes them is `tfdpm.data.multicrop`; the model sees only these.
-"""
+"""Batches of views: one tensor `[B, V, H, W, C]` per resolution."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from tfdpm import checks
 
 
 def unpack(data) -> tuple[tf.Tensor, ...]:
-    """The crops of a batch that may carry labels behind them, which are ignored."""
+    """Returns the crops of a batch and ignores labels behind them."""
     crops = data
     if isinstance(crops, list | tuple) and crops and isinstance(crops[0], list | tuple):
         crops = crops[0]
@@ -21,14 +18,14 @@ def unpack(data) -> tuple[tf.Tensor, ...]:
 
 
 def checked_crops(crops, num_assigning: int) -> tuple[tf.Tensor, ...]:
-    """The crops of a batch, if they can be trained on.
+    """Returns the crops of a batch after checking that a model can train on them.
 
     Args:
-        crops: one tensor per resolution, or as `unpack` takes them.
-        num_assigning: crops of the first resolution that give codes.
+        crops: batch that `unpack` takes, with one tensor per resolution.
+        num_assigning: number of crops of the first resolution that give codes.
     Raises:
         ValueError: if a tensor has no axis of views, or there are too few views.
-        TypeError: if they hold integers.
+        TypeError: if crops are integers.
     """
     crops = unpack(crops)
     for views in crops:

@@ -1,7 +1,9 @@
-"""Random image operations on whole batches, each a pure function of its seed.
+"""Random operations on batches of images, float32 in [0, 1], each a pure function of its seed.
 
-Crops with resizing, mirror images, colour, blur. What is drawn how often is decided by the caller;
-reading and batching happen elsewhere. Images are float32 in [0, 1], `[N, H, W, C]`.
+The operations are those of the published runs, that is torchvision's and Pillow's. Keras's layers
+and `tf.image` differ, and the layers draw from a state, so that no epoch could be repeated:
+RandomColorJitter adds brightness, takes contrast about each channel's mean, and has one order;
+RandomGaussianBlur has one width per batch and black borders, and takes 38 to 50 times as long.
 """
 
 from __future__ import annotations
@@ -12,8 +14,6 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfdpm import checks
-
 # ITU-R 601-2 luma, the grey that image libraries agree on.
 LUMA = (0.299, 0.587, 0.114)
 BLUR_RADIUS = 11  # the published runs blur with 23 taps
@@ -21,7 +21,7 @@ CROP_TRIES = 10
 
 
 def split_seed(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
-    """`count` independent seeds `[2]` int32 from one."""
+    """Derives `count` independent seeds, `[2]` int32 each, from one."""
     return tf.unstack(tf.random.split(seed, count))
 
 
@@ -34,19 +34,21 @@ def crop_boxes(
     scale: tuple[float, float],
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> tf.Tensor:
-    """Boxes of random area and aspect ratio inside an image, in whole pixels.
+    """Draws boxes of random area and aspect ratio inside an image, in whole pixels.
 
-    Area is uniform in `scale` times the image's, the aspect ratio log-uniform. Of ten draws the
-    first that fits is taken; if none fits, the largest centred box whose ratio is allowed.
+    The area is uniform and the logarithm of the aspect ratio is uniform. The first of ten draws
+    that fits is taken. If none fits, the box is the largest centred one of an allowed ratio.
+    `tf.image.stateless_sample_distorted_bounding_box` draws the ratio itself uniformly, and takes
+    the whole image if none fits.
 
     Args:
-        seed: `[2]` integer.
-        num_boxes: N.
-        height, width: of the image in pixels.
-        scale: smallest and largest share of the area, in (0, 1].
-        ratio: smallest and largest width / height.
+        seed: random seed, `[2]` integer; the same seed gives the same boxes.
+        num_boxes: number of boxes N.
+        height, width: size of the image in pixels.
+        scale: smallest and largest share of the image's area, in (0, 1].
+        ratio: smallest and largest ratio of width to height.
     Returns:
-        `[N, 4]` float32 with whole numbers: top, left, height, width.
+        Top, left, height and width of each box, `[N, 4]` float32 with whole numbers.
     """
     area_seed, ratio_seed, top_seed, left_seed = split_seed(seed, 4)
     height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
@@ -58,28 +60,26 @@ def crop_boxes(
     box_widths = tf.round(tf.sqrt(areas * ratios))
     fits = (box_heights >= 1) & (box_heights <= height) & (box_widths >= 1) & (box_widths <= width)
     first = tf.argmax(tf.cast(fits, tf.int32), axis=1)[:, tf.newaxis]
-    found = tf.reduce_any(fits, axis=1)
+    any_fits = tf.reduce_any(fits, axis=1)
     whole_height = tf.minimum(height, tf.maximum(tf.round(width / ratio[0]), 1.0))
     whole_width = tf.minimum(width, tf.maximum(tf.round(height * ratio[1]), 1.0))
-    box_height = tf.where(found, tf.gather(box_heights, first, batch_dims=1)[:, 0], whole_height)
-    box_width = tf.where(found, tf.gather(box_widths, first, batch_dims=1)[:, 0], whole_width)
+    box_height = tf.where(any_fits, tf.gather(box_heights, first, batch_dims=1)[:, 0], whole_height)
+    box_width = tf.where(any_fits, tf.gather(box_widths, first, batch_dims=1)[:, 0], whole_width)
     free_rows, free_columns = height - box_height, width - box_width
     top = tf.floor(tf.random.stateless_uniform([num_boxes], top_seed) * (free_rows + 1))
     left = tf.floor(tf.random.stateless_uniform([num_boxes], left_seed) * (free_columns + 1))
-    top = tf.where(found, tf.minimum(top, free_rows), tf.floor(free_rows / 2))
-    left = tf.where(found, tf.minimum(left, free_columns), tf.floor(free_columns / 2))
+    top = tf.where(any_fits, tf.minimum(top, free_rows), tf.floor(free_rows / 2))
+    left = tf.where(any_fits, tf.minimum(left, free_columns), tf.floor(free_columns / 2))
     return tf.stack([top, left, box_height, box_width], axis=1)
 
 
 def _resampling_matrix(start: tf.Tensor, length: tf.Tensor, size: int, extent: int) -> tf.Tensor:
-    """Weights `[..., size, extent]` that resample pixels `start .. start + length` to `size`.
-
-    A triangle as wide as an output pixel (bilinear when enlarging, antialiased when shrinking),
-    cut at the border of the crop.
-    """
+    """Returns weights `[..., size, extent]` that resample `length` pixels to `size` pixels."""
     start, length = start[..., tf.newaxis, tf.newaxis], length[..., tf.newaxis, tf.newaxis]
     pixels = tf.range(extent, dtype=tf.float32)
     step = length / size
+    # w[i, j] ~ max(1 - |j - centre_i| / max(step, 1), 0) for pixels j inside the crop: a triangle
+    # that is bilinear when enlarging and as wide as an output pixel when shrinking, as Pillow's.
     centres = start + (tf.range(size, dtype=tf.float32)[:, tf.newaxis] + 0.5) * step - 0.5
     weights = tf.maximum(1.0 - tf.abs(pixels - centres) / tf.maximum(step, 1.0), 0.0)
     inside = (pixels >= start) & (pixels < start + length)
@@ -90,15 +90,17 @@ def _resampling_matrix(start: tf.Tensor, length: tf.Tensor, size: int, extent: i
 def resized_crops(
     images: tf.Tensor, boxes: tf.Tensor, size: int, is_mirrored: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Several crops of each image, resized with antialiasing, for images of one size.
+    """Cuts crops of images of one size and resizes them with antialiasing.
+
+    `tf.image.crop_and_resize` takes a fifth of the time, but does not antialias.
 
     Args:
-        images: `[B, H, W, C]` float32, H, W and C known.
-        boxes: `[B, V, 4]` float32: top, left, height, width in pixels.
+        images: images, `[B, H, W, C]` float32; H, W and C are known.
+        boxes: top, left, height and width in pixels, `[B, V, 4]` float32.
         size: side of the crops in pixels.
-        is_mirrored: `[B, V]` boolean; which crops are flipped left to right.
+        is_mirrored: which crops are flipped left to right, `[B, V]` boolean; by default, none.
     Returns:
-        `[B, V, size, size, C]` float32.
+        Crops `[B, V, size, size, C]` float32.
     """
     height, width, channels = images.shape[1:]
     num_views = boxes.shape[1]
@@ -118,9 +120,9 @@ def resized_crops(
 def resized_crops_of_one(
     image: tf.Tensor, boxes: tf.Tensor, size: int, is_mirrored: tf.Tensor
 ) -> tf.Tensor:
-    """As `resized_crops` for one image `[H, W, C]` of any size: `[V, size, size, C]`.
+    """Cuts crops `[V, size, size, C]` of one image `[H, W, C]`, as `resized_crops` of a batch.
 
-    Cuts before it resizes, which is the cheaper way for photographs.
+    The image is cut before it is resized, which is faster for photographs.
     """
     crops = []
     pixels = tf.unstack(tf.cast(boxes, tf.int32))
@@ -133,35 +135,36 @@ def resized_crops_of_one(
 
 
 def grayscale(images: tf.Tensor) -> tf.Tensor:
-    """Luma `[..., 1]` of colour images; one-channel images come back as they are."""
+    """Returns the luma `[..., 1]` of colour images, and one-channel images unchanged."""
     if images.shape[-1] == 1:
         return images
     return tf.reduce_sum(images * tf.constant(LUMA), axis=-1, keepdims=True)
 
 
 def _blend(images, other, factors):
+    """Returns `other + factors (images - other)`, clipped to [0, 1]."""
     factors = factors[:, tf.newaxis, tf.newaxis, tf.newaxis]
     return tf.clip_by_value(images * factors + other * (1.0 - factors), 0.0, 1.0)
 
 
 def adjust_brightness(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
-    """Images times `factors` `[N]`, clipped to [0, 1]."""
+    """Multiplies images by `factors` `[N]` and clips them to [0, 1]."""
     return _blend(images, 0.0, factors)
 
 
 def adjust_contrast(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
-    """Images blended with their mean grey; factor 0 is flat, 1 the image, above 1 more contrast."""
+    """Blends images with their mean grey; factor 0 gives flat images, 1 changes nothing."""
     mean = tf.reduce_mean(grayscale(images), axis=(1, 2, 3), keepdims=True)
     return _blend(images, mean, factors)
 
 
 def adjust_saturation(images: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
-    """Colour images blended with their greys; factor 0 is grey, 1 the image."""
+    """Blends colour images with their greys; factor 0 gives grey images, 1 changes nothing."""
     return _blend(images, grayscale(images), factors)
 
 
 def adjust_hue(images: tf.Tensor, shifts: tf.Tensor) -> tf.Tensor:
-    """Turns the hue of colour images by `shifts` `[N]`, in turns of the colour circle."""
+    """Shifts the hue of colour images by `shifts` `[N]`, in turns of the colour circle."""
     hue, saturation, value = tf.unstack(tf.image.rgb_to_hsv(images), axis=-1)
     hue = tf.math.floormod(hue + shifts[:, tf.newaxis, tf.newaxis], 1.0)
     return tf.image.hsv_to_rgb(tf.stack([hue, saturation, value], axis=-1))
@@ -170,14 +173,16 @@ def adjust_hue(images: tf.Tensor, shifts: tf.Tensor) -> tf.Tensor:
 def color_jitter(
     seed: tf.Tensor, images: tf.Tensor, strengths: Sequence[float], prob: float
 ) -> tf.Tensor:
-    """Brightness, contrast, saturation and hue, each by a random amount, in random order.
+    """Changes brightness, contrast, saturation and hue by random amounts, in random order.
+
+    Amounts are drawn per image, the order once per call.
 
     Args:
-        seed: `[2]` integer.
-        images: `[N, H, W, C]`; saturation and hue are left out unless C is 3.
-        strengths: four numbers >= 0; the first three are half widths of the factor around 1, the
-            last of the shift in turns (at most 0.5).
-        prob: share of images that are changed. Amounts are drawn per image, the order per call.
+        seed: random seed, `[2]` integer; the same seed gives the same changes.
+        images: images, `[N, H, W, C]`; saturation and hue change only if C is 3.
+        strengths: four numbers >= 0. The first three are half widths of the factors around 1, the
+            last is that of the shift of the hue in turns, at most 0.5.
+        prob: share of images that are changed.
     Returns:
         Images of the same shape.
     """
@@ -208,24 +213,27 @@ def color_jitter(
 
 
 def random_grayscale(seed: tf.Tensor, images: tf.Tensor, prob: float) -> tf.Tensor:
-    """Takes the colour from a share `prob` of the images."""
+    """Removes the colour from a share `prob` of the images."""
     if prob <= 0 or images.shape[-1] != 3:
         return images
     return _where(seed, prob, tf.repeat(grayscale(images), 3, axis=-1), images)
 
 
 def gaussian_blur(images: tf.Tensor, sigmas: tf.Tensor) -> tf.Tensor:
-    """Blurs each image with its own Gaussian, 23 taps, the border mirrored.
+    """Blurs each image with a Gaussian of 23 taps, mirrored at the borders.
 
     Args:
-        images: `[N, H, W, C]`, H and W known.
-        sigmas: `[N]` standard deviations in pixels, > 0.
+        images: images, `[N, H, W, C]`; H and W are known.
+        sigmas: standard deviation for each image in pixels, `[N]`, > 0.
+    Returns:
+        Images of the same shape.
     """
     offsets = np.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, dtype=np.float32)
     taps = tf.exp(-0.5 * tf.square(offsets / sigmas[:, tf.newaxis]))
     taps /= tf.reduce_sum(taps, axis=1, keepdims=True)
     number = tf.shape(images)[0]
     height, width, channels = images.shape[1:]
+    # blurred = R image C': R and C are the blur as a matrix along rows and columns.
     rows = tf.matmul(taps, _mirrored_shifts(height))
     columns = tf.matmul(taps, _mirrored_shifts(width))
     blurred = tf.matmul(
@@ -239,7 +247,7 @@ def gaussian_blur(images: tf.Tensor, sigmas: tf.Tensor) -> tf.Tensor:
 def random_blur(
     seed: tf.Tensor, images: tf.Tensor, prob: float, sigma: tuple[float, float]
 ) -> tf.Tensor:
-    """Blurs a share `prob` of the images, sigma uniform between two values in pixels."""
+    """Blurs a share `prob` of the images, with `sigma` uniform between two values in pixels."""
     if prob <= 0:
         return images
     prob_seed, sigma_seed = split_seed(seed, 2)
@@ -248,19 +256,15 @@ def random_blur(
 
 
 def _where(seed, prob, changed, images):
+    """Replaces a random share `prob` of the images by their changed versions."""
     chosen = tf.random.stateless_uniform([tf.shape(images)[0]], seed) < prob
     return tf.where(chosen[:, tf.newaxis, tf.newaxis, tf.newaxis], changed, images)
 
 
 def _mirrored_shifts(extent: int) -> np.ndarray:
-    """`[taps, extent * extent]`: row t moves an axis by t - radius, mirrored without the edge."""
+    """Returns `[taps, extent * extent]`; row t shifts a mirrored axis by t - radius."""
     positions = np.arange(extent)[np.newaxis] + np.arange(-BLUR_RADIUS, BLUR_RADIUS + 1)[:, None]
     period = max(2 * (extent - 1), 1)
     positions = np.abs(positions) % period
     positions = np.where(positions >= extent, period - positions, positions)
     return np.eye(extent, dtype=np.float32)[positions].reshape(2 * BLUR_RADIUS + 1, -1)
-
-
-def check_probability(value: float, name: str) -> float:
-    """Returns `value` if it lies in [0, 1]."""
-    return checks.number(value, name, minimum=0.0, maximum=1.0)

@@ -1,7 +1,7 @@
-"""Where images come from: arrays, files, TFRecords, data sets; one interface for all.
+"""Sources of images: arrays, files, TFRecords and data sets behind one interface.
 
-A source knows how many images it has and yields them as float32 in [0, 1], in an order that
-follows a seed. Files that cannot be read are skipped and counted.
+A source knows its number of images and yields them as float32 in [0, 1], in an order that follows
+a seed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
+from tfdpm.data.images.augment import grayscale
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 _PROBED_FILES = 64
@@ -22,7 +23,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class SkippedImages:
-    """Files that could not be read, in the order they were met; each counts once."""
+    """List of the files that could not be read; each counts once."""
 
     def __init__(self):
         self.paths: list[str] = []
@@ -30,11 +31,11 @@ class SkippedImages:
 
     @property
     def count(self) -> int:
-        """Number of different files that were skipped."""
+        """Returns the number of different files that were skipped."""
         return len(self.paths)
 
     def add(self, path: bytes | str) -> np.int64:
-        """Notes a file and returns the count."""
+        """Adds a file and returns the count."""
         name = path.decode(errors="replace") if isinstance(path, bytes) else str(path)
         if name not in self._known:
             self._known.add(name)
@@ -44,10 +45,12 @@ class SkippedImages:
 
 
 def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
-    """Images `[..., C]` with `channels` channels: grey is repeated, colour becomes luma.
+    """Converts images `[..., C]` to `channels` channels.
+
+    Grey images are repeated, colour images become luma, transparency is dropped.
 
     Raises:
-        ValueError: if C is not 1, 3 or 4, or `channels` is something else than C, 1 or 3.
+        ValueError: if C is not 1, 3 or 4, or `channels` is neither C nor 1 nor 3.
     """
     have = images.shape[-1]
     if have == channels:
@@ -57,21 +60,21 @@ def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
     if have == 4:
         images = images[..., :3]
     if channels == 1 and have != 1:
-        return tf.reduce_sum(images * (0.299, 0.587, 0.114), axis=-1, keepdims=True)
+        return grayscale(images)
     return images if have != 1 else tf.repeat(images, channels, axis=-1)
 
 
 def to_unit_range(images: tf.Tensor) -> tf.Tensor:
-    """float32 in [0, 1] from integer images (divided by the type's largest value) or floats."""
+    """Converts images to float32; integers are divided by the largest value of their type."""
     return tf.image.convert_image_dtype(images, tf.float32)
 
 
 class ArraySource:
-    """Images of one size, held in memory and cut in batches.
+    """Images of one size in memory, read in batches.
 
     Args:
-        images: `[N, H, W]` or `[N, H, W, C]`, uint8 or floating in [0, 1].
-        channels: wanted.
+        images: images, `[N, H, W]` or `[N, H, W, C]`, uint8 or floating in [0, 1].
+        channels: number of channels that are read.
         shuffle: whether the order follows the seed.
     """
 
@@ -98,7 +101,7 @@ class ArraySource:
         self._shuffle = shuffle
 
     def batches(self, seed: tf.Tensor, batch_size: int) -> tf.data.Dataset:
-        """One epoch of `[batch_size, H, W, channels]` batches, the remainder dropped."""
+        """Returns an epoch of batches `[batch_size, H, W, channels]` without the remainder."""
         order = _order(seed, self.num_images, self._shuffle)
         indices = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
 
@@ -110,13 +113,13 @@ class ArraySource:
 
 
 class FileSource:
-    """Image files of any size and kind (JPEG, PNG, BMP, GIF).
+    """Image files of any size (JPEG, PNG, BMP, GIF).
 
     Args:
-        paths: of the files.
-        channels: wanted; the decoder converts.
+        paths: paths of the files.
+        channels: number of channels that are read; the decoder converts.
         shuffle: whether the order follows the seed.
-        skipped: collects the files that could not be read.
+        skipped: list that collects unreadable files.
     """
 
     is_batched = False
@@ -132,7 +135,7 @@ class FileSource:
         self._probe(paths)
 
     def _probe(self, paths):
-        """An epoch without a single image would never end: something must be readable."""
+        """Raises if no file is readable, since an epoch without images would never end."""
         for path in paths[:_PROBED_FILES]:
             try:
                 self._load(tf.constant(path))
@@ -148,7 +151,7 @@ class FileSource:
         return to_unit_range(tf.ensure_shape(image, [None, None, self._channels]))
 
     def images(self, seed: tf.Tensor) -> tf.data.Dataset:
-        """One epoch of images `[H, W, channels]`, unreadable ones left out."""
+        """Returns an epoch of images `[H, W, channels]` without the unreadable ones."""
         order = tf.gather(self._paths, _order(seed, self.num_images, self._shuffle))
         missing = tf.zeros([0, 0, self._channels])
 
@@ -174,13 +177,14 @@ class FileSource:
 
 
 class StreamSource:
-    """A `tf.data.Dataset` of single images, read in order and shuffled through a buffer.
+    """A `tf.data.Dataset` of single images, read in order and shuffled in blocks.
 
     Args:
-        dataset: elements are images `[H, W]` or `[H, W, C]`, or tuples or dictionaries that hold
-            one ("image", or first).
-        channels: wanted.
-        shuffle: whether to shuffle, with a buffer of `shuffle_buffer` images.
+        dataset: data set of images `[H, W]` or `[H, W, C]`, of tuples that start with one, or of
+            dictionaries with an "image".
+        channels: number of channels that are read.
+        shuffle: whether images are shuffled.
+        shuffle_buffer: number of images in a block.
     """
 
     is_batched = False
@@ -197,7 +201,7 @@ class StreamSource:
         self.num_images = size
 
     def images(self, seed: tf.Tensor) -> tf.data.Dataset:
-        """One epoch of images `[H, W, channels]`."""
+        """Returns an epoch of images `[H, W, channels]`."""
         images = self._dataset.map(_image_of, num_parallel_calls=tf.data.AUTOTUNE)
         if self._buffer:
             images = _shuffled_in_blocks(images, self._buffer, seed)
@@ -210,7 +214,7 @@ class StreamSource:
 
 
 def _image_of(*element) -> tf.Tensor:
-    """The image `[H, W, C]` of an element: alone, first of a tuple, or named in a dictionary."""
+    """Returns the image `[H, W, C]` of an element of a data set."""
     image = element[0]
     if isinstance(image, dict):
         image = image["image"]
@@ -222,11 +226,9 @@ def _image_of(*element) -> tf.Tensor:
 
 
 def _shuffled_in_blocks(images: tf.data.Dataset, size: int, seed: tf.Tensor) -> tf.data.Dataset:
-    """Images in random order within blocks of `size`, the same for equal seeds everywhere.
-
-    `Dataset.shuffle` would also follow the process's global seed. Images of different sizes share a
-    block as serialised tensors.
-    """
+    """Shuffles images within blocks of `size`; the same seed gives the same order."""
+    # `Dataset.shuffle` would also follow the global seed of the process. Images of different
+    # sizes share a block as serialised tensors.
     spec = images.element_spec
     blocks = images.map(tf.io.serialize_tensor).batch(size).enumerate()
 
@@ -244,7 +246,7 @@ def _shuffled_in_blocks(images: tf.data.Dataset, size: int, seed: tf.Tensor) -> 
 def open_source(
     data: Any, *, channels: int, shuffle: bool, shuffle_buffer: int, skipped: SkippedImages
 ):
-    """The source that fits `data`; see `tfdpm.data.multicrop` for what it may be."""
+    """Returns the source for `data`, which may be all that `tfdpm.data.multicrop` takes."""
     if isinstance(data, tf.data.Dataset):
         return StreamSource(data, channels, shuffle, shuffle_buffer)
     if isinstance(data, str | os.PathLike):
@@ -279,17 +281,17 @@ def _open_name(name, channels, shuffle, shuffle_buffer, skipped):
 
 
 def image_files(folder: str) -> list[str]:
-    """All image files below a folder, sorted, hidden ones left out."""
-    found = []
-    for place, _, names in os.walk(folder):
-        for name in names:
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                found.append(os.path.join(place, name))
-    return sorted(found)
+    """Lists all image files below a folder, sorted, without hidden ones."""
+    return sorted(
+        os.path.join(place, name)
+        for place, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+    )
 
 
 def tfrecord_images(paths: list[str], channels: int) -> tf.data.Dataset:
-    """Images from TFRecord files whose examples hold an encoded picture as feature "image"."""
+    """Reads images from TFRecord files whose examples have an encoded image as "image"."""
     features = {"image": tf.io.FixedLenFeature([], tf.string)}
 
     def decode(record):
