@@ -44,6 +44,14 @@ def test_readme_is_short():
     assert len(README.read_text().splitlines()) <= MOST_LINES
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["pip install . && tfdpm fit digits", "pip install '.[tests]' && python -m pytest"],
+)
+def test_readme_starts_users_and_contributors_with_one_line(line: str):
+    assert line in README.read_text().splitlines()
+
+
 @pytest.mark.parametrize("page", PROSE, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_no_sentence_is_long(page: Path) -> None:
     assert long_sentences(page.read_text(encoding="utf-8")) == []
