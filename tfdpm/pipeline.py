@@ -82,7 +82,7 @@ def fit(
         ValueError, TypeError, FileNotFoundError: naming the argument, what came and what was
             wanted.
 
-    Example:
+    Examples:
         >>> import tfdpm
         >>> model = tfdpm.fit("blobs", verbose=0)
         >>> model.n_clusters

@@ -35,7 +35,7 @@ class ClusterFeatures(keras.callbacks.Callback):
         records: list of dictionaries with `epoch`, the entries above and `sizes`, largest first.
         clusterer: the last fitted `DeepDPM`, or `None`.
 
-    Example:
+    Examples:
         >>> seen = tfdpm.callbacks.ClusterFeatures("dense_1", x_test, y_test)
         >>> classifier.fit(x, y, epochs=10, callbacks=[seen])
         >>> seen.records[-1]["sizes"]

@@ -37,7 +37,7 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
     Samples, and the argument of `log_prob`, are `MeanAndCovariance` tuples: covariances
     `[..., D, D]` and means `[..., D]`.
 
-    Example:
+    Examples:
         >>> prior = NormalInverseWishart([0.0, 0.0], 1e-4, 4.0, [[1.0, 0.0], [0.0, 1.0]])
         >>> statistics = prior.statistics([[0.1, 0.2], [0.3, 0.1]])
         >>> prior.log_evidence(statistics).shape
