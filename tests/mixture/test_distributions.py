@@ -9,7 +9,7 @@ from scipy import stats
 from tests.reference import niw as reference
 from tests.reference import samples
 from tfdpm.distributions import MultivariateStudentT, NormalInverseWishart
-from tfdpm.mixture import niw
+from tfdpm.mixture import evidence, niw
 from tfdpm.mixture.distributions import MeanAndCovariance
 
 
@@ -108,8 +108,10 @@ def test_mode_is_where_the_gradient_vanishes_and_nothing_nearby_is_denser():
 def test_mode_of_the_posterior_is_the_m_steps_estimate():
     distribution, points = random_distribution(2), samples.points(10, 2)
     mode = distribution.posterior(distribution.statistics(points)).mode()
-    after = niw.posterior(niw.niw_parameters(*samples.prior(2)), distribution.statistics(points))
-    means, covariances = niw.map_components(after, "joint_mode")
+    after = evidence.posterior(
+        niw.niw_parameters(*samples.prior(2)), distribution.statistics(points)
+    )
+    means, covariances = evidence.map_components(after, "joint_mode")
     np.testing.assert_allclose(mode.mean, means, rtol=1e-12)
     np.testing.assert_allclose(mode.covariance, covariances, rtol=1e-12)
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from tfdpm.mixture import niw
+from tfdpm.mixture import evidence, niw
 from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import LogPredictive
 from tfdpm.mixture.statistics import SufficientStatistics
@@ -97,7 +97,7 @@ def test_extreme_counts_give_finite_probabilities(counts):
         tf.zeros([1, 2], tf.float64),
         counts * tf.eye(2, batch_shape=[1], dtype=tf.float64),
     )
-    tails = PredictiveTails(tf.constant([1.0], tf.float64), niw.posterior(prior, statistics))
+    tails = PredictiveTails(tf.constant([1.0], tf.float64), evidence.posterior(prior, statistics))
     _, p_values = tails.tails(np.array([[0.0, 0.0], [1.0, 1.0], [1e6, 0.0]]))
     assert np.isfinite(p_values).all() and np.all(np.diff(p_values) <= 0)
     if counts > 1:  # nearly Gaussian: the squared distance follows chi-squared

@@ -9,7 +9,7 @@ from scipy.spatial import distance
 from tests.reference import mixture as reference
 from tests.reference import niw as niw_reference
 from tests.reference import samples
-from tfdpm.mixture import niw, parameters, statistics
+from tfdpm.mixture import evidence, niw, parameters, statistics
 from tfdpm.mixture.parameters import (
     LogJoint,
     LogPredictive,
@@ -126,6 +126,16 @@ def test_m_step_without_a_prior_is_weighted_maximum_likelihood_and_a_small_ridge
         np.testing.assert_allclose(mixture.means[k], mean, rtol=1e-10)
         covariance = np.cov(points.T, ddof=0, aweights=column) + ridge * np.eye(3)
         np.testing.assert_allclose(mixture.covariances[k], covariance, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("structure", ["diagonal", "spherical"])
+def test_maximum_likelihood_covariances_have_the_structure(structure):
+    points = samples.points(50, 3) * np.array([0.5, 1.0, 2.0])
+    statistics = accumulate(points, np.ones((50, 1)))
+    _, _, covariances = m_step(statistics, None, covariance=structure)
+    variances = points.var(axis=0)
+    expected = variances if structure == "diagonal" else np.full(3, variances.mean())
+    np.testing.assert_allclose(covariances[0], np.diag(expected), rtol=1e-4)
 
 
 def test_relabelling_components_permutes_the_m_step():
@@ -268,7 +278,7 @@ def test_squared_distances_are_mahalanobis_and_never_negative(monkeypatch, large
 def test_log_predictive_is_a_mixture_of_scipys_multivariate_t(feature_dim):
     prior, points = samples.prior(feature_dim), samples.points(40, feature_dim)
     responsibility, weights = samples.weights(40, 2), np.array([0.3, 0.7])
-    after = niw.posterior(niw.niw_parameters(*prior), accumulate(points, responsibility))
+    after = evidence.posterior(niw.niw_parameters(*prior), accumulate(points, responsibility))
     density = LogPredictive(tf.constant(weights), after)
     new_points = samples.points(15, feature_dim, seed=1, scale=2.0)
     columns = [

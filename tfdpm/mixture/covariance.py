@@ -1,105 +1,93 @@
-"""Covariance structures: what restricting matrices to diagonal or spherical ones changes.
-
-A restricted component is described by the full one's numbers, so that everything downstream stays
-as it is: scale matrices stay `[D, D]` and are diagonal, and degrees of freedom are those of the
-inverse Wishart whose marginal for one variance is the restricted prior.
-"""
+"""Covariance matrices: structures that restrict them, and factors of nearly singular ones."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
-
+import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
 
-if TYPE_CHECKING:
-    from tfdpm.mixture.niw import NIWParameters
-
 STRUCTURES = ("full", "diagonal", "spherical")
 
 
-def restricted(
-    prior: NIWParameters, after: NIWParameters, counts: tf.Tensor, structure: str
-) -> NIWParameters:
-    """Posterior under a covariance structure, from the full one.
-
-    With `nu_1 = nu - D + 1`, the degrees of freedom of a single variance under `IW(nu, scale)`:
-
-    * diagonal: D independent Normal-inverse-Gammas, `sigma_d^2 ~ IG(nu_1 / 2, scale_dd / 2)`;
-    * spherical: one variance, `sigma^2 ~ IG(nu_1 / 2, tr(scale) / (2 D))`, which N points inform
-      N D times.
-
-    The predictive of one point, `niw.predictive` of the result, is exact for the spherical
-    structure; for the diagonal one its marginals are, while the coordinates share one tail.
+def restrict_covariances(covariances: np.ndarray, structure: str) -> np.ndarray:
+    """Maximum-likelihood covariances `[..., D, D]` of a structure from the full ones.
 
     Args:
-        prior: unbatched.
-        after: full posterior, batch shape `[...]`.
-        counts: `[...]`.
+        covariances: `[..., D, D]` float64.
         structure: one of `STRUCTURES`.
     """
     checks.one_of(structure, "covariance", STRUCTURES)
     if structure == "full":
-        return after
-    variances = tf.linalg.diag_part(after.scale)
-    if structure == "diagonal":
-        return after._replace(scale=tf.linalg.diag(variances))
-    dim = int(after.loc.shape[-1])
-    average = tf.linalg.trace(prior.scale) / dim
-    scatter = tf.reduce_sum(variances - tf.linalg.diag_part(prior.scale), axis=-1)
-    shared = (average + scatter)[..., tf.newaxis] * tf.ones_like(variances)
-    return after._replace(df=prior.df + dim * counts, scale=tf.linalg.diag(shared))
+        return covariances
+    variances = np.diagonal(covariances, axis1=-2, axis2=-1)
+    if structure == "spherical":
+        variances = variances.mean(axis=-1, keepdims=True)
+    dim = covariances.shape[-1]
+    return np.eye(dim) * variances[..., np.newaxis]
 
 
-def log_evidence(
-    prior: NIWParameters, after: NIWParameters, counts: tf.Tensor, structure: str
-) -> tf.Tensor:
-    """Log marginal likelihood under the diagonal or the spherical structure, `[...]` nats.
+def cholesky(matrices) -> tf.Tensor:
+    """Cholesky factors of symmetric matrices that rounding may have left not positive definite.
 
-    Per free variance with `m` observations (m = N, or N D where one is shared):
-    `log Gamma((nu_1 + m) / 2) - log Gamma(nu_1 / 2) + nu_1 / 2 log s - (nu_1 + m) / 2 log s*`, and
-    for all of them together `-N D / 2 log pi + D / 2 log(kappa / kappa*)`.
+    Matrices are scaled to unit diagonal, so that units cannot matter. Only where the plain
+    factorisation fails are the eigenvalues found and the diagonal lifted by what is missing.
 
     Args:
-        prior: unbatched.
-        after: posterior of that structure.
-        counts: `[...]`.
-        structure: `"diagonal"` or `"spherical"`.
+        matrices: `[..., D, D]` floating, positive semi-definite up to rounding.
+
+    Returns:
+        `[..., D, D]` lower triangular, finite, with positive diagonal.
     """
-    dim = int(after.loc.shape[-1])
-    df_before, df_after = prior.df - dim + 1.0, after.df - dim + 1.0
-    before, posterior = tf.linalg.diag_part(prior.scale), tf.linalg.diag_part(after.scale)
-    if structure == "spherical":
-        before = tf.reduce_mean(before, axis=-1, keepdims=True)
-        posterior = posterior[..., :1]
-    num_variances = float(posterior.shape[-1])
-    return (
-        -0.5 * dim * math.log(math.pi) * counts
-        + num_variances * (tf.math.lgamma(0.5 * df_after) - tf.math.lgamma(0.5 * df_before))
-        + 0.5 * df_before * tf.reduce_sum(tf.math.log(before), axis=-1)
-        - 0.5 * df_after * tf.reduce_sum(tf.math.log(posterior), axis=-1)
-        + 0.5 * dim * (tf.math.log(prior.mean_precision) - tf.math.log(after.mean_precision))
+    unit, deviations, floor = _unit_diagonal(tf.convert_to_tensor(matrices))
+    factor = tf.linalg.cholesky(unit)
+    is_finite = tf.reduce_all(tf.math.is_finite(factor))
+    factor = tf.cond(
+        is_finite, lambda: factor, lambda: tf.linalg.cholesky(_with_lifted_diagonal(unit, floor))
     )
+    return factor * deviations[..., :, tf.newaxis]
 
 
-def map_divisor(after: NIWParameters, structure: str) -> tf.Tensor:
-    """What a posterior scale is divided by at the joint mode of mean and covariance, `[...]`.
+def positive_definite(matrices) -> tf.Tensor:
+    """The matrices themselves where they are safely positive definite, else lifted as `cholesky`.
 
-    `nu* + D + 2` for full matrices; with one variance and its coordinate's mean `nu_1* + 3`; with
-    one variance and D means `nu_1* + D + 2`.
+    Safe means that the smallest eigenvalue, at unit diagonal, exceeds 1e-12 (float32: 1e-5).
+
+    Args:
+        matrices: `[..., D, D]` floating, positive semi-definite up to rounding.
+
+    Returns:
+        `[..., D, D]`, finite, symmetric positive definite.
     """
-    dim = int(after.loc.shape[-1])
-    return after.df + {"full": dim + 2.0, "diagonal": 4.0 - dim, "spherical": 3.0}[structure]
+    matrices = tf.convert_to_tensor(matrices)
+    unit, deviations, floor = _unit_diagonal(matrices)
+    # That unit - floor * I can still be factorised bounds the smallest eigenvalue from below.
+    margin = tf.linalg.cholesky(tf.linalg.set_diag(unit, tf.linalg.diag_part(unit) - floor))
+    # A lifted variance differs by far more than the rounding of a square root squared.
+    is_kept = deviations**2 <= 1.5 * tf.linalg.diag_part(matrices)
+    is_safe = tf.reduce_all(tf.math.is_finite(margin), axis=[-2, -1]) & tf.reduce_all(is_kept, -1)
+
+    def lifted():
+        scale = deviations[..., :, tf.newaxis] * deviations[..., tf.newaxis, :]
+        is_unchanged = is_safe[..., tf.newaxis, tf.newaxis]
+        return tf.where(is_unchanged, matrices, _with_lifted_diagonal(unit, floor) * scale)
+
+    return tf.cond(tf.reduce_all(is_safe), lambda: matrices, lifted)
 
 
-def restricted_matrices(matrices: tf.Tensor, structure: str) -> tf.Tensor:
-    """Maximum-likelihood covariances `[..., D, D]` of a structure from the full ones."""
-    checks.one_of(structure, "covariance", STRUCTURES)
-    if structure == "full":
-        return matrices
-    variances = tf.linalg.diag_part(matrices)
-    if structure == "spherical":
-        variances = tf.reduce_mean(variances, axis=-1, keepdims=True) * tf.ones_like(variances)
-    return tf.linalg.diag(variances)
+def _unit_diagonal(matrices) -> tuple[tf.Tensor, tf.Tensor, float]:
+    """Matrices at unit diagonal, the deviations taken out, and the type's relative floor."""
+    floor = 1e-12 if matrices.dtype == tf.float64 else 1e-5
+    diagonal = tf.linalg.diag_part(matrices)
+    # A zero (or rounded below zero) variance is lifted to a fraction of the largest one.
+    largest = tf.reduce_max(diagonal, axis=-1, keepdims=True)
+    largest = tf.where(largest > 0, largest, tf.ones_like(largest))
+    deviations = tf.sqrt(tf.maximum(diagonal, floor * largest))
+    unit = matrices / (deviations[..., :, tf.newaxis] * deviations[..., tf.newaxis, :])
+    return tf.linalg.set_diag(unit, tf.ones_like(diagonal)), deviations, floor
+
+
+def _with_lifted_diagonal(unit, floor: float) -> tf.Tensor:
+    missing = tf.maximum(2.0 * floor - tf.reduce_min(tf.linalg.eigvalsh(unit), axis=-1), 0.0)
+    diagonal = tf.linalg.diag_part(unit) + 2.0 * missing[..., tf.newaxis]
+    return tf.linalg.set_diag(unit, diagonal)

@@ -1,7 +1,4 @@
-"""TFP distributions of the mixture's prior and predictive, for users and as an oracle in tests.
-
-The arithmetic is `niw.py`'s; here it gets `log_prob`, `sample`, batch shapes and TFP's names.
-"""
+"""TFP distributions of the mixture's prior and predictive, for users and as an oracle in tests."""
 
 from __future__ import annotations
 
@@ -12,7 +9,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from tfdpm import checks
-from tfdpm.mixture import niw
+from tfdpm.mixture import evidence
+from tfdpm.mixture.covariance import cholesky
+from tfdpm.mixture.niw import NIWParameters
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate
 
 tfb = tfp.bijectors
@@ -63,10 +62,10 @@ class NormalInverseWishart(tfd.JointDistributionNamed):
     ):
         dtype = _common_dtype(loc, mean_precision, df, scale)
         parts = (tf.convert_to_tensor(part, dtype) for part in (loc, mean_precision, df, scale))
-        self._niw = _broadcast(niw.NIWParameters(*parts))
+        self._niw = _broadcast(NIWParameters(*parts))
         self._dim = int(self._niw.loc.shape[-1])
-        scale_tril = niw.cholesky(self._niw.scale)
-        precision_tril = niw.cholesky(tf.linalg.cholesky_solve(scale_tril, _eye_like(scale_tril)))
+        scale_tril = cholesky(self._niw.scale)
+        precision_tril = cholesky(tf.linalg.cholesky_solve(scale_tril, _eye_like(scale_tril)))
         covariance = tfd.TransformedDistribution(
             tfd.WishartTriL(self._niw.df, scale_tril=precision_tril, validate_args=validate_args),
             # Precision -> its Cholesky factor -> that of the covariance -> the covariance.
@@ -84,7 +83,7 @@ class NormalInverseWishart(tfd.JointDistributionNamed):
             precision = self._niw.mean_precision[..., tf.newaxis, tf.newaxis]
             return tfd.MultivariateNormalTriL(
                 self._niw.loc,
-                scale_tril=niw.cholesky(covariance / precision),
+                scale_tril=cholesky(covariance / precision),
                 validate_args=validate_args,
             )
 
@@ -145,13 +144,13 @@ class NormalInverseWishart(tfd.JointDistributionNamed):
         return accumulate(points, tf.convert_to_tensor(weights, points.dtype))
 
     def posterior(self, statistics: SufficientStatistics) -> NormalInverseWishart:
-        """The posterior, one per component of the statistics (see `niw.posterior`)."""
-        after = niw.posterior(self._float64(), statistics)
+        """The posterior, one per component of the statistics (see `evidence.posterior`)."""
+        after = evidence.posterior(self._float64(), statistics)
         return NormalInverseWishart(*(tf.cast(part, self.loc.dtype) for part in after))
 
     def log_evidence(self, statistics: SufficientStatistics) -> tf.Tensor:
         """Closed-form log marginal likelihood of each component's points, nats, float64."""
-        return niw.log_evidence(self._float64(), statistics)
+        return tf.constant(evidence.log_evidence(self._float64(), statistics))
 
     def posterior_predictive(
         self, statistics: SufficientStatistics | None = None
@@ -159,14 +158,14 @@ class NormalInverseWishart(tfd.JointDistributionNamed):
         """Multivariate t of the next point given the statistics (the prior's if `None`)."""
         after = self._float64()
         if statistics is not None:
-            after = niw.posterior(after, statistics)
-        df, loc, scale_tril = (tf.cast(part, self.loc.dtype) for part in niw.predictive(after))
+            after = evidence.posterior(after, statistics)
+        df, loc, scale_tril = (tf.cast(part, self.loc.dtype) for part in evidence.predictive(after))
         return MultivariateStudentT(
             df, loc, tf.linalg.LinearOperatorLowerTriangular(scale_tril, is_non_singular=True)
         )
 
-    def _float64(self) -> niw.NIWParameters:
-        return niw.NIWParameters(*(tf.cast(part, tf.float64) for part in self._niw))
+    def _float64(self) -> NIWParameters:
+        return NIWParameters(*(tf.cast(part, tf.float64) for part in self._niw))
 
     def _structure(self, covariance):
         return MeanAndCovariance(covariance, tf.broadcast_to(self.loc, tf.shape(covariance)[:-1]))
@@ -178,7 +177,7 @@ def _common_dtype(*values) -> tf.DType:
     return tf.float32 if dtypes == {tf.float32} else tf.float64
 
 
-def _broadcast(parameters: niw.NIWParameters) -> niw.NIWParameters:
+def _broadcast(parameters: NIWParameters) -> NIWParameters:
     """Checks parameters and gives them one batch shape, the broadcast of theirs."""
     _check_shapes(parameters)
     _check_values(parameters)
@@ -190,7 +189,7 @@ def _broadcast(parameters: niw.NIWParameters) -> niw.NIWParameters:
         shapes = ", ".join(str(tuple(shape)) for shape in batches)
         checks.fail("loc, mean_precision, df, scale", f"batch shapes {shapes}", "one batch shape")
     dim = int(loc.shape[-1])
-    return niw.NIWParameters(
+    return NIWParameters(
         tf.broadcast_to(loc, [*batch, dim]),
         tf.broadcast_to(mean_precision, batch),
         tf.broadcast_to(df, batch),
@@ -198,7 +197,7 @@ def _broadcast(parameters: niw.NIWParameters) -> niw.NIWParameters:
     )
 
 
-def _check_shapes(parameters: niw.NIWParameters) -> None:
+def _check_shapes(parameters: NIWParameters) -> None:
     loc, _, _, scale = parameters
     if loc.shape.rank < 1:
         checks.fail("loc", f"shape {tuple(loc.shape)}", "shape [..., D]")
@@ -207,7 +206,7 @@ def _check_shapes(parameters: niw.NIWParameters) -> None:
         checks.fail("scale", f"shape {tuple(scale.shape)}", f"shape [..., {dim}, {dim}]")
 
 
-def _check_values(parameters: niw.NIWParameters) -> None:
+def _check_values(parameters: NIWParameters) -> None:
     loc, mean_precision, df, scale = parameters
     dim = int(loc.shape[-1])
     for name, part in parameters._asdict().items():

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
-from tfdpm.mixture import niw
-from tfdpm.mixture.covariance import restricted_matrices
+from tfdpm.mixture import evidence
+from tfdpm.mixture.covariance import cholesky, positive_definite, restrict_covariances
+from tfdpm.mixture.niw import NIWParameters
 from tfdpm.mixture.statistics import SufficientStatistics, moment_features
 
 # Up to this many features the log joint is one product with [1, x, x_i x_j]; above it the
@@ -89,7 +91,9 @@ class JointTensors(NamedTuple):
     tails: tuple[tf.Tensor, ...]
 
 
-def map_mixture_weights(counts, concentration: float, *, rule: str = "dirichlet_map") -> tf.Tensor:
+def map_mixture_weights(
+    counts: tf.Tensor, concentration: float, *, rule: str = "dirichlet_map"
+) -> np.ndarray:
     """Mixture proportions from soft counts.
 
     Args:
@@ -103,21 +107,20 @@ def map_mixture_weights(counts, concentration: float, *, rule: str = "dirichlet_
         `[K]` float64, summing to one.
     """
     checks.one_of(rule, "rule", ("dirichlet_map", "official"))
-    counts = tf.convert_to_tensor(counts, tf.float64)
-    num_components = tf.cast(tf.shape(counts)[0], tf.float64)
-    total = tf.reduce_sum(counts)
+    counts = np.asarray(counts, np.float64)
+    total = counts.sum()
     if rule == "official":
-        smoothed = tf.math.divide_no_nan(counts, total) + 0.1
+        smoothed = counts / (total if total > 0 else 1.0) + 0.1
     else:
-        smoothed = counts + concentration / num_components
+        smoothed = counts + concentration / len(counts)
+    normaliser = smoothed.sum()
     # All counts zero and no pseudo-count: nothing is known, so proportions are equal.
-    normaliser = tf.reduce_sum(smoothed)
-    return tf.where(normaliser > 0, smoothed / normaliser, 1.0 / num_components)
+    return smoothed / normaliser if normaliser > 0 else np.full(len(counts), 1.0 / len(counts))
 
 
 def m_step(
     statistics: SufficientStatistics,
-    prior: niw.NIWParameters | None,
+    prior: NIWParameters | None,
     *,
     concentration: float = 1.0,
     denominator: str = "joint_mode",
@@ -132,7 +135,7 @@ def m_step(
             rounding is then the only thing that keeps covariances positive definite, so a ridge of
             1e-6 of the total variance is added.
         concentration: pseudo-count of the mixture weights.
-        denominator: see `niw.map_components`.
+        denominator: see `evidence.map_components`.
         weight_rule: see `map_mixture_weights`.
         covariance: structure, one of `covariance.STRUCTURES`.
 
@@ -142,24 +145,26 @@ def m_step(
     weights = map_mixture_weights(statistics.counts, concentration, rule=weight_rule)
     if prior is None:
         means, covariances = _maximum_likelihood(statistics)
-        covariances = restricted_matrices(covariances, covariance)
+        covariances = restrict_covariances(covariances, covariance)
     else:
-        after = niw.posterior(prior, statistics, covariance)
-        means, covariances = niw.map_components(after, denominator, covariance)
-    return MixtureParameters(weights, means, niw.positive_definite(covariances))
+        after = evidence.posterior(prior, statistics, covariance)
+        means, covariances = evidence.map_components(after, denominator, covariance)
+    return MixtureParameters(
+        tf.constant(weights), tf.constant(means), positive_definite(covariances)
+    )
 
 
-def _maximum_likelihood(statistics: SufficientStatistics) -> tuple[tf.Tensor, tf.Tensor]:
-    counts = tf.maximum(statistics.counts, 1e-9)[:, tf.newaxis]
-    means = statistics.sums / counts
-    second = statistics.outer_products / counts[..., tf.newaxis]
-    covariances = second - means[:, :, tf.newaxis] * means[:, tf.newaxis, :]
-    whole = statistics.total()
-    whole_mean = whole.sums / tf.maximum(whole.counts, 1e-9)
-    variance = tf.linalg.trace(whole.outer_products) / tf.maximum(whole.counts, 1e-9)
-    variance = (variance - tf.reduce_sum(whole_mean**2)) / statistics.feature_dim
-    ridge = 1e-6 * tf.where(variance > 0, variance, 1.0)
-    return means, covariances + ridge * tf.eye(statistics.feature_dim, dtype=tf.float64)
+def _maximum_likelihood(statistics: SufficientStatistics) -> tuple[np.ndarray, np.ndarray]:
+    """Means `[K, D]` and covariances `[K, D, D]` with a ridge of 1e-6 of the total variance."""
+    counts, sums, products = (np.asarray(part) for part in statistics)
+    dim = statistics.feature_dim
+    safe_counts = np.maximum(counts, 1e-9)[:, np.newaxis]
+    means = sums / safe_counts
+    covariances = products / safe_counts[..., np.newaxis]
+    covariances = covariances - means[:, :, np.newaxis] * means[:, np.newaxis, :]
+    total = max(counts.sum(), 1e-9)
+    variance = np.trace(products.sum(axis=0)) / total - np.sum((sums.sum(axis=0) / total) ** 2)
+    return means, covariances + 1e-6 * (variance / dim if variance > 0 else 1.0) * np.eye(dim)
 
 
 class SquaredDistances:
@@ -179,7 +184,7 @@ class SquaredDistances:
     """
 
     def __init__(self, means, covariances, precision: tf.DType = tf.float64):
-        factors = niw.cholesky(covariances)
+        factors = cholesky(covariances)
         dim = int(means.shape[-1])
         identity = tf.eye(dim, batch_shape=tf.shape(factors)[:1], dtype=factors.dtype)
         whiteners = tf.linalg.triangular_solve(factors, identity)
@@ -334,8 +339,8 @@ class LogPredictive:
         after: NIW posteriors of the components, batch shape `[K]`.
     """
 
-    def __init__(self, mixture_weights, after: niw.NIWParameters):
-        df, loc, scale_tril = niw.predictive(after)
+    def __init__(self, mixture_weights, after: NIWParameters):
+        df, loc, scale_tril = evidence.predictive(after)
         shape = tf.linalg.matmul(scale_tril, scale_tril, transpose_b=True)
         self._joint = LogJoint(TMixtureParameters(mixture_weights, loc, shape, df))
 

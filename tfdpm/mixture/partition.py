@@ -1,22 +1,16 @@
-"""Scores and mixtures of whole partitions in NumPy, for searches that need thousands of them.
-
-The same formulas as `niw.py` and `parameters.py` (tests hold one to the other), for a prior with
-scale matrix `scale * I` or a given one. On stacks as small as a partition's, TensorFlow's cost per
-operation would be ten times that of the arithmetic.
-"""
+"""The prior over partitions of a sample and their mixtures, and log joint densities in NumPy."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import scipy.linalg
-from scipy.special import gammaln, multigammaln
 
-from tfdpm.mixture import niw
-from tfdpm.mixture.parameters import MixtureParameters
-from tfdpm.mixture.prior import fixed_point_scale
+from tfdpm.mixture import evidence
+from tfdpm.mixture.niw import NIWParameters, niw_parameters
+from tfdpm.mixture.parameters import MixtureParameters, map_mixture_weights
+from tfdpm.mixture.prior import fit_isotropic_scale
 from tfdpm.mixture.statistics import SufficientStatistics
 
 
@@ -45,9 +39,9 @@ class PartitionPrior:
         """D."""
         return self.scale.shape[0]
 
-    def as_niw(self) -> niw.NIWParameters:
-        """The normal-inverse-Wishart part."""
-        return niw.niw_parameters(np.zeros(self.dim), self.mean_precision, self.df, self.scale)
+    def as_niw(self) -> NIWParameters:
+        """The Normal-inverse-Wishart part as checked tensors."""
+        return niw_parameters(np.zeros(self.dim), self.mean_precision, self.df, self.scale)
 
     def with_axes(self, variances: np.ndarray) -> PartitionPrior:
         """The prior of points with further features.
@@ -63,100 +57,40 @@ class PartitionPrior:
         return dataclasses.replace(self, scale=scale, df=self.df + len(variances))
 
     def terms(self, statistics: SufficientStatistics) -> np.ndarray:
-        """Each component's share of `log p(X, z)`, as `hastings.log_partition_terms`, `[K]`."""
-        counts, dim = statistics.counts, self.dim
-        precision, _, scale = self._posterior(statistics)
-        if self.covariance == "full":
-            evidence = self._full_evidence(counts, scale)
-        else:
-            evidence = self._restricted_evidence(counts, scale)
-        evidence = (
-            evidence
-            - 0.5 * dim * math.log(math.pi) * counts
-            + 0.5 * dim * (math.log(self.mean_precision) - np.log(precision))
+        """Each component's share of `log p(X, z)`, `[K]`; see `evidence.log_partition_terms`."""
+        return evidence.log_partition_terms(
+            self._niw_arrays, statistics, self.dp_concentration, self.covariance
         )
-        has_points = counts > 0
-        process = math.log(self.dp_concentration) + gammaln(np.where(has_points, counts, 1.0))
-        return np.where(has_points, process + evidence, 0.0)
-
-    def _full_evidence(self, counts: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        dim, half_df = self.dim, 0.5 * (self.df + counts)
-        log_gamma = 0.25 * dim * (dim - 1) * math.log(math.pi) + gammaln(
-            half_df[:, np.newaxis] - 0.5 * np.arange(dim)
-        ).sum(axis=1)
-        return (
-            log_gamma
-            - multigammaln(0.5 * self.df, dim)
-            + 0.5 * self.df * np.linalg.slogdet(self.scale)[1]
-            - half_df * np.linalg.slogdet(scale)[1]
-        )
-
-    def _restricted_evidence(self, counts: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        before, added, df = self._variances(counts, scale)
-        df_before = self.df - self.dim + 1.0
-        return (
-            added.shape[1] * (gammaln(0.5 * df) - gammaln(0.5 * df_before))
-            + 0.5 * df_before * np.log(before).sum()
-            - 0.5 * df * np.log(before + added).sum(axis=1)
-        )
-
-    def _variances(
-        self, counts: np.ndarray, scale: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Free variances: prior scales `[V]`, what points add `[K, V]`, degrees of freedom `[K]`.
-
-        Args:
-            counts: `[K]`.
-            scale: full posterior scale matrices `[K, D, D]`.
-        """
-        df = self.df - self.dim + 1.0
-        before = np.diagonal(self.scale)
-        added = np.diagonal(scale, axis1=1, axis2=2) - before
-        if self.covariance == "diagonal":
-            return before, added, df + counts
-        return before.mean(keepdims=True), added.sum(axis=1, keepdims=True), df + self.dim * counts
 
     def map_mixture(self, statistics: SufficientStatistics) -> MixtureParameters:
-        """MAP mixture, as `parameters.m_step` with the joint mode."""
-        _, means, scale = self._posterior(statistics)
-        if self.covariance == "full":
-            covariances = scale / (self.df + statistics.counts + self.dim + 2.0)[:, None, None]
-        else:
-            before, added, df = self._variances(statistics.counts, scale)
-            num_means = 1 if self.covariance == "diagonal" else self.dim
-            variances = (before + added) / (df + num_means + 2.0)[:, np.newaxis]
-            covariances = variances[:, np.newaxis, :] * np.eye(self.dim)
-        weights = statistics.counts + self.weight_concentration / len(statistics.counts)
-        return MixtureParameters(weights / weights.sum(), means, covariances)
+        """The MAP mixture as NumPy arrays: mean and covariance at their joint mode."""
+        after = evidence.posterior(self._niw_arrays, statistics, self.covariance)
+        means, covariances = evidence.map_components(after, covariance=self.covariance)
+        weights = map_mixture_weights(statistics.counts, self.weight_concentration)
+        return MixtureParameters(weights, means, covariances)
 
     def fitted_scale(self, statistics: SufficientStatistics, scale: float) -> float:
-        """Multiple of I with the largest evidence given the partition; see `prior.fitted_scale`.
+        """The scale `s` of a prior `s * I` with the largest evidence given the partition.
 
         Args:
             statistics: hard statistics of the partition.
             scale: to start from; the prior's own, which is a multiple of I.
         """
-        counts = statistics.counts
-        _, _, matrices = self._posterior(statistics)
+        prior, counts = self._niw_arrays, statistics.counts
+        matrices = evidence.posterior(prior, statistics).scale
         df, posterior_df = self.df, self.df + counts
         if self.covariance == "full":
             added = np.linalg.eigvalsh(matrices) - self.scale[0, 0]
         else:
-            _, added, posterior_df = self._variances(counts, matrices)
+            _, added, posterior_df = evidence.free_variances(
+                prior, counts, matrices, self.covariance
+            )
             df -= self.dim - 1.0
-        return fixed_point_scale(np.maximum(added, 0.0), posterior_df, df, scale)
+        return fit_isotropic_scale(np.maximum(added, 0.0), posterior_df, df, scale)
 
-    def _posterior(
-        self, statistics: SufficientStatistics
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """kappa* `[K]`, m* `[K, D]` and scale* `[K, D, D]`."""
-        counts, sums, products = statistics
-        precision = self.mean_precision + counts
-        means = sums / precision[:, np.newaxis]
-        outer = means[:, :, np.newaxis] * means[:, np.newaxis, :]
-        scale = products - precision[:, np.newaxis, np.newaxis] * outer
-        scale = self.scale + 0.5 * (scale + np.swapaxes(scale, 1, 2))
-        return precision, means, scale
+    @property
+    def _niw_arrays(self) -> NIWParameters:
+        return NIWParameters(np.zeros(self.dim), self.mean_precision, self.df, self.scale)
 
 
 def triangle_moments(points: np.ndarray) -> np.ndarray:

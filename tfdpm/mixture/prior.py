@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.mixture import niw
-from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.mixture.niw import NIWParameters, niw_parameters
 
 # Half or double the scale changes accuracies by about a hundredth on average.
 _SCALE_PER_POINT = 2e-5
@@ -34,41 +33,20 @@ def automatic_scale(num_points: float, num_components: int, feature_dim: int) ->
     return _SCALE_PER_POINT * num_points * few * shrinkage
 
 
-def fitted_scale(
-    prior: niw.NIWParameters, statistics: SufficientStatistics, iterations: int = 20
-) -> float:
-    """Scale `s` of a prior `s * I` with the largest evidence given the partition.
-
-    Type-II maximum likelihood by its fixed point
-    `s <- s nu D K / sum_k nu*_k tr(scale*_k^-1 scale)`.
-
-    Args:
-        prior: NIW with a scale matrix that is a multiple of the identity.
-        statistics: hard statistics `[K]`.
-        iterations: at most.
-
-    Returns:
-        The new multiple, > 0.
-    """
-    scale = float(prior.scale[0, 0])
-    after = niw.posterior(prior, statistics)
-    spread = np.maximum(np.linalg.eigvalsh(after.scale.numpy()) - scale, 0.0)
-    return fixed_point_scale(spread, after.df.numpy(), float(prior.df), scale, iterations)
-
-
-def fixed_point_scale(
+def fit_isotropic_scale(
     spread: np.ndarray, posterior_df: np.ndarray, df: float, scale: float, iterations: int = 20
 ) -> float:
-    """The fixed point of `fitted_scale`, where the eigenvalues are known.
+    """The scale `s` of a prior `s * I` with the largest evidence given a partition.
 
     Args:
-        spread: `[K, D]` eigenvalues of each component's posterior scale matrix less the prior's;
-            they do not depend on the multiple of I.
+        spread: `[K, V]` eigenvalues of each component's posterior scale matrix less the prior's;
+            they do not depend on `s`.
         posterior_df: `[K]` nu*.
         df: nu.
-        scale: to start from.
-        iterations: at most.
+        scale: value to start from, > 0.
+        iterations: largest number of steps.
     """
+    # Type-II maximum likelihood by its fixed point: s <- nu D K / sum_kd nu*_k / (s + spread_kd).
     for _ in range(iterations):
         share = np.sum(posterior_df[:, np.newaxis] / (scale + spread))
         updated = df * spread.size / float(share)
@@ -88,7 +66,7 @@ def prior_from_moments(
     mean_precision: float,
     df: float | None,
     scale_times_df: bool,
-) -> niw.NIWParameters:
+) -> NIWParameters:
     """NIW prior of `kind` for features with this mean `[D]` and covariance `[D, D]`.
 
     Args:
@@ -114,4 +92,4 @@ def prior_from_moments(
         deviations = np.sqrt(variances)
         diagonal = np.where(deviations > 0, deviations, 1.0)
     factor = scale * (df if scale_times_df else 1.0)
-    return niw.niw_parameters(mean, mean_precision, df, np.diag(factor * diagonal))
+    return niw_parameters(mean, mean_precision, df, np.diag(factor * diagonal))

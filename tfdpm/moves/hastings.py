@@ -7,7 +7,7 @@ import math
 import tensorflow as tf
 
 from tfdpm import checks
-from tfdpm.mixture import niw
+from tfdpm.mixture import evidence, niw
 from tfdpm.mixture.statistics import SufficientStatistics
 
 
@@ -32,7 +32,7 @@ def log_partition_terms(
     terms = (
         math.log(dp_concentration)
         + tf.math.lgamma(tf.where(has_points, counts, 1.0))
-        + niw.log_evidence(prior, statistics, covariance)
+        + evidence.log_evidence(prior, statistics, covariance)
     )
     return tf.where(has_points, terms, 0.0)
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import Preprocessing
-from tfdpm.mixture import niw
+from tfdpm.mixture import evidence, niw
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.transition import WHOLE, Transition
@@ -60,7 +60,7 @@ class ModelState:
 
     def posterior(self) -> niw.NIWParameters:
         """Posterior of each component given its soft statistics, batch shape `[K]`."""
-        return niw.posterior(self.prior, self.soft, self.covariance)
+        return evidence.posterior(self.prior, self.soft, self.covariance)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Every field as an array, by name."""

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import betainc, gammaln
 
-from tfdpm.mixture import niw
+from tfdpm.mixture import evidence, niw
 from tfdpm.serving.weights import held
 
 # The survival function is tabulated over s = sqrt(df * log(1 + d2 / df)), in which every t has the
@@ -51,7 +51,7 @@ class ServedPredictive(tf.Module):
         points_map: tuple[np.ndarray, np.ndarray] | None = None,
     ):
         super().__init__(name="predictive")
-        df, loc, scale_tril = (np.asarray(part, np.float64) for part in niw.predictive(after))
+        df, loc, scale_tril = (np.asarray(part, np.float64) for part in evidence.predictive(after))
         count, dim = loc.shape
         whiteners = np.linalg.inv(scale_tril) / np.sqrt(df)[:, np.newaxis, np.newaxis]
         offsets = np.einsum("kab,kb->ka", whiteners, loc)
