@@ -5,8 +5,8 @@ import pytest
 import sklearn.cluster
 
 from tfdpm import metrics
-from tfdpm.search import grouped_kmeans as module
-from tfdpm.search.grouped_kmeans import grouped_kmeans
+from tfdpm.search import kmeans as module
+from tfdpm.search.kmeans import grouped_kmeans
 
 SIZES = np.array([5, 170, 32, 64, 1, 33])
 STARTS = np.concatenate([[0], np.cumsum(SIZES)])

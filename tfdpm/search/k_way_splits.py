@@ -10,7 +10,7 @@ import numpy as np
 
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.search.evidence import SampleEvidence, beyond_tail, chosen
-from tfdpm.search.grouped_kmeans import grouped_kmeans
+from tfdpm.search.kmeans import grouped_kmeans
 from tfdpm.search.partitions import Partition
 from tfdpm.search.sample import sorted_groups
 

@@ -1,7 +1,8 @@
-"""The K-means start of the paper. The default's start, EM with moves, is in `search.py`."""
+"""K-means: of all points, as the paper's initial mixture, and within many groups at once."""
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -16,6 +17,7 @@ from tfdpm.mixture.parameters import MixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 
 _KMEANS_MAX_ITERATIONS = 100
+_TILE_ROWS = 32  # of the tiles into which `grouped_kmeans` divides groups
 THREADS = threadpoolctl.ThreadpoolController()
 
 
@@ -61,3 +63,123 @@ def kmeans_start(
         covariance=covariance,
     )
     return parameters, statistics
+
+
+def grouped_kmeans(
+    points: np.ndarray,
+    starts: np.ndarray,
+    num_clusters: int,
+    generator: np.random.Generator,
+    max_iterations: int,
+) -> np.ndarray:
+    """K-means within many groups of points at once.
+
+    Lloyd's iterations start from greedy k-means++ centres ([Arthur and Vassilvitskii 2007]). Each
+    group is laid out in tiles of equal height. One stack of small matrix products then serves all
+    groups, whatever their number and sizes.
+
+    Args:
+        points: `[n, D]` float64, group by group.
+        starts: `[G + 1]` where each group starts, and n; no group is empty.
+        num_clusters: S, in each group.
+        generator: of the centres.
+        max_iterations: fewer where no point moves any more.
+
+    Returns:
+        Cluster `[n]` within its group of each point, in [0, S). Clusters may be empty.
+    """
+    tiles = _Tiles(points, starts)
+    centres = _greedy_centres(tiles, num_clusters, generator)
+    is_own = nearness = None
+    for _ in range(max_iterations):
+        previous, nearness = is_own, tiles.nearness(centres)
+        # Of a point between two equal centres both get a share, which leaves them equal.
+        is_own = nearness == nearness.max(axis=1, keepdims=True)
+        if previous is not None and np.array_equal(previous, is_own):
+            break
+        weights = np.where(tiles.is_point[:, np.newaxis, :], is_own, 0.0)
+        counts = tiles.group_sums(weights.sum(axis=2))[..., np.newaxis]
+        sums = tiles.group_sums(weights @ tiles.points)
+        centres = np.where(counts > 0, sums / np.maximum(counts, 1.0), centres)
+    return nearness.argmax(axis=1).reshape(-1)[tiles.places]
+
+
+class _Tiles:
+    """Points of G groups in T tiles of B rows each; the last rows of a group may be no points.
+
+    Attributes:
+        points: `[T, B, D]`, zeros where there is none.
+        is_point: `[T, B]` bool.
+        places: `[n]` row of each point among the `T B` rows.
+        squares: `[T, B]` squared norms.
+    """
+
+    def __init__(self, points: np.ndarray, starts: np.ndarray):
+        sizes = np.diff(starts)
+        counts = -(-sizes // _TILE_ROWS)
+        self._first_tiles = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        self._owners = np.repeat(np.arange(len(sizes)), counts)
+        self.first_rows = self._first_tiles * _TILE_ROWS
+        self.sizes = sizes
+        shifts = self.first_rows - starts[:-1]
+        self.places = np.arange(len(points)) + np.repeat(shifts, sizes)
+        num_tiles = int(counts.sum())
+        padded = np.zeros((num_tiles * _TILE_ROWS, points.shape[1]))
+        padded[self.places] = points
+        self.points = padded.reshape(num_tiles, _TILE_ROWS, -1)
+        self.is_point = np.zeros(num_tiles * _TILE_ROWS, bool)
+        self.is_point[self.places] = True
+        self.is_point = self.is_point.reshape(num_tiles, _TILE_ROWS)
+        self.squares = np.einsum("tbd,tbd->tb", self.points, self.points)
+
+    def nearness(self, centres: np.ndarray) -> np.ndarray:
+        """`x^T c - |c|^2 / 2` of every row with the centres `[G, S, D]` of its group, `[T, S, B]`.
+
+        Largest for the nearest centre: half of `|x|^2 - |x - c|^2`.
+        """
+        constants = 0.5 * np.einsum("gsd,gsd->gs", centres, centres)
+        products = centres[self._owners] @ np.swapaxes(self.points, 1, 2)
+        products -= constants[self._owners][..., np.newaxis]
+        return products
+
+    def squared_distances(self, centres: np.ndarray) -> np.ndarray:
+        """To the centres `[G, S, D]` of the row's group, `[T, S, B]`; 0 where no point is."""
+        distances = self.squares[:, np.newaxis, :] - 2.0 * self.nearness(centres)
+        return np.where(self.is_point[:, np.newaxis, :], np.maximum(distances, 0.0), 0.0)
+
+    def group_sums(self, values: np.ndarray) -> np.ndarray:
+        """Sums `[G, ...]` over the tiles of each group of `values [T, ...]`."""
+        return np.add.reduceat(values, self._first_tiles, axis=0)
+
+    def of_group(self, values: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Of `values [T, S, B]`, those `[T, B]` that each group chooses by `index [G]`."""
+        return values[np.arange(len(values)), index[self._owners]]
+
+    def rows(self, index: np.ndarray) -> np.ndarray:
+        """Points by row, `[..., D]`."""
+        return self.points.reshape(-1, self.points.shape[-1])[index]
+
+
+def _greedy_centres(tiles: _Tiles, num_clusters: int, generator: np.random.Generator) -> np.ndarray:
+    """k-means++ centres `[G, S, D]`: of a few candidates each, the one that helps most."""
+    num_groups = len(tiles.sizes)
+    num_candidates = 2 + int(math.log(num_clusters))
+    last_rows = tiles.first_rows + tiles.sizes - 1
+    first = tiles.first_rows + (generator.uniform(size=num_groups) * tiles.sizes).astype(int)
+    centres = [tiles.rows(np.minimum(first, last_rows))]
+    closest = tiles.squared_distances(centres[0][:, np.newaxis])[:, 0]
+    for _ in range(1, num_clusters):
+        # One cumulative sum over all groups; each draws within its own part of it.
+        cumulative = np.cumsum(closest)
+        ends = cumulative[last_rows]
+        begins = np.concatenate([[0.0], ends[:-1]])
+        uniforms = generator.uniform(size=(num_groups, num_candidates))
+        draws = begins[:, np.newaxis] + uniforms * (ends - begins)[:, np.newaxis]
+        drawn = np.searchsorted(cumulative, draws)
+        drawn = np.clip(drawn, tiles.first_rows[:, np.newaxis], last_rows[:, np.newaxis])
+        candidates = tiles.rows(drawn)
+        distances = np.minimum(tiles.squared_distances(candidates), closest[:, np.newaxis])
+        best = tiles.group_sums(distances.sum(axis=2)).argmin(axis=1)
+        centres.append(candidates[np.arange(num_groups), best])
+        closest = tiles.of_group(distances, best)
+    return np.stack(centres, axis=1)
