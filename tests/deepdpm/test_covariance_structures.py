@@ -8,7 +8,7 @@ import pytest
 
 import tfdpm
 from tests.reference.searches import search_settings
-from tfdpm.search.model_selection import best_search
+from tfdpm.search.model_selection import select_search
 
 
 def spherical_clusters(dim, per_cluster, count=3, seed=0):
@@ -37,7 +37,7 @@ def test_a_fit_finds_and_keeps_restricted_components(structure, tmp_path):
 
 def test_spherical_components_are_chosen_where_points_are_too_few_to_tell_more():
     points, labels = spherical_clusters(24, 40)
-    search, found, _ = best_search(points, search_settings(24, covariance="auto"), 0, 1)
+    search, found, _ = select_search(points, search_settings(24, covariance="auto"), 0, 1)
     assert search.covariance == "spherical"
     assert tfdpm.metrics.ari(labels, found) == 1.0
 
@@ -46,7 +46,7 @@ def test_full_components_are_chosen_where_features_go_together():
     rng = np.random.default_rng(0)
     points, labels = spherical_clusters(6, 60)
     points = points @ rng.normal(size=(6, 6))
-    search, _, _ = best_search(points / points.std(), search_settings(6, covariance="auto"), 0, 1)
+    search, _, _ = select_search(points / points.std(), search_settings(6, covariance="auto"), 0, 1)
     assert search.covariance == "full"
 
 

@@ -69,7 +69,7 @@ def test_no_other_scale_has_more_evidence_than_the_fitted_one(covariance):
     def prior(scale):
         return PartitionPrior(scale * np.eye(3), 5.0, 1e-3, 1.0, 1.0, covariance)
 
-    fitted = prior(2.0).fitted_scale(statistics, 2.0)
+    fitted = prior(2.0).fit_scale(statistics, 2.0)
     evidence = [prior(fitted * factor).terms(statistics).sum() for factor in (0.7, 1.0, 1.4)]
     assert max(evidence) == evidence[1]
 

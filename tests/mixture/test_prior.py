@@ -14,7 +14,7 @@ def fitted_scale(scale, statistics, dim=2):
     """The scale that repeated fits from `scale` end at."""
     for _ in range(100):
         prior = PartitionPrior(scale * np.eye(dim), dim + 2.0, 1e-4, 1.0, 1.0)
-        scale = prior.fitted_scale(statistics, scale)
+        scale = prior.fit_scale(statistics, scale)
     return scale
 
 

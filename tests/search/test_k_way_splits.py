@@ -10,7 +10,7 @@ from tfdpm import metrics
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.search import k_way_splits as many_way
 from tfdpm.search.k_way_splits import split_many_ways
-from tfdpm.search.partitions import partition_of
+from tfdpm.search.partitions import make_partition
 
 NUM_PARTS = 6
 
@@ -31,8 +31,8 @@ def test_all_layouts_fall_into_their_blobs_and_a_blob_stays_whole(monkeypatch, m
     monkeypatch.setattr(many_way, "_MOST_ELEMENTS", most_elements)
     x, blobs, layouts = layouts_of_blobs()
     search = make_search(x)
-    search.settle_scale(blobs)
-    partition = partition_of(search.evidence, layouts)
+    search.fit_scale_to(blobs)
+    partition = make_partition(search.evidence, layouts)
     labels, accepted = split_many_ways(search.evidence, partition, np.random.default_rng(0))
     assert accepted == 2
     np.testing.assert_array_equal(np.unique(labels), np.arange(9))
@@ -43,9 +43,9 @@ def test_all_layouts_fall_into_their_blobs_and_a_blob_stays_whole(monkeypatch, m
 def test_clusters_of_too_few_points_are_left_alone():
     x, blobs, layouts = layouts_of_blobs()
     search = make_search(x)
-    partition = partition_of(search.evidence, blobs)
+    partition = make_partition(search.evidence, blobs)
     labels, accepted = split_many_ways(
-        search.evidence, partition, np.random.default_rng(0), num_seeds=51
+        search.evidence, partition, np.random.default_rng(0), max_parts=51
     )
     assert accepted == 0
     np.testing.assert_array_equal(labels, blobs)
@@ -89,7 +89,7 @@ def test_parts_are_joined_as_one_pair_after_another_would_be():
     stacked = SufficientStatistics(
         *(part.reshape(3, NUM_PARTS, *part.shape[1:]) for part in statistics)
     )
-    target, terms = many_way._joined(search.evidence, stacked)
+    target, terms = many_way._join_parts(search.evidence, stacked)
     num_joined = 0
     for group in range(3):
         pieces, expected = slow_join(search, points[layouts == group], parts[layouts == group])

@@ -54,7 +54,7 @@ def test_the_fitted_scale_is_the_best_of_many():
     for scale in scales:
         other = make_prior()
         other.scale = scale
-        scores.append(other.of_partitions().terms(statistics).sum())
+        scores.append(other.partition_prior().terms(statistics).sum())
     assert np.argmax(scores) == 2
     assert not prior.fit_scale(statistics)
 
@@ -68,4 +68,4 @@ def test_a_given_scale_is_not_fitted():
     prior = make_prior(fixed_scale=np.diag([0.02, 0.05]))
     assert not prior.fit_scale(spheres(0.5))
     np.testing.assert_allclose(prior.as_niw(3.0).scale, np.diag([0.02, 0.05]))
-    assert prior.of_partitions().df == pytest.approx(4.0)
+    assert prior.partition_prior().df == pytest.approx(4.0)

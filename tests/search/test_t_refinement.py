@@ -12,11 +12,11 @@ from tfdpm import metrics
 from tfdpm.features.preprocessing import feature_moments, fit_preprocessing
 from tfdpm.mixture.parameters import LogJoint, MixtureParameters
 from tfdpm.moves import transition as transitions
-from tfdpm.search import initialization as first
+from tfdpm.search import initialization
 from tfdpm.search.judge import SampleJudge
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.state import ModelState
-from tfdpm.search.t_refinement import in_all_axes, leading_labels, with_tails
+from tfdpm.search.t_refinement import fit_t_mixture, label_by_leading_axes, refine_mixture
 from tfdpm.training.trainer import find_tails
 
 GAP = 0.45  # between the clusters of `hidden`, along its third axis
@@ -32,9 +32,8 @@ def hidden(count=3000, seed=0):
 
 
 def leading_search(features, num_leading):
-    search = MixtureSearch(features[:, :num_leading], search_settings(num_leading), 0)
-    search.features = features
-    return search
+    points = features[:, :num_leading]
+    return MixtureSearch(points, search_settings(num_leading), 0).with_features(features)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ def test_moves_do_not_undo_what_was_found_in_leading_axes(fitted) -> None:
     # By true clusters, which overlap in the leading axes, a merge there would gain.
     truth = np.argmax(model.predict(model.preprocessing_.inverse(search.features)), axis=1)
     assert SampleJudge(search.evidence, 2, truth).merge_ratios()[1][0] > 0
-    ours = leading_labels(search, model.mixture_)
+    ours = label_by_leading_axes(search, model.mixture_)
     assert SampleJudge(search.evidence, 2, ours).merge_ratios()[1][0] < 0
 
 
@@ -89,7 +88,7 @@ def test_a_few_points_far_out_do_not_make_a_cluster_claim_its_neighbours(seed) -
     search = leading_search(features, 2)
     errors = {}
     for has_tails in (False, True):
-        ours = in_all_axes(search, cut(features), 1.0, has_tails).labels[~is_far]
+        ours = refine_mixture(search, cut(features), 1.0, has_tails).labels[~is_far]
         errors[has_tails] = 1.0 - metrics.clustering_accuracy(labels[~is_far], ours)
     assert errors[True] < 0.005 and errors[False] > 3.0 * errors[True]
 
@@ -97,7 +96,7 @@ def test_a_few_points_far_out_do_not_make_a_cluster_claim_its_neighbours(seed) -
 def test_tails_are_long_where_points_strayed_and_short_elsewhere() -> None:
     features, labels, _ = strayed()
     search = leading_search(features, 2)
-    found = in_all_axes(search, cut(features), 1.0, True)
+    found = refine_mixture(search, cut(features), 1.0, True)
     assert found.t_mixture.num_components == found.parameters.num_components == 2
     first = found.labels[labels == 0][0]
     assert found.t_mixture.df[first] < 5.0 < 8.0 < found.t_mixture.df[1 - first]
@@ -112,7 +111,7 @@ def test_every_component_of_a_mixture_gets_its_tail_and_none_is_lost() -> None:
     search = leading_search(features, 2)
     means = np.stack([features[labels == k].mean(axis=0) for k in (0, 1)] + [np.full(3, 1e3)])
     mixture = MixtureParameters(np.array([0.5, 0.4, 0.1]), means, np.stack([0.3 * np.eye(3)] * 3))
-    found = with_tails(search, mixture)
+    found = fit_t_mixture(search, mixture)
     assert found.num_components == 3
     np.testing.assert_allclose(found.means, means, atol=0.1)
     assert found.mixture_weights[2] < 1e-3
@@ -125,7 +124,7 @@ def test_k_is_what_it_was_in_leading_axes(has_tails) -> None:
     features /= np.sqrt(features[:, :2].var(axis=0).mean())
     search = leading_search(features, 2)
     labels, parameters = search.run(1)
-    found = in_all_axes(search, labels, 1.0, has_tails)
+    found = refine_mixture(search, labels, 1.0, has_tails)
     assert found.parameters.num_components == parameters.num_components == 2
     assert found.parameters.means.shape == (2, 3) and np.mean(found.labels != labels) > 0.02
 
@@ -135,7 +134,7 @@ def test_the_prior_expects_the_same_share_of_each_axis_within_clusters() -> None
     features = generator.normal(size=(200, 4)) * [1.2, 0.8, 0.3, 0.1]
     search = leading_search(features, 2)
     labels, _ = search.run(1)
-    prior = in_all_axes(search, labels, 5.0, True).prior
+    prior = refine_mixture(search, labels, 5.0, True).prior
     leading = search.prior(5.0)
     scale = float(leading.scale[0, 0])
     np.testing.assert_allclose(prior.scale[:2, :2], leading.scale)
@@ -148,7 +147,7 @@ def test_a_search_is_taken_up_from_the_prior_in_all_axes() -> None:
     features = np.random.default_rng(3).normal(size=(300, 4)) * [1.2, 0.8, 0.3, 0.1]
     search = leading_search(features, 2)
     labels, parameters = search.run(1)
-    prior = in_all_axes(search, labels, 7.0, True).prior
+    prior = refine_mixture(search, labels, 7.0, True).prior
     again = MixtureSearch.resumed(
         features[:, :2], search.settings, 0, prior, parameters.num_components, 2100.0
     )
@@ -182,7 +181,7 @@ def test_where_anything_of_the_prior_is_given_only_leading_axes_are_used(changes
     moments = feature_moments(x)
     whole = fit_preprocessing(moments, "auto")
     assert (whole.num_leading, whole.feature_dim) == (2, 3)
-    mixture = first.first_mixture(x, moments, whole, config, 0)
+    mixture = initialization.initialize_mixture(x, moments, whole, config, 0)
     assert mixture.preprocessing.num_leading is None
     assert mixture.preprocessing.feature_dim == mixture.parameters.means.shape[1] == 2
 

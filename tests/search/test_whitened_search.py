@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -9,7 +11,7 @@ from scipy.stats import multivariate_normal
 import tfdpm
 from tfdpm import metrics
 from tfdpm.features.preprocessing import feature_moments, fit_preprocessing
-from tfdpm.search import whitened_search as round_search
+from tfdpm.search import whitened_search as module
 
 
 def overlapping(num_points=1500, dim=24, num_clusters=12, seed=0):
@@ -25,7 +27,7 @@ def overlapping(num_points=1500, dim=24, num_clusters=12, seed=0):
 def test_clusters_are_round_on_average_after_the_map():
     x, labels = overlapping()
     points = x.astype(float) - x.mean(axis=0)
-    linear = round_search._rounding(points, labels)
+    linear = module._whitening_map(points, labels)
     mapped = points @ linear
     within = sum(
         (mapped[labels == k] - mapped[labels == k].mean(axis=0)).T
@@ -41,8 +43,8 @@ def test_the_share_within_clusters_is_that_of_a_slow_loop():
     x = x.astype(float)
     within = sum(((x[labels == k] - x[labels == k].mean(axis=0)) ** 2).sum() for k in range(3))
     share = within / ((x - x.mean(axis=0)) ** 2).sum()
-    assert round_search.within_share(x, labels) == pytest.approx(share)
-    assert round_search.within_share(x, np.zeros(300, int)) == pytest.approx(1.0)
+    assert module.within_cluster_share(x, labels) == pytest.approx(share)
+    assert module.within_cluster_share(x, np.zeros(300, int)) == pytest.approx(1.0)
 
 
 def test_evidence_of_axes_that_were_not_seen_is_that_of_one_gaussian():
@@ -60,12 +62,14 @@ def test_evidence_of_axes_that_were_not_seen_is_that_of_one_gaussian():
         def score(self, labels):
             return 0.0
 
-    found = round_search.Searched(Flat(), np.zeros(len(x), int), None, narrow)
+    found = module.SearchResult(Flat(), np.zeros(len(x), int), None, narrow)
     rest = features[:, narrow.feature_dim :]
     density = multivariate_normal(rest.mean(axis=0), np.diag(rest.var(axis=0)))
     expected = density.logpdf(rest).mean() - rest.shape[1] * np.log(len(x)) / len(x)
     expected += narrow.feature_dim * np.log(np.abs(ratio).mean())
-    assert round_search._score_in(found, wide, features) == pytest.approx(expected, abs=1e-4)
+    assert module._score_in_wider_features(found, wide, features) == pytest.approx(
+        expected, abs=1e-4
+    )
 
 
 def test_overlapping_clusters_of_scarce_points_are_found(monkeypatch):
@@ -74,7 +78,8 @@ def test_overlapping_clusters_of_scarce_points_are_found(monkeypatch):
     model.fit(x, verbose=0)
     with_rounding = metrics.nmi(labels, model.labels_)
     assert "round on average" in model.preprocessing_.description
-    monkeypatch.setattr(round_search, "_OVERLAP", np.inf)
+    settings = dataclasses.replace(module._SETTINGS, overlap=np.inf)
+    monkeypatch.setattr(module, "_SETTINGS", settings)
     plain = tfdpm.DeepDPM(seed=0)
     plain.fit(x, verbose=0)
     assert with_rounding > metrics.nmi(labels, plain.labels_) + 0.05

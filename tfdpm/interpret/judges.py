@@ -9,7 +9,7 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.interpret.fitted import Fitted
 from tfdpm.moves.judge import HastingsJudge, Judge
 from tfdpm.search.judge import SampleJudge
-from tfdpm.search.t_refinement import leading_labels
+from tfdpm.search.t_refinement import label_by_leading_axes
 
 __all__ = ["hastings_judge", "merge_judge", "split_judge"]
 
@@ -56,7 +56,7 @@ def merge_judge(fitted: Fitted, config: DeepDPMConfig, labels: np.ndarray | None
     if search is None:
         return hastings_judge(fitted, config)
     if search.features.shape != search.points.shape:
-        labels = leading_labels(search, state.parameters)
+        labels = label_by_leading_axes(search, state.parameters)
     elif labels is None:
         features = tf.constant(search.features, tf.float32)
         labels, _ = fitted.networks.labels_and_sides(features, state)

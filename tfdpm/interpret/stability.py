@@ -13,7 +13,7 @@ from tfdpm.features.preprocessing import feature_moments
 from tfdpm.interpret.chains import chain
 from tfdpm.interpret.fitted import Fitted
 from tfdpm.mixture.parameters import LogJoint, MixtureParameters
-from tfdpm.search.initialization import resumed_search
+from tfdpm.search.initialization import resume_search
 from tfdpm.search.mixture_search import MixtureSearch
 
 _SLICE_ROWS = 16_384
@@ -95,7 +95,7 @@ def _search_on(
     moments = feature_moments(features)
     # The prior stands for all points of the fit, however many of them are looked at here.
     moments = moments._replace(num_points=float(np.sum(fitted.state.soft.counts)))
-    return resumed_search(features, moments, fitted.state, config, seed)
+    return resume_search(features, moments, fitted.state, config, seed)
 
 
 def _labels_of(fitted: Fitted, features: np.ndarray) -> np.ndarray:

@@ -69,7 +69,7 @@ class PartitionPrior:
         weights = map_mixture_weights(statistics.counts, self.weight_concentration)
         return MixtureParameters(weights, means, covariances)
 
-    def fitted_scale(self, statistics: SufficientStatistics, scale: float) -> float:
+    def fit_scale(self, statistics: SufficientStatistics, scale: float) -> float:
         """The scale `s` of a prior `s * I` with the largest evidence given the partition.
 
         Args:

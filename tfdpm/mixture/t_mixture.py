@@ -15,9 +15,9 @@ from tfdpm.mixture.parameters import TMixtureParameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import SufficientStatistics
 
-__all__ = ["FIRST_DF", "TStatistics", "gaussian_share", "map_t_mixture"]
+__all__ = ["INITIAL_DF", "TStatistics", "gaussian_share", "map_t_mixture"]
 
-FIRST_DF = 8.0
+INITIAL_DF = 8.0
 _FEWEST_DF, _MOST_DF = 0.2, 200.0  # the last is a Gaussian in all but name
 _BISECTIONS = 40
 _FEWEST_POINTS = 1.0

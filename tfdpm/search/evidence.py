@@ -1,7 +1,7 @@
 """Evidence of a sample's points for partitions of them and for moves between partitions.
 
 The score of a partition is `log p(X, z)` under the DP mixture. Where two clusters may be one with
-heavy tails, a component's evidence is that of the best elliptical t (`mixture/tails.py`).
+heavy tails, a component's evidence is that of the best elliptical t distribution.
 """
 
 from __future__ import annotations
@@ -12,19 +12,23 @@ from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.mixture.tails import log_tail_gain
 from tfdpm.moves.judge import neighbour_pairs
 from tfdpm.search.prior import SearchPrior
-from tfdpm.search.sample import Sample, sample_moments, sorted_groups
+from tfdpm.search.sample import Sample, sample_moments, sort_by_group
 
-__all__ = ["SampleEvidence", "beyond_tail", "chosen"]
+Index = np.ndarray | tuple[np.ndarray, ...]
 
-_LARGEST_TAIL = 3.0  # nats per point that a tail could add; only saves looking at hopeless pairs
+__all__ = ["SampleEvidence", "subtract_tail_gain", "select_components"]
+
+# Largest gain by a heavy tail that is looked for, nats per point. It only saves time on pairs that
+# no tail could make worth merging.
+_LARGEST_TAIL = 3.0
 
 
 class SampleEvidence:
-    """What the points of `sample` say under `prior` as it stands at the time.
+    """Evidence of the points of a sample under a prior whose scale may change meanwhile.
 
     Args:
         sample: distinct points.
-        prior: of their clusters.
+        prior: prior of their clusters.
     """
 
     def __init__(self, sample: Sample, prior: SearchPrior):
@@ -32,7 +36,7 @@ class SampleEvidence:
 
     def terms(self, statistics: SufficientStatistics) -> np.ndarray:
         """Each component's share of `log p(X, z)`, `[K]`."""
-        return self.prior.of_partitions().terms(statistics)
+        return self.prior.partition_prior().terms(statistics)
 
     def tail_gains(
         self,
@@ -40,12 +44,12 @@ class SampleEvidence:
         statistics: SufficientStatistics,
         rows: np.ndarray | None = None,
     ) -> np.ndarray:
-        """What a heavy tail adds to each component's evidence, `[K]`.
+        """Gain in each component's evidence by a heavy tail, `[K]` nats.
 
         Args:
-            labels: component of each row.
-            statistics: `[K]`.
-            rows: of the sample; all where `None`.
+            labels: `[m]` component of each row.
+            statistics: statistics of the K components.
+            rows: `[m]` rows of the sample; `None` stands for all.
         """
         rows = np.arange(self.sample.num_points) if rows is None else rows
         distances = self.sample.distances_to_own(labels, statistics, rows)
@@ -72,18 +76,20 @@ class SampleEvidence:
         if not len(pairs):
             return pairs, np.zeros(0)
         terms = self.terms(statistics)
-        union = chosen(statistics, pairs[:, 0]).plus(chosen(statistics, pairs[:, 1]))
+        union = select_components(statistics, pairs[:, 0]).plus(
+            select_components(statistics, pairs[:, 1])
+        )
         gains = self.terms(union) - terms[pairs[:, 0]] - terms[pairs[:, 1]]
         near = np.flatnonzero((gains <= 0) & (gains > -_LARGEST_TAIL * union.counts))
         if len(near):
             tails = self.tail_gains(labels, statistics)
-            groups = sorted_groups(labels, len(statistics.counts))
-            union_tails = self._union_tails(groups, pairs[near], chosen(union, near))
+            groups = sort_by_group(labels, len(statistics.counts))
+            union_tails = self._union_tails(groups, pairs[near], select_components(union, near))
             gains[near] += union_tails - tails[pairs[near, 0]] - tails[pairs[near, 1]]
         return pairs, gains
 
     def collapse_gain(self, labels: np.ndarray, statistics: SufficientStatistics) -> float:
-        """Log ratio of making one cluster of all."""
+        """Log ratio of making one cluster of all points, nats."""
         whole = SufficientStatistics(*(part.sum(axis=0, keepdims=True) for part in statistics))
         gain = float(self.terms(whole)[0]) - float(self.terms(statistics).sum())
         if -_LARGEST_TAIL * len(labels) < gain <= 0:
@@ -97,10 +103,14 @@ class SampleEvidence:
         pairs: np.ndarray,
         union: SufficientStatistics,
     ) -> np.ndarray:
-        """What a heavy tail adds to the evidence of each pair `[P, 2]` of clusters as one, `[P]`.
+        """Gain by a heavy tail of each pair of clusters as one, `[P]` nats.
 
-        As many pairs at once as have about the sample's number of points, for the sake of memory.
-        `sorted_rows` are those of all clusters, as `sorted_groups` tells them.
+        To save memory, pairs are looked at together up to about the sample's number of points.
+
+        Args:
+            sorted_rows: rows of all clusters, as `sort_by_group` returns them.
+            pairs: `[P, 2]` clusters.
+            union: statistics `[P]` of the pairs.
         """
         order, starts = sorted_rows
         groups = np.cumsum(union.counts) // self.sample.num_points
@@ -110,19 +120,26 @@ class SampleEvidence:
             rows = [order[starts[k] : starts[k + 1]] for k in pairs[some].ravel()]
             sizes = np.array([len(part) for part in rows]).reshape(-1, 2).sum(axis=1)
             owners = np.repeat(np.arange(len(some)), sizes)
-            tails[some] = self.tail_gains(owners, chosen(union, some), np.concatenate(rows))
+            tails[some] = self.tail_gains(
+                owners, select_components(union, some), np.concatenate(rows)
+            )
         return tails
 
 
-def beyond_tail(gain, tail, num_points):
-    """What two parts gain beyond a heavy tail and the `log 2` per point of telling them apart.
+def subtract_tail_gain(gain: np.ndarray, tail: np.ndarray, num_points: np.ndarray) -> np.ndarray:
+    """Subtracts from the gain of two parts what a heavy tail of the whole would explain.
 
-    Two parts are the business of the search's own two-way move. Elsewhere they count in full only
-    where a heavy tail would explain nothing (`tail` is 0).
+    `log 2` per point, what it costs to say which part a point is in, is subtracted too. Outside
+    the search's own two-way move, two parts count in full only where a tail explains nothing.
+
+    Args:
+        gain: `[K]` log ratio of splitting in two, nats.
+        tail: `[K]` gain by a heavy tail of the whole, nats, >= 0.
+        num_points: `[K]` points of the whole.
     """
     return np.where(tail > 0, gain - tail - num_points * np.log(2.0), gain)
 
 
-def chosen(statistics: SufficientStatistics, index) -> SufficientStatistics:
-    """Statistics of the components `index`."""
+def select_components(statistics: SufficientStatistics, index: Index) -> SufficientStatistics:
+    """Selects the statistics of the components at `index`, any index of NumPy."""
     return SufficientStatistics(*(part[index] for part in statistics))

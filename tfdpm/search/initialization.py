@@ -1,4 +1,4 @@
-"""The first mixture of a fit: prior and components before any network has learned."""
+"""The initial mixture of a fit: prior and components before any network has learned."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, as_tensors
 from tfdpm.mixture.prior import automatic_scale, prior_from_moments
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
-from tfdpm.search.kmeans import kmeans_start
+from tfdpm.search.kmeans import kmeans_mixture
 from tfdpm.search.mixture_search import MixtureSearch, SearchSettings
-from tfdpm.search.model_selection import best_search
+from tfdpm.search.model_selection import select_search
 from tfdpm.search.state import ModelState
-from tfdpm.search.t_refinement import in_all_axes
-from tfdpm.search.whitened_search import Searched, round_search
+from tfdpm.search.t_refinement import refine_mixture
+from tfdpm.search.whitened_search import SearchResult, search_whitened
 
-# What K a search ends with varies with its sample where clusters touch; of two, the smaller K is
-# what both samples support.
+# Where clusters touch, the K that a search ends with varies with its sample. Of two searches the
+# smaller K is the one that both samples support.
 _NUM_SAMPLES = 2
 
 
-class FirstMixture(NamedTuple):
-    """Where a fit starts.
+class InitialMixture(NamedTuple):
+    """The mixture that a fit begins with.
 
     Attributes:
-        prior: for statistics of all points.
+        prior: prior for statistics of all points.
         parameters: `[K]` components.
-        t_mixture: `[K]` t distributions, if points are told apart by them.
-        statistics: hard statistics of the sample behind them.
+        t_mixture: `[K]` t distributions that the networks learn; `None` for Gaussians.
+        statistics: hard statistics of the sample behind the components.
         covariance: structure of the components' covariances.
-        search: judges the networks' proposals from now on, or `None` where plain Hastings ratios
-            of all points do.
-        preprocessing: raw inputs -> the features that all of this is about.
+        search: search that judges the networks' proposals; `None` where Hastings ratios of all
+            points judge them.
+        preprocessing: map from raw inputs to the features of the mixture.
     """
 
     prior: niw.NIWParameters
@@ -48,21 +48,21 @@ class FirstMixture(NamedTuple):
     preprocessing: Preprocessing
 
 
-def first_mixture(
+def initialize_mixture(
     raw: np.ndarray,
     moments: FeatureMoments,
     preprocessing: Preprocessing,
     config: DeepDPMConfig,
     seed: int,
-) -> FirstMixture:
-    """Prior and first mixture of a fit.
+) -> InitialMixture:
+    """Finds the prior and the initial mixture of a fit.
 
     Args:
-        raw: `[n, D_in]` raw inputs, at most `num_start_points` of them.
-        moments: of all raw inputs (of normalised rows where those are used).
-        preprocessing: raw inputs -> features, as the moments alone suggest.
-        config: settings.
-        seed: of k-means.
+        raw: `[n, D_in]` raw inputs, at most `num_initial_points` of them.
+        moments: moments of all raw inputs (of normalised rows where those are used).
+        preprocessing: map from raw inputs to features that the moments alone suggest.
+        config: settings of the fit.
+        seed: random seed; the same seed gives the same mixture.
     """
     leading = preprocessing.leading()
     if not (uses_search(config) and _has_open_prior(config)):
@@ -71,14 +71,14 @@ def first_mixture(
     if not uses_search(config):
         prior = _prior_of_all(moments, preprocessing, config, config.start_clusters)
         structure = "full" if config.covariance == "auto" else config.covariance
-        parameters, statistics = kmeans_start(sample, prior, structure, config, seed)
-        return FirstMixture(prior, parameters, None, statistics, structure, None, preprocessing)
+        parameters, statistics = kmeans_mixture(sample, prior, structure, config, seed)
+        return InitialMixture(prior, parameters, None, statistics, structure, None, preprocessing)
     features, settings = _search_inputs(sample, moments, preprocessing, config)
-    found = _searched(features, settings, leading, config, seed)
+    result = _search_samples(features, settings, leading, config, seed)
     if _may_reshape(config):
         rows = np.random.default_rng([seed, 8]).permutation(len(raw))[: config.max_start_points]
-        found = round_search(found, raw[np.sort(rows)], moments, settings, seed)
-    search, labels, parameters, used = found
+        result = search_whitened(result, raw[np.sort(rows)], moments, settings, seed)
+    search, labels, parameters, used = result
     multiple = moments.num_points / len(search.points)
     # One variance for all axes would be that of the leading ones.
     has_axes = used is leading and preprocessing.num_leading and search.covariance != "spherical"
@@ -86,32 +86,31 @@ def first_mixture(
     if has_axes:
         used = preprocessing
     else:
-        search.features = search.points
+        search = search.with_features(search.points)
     if has_axes or config.has_tails:
-        prior, labels, parameters, t_mixture = in_all_axes(
+        prior, labels, parameters, t_mixture = refine_mixture(
             search, labels, multiple, config.has_tails
         )
         t_mixture = as_tensors(t_mixture)
     statistics = accumulate_hard(search.features, labels, parameters.num_components)
     parameters = as_tensors(parameters)
-    return FirstMixture(prior, parameters, t_mixture, statistics, search.covariance, search, used)
+    return InitialMixture(prior, parameters, t_mixture, statistics, search.covariance, search, used)
 
 
-def _searched(
+def _search_samples(
     features: np.ndarray,
     settings: SearchSettings,
     leading: Preprocessing,
     config: DeepDPMConfig,
     seed: int,
-) -> Searched:
-    """Searches samples of `features [n, D]` in the leading ones; that with the smaller K."""
-    searches = []
+) -> SearchResult:
+    """Searches samples of `features [n, D]` in the leading ones; returns the smaller K."""
+    results = []
     for part in _samples(features, config.max_start_points, seed):
         points = part[:, : leading.feature_dim]
-        found = Searched(*best_search(points, settings, seed, config.start_clusters), leading)
-        found.search.features = part
-        searches.append(found)
-    return min(searches, key=lambda found: found.parameters.num_components)
+        search, labels, parameters = select_search(points, settings, seed, config.start_clusters)
+        results.append(SearchResult(search.with_features(part), labels, parameters, leading))
+    return min(results, key=lambda result: result.parameters.num_components)
 
 
 def _may_reshape(config: DeepDPMConfig) -> bool:
@@ -124,13 +123,13 @@ def _has_open_prior(config: DeepDPMConfig) -> bool:
     return config.prior == "auto" and config.df is None
 
 
-def num_start_points(config: DeepDPMConfig) -> int:
-    """How many points `first_mixture` makes use of."""
+def num_initial_points(config: DeepDPMConfig) -> int:
+    """Largest number of points that `initialize_mixture` uses."""
     return config.max_start_points * (_NUM_SAMPLES if uses_search(config) else 1)
 
 
 def _samples(points: np.ndarray, size: int, seed: int) -> list[np.ndarray]:
-    """The points themselves, or where they are more, samples of that size."""
+    """The points themselves, or two samples of `size` if there are more points."""
     if len(points) <= size:
         return [points]
     order = np.random.default_rng([seed, 6]).permutation(len(points))
@@ -138,24 +137,25 @@ def _samples(points: np.ndarray, size: int, seed: int) -> list[np.ndarray]:
 
 
 def uses_search(config: DeepDPMConfig) -> bool:
-    """Whether a fit starts from EM with moves: the default, unless K is given for good."""
+    """Whether a fit begins with EM and moves: the default, unless K is fixed."""
     return config.start == "mixture" and config.fixed_k is None
 
 
-def resumed_search(
+def resume_search(
     sample: np.ndarray,
     moments: FeatureMoments,
     state: ModelState,
     config: DeepDPMConfig,
     seed: int,
 ) -> MixtureSearch:
-    """A search over a sample that judges as the one that a fit started with did.
+    """Returns a search over a sample that judges moves as the search of the fit did.
 
     Args:
         sample: `[n, D]` features.
-        moments: with the number of points that the model's prior is for.
-        state: of the model.
-        config, seed: of the model.
+        moments: moments with the number of points that the model's prior is for.
+        state: state of the model.
+        config: settings of the model.
+        seed: random seed of the model.
     """
     features, settings = _search_inputs(sample, moments, state.preprocessing, config)
     settings = dataclasses.replace(settings, covariance=state.covariance)
@@ -163,8 +163,7 @@ def resumed_search(
     search = MixtureSearch.resumed(
         points, settings, seed, state.prior, state.num_components, moments.num_points
     )
-    search.features = features
-    return search
+    return search.with_features(features)
 
 
 def _search_inputs(
@@ -175,8 +174,8 @@ def _search_inputs(
 ) -> tuple[np.ndarray, SearchSettings]:
     """Features `[n, D]` of distinct points and settings of a search in the leading ones.
 
-    Arguments as for `first_mixture`; `sample` is `[N, D]` features. Copies of a point are no
-    evidence for a tight cluster, so each counts once.
+    Copies of a point are no evidence for a tight cluster, so each counts once. Arguments are those
+    of `initialize_mixture`; `sample` is `[N, D]` features.
     """
     distinct = np.unique(sample, axis=0)
     dim = preprocessing.num_leading or distinct.shape[1]

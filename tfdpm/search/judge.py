@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from tfdpm.search.evidence import SampleEvidence, beyond_tail
+from tfdpm.search.evidence import SampleEvidence, subtract_tail_gain
 from tfdpm.search.kmeans import THREADS
 
 __all__ = ["SampleJudge"]
@@ -38,7 +38,7 @@ class SampleJudge:
         """Log ratios `[K]` of splitting each cluster into the given halves.
 
         The search has already tried such splits and found none, so that what gains a little now is
-        rather the shape of a cluster that is not Gaussian; see `beyond_tail`.
+        rather the shape of a cluster that is not Gaussian; see `subtract_tail_gain`.
         """
         if self.sides is None:
             raise ValueError("`sides`: got None, wanted the half of each point to judge splits")
@@ -48,7 +48,7 @@ class SampleJudge:
             if not (gains > 0).any():
                 return gains
             tails = self.evidence.tail_gains(self.labels, statistics)
-            return np.where(gains > 0, beyond_tail(gains, tails, statistics.counts), gains)
+            return np.where(gains > 0, subtract_tail_gain(gains, tails, statistics.counts), gains)
 
     def merge_ratios(self) -> tuple[np.ndarray, np.ndarray]:
         """Neighbouring pairs `[P, 2]` and the log ratios `[P]` of merging them."""

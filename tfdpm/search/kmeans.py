@@ -27,7 +27,14 @@ def kmeans_labels(
     seed: int,
     max_iterations: int = _KMEANS_MAX_ITERATIONS,
 ) -> np.ndarray:
-    """Labels `[N]` of K-means, numbered without gaps; fewer than asked if points coincide."""
+    """Labels `[N]` of K-means, numbered without gaps; fewer clusters if points coincide.
+
+    Args:
+        features: `[N, D]`.
+        num_clusters: K.
+        seed: random seed; the same seed gives the same labels.
+        max_iterations: largest number of iterations.
+    """
     if num_clusters == 1:
         return np.zeros(len(features), np.int32)
     estimator = sklearn.cluster.KMeans(
@@ -40,14 +47,21 @@ def kmeans_labels(
     return np.unique(labels, return_inverse=True)[1].ravel().astype(np.int32)
 
 
-def kmeans_start(
+def kmeans_mixture(
     features: np.ndarray,
     prior: niw.NIWParameters,
     covariance: str,
     config: DeepDPMConfig,
     seed: int,
 ) -> tuple[MixtureParameters, SufficientStatistics]:
-    """[DeepDPM] section 4.1: K-means with the initial K, then MAP estimates.
+    """Makes the paper's initial mixture: K-means, then MAP estimates ([DeepDPM] section 4.1).
+
+    Args:
+        features: `[N, D]`.
+        prior: NIW prior.
+        covariance: structure of the components' covariances.
+        config: settings, with the initial K.
+        seed: random seed of K-means.
 
     Returns:
         The mixture and the hard statistics behind it.
@@ -80,10 +94,10 @@ def grouped_kmeans(
 
     Args:
         points: `[n, D]` float64, group by group.
-        starts: `[G + 1]` where each group starts, and n; no group is empty.
-        num_clusters: S, in each group.
-        generator: of the centres.
-        max_iterations: fewer where no point moves any more.
+        starts: `[G + 1]` first row of each group, and n; no group is empty.
+        num_clusters: number of clusters S in each group.
+        generator: generator of the initial centres.
+        max_iterations: largest number of iterations.
 
     Returns:
         Cluster `[n]` within its group of each point, in [0, S). Clusters may be empty.
@@ -161,7 +175,7 @@ class _Tiles:
 
 
 def _greedy_centres(tiles: _Tiles, num_clusters: int, generator: np.random.Generator) -> np.ndarray:
-    """k-means++ centres `[G, S, D]`: of a few candidates each, the one that helps most."""
+    """k-means++ centres `[G, S, D]`: the best one of a few candidates each."""
     num_groups = len(tiles.sizes)
     num_candidates = 2 + int(math.log(num_clusters))
     last_rows = tiles.first_rows + tiles.sizes - 1

@@ -1,12 +1,13 @@
 """Expectation-maximisation with split and merge moves on a sample in memory.
 
-Finds the mixture that the networks of the default configuration start from. No network is used
-here. What moves are worth is in `sample_evidence.py`, EM in `partitions.py`.
+The search finds the mixture that the networks of the default configuration learn first.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,37 +18,57 @@ from tfdpm.moves.ledger import MoveCounts
 from tfdpm.search.evidence import SampleEvidence
 from tfdpm.search.k_way_splits import split_many_ways
 from tfdpm.search.kmeans import THREADS, kmeans_labels
-from tfdpm.search.partitions import Partition, partition_of, refined
+from tfdpm.search.partitions import EM_ITERATIONS, EM_TOLERANCE, Partition, make_partition, run_em
 from tfdpm.search.prior import SearchPrior, SearchSettings
 from tfdpm.search.sample import Sample
 
-__all__ = ["MixtureSearch", "SearchSettings", "disjoint_best"]
+__all__ = ["MixtureSearch", "SearchSettings", "select_disjoint_pairs"]
 
-_LAST_EM_ITERATIONS, _LAST_SETTLED = 40, 1e-4  # of the partition that the search ends with
-_MOST_ROUNDS = 60
-_ROUNDS_WITHOUT_GAIN = 2
-_SCALE_UPDATES = 12
-_MANY_SEEDS = 64  # parts of a lone cluster that neither two nor a few parts explain better
+
+@dataclasses.dataclass(frozen=True)
+class _Limits:
+    """Where the search stops.
+
+    Attributes:
+        final_em_iterations, final_em_tolerance: largest number of EM steps from the best
+            partition, and the share of points that may still change cluster in the last one.
+        rounds: largest number of rounds of moves.
+        rounds_without_gain: rounds in a row without a better partition that end the moves.
+        scale_updates: largest number of times that the prior's scale is fitted.
+        em_iterations_between_rounds: EM steps from the best partition before moves are tried anew.
+        parts_of_lone_cluster: k-means++ parts of a single cluster that fewer parts do not explain
+            better. Five hundred clusters in ten dimensions were taken for one without this.
+    """
+
+    final_em_iterations: int = 40
+    final_em_tolerance: float = 1e-4
+    rounds: int = 60
+    rounds_without_gain: int = 2
+    scale_updates: int = 12
+    em_iterations_between_rounds: int = 5
+    parts_of_lone_cluster: int = 64
+
+
+_LIMITS = _Limits()
 
 
 class MixtureSearch:
-    """The search over partitions of one sample, by their probability (see `sample_evidence.py`).
+    """The search over partitions of one sample by their probability.
 
     Args:
         points: `[n, D]` distinct points, centred, mean variance one.
         settings: moves and prior.
-        seed: of k-means starts.
-        extra_df: see `SearchPrior`.
-        prior: to start from instead of the one that `settings` and `extra_df` make.
+        seed: random seed of K-means; the same seed gives the same partition.
+        extra_df: degrees of freedom beyond those of the settings, see `SearchPrior`.
+        prior: prior to begin with; `None` makes one from `settings` and `extra_df`.
 
     Attributes:
-        settings: as given.
+        settings: moves and prior as given.
         sample: the points.
-        features: `[n, D']` of the points as networks see them. The first D are the points; whoever
-            knows of more sets them.
-        evidence: of the sample for partitions and moves.
-        moves: proposed and accepted so far.
-        trace: labels `[n]` of the first partition, of each one that was better, and of the last.
+        features: `[n, D']` of the points as networks see them; the first D are the points.
+        evidence: evidence of the sample for partitions and moves.
+        moves: moves proposed and accepted so far.
+        trace: labels `[n]` of the initial partition, of each better one, and of the final one.
     """
 
     def __init__(
@@ -82,31 +103,35 @@ class MixtureSearch:
         num_components: int,
         num_points: float,
     ) -> MixtureSearch:
-        """A search that goes on with a prior that another's clusters were once given.
+        """Returns a search whose prior is the one that an earlier search ended with.
 
         Args:
             points, settings, seed: as for the class.
-            prior: of `num_points` points, as `prior()` or `in_all_axes` returned it.
+            prior: result of `prior()` or `refine_mixture` for `num_points` points.
             num_components: K at present.
-            num_points: how many points the prior is for.
+            num_points: number of points that `prior` is for.
         """
         multiple = num_points / len(points)
-        found = SearchPrior(
+        search_prior = SearchPrior(
             settings,
             *points.shape,
             float(prior.df) - settings.df - (prior.loc.shape[0] - points.shape[1]),
             num_components=num_components,
             scale=float(prior.scale[0, 0]) / (multiple * settings.scale_factor),
         )
-        return cls(points, settings, seed, prior=found)
+        return cls(points, settings, seed, prior=search_prior)
 
-    def with_weight(self, extra_df: float) -> MixtureSearch:
-        """A new search of the same points with another weight of the prior."""
+    def with_prior_weight(self, extra_df: float) -> MixtureSearch:
+        """Returns a new search of the same points with another weight of the prior."""
         search = copy.copy(self)
         search._begin(SearchPrior(self.settings, *self.points.shape, extra_df))
         return search
 
-    # -- what it is about ---------------------------------------------------------------------
+    def with_features(self, features: np.ndarray) -> MixtureSearch:
+        """Returns this search with other features `[n, D']` of its points for the networks."""
+        search = copy.copy(self)
+        search.features = features
+        return search
 
     @property
     def points(self) -> np.ndarray:
@@ -129,12 +154,12 @@ class MixtureSearch:
         return self._prior.scale
 
     def prior(self, multiple: float = 1.0) -> niw.NIWParameters:
-        """The current prior, see `SearchPrior.as_niw`."""
+        """The current prior as tensors, see `SearchPrior.as_niw`."""
         return self._prior.as_niw(multiple)
 
     def partition_prior(self, multiple: float = 1.0) -> PartitionPrior:
-        """As `prior`, with the Dirichlet process."""
-        return self._prior.of_partitions(multiple)
+        """The current prior with the Dirichlet process, see `SearchPrior.partition_prior`."""
+        return self._prior.partition_prior(multiple)
 
     def score(self, labels: np.ndarray) -> float:
         """`log p(X, z)` of the sample under the current prior, nats, up to a constant of n."""
@@ -142,27 +167,25 @@ class MixtureSearch:
         return float(self.evidence.terms(statistics).sum())
 
     def shares(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Each cluster's share `[K]` of `score`, and what a heavy tail would add to it, `[K]`."""
+        """Returns each cluster's share `[K]` of `score` and the gain by a heavy tail, `[K]`."""
         with THREADS.limit(limits=1):
             statistics = self.sample.hard_statistics(labels, int(labels.max()) + 1)
             return self.evidence.terms(statistics), self.evidence.tail_gains(labels, statistics)
 
-    def settle_scale(self, labels: np.ndarray) -> float:
-        """Sets the scale by the evidence of a partition, and returns its score."""
+    def fit_scale_to(self, labels: np.ndarray) -> float:
+        """Sets the prior's scale by the evidence of a partition and returns its score."""
         with THREADS.limit(limits=1):
-            partition = partition_of(self.evidence, labels)
-            for _ in range(_SCALE_UPDATES):
+            partition = make_partition(self.evidence, labels)
+            for _ in range(_LIMITS.scale_updates):
                 if not self._prior.fit_scale(partition.statistics):
                     break
             return self._score(partition)
 
-    # -- the search ---------------------------------------------------------------------------
-
     def run(self, initial_clusters: int) -> tuple[np.ndarray, MixtureParameters]:
-        """Moves and EM until nothing changes; the scale of the prior is found on the way.
+        """Makes moves and EM steps until nothing changes, and fits the scale of the prior.
 
         Args:
-            initial_clusters: K of the K-means start.
+            initial_clusters: K of the initial K-means.
 
         Returns:
             Labels `[n]` and the mixture.
@@ -170,59 +193,74 @@ class MixtureSearch:
         count = max(1, min(initial_clusters, self.sample.num_points // 4))
         return self.run_from(kmeans_labels(self.points, count, self._seed))
 
-    def run_from(self, labels: np.ndarray) -> tuple[np.ndarray, MixtureParameters]:
-        """As `run`, from given labels `[n]` of the sample."""
+    def run_from(
+        self, labels: np.ndarray, trace: Sequence[np.ndarray] = ()
+    ) -> tuple[np.ndarray, MixtureParameters]:
+        """Does what `run` does from given labels.
+
+        Args:
+            labels: `[n]` initial clusters of the sample.
+            trace: labels of the partitions that led to these, kept before this search's own.
+        """
+        self.trace.extend(trace)
         # Threads would only wait for each other on products of this size.
         with THREADS.limit(limits=1):
-            current = partition_of(self.evidence, labels)
+            current = make_partition(self.evidence, labels)
             self.trace.append(current.labels)
             if current.num_components > 1:
-                current = self._em(current.parameters)
-            labels, parameters = self._climb(current)
+                current = self._run_em(current.parameters)
+            labels, parameters = self._improve(current)
             self.trace.append(labels)
             return labels, parameters
 
-    def _climb(self, current: Partition) -> tuple[np.ndarray, MixtureParameters]:
+    def _improve(self, current: Partition) -> tuple[np.ndarray, MixtureParameters]:
+        """Makes rounds of moves and fits the prior's scale until neither changes anything."""
         best: Partition | None = None
         without_gain = scale_updates = 0
-        for _ in range(_MOST_ROUNDS):
-            current, moved = self._round(current, tries_two_way=without_gain == 0)
+        for _ in range(_LIMITS.rounds):
+            current, moved = self._make_moves(current, tries_two_way=without_gain == 0)
             # The prior follows K, so the best partition is scored anew under the present one.
             score = self._score(current)
-            kept = -np.inf if best is None else self._score(best)
-            if score > kept + 1e-6 * abs(score):
+            if best is None or score > self._score(best) + 1e-6 * abs(score):
                 best, without_gain = current, 0
                 self.trace.append(best.labels)
             else:
                 without_gain += 1
-                current = self._refined(best.labels, 5)
-            if moved and without_gain < _ROUNDS_WITHOUT_GAIN:
+                current = self._run_em_from(best.labels, _LIMITS.em_iterations_between_rounds)
+            if moved and without_gain < _LIMITS.rounds_without_gain:
                 continue
-            current = self._refined(best.labels, 5)
-            if scale_updates == _SCALE_UPDATES or not self._prior.fit_scale(current.statistics):
+            current = self._run_em_from(best.labels, _LIMITS.em_iterations_between_rounds)
+            if scale_updates == _LIMITS.scale_updates or not self._prior.fit_scale(
+                current.statistics
+            ):
                 break
             scale_updates += 1
-            mixture = self._prior.of_partitions().map_mixture(current.statistics)
-            current = self._em(mixture)
+            mixture = self._prior.partition_prior().map_mixture(current.statistics)
+            current = self._run_em(mixture)
             best, without_gain = None, 0
-        current = self._em(current.parameters, _LAST_EM_ITERATIONS, _LAST_SETTLED)
+        current = self._run_em(
+            current.parameters, _LIMITS.final_em_iterations, _LIMITS.final_em_tolerance
+        )
         return current.labels, current.parameters
 
     def _score(self, partition: Partition) -> float:
         return float(self.evidence.terms(partition.statistics).sum())
 
-    def _refined(self, labels: np.ndarray, *limits) -> Partition:
-        """EM from the mixture of clusters `labels`; `limits` as for `refined`."""
-        mixture = partition_of(self.evidence, labels).parameters
-        return self._em(mixture, *limits)
+    def _run_em_from(self, labels: np.ndarray, iterations: int = EM_ITERATIONS) -> Partition:
+        """Makes EM steps from the mixture of clusters `labels`."""
+        return self._run_em(make_partition(self.evidence, labels).parameters, iterations)
 
-    def _em(self, parameters: MixtureParameters, *limits) -> Partition:
-        return refined(self.sample, self._prior.of_partitions(), parameters, *limits)
+    def _run_em(
+        self,
+        parameters: MixtureParameters,
+        iterations: int = EM_ITERATIONS,
+        tolerance: float = EM_TOLERANCE,
+    ) -> Partition:
+        prior = self._prior.partition_prior()
+        return run_em(self.sample, prior, parameters, iterations, tolerance)
 
-    # -- moves --------------------------------------------------------------------------------
-
-    def _round(self, partition: Partition, tries_two_way: bool) -> tuple[Partition, bool]:
-        """Splits, then merges; k-way splits where no two-way split was accepted."""
+    def _make_moves(self, partition: Partition, tries_two_way: bool) -> tuple[Partition, bool]:
+        """Makes splits, then merges; k-way splits where no two-way split was accepted."""
         split = merged = 0
         if self.settings.splits:
             if tries_two_way:
@@ -247,29 +285,29 @@ class MixtureSearch:
             return partition, 0
         new = count + np.cumsum(is_split) - 1
         moves = is_split[labels] & (sides == 1)
-        return self._refined(np.where(moves, new[labels], labels)), accepted
+        return self._run_em_from(np.where(moves, new[labels], labels)), accepted
 
     def _split_many_ways(self, partition: Partition) -> tuple[Partition, int]:
         """Splits every cluster that gains by it into several parts.
 
-        Of hundreds of clusters that fill a space of many dimensions evenly, a few parts are hardly
-        better told than the whole.
+        Of hundreds of clusters that fill a space of many dimensions evenly, a few parts have
+        hardly more evidence than the whole. A lone cluster is therefore tried in many parts.
         """
         proposed = partition.num_components
         labels, accepted = split_many_ways(self.evidence, partition, self._generator)
         if proposed == 1 and not accepted:
             labels, accepted = split_many_ways(
-                self.evidence, partition, self._generator, _MANY_SEEDS
+                self.evidence, partition, self._generator, _LIMITS.parts_of_lone_cluster
             )
         self.moves += MoveCounts(proposed_splits=proposed, accepted_splits=accepted)
-        return (self._refined(labels), accepted) if accepted else (partition, 0)
+        return (self._run_em_from(labels), accepted) if accepted else (partition, 0)
 
     def _merge(self, partition: Partition) -> tuple[Partition, int]:
         """Merges disjoint neighbouring pairs, best first, until none gains."""
         labels, statistics, merged = partition.labels, partition.statistics, 0
         while len(statistics.counts) > 1:
             pairs, gains = self.evidence.merge_gains(labels, statistics)
-            best = disjoint_best(pairs, gains)
+            best = select_disjoint_pairs(pairs, gains)
             self.moves += MoveCounts(proposed_merges=len(pairs), accepted_merges=len(best))
             if not len(best):
                 break
@@ -278,12 +316,12 @@ class MixtureSearch:
             target[best[:, 1]] = best[:, 0]
             labels = np.unique(target[labels], return_inverse=True)[1].ravel()
             statistics = self.sample.hard_statistics(labels, int(labels.max()) + 1)
-        return (self._refined(labels), merged) if merged else (partition, 0)
+        return (self._run_em_from(labels), merged) if merged else (partition, 0)
 
     def _collapse(self, partition: Partition) -> tuple[Partition, int]:
-        """Everything into one cluster, if that gains.
+        """Makes one cluster of all points if that gains.
 
-        A cloud that was cut into many pieces at the start has no single pair worth merging.
+        A cloud that K-means cut into many pieces has no single pair worth merging.
         """
         count = partition.num_components
         if count == 1:
@@ -292,11 +330,16 @@ class MixtureSearch:
         self.moves += MoveCounts(proposed_merges=1, accepted_merges=int(gain > 0))
         if gain <= 0:
             return partition, 0
-        return partition_of(self.evidence, np.zeros_like(partition.labels)), count - 1
+        return make_partition(self.evidence, np.zeros_like(partition.labels)), count - 1
 
 
-def disjoint_best(pairs: np.ndarray, gains: np.ndarray) -> np.ndarray:
-    """Pairs `[M, 2]` with positive gain, best first, no component twice."""
+def select_disjoint_pairs(pairs: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """Selects pairs `[M, 2]` with positive gain, best first, no component twice.
+
+    Args:
+        pairs: `[P, 2]` components.
+        gains: `[P]` log ratios of merging them, nats.
+    """
     taken: set[int] = set()
     best = []
     for index in np.argsort(-gains, kind="stable"):

@@ -1,11 +1,9 @@
-"""Which search a fit goes on with, where one alone may not tell enough of scarce points.
-
-How a search moves is in `search.py`.
-"""
+"""Selection of a prior's weight and a covariance structure where points are scarce."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,24 +11,32 @@ from tfdpm.mixture.covariance import STRUCTURES
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.search.mixture_search import MixtureSearch, SearchSettings
 
-_SCARCE = 0.05  # D^2 above this share of n, or above n / K: scarce for full covariances
+# Points are scarce for full covariances where D^2 exceeds this share of n, or exceeds n / K.
+_SCARCE = 0.05
 
-_Searched = tuple[MixtureSearch, np.ndarray, MixtureParameters]
+_Result = tuple[MixtureSearch, np.ndarray, MixtureParameters]
 
 
-def best_search(
+def select_search(
     points: np.ndarray, settings: SearchSettings, seed: int, initial_clusters: int
-) -> tuple[MixtureSearch, np.ndarray, MixtureParameters]:
-    """The search to go on with, its labels and its mixture; arguments as for `MixtureSearch`.
+) -> _Result:
+    """Searches once, or where points are scarce several times, and keeps the best search.
 
     Where points are scarce for full covariances, further searches are made and the one with the
-    largest evidence is kept: full covariances with firmer priors, as long as the evidence rises
-    (the prior is worth D / 2, D, 2 D and at most 4 D points more), and where the structure is
-    `"auto"`, diagonal and spherical ones.
+    largest evidence is kept. Full covariances get firmer priors as long as the evidence rises:
+    the prior is worth D / 2, D, 2 D and at most 4 D further points. Under the structure `"auto"`,
+    diagonal and spherical covariances are tried too.
+
+    Args:
+        points, settings, seed: as for `MixtureSearch`.
+        initial_clusters: K of the initial K-means.
+
+    Returns:
+        The search, its labels `[n]` and its mixture.
     """
     is_open = settings.covariance == "auto"
     settings = dataclasses.replace(settings, covariance="full") if is_open else settings
-    best = _searched(points, settings, seed, initial_clusters)
+    best = _run_search(MixtureSearch(points, settings, seed), initial_clusters)
     num_points, dim = points.shape
     is_scarce = dim**2 > min(_SCARCE * num_points, num_points / best[2].num_components)
     if settings.fixed_scale is not None or not is_scarce or settings.covariance != "full":
@@ -38,50 +44,43 @@ def best_search(
     for extra_df in (round(dim / 2), dim, 2 * dim, 4 * dim):
         # The first starts afresh, in case nothing was ever split; the others go on from there.
         labels = best[1] if best[0].extra_df else None
-        firmer = _searched(points, settings, seed, initial_clusters, float(extra_df), labels)
-        if labels is not None:
-            firmer[0].trace[:0] = best[0].trace
+        search = MixtureSearch(points, settings, seed, float(extra_df))
+        firmer = _run_search(search, initial_clusters, labels, best[0].trace)
         if _score(firmer) <= _score(best):
             break
         best = firmer
     if is_open:
         for structure in STRUCTURES[1:]:
-            best = _restricted(best, points, settings, seed, initial_clusters, structure)
+            restricted = dataclasses.replace(settings, covariance=structure)
+            search = MixtureSearch(points, restricted, seed)
+            best = _select_structure(best, search, initial_clusters)
     return best
 
 
-def _restricted(
-    best: _Searched,
-    points: np.ndarray,
-    settings: SearchSettings,
-    seed: int,
-    initial_clusters: int,
-    structure: str,
-) -> _Searched:
-    """The better one of a search and another with restricted covariances.
+def _select_structure(best: _Result, search: MixtureSearch, initial_clusters: int) -> _Result:
+    """Selects the better one of a result and a further search with restricted covariances.
 
-    The other goes on from the clusters of the first if it explains them better. Only where there
-    is but one cluster it starts afresh, since full covariances may have been too dear to split.
+    The further search goes on from the clusters of the result if it explains them better. Only
+    where there is but one cluster it starts afresh, since full covariances may cost too much
+    evidence to split it.
     """
-    settings = dataclasses.replace(settings, covariance=structure)
     labels = best[1] if best[2].num_components > 1 else None
-    if labels is not None and MixtureSearch(points, settings, seed).score(labels) <= _score(best):
+    if labels is not None and search.score(labels) <= _score(best):
         return best
-    return max(best, _searched(points, settings, seed, initial_clusters, labels=labels), key=_score)
+    return max(best, _run_search(search, initial_clusters, labels), key=_score)
 
 
-def _searched(
-    points: np.ndarray,
-    settings: SearchSettings,
-    seed: int,
+def _run_search(
+    search: MixtureSearch,
     initial_clusters: int,
-    extra_df: float = 0.0,
     labels: np.ndarray | None = None,
-) -> _Searched:
-    """One search, from K-means or from `labels`."""
-    search = MixtureSearch(points, settings, seed, extra_df)
-    return search, *(search.run(initial_clusters) if labels is None else search.run_from(labels))
+    trace: Sequence[np.ndarray] = (),
+) -> _Result:
+    """Runs a search from K-means, or from `labels` that the partitions of `trace` led to."""
+    if labels is None:
+        return search, *search.run(initial_clusters)
+    return search, *search.run_from(labels, trace)
 
 
-def _score(searched: _Searched) -> float:
-    return searched[0].score(searched[1])
+def _score(result: _Result) -> float:
+    return result[0].score(result[1])

@@ -12,10 +12,10 @@ from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.search.evidence import SampleEvidence
 from tfdpm.search.sample import Sample
 
-__all__ = ["Partition", "partition_of", "refined"]
+__all__ = ["EM_ITERATIONS", "EM_TOLERANCE", "Partition", "make_partition", "run_em"]
 
-_EM_ITERATIONS = 15
-_SETTLED = 1e-3  # share of points that may still change cluster when EM stops
+EM_ITERATIONS = 15
+EM_TOLERANCE = 1e-3
 
 
 @dataclasses.dataclass
@@ -38,33 +38,33 @@ class Partition:
         return len(self.statistics.counts)
 
 
-def partition_of(evidence: SampleEvidence, labels: np.ndarray) -> Partition:
-    """Clusters `labels` (renumbered without gaps) and their MAP mixture.
+def make_partition(evidence: SampleEvidence, labels: np.ndarray) -> Partition:
+    """Makes a partition of labels `[n]`, numbered anew without gaps, with its MAP mixture.
 
-    The floor of the prior's scale follows their number.
+    The lower bound of the prior's scale follows the number of clusters.
     """
     labels = np.unique(labels, return_inverse=True)[1].ravel()
     num_components = int(labels.max()) + 1
     evidence.prior.follow_floor(num_components)
     statistics = evidence.sample.hard_statistics(labels, num_components)
-    return Partition(labels, statistics, evidence.prior.of_partitions().map_mixture(statistics))
+    return Partition(labels, statistics, evidence.prior.partition_prior().map_mixture(statistics))
 
 
-def refined(
+def run_em(
     sample: Sample,
     prior: PartitionPrior,
     parameters: MixtureParameters,
-    iterations: int = _EM_ITERATIONS,
-    settled: float = _SETTLED,
+    iterations: int = EM_ITERATIONS,
+    tolerance: float = EM_TOLERANCE,
 ) -> Partition:
-    """Soft EM from a mixture until few points change cluster; empty components go.
+    """Makes soft EM steps until few points change cluster; empty components are removed.
 
     Args:
-        sample: points.
-        prior: of their clusters.
-        parameters: to start from.
-        iterations: at most.
-        settled: share of the points that may still change cluster in the last one.
+        sample: the points.
+        prior: prior of their clusters.
+        parameters: mixture to begin with.
+        iterations: largest number of steps.
+        tolerance: share of the points below which a step that changes their clusters is the last.
     """
     labels = None
     for _ in range(iterations):
@@ -76,7 +76,7 @@ def refined(
             parameters = MixtureParameters(*(part[is_kept] for part in parameters))
             labels, statistics = sample.expectation(parameters)
         parameters = prior.map_mixture(statistics)
-        if previous is not None and is_kept.all() and np.mean(previous != labels) < settled:
+        if previous is not None and is_kept.all() and np.mean(previous != labels) < tolerance:
             break
     present, labels = np.unique(sample.labels(parameters), return_inverse=True)
     statistics = sample.hard_statistics(labels.ravel(), len(present))

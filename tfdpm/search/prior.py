@@ -13,23 +13,23 @@ from tfdpm.mixture.statistics import SufficientStatistics
 
 __all__ = ["SearchPrior", "SearchSettings"]
 
-_LARGEST_SCALE = 3.0
-_LEAST_CHANGE = 0.1  # of the logarithm of the scale
+_LARGEST_SCALE = 3.0  # as a multiple of the mean variance of a feature
+_LEAST_CHANGE = 0.1  # change of the logarithm of the scale below which it counts as settled
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchSettings:
-    """What the search takes from the configuration; see `DeepDPMConfig`.
+    """Settings of a search, taken from a `DeepDPMConfig`.
 
     Attributes:
         splits, merges: whether each kind of move is made.
-        dp_concentration: alpha.
-        mean_precision, df: of the prior.
-        scale_factor: multiplies the prior's scale that is found.
-        fixed_scale: `[D, D]` scale matrix to use instead of finding one, or `None`.
-        num_neighbours: merge candidates.
-        weight_concentration: see `m_step`.
-        covariance: structure of covariances, or `"auto"`, which only `best_search.py` understands.
+        dp_concentration: alpha of the Dirichlet process, > 0.
+        mean_precision, df: kappa and nu of the Normal-inverse-Wishart prior.
+        scale_factor: factor of the fitted scale of the prior.
+        num_neighbours: neighbours of each cluster that it may merge with.
+        weight_concentration: pseudo-points shared by all mixture weights.
+        fixed_scale: `[D, D]` scale matrix of the prior; `None` fits a multiple of I.
+        covariance: structure of covariances, or `"auto"`, which only `select_search` understands.
     """
 
     splits: bool
@@ -47,19 +47,20 @@ class SearchSettings:
 class SearchPrior:
     """Normal-inverse-Wishart prior of a sample's clusters, with a scale matrix that is `scale * I`.
 
-    The scale never falls below a floor that is lower where there are more clusters (see
+    The scale never falls below a bound, its floor, that falls with the number of clusters (see
     `automatic_scale`).
 
     Args:
-        settings: as for the search.
-        num_points, dim: of the sample.
-        extra_df: added to the degrees of freedom; the scale matrix grows alike, so that the prior
-            mean of a covariance stays and only its weight grows.
+        settings: settings of the search.
+        num_points: number of points of the sample.
+        dim: number of features.
+        extra_df: added degrees of freedom; the scale matrix grows alike, so that the prior mean of
+            a covariance stays and only its weight grows.
         num_components: K that the floor is for.
-        scale: to start from, before `scale_factor`; by default that of one cluster.
+        scale: scale to begin with, before `scale_factor`; `None` takes that of one cluster.
 
     Attributes:
-        scale: of the prior, as a multiple of I.
+        scale: scale of the prior, as a multiple of I.
     """
 
     def __init__(
@@ -84,16 +85,16 @@ class SearchPrior:
         return self.settings.df + self.extra_df
 
     def as_niw(self, multiple: float = 1.0) -> niw.NIWParameters:
-        """The prior as it stands; a scale that was found is multiplied by `multiple`.
+        """The current prior as tensors, for more points than those of the sample.
 
         Args:
-            multiple: number of all points over that of the sample. The scale is in proportion to
-                the number of points (see `automatic_scale`).
+            multiple: number of all points over that of the sample. A fitted scale is multiplied
+                by it, since the scale is in proportion to the number of points.
         """
-        return self.of_partitions(multiple).as_niw()
+        return self.partition_prior(multiple).as_niw()
 
-    def of_partitions(self, multiple: float = 1.0) -> PartitionPrior:
-        """The prior as it stands, with the Dirichlet process."""
+    def partition_prior(self, multiple: float = 1.0) -> PartitionPrior:
+        """The current prior with the Dirichlet process; `multiple` as for `as_niw`."""
         settings = self.settings
         scale = settings.fixed_scale
         if scale is None:
@@ -111,22 +112,22 @@ class SearchPrior:
         return automatic_scale(self._num_points, num_components, self._dim)
 
     def follow_floor(self, num_components: int) -> None:
-        """Keeps the scale on its floor, where it was, and above it, where it was not."""
+        """Moves the floor to that of `num_components`, and a scale on or below it as well."""
         was_on_floor = self.scale <= self._floor * 1.0001
         self._floor = self._floor_for(num_components)
         if was_on_floor or self.scale < self._floor:
             self.scale = self._floor
 
     def fit_scale(self, statistics: SufficientStatistics) -> bool:
-        """Sets the scale by the evidence, within its bounds; whether it moved by over 10 %.
+        """Fits the scale by the evidence, within its bounds, and returns whether it changed.
 
         Args:
-            statistics: `[K]` of the clusters.
+            statistics: statistics of the K clusters.
         """
         if self.settings.fixed_scale is not None:
             return False
         factor = self.settings.scale_factor
-        fitted = self.of_partitions().fitted_scale(statistics, factor * self.scale)
+        fitted = self.partition_prior().fit_scale(statistics, factor * self.scale)
         self._floor = self._floor_for(len(statistics.counts))
         largest = max(_LARGEST_SCALE * (1.0 + self.extra_df), self._floor)
         fitted = float(np.clip(fitted / factor, self._floor, largest))

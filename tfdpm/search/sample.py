@@ -165,7 +165,7 @@ class Sample:
         if self._moments is not None and num_components >= _FEW_GROUPS:
             moments = self._moments if rows is None else self._moments[rows]
             return self._unpack(_members(assignments, num_components) @ moments)
-        order, starts = sorted_groups(assignments, num_components)
+        order, starts = sort_by_group(assignments, num_components)
         ordered = self._with_ones[order if rows is None else rows[order]]
         squares = np.zeros((num_components, 1 + self.dim, 1 + self.dim))
         for index in np.flatnonzero(np.diff(starts)):
@@ -217,7 +217,7 @@ class Sample:
                 own = coefficients[assignments[some]]
                 distances[some] -= 2.0 * np.einsum("nm,nm->n", self._moments[rows[some]], own)
             return np.maximum(distances, 0.0)
-        order, starts = sorted_groups(assignments, len(means))
+        order, starts = sort_by_group(assignments, len(means))
         distances = np.empty(len(rows))
         for index in range(len(means)):
             chosen = order[starts[index] : starts[index + 1]]
@@ -250,7 +250,7 @@ def _members(assignments: np.ndarray, num_groups: int) -> sparse.csc_matrix:
     return sparse.csc_matrix((np.ones(len(assignments)), assignments, starts), shape)
 
 
-def sorted_groups(assignments: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
+def sort_by_group(assignments: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
     """Places of the assignments group by group, and where each group starts, `[G + 1]`."""
     # Short integers are sorted by their digits.
     kind = np.int16 if num_groups < 2**15 else np.int64

@@ -1,4 +1,4 @@
-"""The mixture of a search in leading axes, seen in all of them and with tails.
+"""Refinement of a search's mixture in all axes and by t distributions.
 
 Every axis costs each split a share of its evidence, so that K is sought where nearly all of the
 variance is. Once K is known, an axis of little variance may still tell which cluster a point is of.
@@ -13,26 +13,27 @@ import numpy as np
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.partition import PartitionPrior
-from tfdpm.mixture.t_mixture import FIRST_DF, map_t_mixture
+from tfdpm.mixture.t_mixture import INITIAL_DF, map_t_mixture
 from tfdpm.search.kmeans import THREADS
 from tfdpm.search.mixture_search import MixtureSearch
-from tfdpm.search.partitions import refined
+from tfdpm.search.partitions import run_em
 from tfdpm.search.sample import Sample
 
-__all__ = ["InAllAxes", "in_all_axes", "leading_labels", "with_tails"]
+__all__ = ["RefinedMixture", "refine_mixture", "label_by_leading_axes", "fit_t_mixture"]
 
-_EM_ITERATIONS, _SETTLED = 40, 1e-4
-_T_EM_ITERATIONS, _T_SETTLED = 60, 3e-5  # tails are found slowly
+_EM_ITERATIONS, _EM_TOLERANCE = 40, 1e-4
+# Degrees of freedom converge more slowly than means and covariances.
+_T_EM_ITERATIONS, _T_EM_TOLERANCE = 60, 3e-5
 
 
-class InAllAxes(NamedTuple):
+class RefinedMixture(NamedTuple):
     """Clusters of the sample in all axes.
 
     Attributes:
-        prior: for statistics of as many points as was asked for.
-        labels: `[n]` of the sample.
+        prior: prior for statistics of as many points as was asked for.
+        labels: `[n]` clusters of the sample.
         parameters: `[K]` Gaussian components.
-        t_mixture: `[K]` t distributions by which the labels are, if they were asked for.
+        t_mixture: `[K]` t distributions that gave the labels; `None` if none were asked for.
     """
 
     prior: niw.NIWParameters
@@ -41,17 +42,17 @@ class InAllAxes(NamedTuple):
     t_mixture: TMixtureParameters | None
 
 
-def in_all_axes(
+def refine_mixture(
     search: MixtureSearch, labels: np.ndarray, multiple: float, has_tails: bool
-) -> InAllAxes:
-    """EM from the clusters of a search in all features of its sample, K as it is.
+) -> RefinedMixture:
+    """Makes EM steps in all features of a search's sample from the search's clusters.
 
-    The prior is that of the search; of a further axis it expects the same share of the variance
-    within clusters as of the leading ones on average.
+    The prior is that of the search. Of a further axis it expects the same share of the variance
+    within clusters as of the leading ones on average. Components that lose all points are removed.
 
     Args:
-        search: that has ended; its first features are its points.
-        labels: `[n]` that it found.
+        search: a search that has ended.
+        labels: `[n]` clusters that it found.
         multiple: number of points that the prior is to be for, over that of the sample.
         has_tails: whether components are t distributions. A few points far out make a Gaussian so
             wide that it claims its neighbours' points.
@@ -59,29 +60,33 @@ def in_all_axes(
     sample, prior = _sample_in_all_axes(search), _prior_in_all_axes(search)
     with THREADS.limit(limits=1):
         statistics = sample.hard_statistics(labels, int(labels.max()) + 1)
-        start, of_all = prior.map_mixture(statistics), _prior_in_all_axes(search, multiple)
+        gaussians = prior.map_mixture(statistics)
+        scaled_prior = _prior_in_all_axes(search, multiple).as_niw()
         if not has_tails:
-            found = refined(sample, prior, start, _EM_ITERATIONS, _SETTLED)
-            return InAllAxes(of_all.as_niw(), found.labels, found.parameters, None)
-        mixture = _with_tails(sample, prior, start)
+            partition = run_em(sample, prior, gaussians, _EM_ITERATIONS, _EM_TOLERANCE)
+            return RefinedMixture(scaled_prior, partition.labels, partition.parameters, None)
+        mixture = _run_t_em(sample, prior, gaussians)
         present, labels = np.unique(sample.t_labels(mixture), return_inverse=True)
         labels = labels.ravel()
         weights, *others = (part[present] for part in mixture)
         mixture = TMixtureParameters(weights / weights.sum(), *others)
         parameters = prior.map_mixture(sample.hard_statistics(labels, len(present)))
-    return InAllAxes(of_all.as_niw(), labels, parameters, mixture)
+    return RefinedMixture(scaled_prior, labels, parameters, mixture)
 
 
-def with_tails(search: MixtureSearch, parameters: MixtureParameters) -> TMixtureParameters:
-    """The t distributions that EM leads to from a mixture in all features of a search's sample.
+def fit_t_mixture(search: MixtureSearch, parameters: MixtureParameters) -> TMixtureParameters:
+    """Fits t distributions to a search's sample in all features by EM.
 
     Args:
-        search: with the sample.
-        parameters: K components; there are as many t distributions, in the same order.
+        search: a search with the sample.
+        parameters: mixture of K Gaussians to begin with.
+
+    Returns:
+        As many t distributions, in the same order.
     """
     gaussians = MixtureParameters(*(np.asarray(part) for part in parameters))
     with THREADS.limit(limits=1):
-        return _with_tails(_sample_in_all_axes(search), _prior_in_all_axes(search), gaussians)
+        return _run_t_em(_sample_in_all_axes(search), _prior_in_all_axes(search), gaussians)
 
 
 def _sample_in_all_axes(search: MixtureSearch) -> Sample:
@@ -94,29 +99,29 @@ def _prior_in_all_axes(search: MixtureSearch, multiple: float = 1.0) -> Partitio
     return search.partition_prior(multiple).with_axes(variances)
 
 
-def _with_tails(
+def _run_t_em(
     sample: Sample, prior: PartitionPrior, parameters: MixtureParameters
 ) -> TMixtureParameters:
-    found = TMixtureParameters(*parameters, np.full(len(parameters.means), FIRST_DF))
+    mixture = TMixtureParameters(*parameters, np.full(len(parameters.means), INITIAL_DF))
     labels = None
     for _ in range(_T_EM_ITERATIONS):
         previous = labels
-        labels, statistics = sample.t_expectation(found)
-        found = map_t_mixture(prior, statistics, found)
-        if previous is not None and np.mean(previous != labels) < _T_SETTLED:
+        labels, statistics = sample.t_expectation(mixture)
+        mixture = map_t_mixture(prior, statistics, mixture)
+        if previous is not None and np.mean(previous != labels) < _T_EM_TOLERANCE:
             break
-    return found
+    return mixture
 
 
-def leading_labels(search: MixtureSearch, parameters: MixtureParameters) -> np.ndarray:
-    """The likeliest component `[n]` of the sample's points by the search's own axes alone.
+def label_by_leading_axes(search: MixtureSearch, parameters: MixtureParameters) -> np.ndarray:
+    """Labels the sample's points `[n]` by the search's own axes alone.
 
-    Clusters that are told apart by all axes overlap in the leading ones, where hard clusters that
-    overlap have less evidence than those that the search cuts; it would merge what it has found.
+    Clusters that all axes separate may overlap in the leading ones. There, overlapping hard
+    clusters have less evidence than the search's own, so that the search would merge them again.
 
     Args:
-        search: with the points.
-        parameters: in all features.
+        search: a search with the points.
+        parameters: mixture in all features.
     """
     dim = search.points.shape[1]
     weights, means, covariances = (np.asarray(part) for part in parameters)

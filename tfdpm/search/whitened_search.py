@@ -1,12 +1,10 @@
-"""A search in coordinates in which clusters are round on average.
+"""A search in coordinates in which the pooled within-cluster covariance is the identity.
 
-Where clusters overlap and points are scarce for a full covariance each, a prior that is round in
-the features sees little: most spread is within clusters, and it differs by direction. Here the
-prior's scale matrix takes the shape of the pooled within-cluster covariance, by turns with the
-search: with the clusters found, features are mapped so that this covariance is the identity, and
-the search goes on there. So shaped, a firm prior is nearly one covariance for all clusters, which
-scarce points allow in more dimensions than a covariance of each cluster's own. What comes of it is
-used only where its evidence is larger.
+Where clusters overlap and points are scarce for a full covariance each, an isotropic prior sees
+little: most spread is within clusters, and it differs by direction. Mapping and search are made by
+turns. With the clusters of the last search, features are mapped so that their pooled covariance is
+the identity, and the next search is made there. A firm prior is then nearly one covariance for all
+clusters, which scarce points allow in more dimensions than a covariance of each cluster's own.
 """
 
 from __future__ import annotations
@@ -22,20 +20,43 @@ from tfdpm.search.kmeans import kmeans_labels
 from tfdpm.search.mixture_search import MixtureSearch, SearchSettings
 from tfdpm.search.sample import Sample
 
-_OVERLAP = 0.25  # share of the variance that is within clusters; below, clusters stand apart
-_HARDLY_CLUSTERED = 0.75  # above, what was found explains next to nothing
-_WIDER = 2.0  # times as many principal axes
-_MOST_CELLS, _FEWEST_CELLS = 100, 10  # of the K-means start
-_POINTS_PER_CELL = 10
-_CELL_ITERATIONS = 10
-_MOST_PRODUCTS = 2e9  # of one E-step, n D^2 K: up to a few seconds, of which a search takes dozens
-_ROUNDS = 8
-_LEAST_GAIN = 1e-5  # nats per point
-_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # times D: what the prior may be worth in points
+
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """When whitened searches are made, and how.
+
+    Attributes:
+        overlap: share of the variance within clusters below which clusters stand apart.
+        hardly_clustered: share above which the clusters so far explain next to nothing.
+        wider: number of principal axes as a multiple of that of the search so far.
+        most_cells, fewest_cells: bounds of the number of clusters of the initial K-means.
+        points_per_cell: least number of points for each of them.
+        cell_iterations: largest number of iterations of the initial K-means.
+        most_products: largest `n D^2 K` of an E-step; up to a few seconds, of which a search
+            takes dozens.
+        rounds: largest number of turns of mapping and search.
+        least_gain: gain in evidence below which a turn is the last, nats per point.
+        prior_weights: what the prior may be worth in further points, as multiples of D.
+    """
+
+    overlap: float = 0.25
+    hardly_clustered: float = 0.75
+    wider: float = 2.0
+    most_cells: int = 100
+    fewest_cells: int = 10
+    points_per_cell: int = 10
+    cell_iterations: int = 10
+    most_products: float = 2e9
+    rounds: int = 8
+    least_gain: float = 1e-5
+    prior_weights: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
-class Searched(NamedTuple):
-    """A search with what it found, and the map to the features in which it was made."""
+_SETTINGS = _Settings()
+
+
+class SearchResult(NamedTuple):
+    """A search that has ended, its clusters and mixture, and the map to its features."""
 
     search: MixtureSearch
     labels: np.ndarray
@@ -43,147 +64,175 @@ class Searched(NamedTuple):
     preprocessing: Preprocessing
 
 
-def round_search(
-    found: Searched,
+def search_whitened(
+    result: SearchResult,
     raw: np.ndarray,
     moments: FeatureMoments,
     settings: SearchSettings,
     seed: int,
-) -> Searched:
-    """`found`, or a search in rounder coordinates if clusters overlap and it explains more.
+) -> SearchResult:
+    """Searches in whitened coordinates if clusters overlap; returns the better result.
 
     Args:
-        found: by the search in principal axes.
+        result: result of the search in principal axes.
         raw: `[n, D_in]` raw sample.
-        moments: of all raw inputs.
-        settings: of `found`; `df` and `covariance` are set anew.
-        seed: of K-means.
+        moments: moments of all raw inputs.
+        settings: settings of that search; `df` and `covariance` are set anew.
+        seed: random seed of K-means.
     """
-    share = within_share(found.search.points, found.labels)
-    if share < _OVERLAP:
-        return found
-    wide = fit_preprocessing(moments, "auto", wider=_WIDER).leading()
-    features, rows = _distinct(wide, raw)
-    is_wider = wide.feature_dim > found.preprocessing.feature_dim
+    share = within_cluster_share(result.search.points, result.labels)
+    if share < _SETTINGS.overlap:
+        return result
+    wide = fit_preprocessing(moments, "auto", wider=_SETTINGS.wider).leading()
+    features, rows = _transform_distinct(wide, raw)
+    is_wider = wide.feature_dim > result.preprocessing.feature_dim
     if is_wider and not _num_cells(features):
-        wide, is_wider = found.preprocessing, False
-        features, rows = _distinct(wide, raw)
+        wide, is_wider = result.preprocessing, False
+        features, rows = _transform_distinct(wide, raw)
     num_cells = _num_cells(features)
-    if not num_cells or not (is_wider or share >= _HARDLY_CLUSTERED):
-        return found
-    starts = [kmeans_labels(features, num_cells, seed, _CELL_ITERATIONS)]
-    narrow = found.preprocessing.transform(raw[rows]).astype(np.float64)
-    found_labels = Sample(narrow).labels(found.parameters)
-    if is_wider and found.parameters.num_components > 1:
-        starts.append(found_labels)
+    if not num_cells or not (is_wider or share >= _SETTINGS.hardly_clustered):
+        return result
+    initial_labels = [kmeans_labels(features, num_cells, seed, _SETTINGS.cell_iterations)]
+    narrow = result.preprocessing.transform(raw[rows]).astype(np.float64)
+    present_labels = Sample(narrow).labels(result.parameters)
+    if is_wider and result.parameters.num_components > 1:
+        initial_labels.append(present_labels)
     settings = dataclasses.replace(settings, df=wide.feature_dim + 2.0, covariance="full")
-    best, most = found, _score_in(found, wide, features)
-    # Many clusters must explain more than heavy tails of those that were found, too.
-    least = _with_tails(*_reshaped(features, found_labels, settings, seed), found_labels)
-    for start in starts:
-        score, search, labels, parameters, linear = _alternated(features, start, settings, seed)
-        if score > most and _with_tails(search, linear, labels) > least:
-            words = f"{wide.description}, stretched so that clusters are round on average"
-            projection = wide.projection @ linear
-            rounder = dataclasses.replace(wide, projection=projection, description=words)
-            best, most = Searched(search, labels, parameters, rounder), score
+    best, best_score = result, _score_in_wider_features(result, wide, features)
+    # Many clusters must also explain more than heavy tails of the present ones do.
+    least = _score_with_tails(*_whiten(features, present_labels, settings, seed), present_labels)
+    for labels in initial_labels:
+        turn = _alternate(features, labels, settings, seed)
+        with_tails = _score_with_tails(turn.search, turn.linear, turn.labels)
+        if turn.score > best_score and with_tails > least:
+            whitened = dataclasses.replace(
+                wide,
+                projection=wide.projection @ turn.linear,
+                description=f"{wide.description}, stretched so that clusters are round on average",
+            )
+            best = SearchResult(turn.search, turn.labels, turn.parameters, whitened)
+            best_score = turn.score
     return best
 
 
-def _distinct(preprocessing: Preprocessing, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Features `[m, D]` float64 without copies, and the rows of `raw` that they are of."""
+def _transform_distinct(
+    preprocessing: Preprocessing, raw: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct features `[m, D]` float64 and a row of `raw` that has each of them."""
     features, rows = np.unique(preprocessing.transform(raw), axis=0, return_index=True)
     return features.astype(np.float64), rows
 
 
-def within_share(points: np.ndarray, labels: np.ndarray) -> float:
+def within_cluster_share(points: np.ndarray, labels: np.ndarray) -> float:
     """Share of the variance of `points [n, D]` that is within clusters, in [0, 1]."""
     total = float(np.var(points, axis=0).sum())
-    return float(np.trace(_pooled(points, labels))) / total if total > 0 else 0.0
+    return float(np.trace(_pooled_covariance(points, labels))) / total if total > 0 else 0.0
 
 
-def _pooled(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Pooled within-cluster covariance `[D, D]`."""
+def _pooled_covariance(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Pooled within-cluster covariance `[D, D]` of `points [n, D]`."""
     labels = np.unique(labels, return_inverse=True)[1].ravel()
     statistics = Sample(points).hard_statistics(labels, int(labels.max()) + 1)
     counts, sums, products = statistics
+    # n S = sum_k (sum x x^T - s_k s_k^T / N_k)
     within = products.sum(axis=0) - (sums / counts[:, np.newaxis]).T @ sums
     return 0.5 * (within + within.T) / len(points)
 
 
-def _rounding(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _whitening_map(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Map `[D, D]` after which clusters are round on average and the mean variance is one."""
-    variances, axes = np.linalg.eigh(_pooled(points, labels))
+    # S^(-1/2) for the pooled covariance S = V diag(v) V^T.
+    variances, axes = np.linalg.eigh(_pooled_covariance(points, labels))
     variances = np.maximum(variances, 1e-6 * variances.max())
     linear = (axes / np.sqrt(variances)) @ axes.T
     return linear / np.sqrt(np.var(points @ linear, axis=0).mean())
 
 
 def _num_cells(features: np.ndarray) -> int:
-    """Clusters of the K-means start; 0 where so many points would take too long."""
+    """Number of clusters of the initial K-means; 0 where so many points would take too long."""
     num_points, dim = features.shape
-    affordable = int(_MOST_PRODUCTS / (num_points * dim**2))
-    count = min(_MOST_CELLS, num_points // _POINTS_PER_CELL, affordable)
-    return count if count >= _FEWEST_CELLS else 0
+    affordable = int(_SETTINGS.most_products / (num_points * dim**2))
+    count = min(_SETTINGS.most_cells, num_points // _SETTINGS.points_per_cell, affordable)
+    return count if count >= _SETTINGS.fewest_cells else 0
 
 
-def _alternated(features, labels, settings: SearchSettings, seed: int):
-    """Mapping and search by turns from `labels` until the evidence no longer rises.
+class _Turn(NamedTuple):
+    """A search in whitened coordinates, and its evidence in the features' own, nats per point."""
+
+    score: float
+    search: MixtureSearch
+    labels: np.ndarray
+    parameters: MixtureParameters
+    linear: np.ndarray
+
+
+def _alternate(
+    features: np.ndarray, labels: np.ndarray, settings: SearchSettings, seed: int
+) -> _Turn:
+    """Maps and searches by turns from `labels [n]` until the evidence no longer rises.
 
     Args:
         features: `[n, D]` float64.
-        labels: `[n]`.
-        settings: full covariances, the `df` of this D.
-        seed: of the search.
-
-    Returns:
-        Evidence in terms of `features`, nats per point; search, labels, mixture; and the map.
+        labels: `[n]` initial clusters.
+        settings: settings with full covariances and the `df` of this D.
+        seed: random seed of the search.
     """
-    best = None
-    for _ in range(_ROUNDS):
-        search, linear = _reshaped(features, labels, settings, seed)
+    best: _Turn | None = None
+    for _ in range(_SETTINGS.rounds):
+        search, linear = _whiten(features, labels, settings, seed)
         labels, parameters = search.run_from(labels)
-        score = search.score(labels) / len(features) + np.linalg.slogdet(linear)[1]
-        if best is not None and score <= best[0] + _LEAST_GAIN:
+        score = search.score(labels) / len(features) + _log_volume_change(linear)
+        if best is not None and score <= best.score + _SETTINGS.least_gain:
             break
-        best = score, search, labels, parameters, linear
+        best = _Turn(score, search, labels, parameters, linear)
+    assert best is not None
     return best
 
 
-def _reshaped(features, labels, settings: SearchSettings, seed: int):
+def _whiten(
+    features: np.ndarray, labels: np.ndarray, settings: SearchSettings, seed: int
+) -> tuple[MixtureSearch, np.ndarray]:
     """A search where the clusters `labels` are round on average, and the map `[D, D]` to there."""
-    linear = _rounding(features, labels)
-    return _weighed(MixtureSearch(features @ linear, settings, seed), labels), linear
+    linear = _whitening_map(features, labels)
+    return _choose_prior_weight(MixtureSearch(features @ linear, settings, seed), labels), linear
 
 
-def _with_tails(search: MixtureSearch, linear: np.ndarray, labels: np.ndarray) -> float:
-    """Evidence of clusters with tails as heavy as explain them best, nats per point."""
+def _log_volume_change(linear: np.ndarray) -> float:
+    """Log determinant of a map `[D, D]`, which turns densities of mapped features into others."""
+    return float(np.linalg.slogdet(linear)[1])
+
+
+def _score_with_tails(search: MixtureSearch, linear: np.ndarray, labels: np.ndarray) -> float:
+    """Evidence of clusters with the tails that explain them best, nats per point."""
     terms, tails = search.shares(labels)
-    return float(terms.sum() + tails.sum()) / len(labels) + np.linalg.slogdet(linear)[1]
+    return float(terms.sum() + tails.sum()) / len(labels) + _log_volume_change(linear)
 
 
-def _weighed(search: MixtureSearch, labels: np.ndarray) -> MixtureSearch:
-    """The search whose prior has the weight with the largest evidence for `labels`."""
-    best, most = search, search.settle_scale(labels)
-    for multiple in _WEIGHTS[1:]:
-        firmer = search.with_weight(float(round(multiple * search.points.shape[1])))
-        score = firmer.settle_scale(labels)
-        if score <= most:
+def _choose_prior_weight(search: MixtureSearch, labels: np.ndarray) -> MixtureSearch:
+    """Returns the search whose prior has the weight with the largest evidence for `labels`."""
+    best, best_score = search, search.fit_scale_to(labels)
+    for multiple in _SETTINGS.prior_weights:
+        firmer = search.with_prior_weight(float(round(multiple * search.points.shape[1])))
+        score = firmer.fit_scale_to(labels)
+        if score <= best_score:
             break
-        best, most = firmer, score
+        best, best_score = firmer, score
     return best
 
 
-def _score_in(found: Searched, wide: Preprocessing, features: np.ndarray) -> float:
-    """Evidence of `found` in terms of wider features, nats per point.
+def _score_in_wider_features(
+    result: SearchResult, wide: Preprocessing, features: np.ndarray
+) -> float:
+    """Evidence of a result in terms of wider features `[n, D]`, nats per point.
 
-    The axes that it does not see are one Gaussian each, at two parameters by Schwarz's criterion.
+    Each axis that its search does not see is one Gaussian, at two parameters by Schwarz's
+    criterion.
     """
-    num_points, dim = len(features), found.preprocessing.feature_dim
-    norms = [np.linalg.norm(part.projection[:, 0]) for part in (found.preprocessing, wide)]
+    num_points, dim = len(features), result.preprocessing.feature_dim
+    norms = [np.linalg.norm(part.projection[:, 0]) for part in (result.preprocessing, wide)]
+    # Per point and axis: -1/2 (log(2 pi v) + 1) - log(n) / n.
     rest = features[:, dim:].var(axis=0)
-    of_rest = -0.5 * np.sum(np.log(2 * np.pi * rest) + 1) - len(rest) * np.log(num_points) / (
-        num_points
-    )
-    score = found.search.score(found.labels) / len(found.labels)
-    return score + dim * np.log(norms[0] / norms[1]) + of_rest
+    log_rest = -0.5 * np.sum(np.log(2 * np.pi * rest) + 1)
+    penalty = len(rest) * np.log(num_points) / num_points
+    score = result.search.score(result.labels) / len(result.labels)
+    return float(score + dim * np.log(norms[0] / norms[1]) + log_rest - penalty)

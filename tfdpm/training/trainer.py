@@ -24,14 +24,14 @@ from tfdpm.networks.reduction import PassStatistics
 from tfdpm.networks.resize import next_capacity
 from tfdpm.networks.warm_start import start_from_mixture
 from tfdpm.search.initialization import (
-    first_mixture,
-    num_start_points,
-    resumed_search,
+    initialize_mixture,
+    num_initial_points,
+    resume_search,
     uses_search,
 )
 from tfdpm.search.judge import SampleJudge
 from tfdpm.search.state import ModelState, estimate_mixture, subcomponent_start, whole_first
-from tfdpm.search.t_refinement import with_tails
+from tfdpm.search.t_refinement import fit_t_mixture
 from tfdpm.training.last_pass import LastPass
 from tfdpm.training.sources import Source
 
@@ -90,8 +90,8 @@ class Trainer:
         config, seed = self.config, self.seed
         moments = self.source.moments(config.preprocessing == "normalize")
         preprocessing = fit_preprocessing(moments, config.preprocessing)
-        raw = self.source.sample(num_start_points(config), seed)
-        found = first_mixture(raw, moments, preprocessing, config, seed)
+        raw = self.source.sample(num_initial_points(config), seed)
+        found = initialize_mixture(raw, moments, preprocessing, config, seed)
         prior, parameters, t_mixture, soft, covariance, search, preprocessing = found
         self.source.use(preprocessing)
         num_points = self.source.num_points
@@ -140,7 +140,7 @@ class Trainer:
             moments = self.source.moments(config.preprocessing == "normalize")
             sample = self.source.sample(config.max_start_points, self.seed)
             features = preprocessing.transform(sample)
-            search = resumed_search(features, moments, fitted.state, config, self.seed)
+            search = resume_search(features, moments, fitted.state, config, self.seed)
             fitted = fitted.replace(search=search)
         if fitted.state.t_mixture is None or not is_same_fit:
             fitted = find_tails(fitted, config)
@@ -304,7 +304,7 @@ def find_tails(fitted: Fitted, config: DeepDPMConfig) -> Fitted:
     """
     search, state, t_mixture = fitted.result.search, fitted.state, None
     if search is not None and config.has_tails:
-        t_mixture = as_tensors(with_tails(search, state.parameters))
+        t_mixture = as_tensors(fit_t_mixture(search, state.parameters))
     return fitted.replace(state=dataclasses.replace(state, t_mixture=t_mixture))
 
 
