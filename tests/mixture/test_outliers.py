@@ -8,8 +8,8 @@ import tensorflow as tf
 from scipy import stats
 
 from tfdpm.mixture import evidence, niw
+from tfdpm.mixture.density import LogPredictive
 from tfdpm.mixture.outliers import PredictiveTails
-from tfdpm.mixture.parameters import LogPredictive
 from tfdpm.mixture.statistics import SufficientStatistics
 
 WEIGHTS = np.array([0.5, 0.3, 0.2])

@@ -10,7 +10,8 @@ import tfdpm
 from tests.reference.searches import search_settings
 from tfdpm import metrics
 from tfdpm.features.preprocessing import feature_moments, fit_preprocessing
-from tfdpm.mixture.parameters import LogJoint, MixtureParameters
+from tfdpm.mixture.density import LogJoint
+from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.moves import transition as transitions
 from tfdpm.search import initialization
 from tfdpm.search.judge import SampleJudge

@@ -12,7 +12,8 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import feature_moments
 from tfdpm.interpret.chains import chain
 from tfdpm.interpret.fitted import Fitted
-from tfdpm.mixture.parameters import LogJoint, MixtureParameters
+from tfdpm.mixture.density import LogJoint
+from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.search.initialization import resume_search
 from tfdpm.search.mixture_search import MixtureSearch
 

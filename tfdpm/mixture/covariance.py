@@ -24,10 +24,11 @@ def restrict_covariances(covariances: np.ndarray, structure: str) -> np.ndarray:
     if structure == "spherical":
         variances = variances.mean(axis=-1, keepdims=True)
     dim = covariances.shape[-1]
-    return np.eye(dim) * variances[..., np.newaxis]
+    restricted: np.ndarray = np.eye(dim) * variances[..., np.newaxis]
+    return restricted
 
 
-def cholesky(matrices) -> tf.Tensor:
+def cholesky(matrices: tf.Tensor) -> tf.Tensor:
     """Cholesky factors of symmetric matrices that rounding may have left not positive definite.
 
     Matrices are scaled to unit diagonal, so that units cannot matter. Only where the plain
@@ -48,7 +49,7 @@ def cholesky(matrices) -> tf.Tensor:
     return factor * deviations[..., :, tf.newaxis]
 
 
-def positive_definite(matrices) -> tf.Tensor:
+def positive_definite(matrices: tf.Tensor) -> tf.Tensor:
     """The matrices themselves where they are safely positive definite, else lifted as `cholesky`.
 
     Safe means that the smallest eigenvalue, at unit diagonal, exceeds 1e-12 (float32: 1e-5).
@@ -67,7 +68,7 @@ def positive_definite(matrices) -> tf.Tensor:
     is_kept = deviations**2 <= 1.5 * tf.linalg.diag_part(matrices)
     is_safe = tf.reduce_all(tf.math.is_finite(margin), axis=[-2, -1]) & tf.reduce_all(is_kept, -1)
 
-    def lifted():
+    def lifted() -> tf.Tensor:
         scale = deviations[..., :, tf.newaxis] * deviations[..., tf.newaxis, :]
         is_unchanged = is_safe[..., tf.newaxis, tf.newaxis]
         return tf.where(is_unchanged, matrices, _with_lifted_diagonal(unit, floor) * scale)
@@ -75,7 +76,7 @@ def positive_definite(matrices) -> tf.Tensor:
     return tf.cond(tf.reduce_all(is_safe), lambda: matrices, lifted)
 
 
-def _unit_diagonal(matrices) -> tuple[tf.Tensor, tf.Tensor, float]:
+def _unit_diagonal(matrices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, float]:
     """Matrices at unit diagonal, the deviations taken out, and the type's relative floor."""
     floor = 1e-12 if matrices.dtype == tf.float64 else 1e-5
     diagonal = tf.linalg.diag_part(matrices)
@@ -87,7 +88,7 @@ def _unit_diagonal(matrices) -> tuple[tf.Tensor, tf.Tensor, float]:
     return tf.linalg.set_diag(unit, tf.ones_like(diagonal)), deviations, floor
 
 
-def _with_lifted_diagonal(unit, floor: float) -> tf.Tensor:
+def _with_lifted_diagonal(unit: tf.Tensor, floor: float) -> tf.Tensor:
     missing = tf.maximum(2.0 * floor - tf.reduce_min(tf.linalg.eigvalsh(unit), axis=-1), 0.0)
     diagonal = tf.linalg.diag_part(unit) + 2.0 * missing[..., tf.newaxis]
     return tf.linalg.set_diag(unit, diagonal)

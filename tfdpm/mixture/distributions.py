@@ -6,16 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
 
 from tfdpm import checks
 from tfdpm.mixture import evidence
 from tfdpm.mixture.covariance import cholesky
 from tfdpm.mixture.niw import NIWParameters
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate
-
-tfb = tfp.bijectors
-tfd = tfp.distributions
 
 MultivariateStudentT = tfd.MultivariateStudentTLinearOperator
 
@@ -30,7 +28,7 @@ class MeanAndCovariance(NamedTuple):
     mean: Any
 
 
-class NormalInverseWishart(tfd.JointDistributionNamed):
+class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  # TFP is not typed
     """Joint distribution of the mean and covariance of a Gaussian.
 
     `covariance ~ InverseWishart(df, scale)`, `mean | covariance ~ N(loc, covariance /
@@ -58,7 +56,14 @@ class NormalInverseWishart(tfd.JointDistributionNamed):
     """
 
     def __init__(
-        self, loc, mean_precision, df, scale, *, validate_args=False, name="NormalInverseWishart"
+        self,
+        loc: Any,
+        mean_precision: Any,
+        df: Any,
+        scale: Any,
+        *,
+        validate_args: bool = False,
+        name: str = "NormalInverseWishart",
     ):
         dtype = _common_dtype(loc, mean_precision, df, scale)
         parts = (tf.convert_to_tensor(part, dtype) for part in (loc, mean_precision, df, scale))
@@ -79,7 +84,7 @@ class NormalInverseWishart(tfd.JointDistributionNamed):
             name="InverseWishart",
         )
 
-        def mean(covariance):
+        def mean(covariance: tf.Tensor) -> tfd.Distribution:
             precision = self._niw.mean_precision[..., tf.newaxis, tf.newaxis]
             return tfd.MultivariateNormalTriL(
                 self._niw.loc,
@@ -119,18 +124,18 @@ class NormalInverseWishart(tfd.JointDistributionNamed):
         """Inverse-Wishart scale matrix, `[..., D, D]`, squared feature units."""
         return self._niw.scale
 
-    def mean(self):
+    def mean(self) -> MeanAndCovariance:
         """Means of both parts: `loc` and `scale / (df - D - 1)`, NaN where `df <= D + 1`."""
         divisor = self.df - self._dim - 1.0
         divisor = tf.where(divisor > 0, divisor, float("nan"))
         return self._structure(self.scale / divisor[..., tf.newaxis, tf.newaxis])
 
-    def mode(self):
+    def mode(self) -> MeanAndCovariance:
         """Joint mode: `loc` and `scale / (df + D + 2)`."""
         divisor = self.df + self._dim + 2.0
         return self._structure(self.scale / divisor[..., tf.newaxis, tf.newaxis])
 
-    def statistics(self, points, weights=None) -> SufficientStatistics:
+    def statistics(self, points: Any, weights: Any = None) -> SufficientStatistics:
         """Statistics of `points [N, D]` for the methods below, float64.
 
         Args:
@@ -154,7 +159,7 @@ class NormalInverseWishart(tfd.JointDistributionNamed):
 
     def posterior_predictive(
         self, statistics: SufficientStatistics | None = None
-    ) -> MultivariateStudentT:
+    ) -> tfd.MultivariateStudentTLinearOperator:
         """Multivariate t of the next point given the statistics (the prior's if `None`)."""
         after = self._float64()
         if statistics is not None:
@@ -167,18 +172,18 @@ class NormalInverseWishart(tfd.JointDistributionNamed):
     def _float64(self) -> NIWParameters:
         return NIWParameters(*(tf.cast(part, tf.float64) for part in self._niw))
 
-    def _structure(self, covariance):
+    def _structure(self, covariance: tf.Tensor) -> MeanAndCovariance:
         return MeanAndCovariance(covariance, tf.broadcast_to(self.loc, tf.shape(covariance)[:-1]))
 
 
-def _common_dtype(*values) -> tf.DType:
+def _common_dtype(*values: Any) -> tf.DType:
     """float64 unless every floating tensor or array among `values` is float32."""
     dtypes = {tf.as_dtype(value.dtype) for value in values if hasattr(value, "dtype")}
     return tf.float32 if dtypes == {tf.float32} else tf.float64
 
 
 def _broadcast(parameters: NIWParameters) -> NIWParameters:
-    """Checks parameters and gives them one batch shape, the broadcast of theirs."""
+    """Checks parameters and broadcasts them to one batch shape."""
     _check_shapes(parameters)
     _check_values(parameters)
     loc, mean_precision, df, scale = parameters
@@ -226,11 +231,11 @@ def _check_values(parameters: NIWParameters) -> None:
         )
 
 
-def _epsilon(tensor) -> float:
+def _epsilon(tensor: tf.Tensor) -> float:
     return float(np.finfo(tensor.dtype.as_numpy_dtype).eps)
 
 
-def _eye_like(matrices) -> tf.Tensor:
+def _eye_like(matrices: tf.Tensor) -> tf.Tensor:
     return tf.eye(
         int(matrices.shape[-1]), batch_shape=tf.shape(matrices)[:-2], dtype=matrices.dtype
     )

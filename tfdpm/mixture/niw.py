@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -26,12 +26,17 @@ class NIWParameters(NamedTuple):
     scale: tf.Tensor
 
 
-def niw_parameters(loc, mean_precision, df, scale) -> NIWParameters:
-    """Checks one (unbatched) prior and returns it as float64 tensors.
+def niw_parameters(loc: Any, mean_precision: Any, df: Any, scale: Any) -> NIWParameters:
+    """Checks the parameters of one prior and returns them as float64 tensors.
+
+    Args:
+        loc: `[D]` finite numbers.
+        mean_precision: number above 0.
+        df: number above D - 1.
+        scale: `[D, D]` symmetric positive definite matrix, squared feature units.
 
     Raises:
-        ValueError: if shapes differ, a number is not finite, `mean_precision <= 0`,
-            `df <= D - 1`, or `scale` is not a symmetric positive definite matrix.
+        ValueError: if a shape is wrong or a number is out of its range.
     """
     loc = tf.convert_to_tensor(loc, tf.float64)
     scale = tf.convert_to_tensor(scale, tf.float64)

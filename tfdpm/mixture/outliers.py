@@ -1,10 +1,10 @@
-"""How surprising a point is under a mixture's posterior predictive, as a calibrated p-value."""
+"""Calibrated p-values of points under a mixture's posterior predictive."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from tfdpm.mixture.parameters import LogPredictive
+from tfdpm.mixture.density import LogPredictive
 
 
 class PredictiveTails(LogPredictive):
@@ -29,7 +29,7 @@ class PredictiveTails(LogPredictive):
         after: NIW posteriors of the components, batch shape `[K]`.
     """
 
-    def tails(self, points) -> tuple[tf.Tensor, tf.Tensor]:
+    def tails(self, points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Log density, nats, and p-value of `points [N, D]`, both `[N]` float64."""
         distances = self._joint.distances(points)
         logits = self._joint.at_distances(distances)

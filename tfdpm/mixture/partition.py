@@ -16,15 +16,15 @@ from tfdpm.mixture.statistics import SufficientStatistics
 
 @dataclasses.dataclass(frozen=True)
 class PartitionPrior:
-    """NIW prior around the origin, and the Dirichlet process.
+    """NIW prior about the origin and the Dirichlet process.
 
     Attributes:
         scale: `[D, D]` inverse-Wishart scale matrix, positive definite.
         df: nu, > D - 1.
         mean_precision: kappa, > 0.
-        dp_concentration: alpha, > 0.
+        dp_concentration: alpha of the Dirichlet process, > 0.
         weight_concentration: pseudo-points shared by all mixture weights.
-        covariance: structure, see `covariance.py`.
+        covariance: structure of the covariances, one of `covariance.STRUCTURES`.
     """
 
     scale: np.ndarray
@@ -36,21 +36,21 @@ class PartitionPrior:
 
     @property
     def dim(self) -> int:
-        """D."""
-        return self.scale.shape[0]
+        """Number of features D."""
+        return len(self.scale)
 
     def as_niw(self) -> NIWParameters:
         """The Normal-inverse-Wishart part as checked tensors."""
         return niw_parameters(np.zeros(self.dim), self.mean_precision, self.df, self.scale)
 
     def with_axes(self, variances: np.ndarray) -> PartitionPrior:
-        """The prior of points with further features.
+        """Returns the prior of points with further features.
 
-        It expects of each a variance within clusters that is to its own as the present first
-        feature's is to one.
+        Within clusters it expects the same share of each further feature's variance as of the
+        present first feature's.
 
         Args:
-            variances: `[D']` of the further features, where those of the present ones are about 1.
+            variances: `[D']` variances of the further features; present ones are about 1.
         """
         further = self.scale[0, 0] * variances
         scale = scipy.linalg.block_diag(self.scale, np.diag(further))
@@ -70,11 +70,11 @@ class PartitionPrior:
         return MixtureParameters(weights, means, covariances)
 
     def fit_scale(self, statistics: SufficientStatistics, scale: float) -> float:
-        """The scale `s` of a prior `s * I` with the largest evidence given the partition.
+        """Fits the scale `s` of a prior `s * I` to the evidence of a partition.
 
         Args:
             statistics: hard statistics of the partition.
-            scale: to start from; the prior's own, which is a multiple of I.
+            scale: value to begin with: that of this prior, whose matrix is a multiple of I.
         """
         prior, counts = self._niw_arrays, statistics.counts
         matrices = evidence.posterior(prior, statistics).scale
@@ -112,16 +112,17 @@ def triangle_moments(points: np.ndarray) -> np.ndarray:
 
 
 def log_joint_coefficients(parameters: MixtureParameters) -> np.ndarray:
-    """What `triangle_moments` are multiplied by for `log pi_k + log N(x; mu_k, Sigma_k)`.
+    """Coefficients of `triangle_moments` in `log pi_k + log N(x; mu_k, Sigma_k)`.
 
     The constant `D / 2 log(2 pi)` is left out.
 
     Args:
-        parameters: NumPy mixture of K components.
+        parameters: mixture of K components as NumPy arrays.
 
     Returns:
         `[1 + D + D (D + 1) / 2, K]`.
     """
+    # With the precision P: log pi - (log|Sigma| + mu^T P mu) / 2 + (P mu)^T x - x^T P x / 2.
     weights, means, _ = parameters
     whiteners, log_determinants = whitening(parameters)
     precisions = np.swapaxes(whiteners, 1, 2) @ whiteners

@@ -1,4 +1,4 @@
-"""The prior from the data alone, and the paper's fixed ones."""
+"""Scales of the automatic prior, and priors made from the moments of all points."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _MANY_COMPONENTS = 20.0
 def automatic_scale(num_points: float, num_components: int, feature_dim: int) -> float:
     """Smallest scale of the automatic prior, as a multiple of the mean feature variance.
 
-    Real clusters are not Gaussian, and with enough points any shape is better told by more
-    Gaussians. A scale that grows with N keeps the share of the prior in each component's
-    covariance, and with it K, independent of N. Below 20,000 points it falls with `N^(2/3)` only:
-    fewer points tell less of a shape. With more than 20 components, the volume of one, and with it
-    the scale, shrinks as `K^(-2/D)`.
+    Real clusters are not Gaussian, and with enough points more Gaussians describe any shape better.
+    A scale that grows with N keeps the share of the prior in each component's covariance, and with
+    it K, independent of N. Below 20,000 points it falls with `N^(2/3)` only, since fewer points
+    tell less of a shape. With more than 20 components, the volume of one, and with it the scale,
+    shrinks as `K^(-2/D)`.
 
     Args:
-        num_points: N, > 0.
-        num_components: K at present.
-        feature_dim: D.
+        num_points: number of points N, > 0.
+        num_components: present number of components K.
+        feature_dim: number of features D.
     """
     num_points = checks.number(num_points, "num_points", above=0.0)
     shrinkage = min(1.0, (num_components / _MANY_COMPONENTS) ** (-2.0 / feature_dim))
     few = max(1.0, (_MANY_POINTS / num_points) ** (1.0 / 3.0))
-    return _SCALE_PER_POINT * num_points * few * shrinkage
+    return float(_SCALE_PER_POINT * num_points * few * shrinkage)
 
 
 def fit_isotropic_scale(
@@ -67,16 +67,16 @@ def prior_from_moments(
     df: float | None,
     scale_times_df: bool,
 ) -> NIWParameters:
-    """NIW prior of `kind` for features with this mean `[D]` and covariance `[D, D]`.
+    """Makes a NIW prior from the moments of all points.
 
     Args:
-        mean: becomes the prior mean m.
-        covariance: of all features.
+        mean: `[D]` mean of the features, which becomes the prior mean m.
+        covariance: `[D, D]` covariance of the features.
         kind: `"auto"`: `scale` times the mean variance times I; `"identity"`: `scale * I`;
             `"std"`: `scale * diag(standard deviations)`, the authors' program.
-        scale: the factor above.
-        mean_precision: kappa.
-        df: nu, or `None` for D + 2.
+        scale: factor of the scale matrix, see `kind`.
+        mean_precision: kappa, > 0.
+        df: nu, > D - 1; `None` stands for D + 2.
         scale_times_df: whether the matrix is multiplied by `df` ([DeepDPM] eq. 8: nu * Psi).
     """
     dim = len(mean)

@@ -1,25 +1,24 @@
-"""Sufficient statistics of weighted points: the currency of the mixture and of the proposals.
-
-Statistics add over batches, replicas and merged components. No prior and no density lives here.
-"""
+"""Sufficient statistics of weighted points, which add over batches, replicas and components."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-# Points are reduced in slices so that the [slice, D^2] products stay within a few caches'
-# worth of memory whatever the number of points.
+# Points are reduced in slices, so that their [slice, D^2] products take about this many numbers, a
+# few times what a cache holds, whatever the number of points.
 _SLICE_ELEMENTS = 1_600_000
-# Up to this many features all products x_i x_j of a slice are kept, so that all components are one
-# matrix product. Above it each component's points are picked out and multiplied by themselves:
-# points weigh on few components then, and to write the products down takes longer than to sum them.
+# Up to this many features all products x_i x_j of a slice are kept, so that one matrix product
+# serves all components. Above it each component's points are picked out and multiplied by
+# themselves: few components then have a share in a point, and writing the products takes longer
+# than summing them.
 _MAX_PRODUCT_DIM = 12
 _WIDE_SLICE_ELEMENTS = 4_000_000
 _WEIGHT_ELEMENTS = 8_000_000
-# Weights below this share of the largest are left out there. Together they are a share of
-# K times this of a component's points, less than what rounding takes.
+# Weights below this share of the largest are left out above that number of features. Together they
+# are a share of K times this of a component's points, less than what rounding takes.
 _NEGLIGIBLE = {tf.float32: 1e-10, tf.float64: 1e-16}
 
 
@@ -40,7 +39,7 @@ class SufficientStatistics(NamedTuple):
         """Statistics of both sets of points together (shapes broadcast)."""
         return SufficientStatistics(*(a + b for a, b in zip(self, other, strict=True)))
 
-    def select(self, indices, axis: int = 0) -> SufficientStatistics:
+    def select(self, indices: Any, axis: int = 0) -> SufficientStatistics:
         """Statistics of the components at `indices` along a leading axis."""
         return SufficientStatistics(*(tf.gather(part, indices, axis=axis) for part in self))
 
@@ -48,7 +47,7 @@ class SufficientStatistics(NamedTuple):
         """Statistics of all components of one leading axis together."""
         return SufficientStatistics(*(tf.reduce_sum(part, axis=axis) for part in self))
 
-    def scaled(self, factor) -> SufficientStatistics:
+    def scaled(self, factor: tf.Tensor) -> SufficientStatistics:
         """Statistics with every weight multiplied by `factor` (scalar), as forgetting does."""
         factor = tf.cast(factor, self.counts.dtype)
         return SufficientStatistics(*(part * factor for part in self))
@@ -68,7 +67,7 @@ def zeros(num_components: int, feature_dim: int) -> SufficientStatistics:
     )
 
 
-def accumulate(points, weights) -> SufficientStatistics:
+def accumulate(points: tf.Tensor, weights: tf.Tensor) -> SufficientStatistics:
     """Statistics of `points` under soft weights.
 
     One matrix product `weights^T [1, x, x x^T]` per slice of points, or for many features one
@@ -92,7 +91,12 @@ def accumulate(points, weights) -> SufficientStatistics:
     return unpack_moments(packed, feature_dim)
 
 
-def accumulate_hard(points, assignments, num_components: int, weights=None) -> SufficientStatistics:
+def accumulate_hard(
+    points: tf.Tensor,
+    assignments: tf.Tensor,
+    num_components: int,
+    weights: tf.Tensor | None = None,
+) -> SufficientStatistics:
     """Statistics of `points` under hard assignments; the arithmetic does not grow with K.
 
     Args:
@@ -120,15 +124,15 @@ def accumulate_hard(points, assignments, num_components: int, weights=None) -> S
 class PointMoments:
     """Moments of one slice of points, to be summed under several sets of weights.
 
-    Up to 12 features in float64 throughout. Above, products of float32 points are made in float32
-    about the mean of each component's points in the slice, so that nothing cancels, and moved to
-    the origin and added up in float64.
+    Up to 12 features, sums are made in float64. Above, products of float32 points are made in
+    float32 about the mean of each component's points in the slice, so that nothing cancels. They
+    are moved to the origin and added up in float64.
 
     Args:
         points: `[B, D]` floating.
     """
 
-    def __init__(self, points):
+    def __init__(self, points: tf.Tensor):
         points = tf.convert_to_tensor(points)
         self._is_wide = is_wide(int(points.shape[-1]))
         self._products = None if self._is_wide else moment_features(points)
@@ -139,7 +143,7 @@ class PointMoments:
         """`moment_features` of the points, or `None` where there are too many to keep."""
         return self._products
 
-    def soft(self, weights) -> tf.Tensor:
+    def soft(self, weights: tf.Tensor) -> tf.Tensor:
         """Sums of `moment_features` under `weights [B, K]`: `[K, 1 + D + D^2]` float64."""
         weights = tf.convert_to_tensor(weights)
         if not self._is_wide:
@@ -150,7 +154,7 @@ class PointMoments:
         is_chosen = columns > _NEGLIGIBLE[columns.dtype] * largest
         return self._component_by_component(weights.shape[-1], lambda k: (is_chosen[k], columns[k]))
 
-    def hard(self, assignments, num_components: int, weights) -> tf.Tensor:
+    def hard(self, assignments: tf.Tensor, num_components: int, weights: tf.Tensor) -> tf.Tensor:
         """The same under `assignments [B]`, integer, and `weights [B]`; see `accumulate_hard`."""
         assignments = tf.convert_to_tensor(assignments)
         if not self._is_wide:
@@ -161,7 +165,9 @@ class PointMoments:
             num_components, lambda k: (assignments == tf.cast(k, assignments.dtype), weights)
         )
 
-    def _component_by_component(self, num_components: int, members) -> tf.Tensor:
+    def _component_by_component(
+        self, num_components: int, members: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+    ) -> tf.Tensor:
         """Packed moments `[K, 1 + D + D^2]`, each component from its own points alone.
 
         Args:
@@ -170,7 +176,7 @@ class PointMoments:
         """
         width = num_moments(int(self._points.shape[-1]))
 
-        def body(k, packed):
+        def body(k: tf.Tensor, packed: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             is_member, weights = members(k)
             rows = tf.where(is_member)[:, 0]
             row = _own_moments(tf.gather(self._points, rows), tf.gather(weights, rows))
@@ -183,12 +189,14 @@ class PointMoments:
         return packed.stack()
 
 
-def _own_moments(points, weights) -> tf.Tensor:
+def _own_moments(points: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Packed moments `[1 + D + D^2]` float64 of one component's points `[n, D]`.
 
     Products are made about the points' mean, in their precision, and moved to the origin in
     float64.
     """
+    # About any centre c, with d = x - c and the sum s of w d over points of weight w and total W:
+    # sum w x x^T = sum w d d^T + c s^T + s c^T + W c c^T. The last three are cross + cross^T.
     total = tf.reduce_sum(tf.cast(weights, tf.float64))
     centre = tf.linalg.matvec(points, weights, transpose_a=True)
     centre = tf.math.divide_no_nan(centre, tf.cast(total, centre.dtype))
@@ -222,7 +230,7 @@ def slice_rows(feature_dim: int, num_components: int = 1) -> int:
     return max(256, min(rows, _WEIGHT_ELEMENTS // num_components))
 
 
-def moment_features(points) -> tf.Tensor:
+def moment_features(points: tf.Tensor) -> tf.Tensor:
     """`[N, 1 + D + D^2]` float64: one, the point, and all products of its features.
 
     Both triangles of the products are kept: a broadcast product of whole rows is several times
@@ -235,7 +243,7 @@ def moment_features(points) -> tf.Tensor:
     return tf.concat([tf.ones_like(points[:, :1]), points, products], axis=1)
 
 
-def unpack_moments(packed, feature_dim: int) -> SufficientStatistics:
+def unpack_moments(packed: tf.Tensor, feature_dim: int) -> SufficientStatistics:
     """Statistics from sums of `moment_features`, `[..., 1 + D + D^2]`."""
     products = packed[..., 1 + feature_dim :]
     shape = tf.concat([tf.shape(products)[:-1], [feature_dim, feature_dim]], axis=0)
@@ -245,7 +253,13 @@ def unpack_moments(packed, feature_dim: int) -> SufficientStatistics:
     return SufficientStatistics(packed[..., 0], packed[..., 1 : 1 + feature_dim], products)
 
 
-def sum_over_slices(reduce_slice, points, weights, shape, assignments=None) -> tf.Tensor:
+def sum_over_slices(
+    reduce_slice: Callable[..., tf.Tensor],
+    points: tf.Tensor,
+    weights: tf.Tensor,
+    shape: list[int],
+    assignments: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Sums `reduce_slice` over slices of the points; one call when everything fits a slice.
 
     Args:
@@ -265,7 +279,7 @@ def sum_over_slices(reduce_slice, points, weights, shape, assignments=None) -> t
         return reduce_slice(*arrays)
     num_points = tf.shape(points)[0]
 
-    def body(start, total):
+    def body(start: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         stop = tf.minimum(start + slice_size, num_points)
         return stop, total + reduce_slice(*(array[start:stop] for array in arrays))
 

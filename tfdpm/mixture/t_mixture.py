@@ -1,7 +1,6 @@
-"""The M-step of a mixture of multivariate t distributions, in NumPy.
+"""The M-step of a mixture of multivariate t distributions with a prior, in NumPy.
 
-[Peel and McLachlan 2000, "Robust mixture modelling using the t distribution"], with a prior. The
-E-step of a sample is in `model/sample.py`.
+[Peel and McLachlan 2000, "Robust mixture modelling using the t distribution"].
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from tfdpm.mixture.statistics import SufficientStatistics
 __all__ = ["INITIAL_DF", "TStatistics", "gaussian_share", "map_t_mixture"]
 
 INITIAL_DF = 8.0
-_FEWEST_DF, _MOST_DF = 0.2, 200.0  # the last is a Gaussian in all but name
+# The range in which degrees of freedom are sought; 200 is hardly distinguishable from a Gaussian.
+_LEAST_DF, _LARGEST_DF = 0.2, 200.0
 _BISECTIONS = 40
 _FEWEST_POINTS = 1.0
 
@@ -26,8 +26,8 @@ _FEWEST_POINTS = 1.0
 class TStatistics(NamedTuple):
     """What an M-step needs to know of all points, `[K]` components.
 
-    With responsibilities r of a point at squared distance d from a component, its weight there is
-    `u = (nu + D) / (nu + d)`: the farther out, the less it says of mean and scale.
+    A point of responsibility r at squared distance d from a component has the weight
+    `u = (nu + D) / (nu + d)` there. The farther out, the less it says of mean and scale.
 
     Attributes:
         counts: sums of r.
@@ -43,17 +43,20 @@ class TStatistics(NamedTuple):
 def map_t_mixture(
     prior: PartitionPrior, statistics: TStatistics, before: TMixtureParameters
 ) -> TMixtureParameters:
-    """Weights, means and scale matrices with the greatest posterior, likeliest df.
+    """Estimates weights, means and scale matrices by MAP, degrees of freedom by likelihood.
 
     Args:
-        prior: of Gaussian clusters. A t of the same scale matrix holds half of its points in a
-            wider ellipsoid; what the prior expects of scale matrices is smaller by as much.
-        statistics: of an E-step under `before`.
-        before: NumPy mixture; a component without points stays as it was there.
+        prior: prior of Gaussian clusters. Half of the points of a t distribution lie in a wider
+            ellipsoid than those of a Gaussian with the same matrix; what the prior expects of
+            scale matrices is smaller by as much.
+        statistics: statistics of an E-step under `before`.
+        before: mixture of the last step as NumPy arrays; a component without points keeps it.
     """
     counts, weighted, log_weights = statistics
     has_points = counts > _FEWEST_POINTS
     some = np.where(has_points, counts, 1.0)
+    # The weighted scatter about the mean, sum r u (x - mu) (x - mu)^T, divided by the count of
+    # points; the prior's scale matrix is multiplied by `gaussian_share`.
     df = _likeliest_df(log_weights / some, before.df, prior.dim)
     means = weighted.sums / np.where(has_points, weighted.counts, 1.0)[:, np.newaxis]
     squares = means[:, :, np.newaxis] * means[:, np.newaxis, :]
@@ -70,35 +73,42 @@ def map_t_mixture(
 def gaussian_share(dim: int, df: np.ndarray) -> np.ndarray:
     """Median squared distance of a standard Gaussian over that of a t with `df`, in D dimensions.
 
-    The squared distance of a Gaussian follows chi-squared with D degrees of freedom, that of a t,
-    over D, Fisher's F with D and `df`.
+    Args:
+        dim: number of features D.
+        df: degrees of freedom, any shape.
     """
-    return 2.0 * gammaincinv(0.5 * dim, 0.5) / (dim * fdtri(dim, df, 0.5))
+    # The squared distance of a Gaussian follows chi-squared with D degrees of freedom, that of a
+    # t, over D, Fisher's F with D and df.
+    share: np.ndarray = 2.0 * gammaincinv(0.5 * dim, 0.5) / (dim * fdtri(dim, df, 0.5))
+    return share
 
 
 def _likeliest_df(log_weights: np.ndarray, before: np.ndarray, dim: int) -> np.ndarray:
     """Roots `[K]` of the likelihood's derivative in the degrees of freedom, in their range.
 
     Args:
-        log_weights: `[K]`, means of `log u - u`.
-        before: `[K]`, under which the weights are.
-        dim: D.
+        log_weights: `[K]` means of `log u - u`.
+        before: `[K]` degrees of freedom of the E-step that gave the weights.
+        dim: number of features D.
     """
+    # [Peel and McLachlan 2000] eq. 20 with h = nu / 2 and g = (nu_before + D) / 2:
+    # log h - digamma(h) + 1 + mean(log u - u) + digamma(g) - log g = 0.
     half = 0.5 * (before + dim)
     constant = 1.0 + log_weights + digamma(half) - np.log(half)
-    low = np.full(len(before), np.log(_FEWEST_DF))
-    high = np.full(len(before), np.log(_MOST_DF))
+    low = np.full(len(before), np.log(_LEAST_DF))
+    high = np.full(len(before), np.log(_LARGEST_DF))
     for _ in range(_BISECTIONS):  # the derivative falls with df
         middle = 0.5 * (low + high)
         half = 0.5 * np.exp(middle)
         is_below = np.log(half) - digamma(half) + constant > 0
         low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
-    return np.exp(0.5 * (low + high))
+    df: np.ndarray = np.exp(0.5 * (low + high))
+    return df
 
 
 def _column(values: np.ndarray) -> np.ndarray:
-    return values[:, np.newaxis, np.newaxis]
+    return np.expand_dims(values, (1, 2))
 
 
 def _like(mask: np.ndarray, part: np.ndarray) -> np.ndarray:
-    return mask.reshape((-1,) + (1,) * (part.ndim - 1))
+    return mask.reshape(-1, *[1] * (part.ndim - 1))

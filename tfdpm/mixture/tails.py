@@ -1,7 +1,7 @@
-"""How much better a heavy-tailed shape explains a component than a Gaussian does.
+"""Gain in likelihood of a component by a heavy-tailed shape in place of a Gaussian.
 
-Real clusters have longer tails than Gaussians; without this, the tail of one cluster is evidence
-for a second one. Works on squared Mahalanobis distances alone.
+Real clusters have longer tails than Gaussians. Under Gaussians alone, the tail of one cluster would
+be evidence for a second one.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln
 
+# Distances are sorted into bins of their logarithm, so that fits cost nothing per point.
 _DEGREES_OF_FREEDOM = np.array([1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0, 50.0])
 _NUM_BINS = 96
 _LOG_RANGE = (-6.0, 8.0)
@@ -20,16 +21,16 @@ def log_tail_gain(
 ) -> np.ndarray:
     """Gain in log likelihood of the best elliptical t over the Gaussian of the same shape.
 
-    For each component, t densities with eight degrees of freedom are fitted (the common scale by
-    expectation-maximisation on a histogram of distances, [Liu and Rubin 1995]) and the best one's
-    log likelihood minus the Gaussian's, less `log n` for its two further parameters, is returned.
+    For each component, t densities with eight different degrees of freedom are fitted, their scale
+    by expectation-maximisation on a histogram of distances [Liu and Rubin 1995]. The gain is the
+    best one's log likelihood minus the Gaussian's, less `log n` for its two further parameters.
 
     Args:
         distances: `[N]` squared Mahalanobis distances to the own component's mean under its
             sample covariance.
         assignments: `[N]` integer in `[0, num_components)`.
-        num_components: K.
-        feature_dim: D.
+        num_components: number of components K.
+        feature_dim: number of features D.
 
     Returns:
         `[K]` float64, nats, >= 0; 0 where the Gaussian is as good.
@@ -52,12 +53,23 @@ def log_tail_gain(
     return np.where((counts > 2) & (sums > 0), np.maximum(gain, 0.0), 0.0)
 
 
-def _best_t_log_likelihood(histogram, typical, counts, feature_dim) -> np.ndarray:
-    """Largest log likelihood `[K]` over the degrees of freedom, up to the Gaussian's constant."""
+def _best_t_log_likelihood(
+    histogram: np.ndarray, typical: np.ndarray, counts: np.ndarray, feature_dim: int
+) -> np.ndarray:
+    """Largest log likelihood `[K]` over the degrees of freedom, up to the Gaussian's constant.
+
+    Args:
+        histogram: `[K, B]` number of points in each bin of distances.
+        typical: `[K, B]` mean squared distance in each bin.
+        counts: `[K]` number of points.
+        feature_dim: number of features D.
+    """
     df = _DEGREES_OF_FREEDOM[np.newaxis, :, np.newaxis]
     histogram, typical = histogram[:, np.newaxis], typical[:, np.newaxis]
     points = np.maximum(counts, 1.0)[:, np.newaxis, np.newaxis]
     scale = np.ones((len(counts), 1, 1)) * np.maximum(0.3, (df - 2.0) / df)
+    # EM for the scale s of a t with nu degrees of freedom: s <- sum_i u_i d_i / (N D) with the
+    # weights u_i = (nu + D) / (nu + d_i / s) of squared distances d_i.
     for _ in range(_SCALE_ITERATIONS):
         weights = histogram * (df + feature_dim) / (df + typical / scale)
         scale = np.maximum((weights * typical).sum(2, keepdims=True) / (points * feature_dim), 1e-6)
@@ -68,4 +80,5 @@ def _best_t_log_likelihood(histogram, typical, counts, feature_dim) -> np.ndarra
         - 0.5 * feature_dim * (np.log(0.5 * df_row) + np.log(scale[..., 0]))
     )
     powers = histogram * 0.5 * (df + feature_dim) * np.log1p(typical / (scale * df))
-    return (constants * points[..., 0] - powers.sum(axis=2)).max(axis=1)
+    largest: np.ndarray = (constants * points[..., 0] - powers.sum(axis=2)).max(axis=1)
+    return largest

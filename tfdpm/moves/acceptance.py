@@ -26,7 +26,8 @@ def accept(log_ratios: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     if uniforms.size and not (uniforms.min() >= 0.0 and uniforms.max() <= 1.0):
         checks.fail("uniforms", "values outside [0, 1]", "numbers from 0 to 1")
     with np.errstate(divide="ignore"):
-        return np.log(uniforms) < log_ratios
+        is_accepted: np.ndarray = np.log(uniforms) < log_ratios
+        return is_accepted
 
 
 def choose_disjoint(

@@ -65,7 +65,7 @@ def log_split_ratio(
     if left.feature_dim != right.feature_dim:
         checks.fail("right", f"{right.feature_dim} features", f"{left.feature_dim} as in `left`")
 
-    def term(statistics):
+    def term(statistics: SufficientStatistics) -> tf.Tensor:
         return log_partition_terms(
             statistics, prior, dp_concentration=dp_concentration, covariance=covariance
         )

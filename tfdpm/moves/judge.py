@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -90,7 +91,11 @@ class HastingsJudge:
         return pair_ratios(self.terms, wholes, pairs)
 
 
-def pair_ratios(terms_of, statistics: SufficientStatistics, pairs: np.ndarray) -> np.ndarray:
+def pair_ratios(
+    terms_of: Callable[[SufficientStatistics], np.ndarray],
+    statistics: SufficientStatistics,
+    pairs: np.ndarray,
+) -> np.ndarray:
     """Log ratios `[P]` of merging pairs `[P, 2]` of components with such statistics `[K]`.
 
     Args:

@@ -40,12 +40,14 @@ class Transition(NamedTuple):
     @property
     def is_merged(self) -> np.ndarray:
         """`[K_new]` bool: whether the component joins two old ones."""
-        return self.parents[:, 0] != self.parents[:, 1]
+        is_merged: np.ndarray = self.parents[:, 0] != self.parents[:, 1]
+        return is_merged
 
     @property
     def is_new(self) -> np.ndarray:
         """`[K_new]` bool: whether the component was born in this move, by a split or a merge."""
-        return (self.half != WHOLE) | self.is_merged
+        is_new: np.ndarray = (self.half != WHOLE) | self.is_merged
+        return is_new
 
 
 def identity(num_components: int) -> Transition:

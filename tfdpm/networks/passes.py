@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfdpm.mixture.parameters import LogJoint
+from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.statistics import PointMoments, is_wide, num_moments, slice_rows
 from tfdpm.networks.layers import MASKED_LOGIT, ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.losses import isotropic_loss, kl_cluster_loss

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfdpm.mixture.parameters import LogJoint
+from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.statistics import (
     PointMoments,
     SufficientStatistics,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfdpm.mixture.parameters import JointTensors, LogJoint, MixtureParameters, TMixtureParameters
+from tfdpm.mixture.density import JointTensors, LogJoint
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.networks.layers import MASKED_LOGIT
 from tfdpm.search.state import ModelState
 

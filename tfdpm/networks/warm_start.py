@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfdpm.mixture.parameters import LogJoint, MixtureParameters, TMixtureParameters
+from tfdpm.mixture.density import LogJoint
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.networks.layers import ClusteringNetwork
 
 # Log responsibilities below this are all "not this component" to the least-squares fit.

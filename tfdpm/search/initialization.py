@@ -91,7 +91,7 @@ def initialize_mixture(
         prior, labels, parameters, t_mixture = refine_mixture(
             search, labels, multiple, config.has_tails
         )
-        t_mixture = as_tensors(t_mixture)
+        t_mixture = None if t_mixture is None else as_tensors(t_mixture)
     statistics = accumulate_hard(search.features, labels, parameters.num_components)
     parameters = as_tensors(parameters)
     return InitialMixture(prior, parameters, t_mixture, statistics, search.covariance, search, used)

@@ -104,7 +104,7 @@ def grouped_kmeans(
     """
     tiles = _Tiles(points, starts)
     centres = _greedy_centres(tiles, num_clusters, generator)
-    is_own = nearness = None
+    is_own: np.ndarray | None = None
     for _ in range(max_iterations):
         previous, nearness = is_own, tiles.nearness(centres)
         # Of a point between two equal centres both get a share, which leaves them equal.
@@ -115,11 +115,12 @@ def grouped_kmeans(
         counts = tiles.group_sums(weights.sum(axis=2))[..., np.newaxis]
         sums = tiles.group_sums(weights @ tiles.points)
         centres = np.where(counts > 0, sums / np.maximum(counts, 1.0), centres)
-    return nearness.argmax(axis=1).reshape(-1)[tiles.places]
+    labels: np.ndarray = np.take(nearness.argmax(axis=1), tiles.places)
+    return labels
 
 
 class _Tiles:
-    """Points of G groups in T tiles of B rows each; the last rows of a group may be no points.
+    """Points of G groups in T tiles of B rows each; the last rows of a group may be empty.
 
     Attributes:
         points: `[T, B, D]`, zeros where there is none.
@@ -141,9 +142,9 @@ class _Tiles:
         padded = np.zeros((num_tiles * _TILE_ROWS, points.shape[1]))
         padded[self.places] = points
         self.points = padded.reshape(num_tiles, _TILE_ROWS, -1)
-        self.is_point = np.zeros(num_tiles * _TILE_ROWS, bool)
-        self.is_point[self.places] = True
-        self.is_point = self.is_point.reshape(num_tiles, _TILE_ROWS)
+        is_point = np.zeros(num_tiles * _TILE_ROWS, bool)
+        is_point[self.places] = True
+        self.is_point = is_point.reshape(num_tiles, _TILE_ROWS)
         self.squares = np.einsum("tbd,tbd->tb", self.points, self.points)
 
     def nearness(self, centres: np.ndarray) -> np.ndarray:
@@ -157,7 +158,7 @@ class _Tiles:
         return products
 
     def squared_distances(self, centres: np.ndarray) -> np.ndarray:
-        """To the centres `[G, S, D]` of the row's group, `[T, S, B]`; 0 where no point is."""
+        """Distances to the centres `[G, S, D]` of the row's group, `[T, S, B]`; 0 for no point."""
         distances = self.squares[:, np.newaxis, :] - 2.0 * self.nearness(centres)
         return np.where(self.is_point[:, np.newaxis, :], np.maximum(distances, 0.0), 0.0)
 
@@ -166,12 +167,13 @@ class _Tiles:
         return np.add.reduceat(values, self._first_tiles, axis=0)
 
     def of_group(self, values: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """Of `values [T, S, B]`, those `[T, B]` that each group chooses by `index [G]`."""
-        return values[np.arange(len(values)), index[self._owners]]
+        """Values `[T, B]` of `values [T, S, B]` at the `index [G]` of each tile's group."""
+        chosen: np.ndarray = values[np.arange(len(values)), index[self._owners]]
+        return chosen
 
     def rows(self, index: np.ndarray) -> np.ndarray:
         """Points by row, `[..., D]`."""
-        return self.points.reshape(-1, self.points.shape[-1])[index]
+        return np.take(self.points.reshape(-1, self.points.shape[-1]), index, axis=0)
 
 
 def _greedy_centres(tiles: _Tiles, num_clusters: int, generator: np.random.Generator) -> np.ndarray:

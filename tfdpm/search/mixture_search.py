@@ -84,7 +84,8 @@ class MixtureSearch:
         self.sample = Sample(points)
         self.features = self.sample.points
         self._seed = seed
-        self._begin(prior or SearchPrior(settings, *self.sample.points.shape, extra_df))
+        num_points, dim = self.points.shape
+        self._begin(prior or SearchPrior(settings, num_points, dim, extra_df))
 
     def _begin(self, prior: SearchPrior) -> None:
         self._prior = prior
@@ -114,7 +115,8 @@ class MixtureSearch:
         multiple = num_points / len(points)
         search_prior = SearchPrior(
             settings,
-            *points.shape,
+            len(points),
+            points.shape[1],
             float(prior.df) - settings.df - (prior.loc.shape[0] - points.shape[1]),
             num_components=num_components,
             scale=float(prior.scale[0, 0]) / (multiple * settings.scale_factor),
@@ -124,7 +126,8 @@ class MixtureSearch:
     def with_prior_weight(self, extra_df: float) -> MixtureSearch:
         """Returns a new search of the same points with another weight of the prior."""
         search = copy.copy(self)
-        search._begin(SearchPrior(self.settings, *self.points.shape, extra_df))
+        num_points, dim = self.points.shape
+        search._begin(SearchPrior(self.settings, num_points, dim, extra_df))
         return search
 
     def with_features(self, features: np.ndarray) -> MixtureSearch:

@@ -131,7 +131,7 @@ class SearchPrior:
         self._floor = self._floor_for(len(statistics.counts))
         largest = max(_LARGEST_SCALE * (1.0 + self.extra_df), self._floor)
         fitted = float(np.clip(fitted / factor, self._floor, largest))
-        moved = abs(np.log(fitted / self.scale)) > _LEAST_CHANGE
+        moved = bool(abs(np.log(fitted / self.scale)) > _LEAST_CHANGE)
         if moved:
             self.scale = fitted
         return moved

@@ -1,7 +1,7 @@
-"""Points held in memory for the search: reductions of all clusters at once, in float64.
+"""Points held in memory for the search, and their reductions by all clusters at once, in float64.
 
-Everything is a matrix product or a sorted pass; no loop over points, and over clusters only where
-each iteration is one matrix product.
+Everything is a matrix product or a sorted pass. There is no loop over points, and over clusters
+only where each iteration is one matrix product.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tfdpm.mixture.t_mixture import TStatistics
 # Up to this many features, products x_a x_b are kept, so that each E-step and each reduction is
 # one matrix product; 20,000 points then take 52 MB.
 _MAX_KEPT_DIM = 24
-# Points pass through an E-step and its reduction so many numbers at a time: a cache holds them.
+# An E-step and its reduction take points in blocks of about so many numbers, which a cache holds.
 _BLOCK_ELEMENTS = 2**16
 _BLOCK_ROWS = 4096
 # Fewer groups than this are reduced by a matrix product each.
@@ -30,22 +30,26 @@ _NO_SHARE = -100.0
 
 
 class Sample:
-    """`n` points and their reductions.
+    """Points and their reductions.
 
     Args:
         points: `[n, D]` floating.
+
+    Attributes:
+        points: `[n, D]` float64.
+        num_points: n.
+        dim: D.
     """
 
     def __init__(self, points: np.ndarray):
         self.points = np.ascontiguousarray(points, np.float64)
         self.num_points, self.dim = self.points.shape
         self._with_ones = np.concatenate([np.ones((self.num_points, 1)), self.points], axis=1)
-        self._moments = None
-        if self.dim <= _MAX_KEPT_DIM:
-            self._moments = triangle_moments(self.points)
+        keeps_moments = self.dim <= _MAX_KEPT_DIM
+        self._moments = triangle_moments(self.points) if keeps_moments else None
 
     def expectation(self, parameters: MixtureParameters) -> tuple[np.ndarray, SufficientStatistics]:
-        """E-step and its reduction, some points at a time: no array is n K long.
+        """Makes an E-step and its reduction block by block, so that no array has n K numbers.
 
         Returns:
             The likeliest component `[n]` of each point, and statistics of all points weighted by
@@ -56,11 +60,11 @@ class Sample:
         total = np.zeros((count, self._packed_width))
         for rows, logits in self._log_joint(parameters):
             logits.argmax(axis=0, out=labels[rows])
-            total += self._packed(rows, _shares(logits))
+            total += self._packed(rows, _responsibilities(logits))
         return labels, self._unpack(total)
 
     def t_expectation(self, parameters: TMixtureParameters) -> tuple[np.ndarray, TStatistics]:
-        """As `expectation`, under t distributions."""
+        """Makes an E-step under t distributions and its reduction; see `expectation`."""
         count = len(parameters.means)
         labels = np.empty(self.num_points, np.int64)
         total = np.zeros((count, self._packed_width))
@@ -68,7 +72,7 @@ class Sample:
         df, half_power = _columns(parameters.df, 0.5 * (parameters.df + self.dim))
         for rows, logits, logs in self._t_log_joint(parameters):
             logits.argmax(axis=0, out=labels[rows])
-            shares = _shares(logits)
+            shares = _responsibilities(logits)
             counts += shares.sum(axis=1)
             # u = (nu + D) / (nu + d), whose logarithm is a constant less log(1 + d / nu).
             log_u = np.log(2.0 * half_power / df) - logs
@@ -79,7 +83,7 @@ class Sample:
         return labels, TStatistics(counts, self._unpack(total), log_weights)
 
     def t_labels(self, parameters: TMixtureParameters) -> np.ndarray:
-        """As `labels`, under t distributions."""
+        """The likeliest t distribution of each point, `[n]`."""
         labels = np.empty(self.num_points, np.int64)
         for rows, logits, _ in self._t_log_joint(parameters):
             logits.argmax(axis=0, out=labels[rows])
@@ -88,7 +92,10 @@ class Sample:
     def _t_log_joint(
         self, parameters: TMixtureParameters
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """As `_log_joint`, and `log(1 + d / nu)` of the squared distances d, both `[K, B]`."""
+        """Slices, log joint densities and `log(1 + d / nu)` of squared distances d, `[K, B]`."""
+        # log pi + log t = log pi - log|Sigma|/2 + log Gamma((nu + D)/2) - log Gamma(nu/2)
+        # - D/2 log nu - (nu + D)/2 log(1 + d/nu), up to a constant. The Gaussian
+        # log joint is peaks - d/2, which gives d.
         weights, means, scales, df = parameters
         gaussians = MixtureParameters(weights, means, scales)
         peaks = np.log(weights) - 0.5 * whitening(gaussians)[1]
@@ -112,7 +119,7 @@ class Sample:
     def _log_joint(self, parameters: MixtureParameters) -> Iterator[tuple[slice, np.ndarray]]:
         """Slices of the points and their log joint densities `[K, B]` up to a constant.
 
-        Components come first: what goes over a few of them is then done for many points at once.
+        Components come first, so that a reduction over them handles many points at once.
         """
         count = len(parameters.means)
         block = max(256, _BLOCK_ELEMENTS // (self._packed_width + count))
@@ -137,13 +144,13 @@ class Sample:
 
     @property
     def _packed_width(self) -> int:
-        kept = self._moments is not None
-        return self._moments.shape[1] if kept else (1 + self.dim) ** 2
+        return int(self._moments.shape[1] if self._moments is not None else (1 + self.dim) ** 2)
 
     def _packed(self, rows: slice, weights: np.ndarray) -> np.ndarray:
         """Sums `[K, M]` of moments of some points under `weights [K, B]`."""
         if self._moments is not None:
-            return weights @ self._moments[rows]
+            packed: np.ndarray = weights @ self._moments[rows]
+            return packed
         points = self._with_ones[rows]
         products = [(points * row[:, np.newaxis]).T @ points for row in weights]
         return np.stack(products).reshape(len(weights), -1)
@@ -176,17 +183,19 @@ class Sample:
     def principal_axis_sides(
         self, assignments: np.ndarray, statistics: SufficientStatistics
     ) -> np.ndarray:
-        """0 or 1 for each point: its side of its cluster's mean along the principal axis."""
+        """Side of each point's cluster along its principal axis, `[n]` of 0 and 1."""
         means, covariances = sample_moments(statistics)
         axes = np.linalg.eigh(covariances)[1][:, :, -1]
         heights = np.einsum("nd,nd->n", self.points, axes[assignments])
         middle = np.einsum("kd,kd->k", means, axes)
-        return (heights > middle[assignments]).astype(np.int64)
+        sides: np.ndarray = (heights > middle[assignments]).astype(np.int64)
+        return sides
 
     def two_means_sides(
         self, assignments: np.ndarray, num_components: int, sides: np.ndarray, iterations: int = 6
     ) -> np.ndarray:
-        """2-means within every cluster at once, from the given sides."""
+        """Makes 2-means within every cluster at once, from the given sides `[n]` of 0 and 1."""
+        # A point is nearer to the second mean where x^T (m_1 - m_0) > (m_0 + m_1)^T (m_1 - m_0)/2.
         for _ in range(iterations):
             counts, sums = self._sums(2 * assignments + sides, 2 * num_components)
             means = sums / np.maximum(counts, 1.0)[:, np.newaxis]
@@ -211,12 +220,13 @@ class Sample:
         whiteners, log_determinants = whitening(gaussians)
         if self._moments is not None and len(means) >= _FEW_GROUPS:
             coefficients = log_joint_coefficients(gaussians).T
-            distances = -log_determinants[assignments]
+            distances: np.ndarray = -log_determinants[assignments]
             for start in range(0, len(rows), _BLOCK_ROWS):
                 some = slice(start, start + _BLOCK_ROWS)
                 own = coefficients[assignments[some]]
                 distances[some] -= 2.0 * np.einsum("nm,nm->n", self._moments[rows[some]], own)
-            return np.maximum(distances, 0.0)
+            np.maximum(distances, 0.0, out=distances)
+            return distances
         order, starts = sort_by_group(assignments, len(means))
         distances = np.empty(len(rows))
         for index in range(len(means)):
@@ -230,8 +240,8 @@ class Sample:
         return sums[:, 0], sums[:, 1:]
 
 
-def _shares(logits: np.ndarray) -> np.ndarray:
-    """Responsibilities `[K, B]`, in the place of log joint densities."""
+def _responsibilities(logits: np.ndarray) -> np.ndarray:
+    """Responsibilities `[K, B]`, written over log joint densities."""
     logits -= logits.max(axis=0)
     np.maximum(logits, _NO_SHARE, out=logits)
     np.exp(logits, out=logits)
@@ -244,14 +254,14 @@ def _columns(*parts: np.ndarray) -> list[np.ndarray]:
 
 
 def _members(assignments: np.ndarray, num_groups: int) -> sparse.csc_matrix:
-    """One where a point is in a group, `[G, n]`: what it is multiplied with is summed by groups."""
+    """Indicator matrix `[G, n]` of each point's group; its products are sums by group."""
     starts = np.arange(len(assignments) + 1)
     shape = (num_groups, len(assignments))
     return sparse.csc_matrix((np.ones(len(assignments)), assignments, starts), shape)
 
 
 def sort_by_group(assignments: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the assignments group by group, and where each group starts, `[G + 1]`."""
+    """Sorts places by their group; returns them `[n]` and the first of each group, `[G + 1]`."""
     # Short integers are sorted by their digits.
     kind = np.int16 if num_groups < 2**15 else np.int64
     order = np.argsort(assignments.astype(kind), kind="stable")

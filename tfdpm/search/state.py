@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -65,7 +67,7 @@ class ModelState:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Every field as an array, by name."""
         prior = {f"prior/{name}": value for name, value in self.prior._asdict().items()}
-        groups = {
+        groups: dict[str, Any] = {
             "parameters": self.parameters,
             "soft": self.soft,
             "halves": self.halves,
@@ -97,13 +99,13 @@ class ModelState:
         return {name: np.asarray(value) for name, value in arrays.items()}
 
     @classmethod
-    def from_arrays(cls, arrays) -> ModelState:
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ModelState:
         """The state behind `to_arrays`' result."""
 
-        def read(name):
+        def read(name: str) -> np.ndarray:
             return np.array(arrays[name])
 
-        def group(kind, prefix):
+        def group(kind: Any, prefix: str) -> Any:
             return kind(*(tf.constant(read(f"{prefix}/{name}")) for name in kind._fields))
 
         progress = read("progress")
@@ -190,7 +192,7 @@ def apply_transition(
     first, side = parents[:, 0], np.maximum(half, 0)
     pick = np.stack([first, side], axis=1)
 
-    def split_rows(whole, halves):
+    def split_rows(whole: tf.Tensor, halves: tf.Tensor) -> tf.Tensor:
         return _where(half != WHOLE, tf.gather_nd(halves, pick), tf.gather(whole, first))
 
     weights, means, covariances = state.parameters
@@ -257,7 +259,9 @@ def _share(part: tf.Tensor, sub_weights: tf.Tensor) -> tf.Tensor:
     return part[:, tf.newaxis] * weights
 
 
-def _add_rows(statistics, rows, extra) -> SufficientStatistics:
+def _add_rows(
+    statistics: SufficientStatistics, rows: np.ndarray, extra: SufficientStatistics
+) -> SufficientStatistics:
     return SufficientStatistics(
         *(
             tf.tensor_scatter_nd_add(part, rows[:, None], more)

@@ -136,7 +136,8 @@ def _pooled_covariance(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     counts, sums, products = statistics
     # n S = sum_k (sum x x^T - s_k s_k^T / N_k)
     within = products.sum(axis=0) - (sums / counts[:, np.newaxis]).T @ sums
-    return 0.5 * (within + within.T) / len(points)
+    pooled: np.ndarray = 0.5 * (within + within.T) / len(points)
+    return pooled
 
 
 def _whitening_map(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -144,8 +145,9 @@ def _whitening_map(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     # S^(-1/2) for the pooled covariance S = V diag(v) V^T.
     variances, axes = np.linalg.eigh(_pooled_covariance(points, labels))
     variances = np.maximum(variances, 1e-6 * variances.max())
-    linear = (axes / np.sqrt(variances)) @ axes.T
-    return linear / np.sqrt(np.var(points @ linear, axis=0).mean())
+    linear: np.ndarray = (axes / np.sqrt(variances)) @ axes.T
+    linear /= np.sqrt(np.var(points @ linear, axis=0).mean())
+    return linear
 
 
 def _num_cells(features: np.ndarray) -> int:

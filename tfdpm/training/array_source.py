@@ -14,7 +14,8 @@ from tfdpm.features.preprocessing import (
     feature_moments,
     normalize_rows,
 )
-from tfdpm.mixture.parameters import LogJoint, MixtureParameters, TMixtureParameters
+from tfdpm.mixture.density import LogJoint
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics, slice_rows
 from tfdpm.networks.compilation import compiles_steps
 from tfdpm.networks.passes import Passes, epoch_order

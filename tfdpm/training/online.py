@@ -13,8 +13,9 @@ import tensorflow as tf
 from tfdpm.config import DeepDPMConfig
 from tfdpm.interpret.fitted import Fitted, WaitingPoints
 from tfdpm.interpret.judges import hastings_judge
+from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.outliers import PredictiveTails
-from tfdpm.mixture.parameters import LogJoint, MixtureParameters
+from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 from tfdpm.moves import transition as transitions
 from tfdpm.moves.hastings import log_split_ratio

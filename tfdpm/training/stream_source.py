@@ -15,7 +15,8 @@ from tfdpm.features.preprocessing import (
     feature_moments,
     normalize_rows,
 )
-from tfdpm.mixture.parameters import LogJoint, MixtureParameters, TMixtureParameters
+from tfdpm.mixture.density import LogJoint
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics, slice_rows, zeros
 from tfdpm.networks.passes import Passes
 from tfdpm.networks.reduction import PassStatistics, first_components, soft_statistics
