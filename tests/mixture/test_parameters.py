@@ -9,7 +9,10 @@ from tests.reference import mixture as reference
 from tests.reference import samples
 from tfdpm.mixture import niw, statistics
 from tfdpm.mixture.density import LogJoint
-from tfdpm.mixture.parameters import m_step, map_mixture_weights
+from tfdpm.mixture.parameters import (
+    m_step,
+    map_mixture_weights,
+)
 from tfdpm.mixture.statistics import accumulate
 
 

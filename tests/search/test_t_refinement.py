@@ -33,9 +33,8 @@ def hidden(count=3000, seed=0):
 
 
 def leading_search(features, num_leading):
-    search = MixtureSearch(features[:, :num_leading], search_settings(num_leading), 0)
-    search.features = features
-    return search
+    points = features[:, :num_leading]
+    return MixtureSearch(points, search_settings(num_leading), 0).with_features(features)
 
 
 @pytest.fixture(scope="module")
