@@ -19,7 +19,7 @@ from tfdpm.moves.ledger import MoveCounts
 from tfdpm.moves.proposals import propose_merges, propose_splits
 from tfdpm.search.judge import SampleJudge
 from tfdpm.search.mixture_search import MixtureSearch
-from tfdpm.search.state import ModelState, subcomponent_start
+from tfdpm.search.state import MixtureState, subcomponent_start
 
 GREEDY = DeepDPMConfig()
 CENTRES = np.array([[-6.0, 0.0], [6.0, 0.0], [0.0, 9.0]])
@@ -39,7 +39,7 @@ def make_state(labels, sides, num_components):
     parameters = m_step(soft, prior)
     sub = subcomponent_start(parameters.means, parameters.covariances)
     preprocessing = Preprocessing(np.zeros(2), np.eye(2))
-    return ModelState(preprocessing, prior, parameters, *sub, soft, halves)
+    return MixtureState(preprocessing, prior, parameters, *sub, soft, halves)
 
 
 def split_move(state, halves, config, generator):

@@ -14,7 +14,7 @@ from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import TMixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate
 from tfdpm.moves import transition as transitions
-from tfdpm.search.state import ModelState, apply_transition, subcomponent_start
+from tfdpm.search.state import MixtureState, apply_transition, subcomponent_start
 
 DIM, NUM_COMPONENTS = 2, 4
 POINTS = samples.points(60, DIM, seed=1)
@@ -35,7 +35,7 @@ def make_state():
     halves = as_halves(accumulate(POINTS, np.eye(2 * NUM_COMPONENTS)[labels]))
     sub = m_step(accumulate(POINTS, samples.weights(60, 2 * NUM_COMPONENTS, seed=5)), prior)
     shares = samples.weights(NUM_COMPONENTS, 2, seed=4)
-    return ModelState(
+    return MixtureState(
         preprocessing=Preprocessing(np.ones(3), samples.points(3, DIM), True, "as chosen: é", 1),
         prior=prior,
         parameters=m_step(soft, prior),
@@ -62,7 +62,7 @@ def assert_same(actual, expected):
 
 
 def test_a_state_survives_the_way_through_arrays():
-    again = ModelState.from_arrays(STATE.to_arrays())
+    again = MixtureState.from_arrays(STATE.to_arrays())
     for name, value in STATE.to_arrays().items():
         np.testing.assert_array_equal(value, again.to_arrays()[name], err_msg=name)
         assert value.dtype == again.to_arrays()[name].dtype
@@ -83,11 +83,11 @@ def test_without_t_distributions_there_are_as_many_arrays():
     plain = dataclasses.replace(STATE, t_mixture=None)
     arrays = plain.to_arrays()
     assert arrays.keys() == STATE.to_arrays().keys()
-    again = ModelState.from_arrays(arrays)
+    again = MixtureState.from_arrays(arrays)
     assert again.t_mixture is None and again.targets is again.parameters
     # States that were saved before there were any.
     older = {name: value for name, value in arrays.items() if not name.startswith("t_mixture")}
-    assert ModelState.from_arrays(older).t_mixture is None
+    assert MixtureState.from_arrays(older).t_mixture is None
     assert STATE.targets is STATE.t_mixture
 
 

@@ -16,7 +16,7 @@ from tfdpm.moves import transition as transitions
 from tfdpm.search import initialization
 from tfdpm.search.judge import SampleJudge
 from tfdpm.search.mixture_search import MixtureSearch
-from tfdpm.search.state import ModelState
+from tfdpm.search.state import MixtureState
 from tfdpm.search.t_refinement import fit_t_mixture, label_by_leading_axes, refine_mixture
 from tfdpm.training.trainer import find_tails
 
@@ -171,7 +171,7 @@ def test_a_saved_model_knows_which_axes_decide_on_k(fitted, tmp_path) -> None:
 def test_states_of_models_without_such_axes_are_still_read(fitted) -> None:
     arrays = fitted[2].fitted.state.to_arrays()
     del arrays["preprocessing/num_leading"]
-    assert ModelState.from_arrays(arrays).preprocessing.num_leading is None
+    assert MixtureState.from_arrays(arrays).preprocessing.num_leading is None
 
 
 @pytest.mark.parametrize(

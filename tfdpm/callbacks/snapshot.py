@@ -15,7 +15,7 @@ from tfdpm import checks
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.interpret.genealogy import Genealogy, as_bytes, as_text
 from tfdpm.moves.ledger import MoveCounts
-from tfdpm.search.state import ModelState
+from tfdpm.search.state import MixtureState
 
 _PARTS = ("clustering", "subclustering", "optimizer", "subcluster_optimizer")
 
@@ -84,7 +84,7 @@ def put_back(model: DeepDPM, arrays: dict[str, np.ndarray]) -> None:
     states = {name[6:]: value for name, value in arrays.items() if name.startswith("state/")}
     model.adopt(
         model.fitted.replace(
-            state=ModelState.from_arrays(states),
+            state=MixtureState.from_arrays(states),
             moves=MoveCounts(*(int(count) for count in arrays["moves"])),
             genealogy=Genealogy.from_json(as_text(arrays["genealogy"])),
             labels=None,

@@ -35,7 +35,7 @@ class DeepDPM(FittedModel):
 
     [DeepDPM]. `fit` finds the number of clusters; `predict` gives responsibilities of new points.
 
-    Attributes (after `fit`):
+    Attributes:
         n_clusters: int, K.
         labels_: `[N]` int64, clusters of the training points; equal to `predict_labels(x)`.
         cluster_sizes_: `[K]` int64.
@@ -51,7 +51,7 @@ class DeepDPM(FittedModel):
             and exported, not trained. `None` where points are rows already.
         features: how points become rows, in words, for `features_` and the summary.
 
-    Example:
+    Examples:
         >>> model = tfdpm.DeepDPM(seed=0)
         >>> model.fit(x)
         >>> labels = model.predict_labels(new_x)

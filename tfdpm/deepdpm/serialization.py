@@ -18,7 +18,7 @@ from tfdpm.moves.ledger import MoveCounts
 from tfdpm.networks.fused_adam import FusedAdam
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.pair import NetworkPair, base_rates, create_networks
-from tfdpm.search.state import ModelState
+from tfdpm.search.state import MixtureState
 
 __all__ = ["SerializableModel"]
 
@@ -215,7 +215,7 @@ class SerializableModel(keras.Model):
         if not names:
             return
         arrays = {name.replace(".", "/"): store[name] for name in names}
-        state = ModelState.from_arrays(arrays)
+        state = MixtureState.from_arrays(arrays)
         moves = MoveCounts(*(int(count) for count in np.array(arrays["moves"])))
         result = FitResult(moves=moves)
         self.point_shape = (state.preprocessing.input_dim,)
@@ -249,7 +249,7 @@ class SerializableModel(keras.Model):
             return
         names = list(self.parts.state.to_arrays())
         network_weights = weights[: len(weights) - len(names)]
-        state = ModelState.from_arrays(
+        state = MixtureState.from_arrays(
             dict(zip(names, weights[len(network_weights) :], strict=True))
         )
         networks = self.parts.networks.with_room_for(state.num_components)

@@ -14,7 +14,7 @@ from tfdpm.moves.ledger import MoveCounts, Proposal
 from tfdpm.moves.transition import Transition
 from tfdpm.networks.pair import NetworkPair
 from tfdpm.search.mixture_search import MixtureSearch
-from tfdpm.search.state import ModelState, apply_transition
+from tfdpm.search.state import MixtureState, apply_transition
 
 __all__ = ["FitResult", "Fitted", "WaitingPoints"]
 
@@ -75,7 +75,7 @@ class Fitted:
     """
 
     networks: NetworkPair
-    state: ModelState
+    state: MixtureState
     result: FitResult
 
     @property

@@ -17,7 +17,7 @@ from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.passes import Passes, StepSettings
 from tfdpm.networks.replicas import ReplicaPasses
 from tfdpm.networks.slots import padded_means
-from tfdpm.search.state import ModelState
+from tfdpm.search.state import MixtureState
 
 __all__ = ["NetworkPair", "base_rates", "create_networks"]
 
@@ -183,7 +183,7 @@ class NetworkPair:
         result = self.passes.infer_batch(features, tf.constant(num_components))
         return result.numpy()[:, :num_components]
 
-    def labels_and_sides(self, features, state: ModelState) -> tuple[np.ndarray, np.ndarray]:
+    def labels_and_sides(self, features, state: MixtureState) -> tuple[np.ndarray, np.ndarray]:
         """Cluster `[B]` and half of it `[B]` (0 or 1), int64, of features `[B, D]`."""
         sub_means = padded_means(state, self.capacity)[1]
         labels, sides = self.passes.label_batch(

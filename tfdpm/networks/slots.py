@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfdpm.mixture.density import JointTensors, LogJoint
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.networks.layers import MASKED_LOGIT
-from tfdpm.search.state import ModelState
+from tfdpm.search.state import MixtureState
 
 __all__ = ["PRECISION", "padded_density", "padded_means"]
 
@@ -15,7 +15,7 @@ __all__ = ["PRECISION", "padded_density", "padded_means"]
 PRECISION = tf.float32
 
 
-def padded_means(state: ModelState, capacity: int) -> tuple[tf.Tensor, tf.Tensor]:
+def padded_means(state: MixtureState, capacity: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Means `[C, D]` and subcluster means `[C, 2, D]` for the losses, float32."""
     spare = capacity - state.num_components
     means = tf.pad(tf.cast(state.parameters.means, tf.float32), [[0, spare], [0, 0]])

@@ -16,7 +16,7 @@ from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 from tfdpm.search.kmeans import kmeans_mixture
 from tfdpm.search.mixture_search import MixtureSearch, SearchSettings
 from tfdpm.search.model_selection import select_search
-from tfdpm.search.state import ModelState
+from tfdpm.search.state import MixtureState
 from tfdpm.search.t_refinement import refine_mixture
 from tfdpm.search.whitened_search import SearchResult, search_whitened
 
@@ -144,7 +144,7 @@ def uses_search(config: DeepDPMConfig) -> bool:
 def resume_search(
     sample: np.ndarray,
     moments: FeatureMoments,
-    state: ModelState,
+    state: MixtureState,
     config: DeepDPMConfig,
     seed: int,
 ) -> MixtureSearch:

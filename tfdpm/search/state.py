@@ -18,7 +18,7 @@ from tfdpm.moves.transition import WHOLE, Transition
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelState:
+class MixtureState:
     """Mixture, prior, statistics and progress of a fit.
 
     Attributes:
@@ -99,7 +99,7 @@ class ModelState:
         return {name: np.asarray(value) for name, value in arrays.items()}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Any]) -> ModelState:
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> MixtureState:
         """The state behind `to_arrays`' result."""
 
         def read(name: str) -> np.ndarray:
@@ -181,8 +181,8 @@ def estimate_mixture(
 
 
 def apply_transition(
-    state: ModelState, transition: Transition, config: DeepDPMConfig
-) -> ModelState:
+    state: MixtureState, transition: Transition, config: DeepDPMConfig
+) -> MixtureState:
     """The state after a move: rows gathered, halves promoted, merged rows estimated anew.
 
     [DeepDPM] eq. 8 for splits: the child takes its subcomponent's parameters and its share of the

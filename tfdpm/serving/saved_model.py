@@ -20,7 +20,7 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.networks.layers import ClusteringNetwork
 from tfdpm.progress.files import create_folder
-from tfdpm.search.state import ModelState
+from tfdpm.search.state import MixtureState
 from tfdpm.serving.density import ServedPredictive
 from tfdpm.serving.weights import ServedEncoder, affine, held, held_affine
 
@@ -47,7 +47,7 @@ class ServingModule(tf.Module):
 
     def __init__(
         self,
-        state: ModelState,
+        state: MixtureState,
         clustering: ClusteringNetwork,
         feature_shape: tuple[int, ...],
         encoder: keras.Model | None = None,

@@ -21,7 +21,7 @@ from tfdpm.networks.compilation import compiles_steps
 from tfdpm.networks.passes import Passes, epoch_order
 from tfdpm.networks.reduction import PassStatistics, first_components, soft_statistics
 from tfdpm.networks.slots import PRECISION, padded_density, padded_means
-from tfdpm.search.state import ModelState
+from tfdpm.search.state import MixtureState
 
 __all__ = ["ArraySource", "default_batch_size"]
 
@@ -87,7 +87,7 @@ class ArraySource:
     def train(
         self,
         passes: Passes,
-        state: ModelState,
+        state: MixtureState,
         config: DeepDPMConfig,
         seed: int,
         trains_subclusters: bool,
@@ -120,7 +120,7 @@ class ArraySource:
             losses += train(points, weights, tf.constant(piece), *constants).numpy()
         return losses * at_once / steps
 
-    def reduce(self, passes: Passes, state: ModelState) -> PassStatistics:
+    def reduce(self, passes: Passes, state: MixtureState) -> PassStatistics:
         """Statistics of all points under the networks, `[K]` components."""
         _, sub_means = padded_means(state, passes.capacity)
         are_kept, total = self._features is not None, None

@@ -24,7 +24,7 @@ from tfdpm.moves.proposals import propose_merges
 from tfdpm.networks.reduction import soft_statistics
 from tfdpm.networks.warm_start import start_from_mixture
 from tfdpm.search.kmeans import kmeans_labels
-from tfdpm.search.state import ModelState, estimate_mixture, subcomponent_start, whole_first
+from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
 from tfdpm.training.array_source import ArraySource
 
 __all__ = ["learn_batch"]
@@ -102,13 +102,13 @@ def _absorb(
     return fitted.replace(state=state, waiting=WaitingPoints(waiting[released:], since[released:]))
 
 
-def _num_points(state: ModelState) -> float:
+def _num_points(state: MixtureState) -> float:
     return float(tf.reduce_sum(state.soft.counts))
 
 
 def _with_statistics(
-    state: ModelState, soft: SufficientStatistics, config: DeepDPMConfig
-) -> ModelState:
+    state: MixtureState, soft: SufficientStatistics, config: DeepDPMConfig
+) -> MixtureState:
     """The state with these statistics `[K]` and the mixture that follows from them."""
     return dataclasses.replace(
         state,
@@ -218,7 +218,7 @@ def _one_cluster(points: np.ndarray) -> SufficientStatistics:
     return accumulate_hard(tf.constant(points), tf.zeros([len(points)], tf.int32), 1)
 
 
-def _split_ratio(left, right, state: ModelState, dp_concentration: float) -> float:
+def _split_ratio(left, right, state: MixtureState, dp_concentration: float) -> float:
     ratio = log_split_ratio(
         left,
         right,
@@ -229,7 +229,7 @@ def _split_ratio(left, right, state: ModelState, dp_concentration: float) -> flo
     return float(ratio[0])
 
 
-def _groups(points: np.ndarray, state: ModelState, dp_concentration: float) -> list[np.ndarray]:
+def _groups(points: np.ndarray, state: MixtureState, dp_concentration: float) -> list[np.ndarray]:
     """Rows of `points [n, D]` in groups that no cut by 2-means improves; each at least D + 2."""
     fewest = points.shape[1] + 2
     groups, open_groups = [], [np.arange(len(points))]

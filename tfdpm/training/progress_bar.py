@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-import time
-
 import keras
-from tqdm.auto import tqdm
 
 from tfdpm import checks
+from tfdpm.progress.display import ProgressDisplay
 
 __all__ = ["ProgressBar", "callback_list"]
 
@@ -23,54 +20,38 @@ class ProgressBar(keras.callbacks.Callback):
     def __init__(self, verbose: int = 1):
         super().__init__()
         self._verbose = verbose
-        self._bar: tqdm | None = None
-        self._splits = self._merges = self._done = 0
-        self._started = 0.0
+        self._display: ProgressDisplay | None = None
+        self._splits = self._merges = 0
 
     def on_train_begin(self, logs=None):
         """Starts the bar."""
-        self._splits = self._merges = self._done = 0
-        self._started = time.monotonic()
-        draws_bar = self._verbose == 1 and (sys.stderr.isatty() or "ipykernel" in sys.modules)
-        if draws_bar:
-            self._bar = tqdm(total=self.params["epochs"], unit="epoch", dynamic_ncols=True)
-
-    def _expected_epochs(self, most: int) -> int:
-        trainer = getattr(self.model, "trainer", None)
-        return most if trainer is None else trainer.expected_epochs(self.model.fitted, most)
+        self._splits = self._merges = 0
+        self._display = ProgressDisplay(self.params["epochs"], self._verbose, unit="epoch")
 
     def on_epoch_end(self, epoch, logs=None):
         """Shows the epoch that has ended; moves are summed over the fit."""
-        logs = logs or {}
-        self._done += 1
+        logs, display = logs or {}, self._display
         self._splits += int(logs.get("accepted_splits", 0))
         self._merges += int(logs.get("accepted_merges", 0))
-        expected = max(self._expected_epochs(self.params["epochs"]), epoch + 1)
-        if self._bar is not None:
-            self._bar.total = expected
-            self._bar.set_postfix_str(self._line(logs), refresh=False)
-            self._bar.update(epoch + 1 - self._bar.n)
-            return
-        pace = (time.monotonic() - self._started) / self._done
-        left = pace * (expected - epoch - 1)
-        sys.stdout.write(f"epoch {epoch + 1}/{expected}, {self._line(logs)}, {left:.0f} s left\n")
-        sys.stdout.flush()
+        trainer, expected = self.model.trainer, self.params["epochs"]
+        if trainer is not None:
+            expected = max(trainer.expected_epochs(self.model.fitted, expected), epoch + 1)
+        display.total = expected
+        if not display.done:
+            display.skip(epoch)
+        line = self._line(logs)
+        display.step(1, line)
+        display.report(f"epoch {epoch + 1}/{expected}, {line}")
 
     def on_train_end(self, logs=None):
         """Closes the bar."""
-        if self._bar is not None:
-            self._bar.total = self._bar.n
-            self._bar.close()
-            self._bar = None
+        self._display.close()
 
     def _line(self, logs) -> str:
-        parts = [
-            f"K {int(logs['n_clusters'])}",
-            f"loss {logs['loss']:.4f}",
-            f"subcluster_loss {logs['subcluster_loss']:.4g}",
-            f"splits {self._splits}",
-            f"merges {self._merges}",
-        ]
+        losses = {"loss": ".4f", "subcluster_loss": ".4g"}
+        parts = [f"K {int(logs['n_clusters'])}"]
+        parts += [f"{name} {logs[name]:{form}}" for name, form in losses.items() if name in logs]
+        parts += [f"splits {self._splits}", f"merges {self._merges}"]
         parts += [f"{name} {logs[name]:.3f}" for name in ("nmi", "acc") if name in logs]
         return ", ".join(parts)
 

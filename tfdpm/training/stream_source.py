@@ -21,7 +21,7 @@ from tfdpm.mixture.statistics import SufficientStatistics, slice_rows, zeros
 from tfdpm.networks.passes import Passes
 from tfdpm.networks.reduction import PassStatistics, first_components, soft_statistics
 from tfdpm.networks.slots import PRECISION, padded_density, padded_means
-from tfdpm.search.state import ModelState
+from tfdpm.search.state import MixtureState
 
 __all__ = ["StreamSource"]
 
@@ -80,7 +80,7 @@ class StreamSource:
     def train(
         self,
         passes: Passes,
-        state: ModelState,
+        state: MixtureState,
         config: DeepDPMConfig,
         seed: int,
         trains_subclusters: bool,
@@ -101,7 +101,7 @@ class StreamSource:
             trains_subclusters,
         ).numpy()
 
-    def reduce(self, passes: Passes, state: ModelState) -> PassStatistics:
+    def reduce(self, passes: Passes, state: MixtureState) -> PassStatistics:
         """Statistics of the whole stream under the networks, `[K]` components."""
         _, sub_means = padded_means(state, passes.capacity)
         result = passes.reduce_stream(self._batches, sub_means, tf.constant(state.num_components))

@@ -30,7 +30,7 @@ from tfdpm.search.initialization import (
     uses_search,
 )
 from tfdpm.search.judge import SampleJudge
-from tfdpm.search.state import ModelState, estimate_mixture, subcomponent_start, whole_first
+from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
 from tfdpm.search.t_refinement import fit_t_mixture
 from tfdpm.training.last_pass import LastPass
 from tfdpm.training.sources import Source
@@ -98,7 +98,7 @@ class Trainer:
         if search is not None and (num_points is None or num_points > len(search.points)):
             soft = self.source.expectation(t_mixture or parameters)
             parameters = estimate_mixture(soft, prior, covariance, config)
-        state = ModelState(
+        state = MixtureState(
             preprocessing,
             prior,
             parameters,
@@ -243,7 +243,7 @@ class Trainer:
             return most
         return min(most, self.first_epoch + max(stop - self.start_epoch, 0))
 
-    def _stable_epoch(self, state: ModelState) -> int | None:
+    def _stable_epoch(self, state: MixtureState) -> int | None:
         """Number of epochs after which K will have been the same for long enough."""
         config = self.config
         if config.stable_epochs is None:
@@ -319,14 +319,14 @@ def kinds_due(config: DeepDPMConfig, epoch: int) -> tuple[bool, bool]:
     return config.proposes_splits and turn % 2 == 0, config.proposes_merges and turn % 2 == 1
 
 
-def _removals(state: ModelState) -> tuple[Transition, tuple[Proposal, ...]]:
+def _removals(state: MixtureState) -> tuple[Transition, tuple[Proposal, ...]]:
     counts = state.halves.counts.numpy().sum(axis=1)
     return propose_removals(counts, state.parameters.mixture_weights.numpy())
 
 
 def _m_step(
-    state: ModelState, reduced: PassStatistics, config: DeepDPMConfig, trains_halves: bool
-) -> ModelState:
+    state: MixtureState, reduced: PassStatistics, config: DeepDPMConfig, trains_halves: bool
+) -> MixtureState:
     """MAP estimates of components and subcomponents from one pass's statistics."""
     since_move = state.epoch - state.last_change_epoch
     is_frozen = state.epoch < config.frozen_epochs or (
@@ -342,8 +342,8 @@ def _m_step(
 
 
 def _subcomponent_m_step(
-    state: ModelState, soft_halves: SufficientStatistics, config: DeepDPMConfig
-) -> ModelState:
+    state: MixtureState, soft_halves: SufficientStatistics, config: DeepDPMConfig
+) -> MixtureState:
     """Subcomponents from their weighted statistics; a half that died is started again."""
     flat = SufficientStatistics(*(tf.reshape(part, [-1, *part.shape[2:]]) for part in soft_halves))
     estimates = m_step(
