@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfdpm.moves.acceptance import accept
+from tfdpm.moves.acceptance import accept, choose_disjoint
 
 
 @pytest.mark.parametrize("ratio", [0.05, 0.3, 0.9])
@@ -55,3 +55,10 @@ def test_nothing_proposed_is_nothing_accepted():
 def test_bad_uniforms_are_named(log_ratios, uniforms, wanted):
     with pytest.raises(ValueError, match="`uniforms`: .*" + wanted):
         accept(log_ratios, uniforms)
+
+
+def test_disjoint_pairs_are_taken_best_first():
+    pairs = np.array([[0, 1], [1, 2], [3, 4], [2, 3]])
+    gains = np.array([1.0, 5.0, 2.0, -1.0])
+    np.testing.assert_array_equal(choose_disjoint(pairs, gains, gains > 0), [[1, 2], [3, 4]])
+    assert choose_disjoint(pairs, gains, np.zeros(len(pairs), bool)).shape == (0, 2)

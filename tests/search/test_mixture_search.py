@@ -6,7 +6,7 @@ import pytest
 from tests.reference.searches import search_settings
 from tfdpm import metrics
 from tfdpm.data import gaussian_mixture
-from tfdpm.search.mixture_search import MixtureSearch, select_disjoint_pairs
+from tfdpm.search.mixture_search import MixtureSearch
 
 
 def standard(x):
@@ -71,13 +71,6 @@ def test_a_handful_of_points_is_survived(count):
     points = np.random.default_rng(0).normal(size=(count, 3))
     labels, parameters = MixtureSearch(points - points.mean(axis=0), search_settings(3), 0).run(1)
     assert len(labels) == count and np.isfinite(parameters.covariances).all()
-
-
-def test_disjoint_pairs_are_taken_best_first():
-    pairs = np.array([[0, 1], [1, 2], [3, 4], [2, 3]])
-    gains = np.array([1.0, 5.0, 2.0, -1.0])
-    np.testing.assert_array_equal(select_disjoint_pairs(pairs, gains), [[1, 2], [3, 4]])
-    assert select_disjoint_pairs(pairs, -np.abs(gains)).shape == (0, 2)
 
 
 def test_a_scale_that_is_given_is_kept():

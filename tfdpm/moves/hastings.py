@@ -27,14 +27,9 @@ def log_partition_terms(
         `[...]` float64, nats; 0 for a component without points, which is no component at all.
     """
     dp_concentration = checks.number(dp_concentration, "dp_concentration", above=0.0)
-    counts = statistics.counts
-    has_points = counts > 0
-    terms = (
-        math.log(dp_concentration)
-        + tf.math.lgamma(tf.where(has_points, counts, 1.0))
-        + evidence.log_evidence(prior, statistics, covariance)
+    return tf.constant(
+        evidence.log_partition_terms(prior, statistics, dp_concentration, covariance)
     )
-    return tf.where(has_points, terms, 0.0)
 
 
 def log_split_ratio(

@@ -14,6 +14,7 @@ import numpy as np
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.partition import PartitionPrior
+from tfdpm.moves.acceptance import choose_disjoint
 from tfdpm.moves.ledger import MoveCounts
 from tfdpm.search.evidence import SampleEvidence
 from tfdpm.search.k_way_splits import split_many_ways
@@ -22,7 +23,7 @@ from tfdpm.search.partitions import EM_ITERATIONS, EM_TOLERANCE, Partition, make
 from tfdpm.search.prior import SearchPrior, SearchSettings
 from tfdpm.search.sample import Sample
 
-__all__ = ["MixtureSearch", "SearchSettings", "select_disjoint_pairs"]
+__all__ = ["MixtureSearch", "SearchSettings"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -310,7 +311,7 @@ class MixtureSearch:
         labels, statistics, merged = partition.labels, partition.statistics, 0
         while len(statistics.counts) > 1:
             pairs, gains = self.evidence.merge_gains(labels, statistics)
-            best = select_disjoint_pairs(pairs, gains)
+            best = choose_disjoint(pairs, gains, gains > 0)
             self.moves += MoveCounts(proposed_merges=len(pairs), accepted_merges=len(best))
             if not len(best):
                 break
@@ -334,22 +335,3 @@ class MixtureSearch:
         if gain <= 0:
             return partition, 0
         return make_partition(self.evidence, np.zeros_like(partition.labels)), count - 1
-
-
-def select_disjoint_pairs(pairs: np.ndarray, gains: np.ndarray) -> np.ndarray:
-    """Selects pairs `[M, 2]` with positive gain, best first, no component twice.
-
-    Args:
-        pairs: `[P, 2]` components.
-        gains: `[P]` log ratios of merging them, nats.
-    """
-    taken: set[int] = set()
-    best = []
-    for index in np.argsort(-gains, kind="stable"):
-        first, second = pairs[index]
-        if gains[index] <= 0:
-            break
-        if first not in taken and second not in taken:
-            taken.update((first, second))
-            best.append((first, second))
-    return np.asarray(best, int).reshape(-1, 2)
