@@ -19,7 +19,7 @@ Index = np.ndarray | tuple[np.ndarray, ...]
 __all__ = ["SampleEvidence", "subtract_tail_gain", "select_components"]
 
 # Largest gain by a heavy tail that is looked for, nats per point. It only saves time on pairs that
-# no tail could make worth merging.
+# no tail could make worth merging; half or twice of it gives the same partitions.
 _LARGEST_TAIL = 3.0
 
 

@@ -13,6 +13,7 @@ from tfdpm.mixture.statistics import SufficientStatistics
 
 __all__ = ["SearchPrior", "SearchSettings"]
 
+# Half or twice of either leaves K of the embeddings that the scale was tuned on as it is.
 _LARGEST_SCALE = 3.0  # as a multiple of the mean variance of a feature
 _LEAST_CHANGE = 0.1  # change of the logarithm of the scale below which it counts as settled
 
