@@ -38,7 +38,7 @@ class SampleJudge:
         """Log ratios `[K]` of splitting each cluster into the given halves.
 
         The search has already tried such splits and found none, so that what gains a little now is
-        rather the shape of a cluster that is not Gaussian; see `beyond_tail`.
+        rather the shape of a cluster that is not Gaussian; see `subtract_tail_gain`.
         """
         if self.sides is None:
             raise ValueError("`sides`: got None, wanted the half of each point to judge splits")
