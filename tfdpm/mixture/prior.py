@@ -8,8 +8,8 @@ from tfdpm import checks
 from tfdpm.mixture.niw import NIWParameters, niw_parameters
 
 # Tuned on UMAP embeddings of USPS, MNIST and Fashion-MNIST, with their labels in view. On up to
-# 20,000 of their points a search finds K = 8, 10 and 9; with half the scale 8, 10 and 11, with
-# twice the scale 8, 9 and 8. Accuracies change by about a hundredth on average.
+# 20,000 of their points a search finds K = 8, 10 and 9; half the scale gives 8, 10 and 11, twice
+# the scale 8, 9 and 8. Accuracies change by about a hundredth on average.
 _SCALE_PER_POINT = 2e-5
 _MANY_POINTS = 20_000.0
 _MANY_COMPONENTS = 20.0
