@@ -35,16 +35,12 @@ def predictions(model: Any, inputs: Inputs) -> tuple[Any, Any]:
 
 
 def scores(labels: Any, known: Any) -> dict[str, float]:
-    """Returns the scores against known labels; none if there are no labels."""
+    """Returns NMI, ARI and ACC against known labels; none if there are no labels."""
     from tfdpm import metrics
 
     if known is None:
         return {}
-    return {
-        "NMI": metrics.nmi(known, labels),
-        "ARI": metrics.ari(known, labels),
-        "ACC": metrics.clustering_accuracy(known, labels),
-    }
+    return {name.upper(): value for name, value in metrics.score_labels(known, labels).items()}
 
 
 def show_clusters(labels: Any) -> None:
