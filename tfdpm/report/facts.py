@@ -129,7 +129,9 @@ def _scores(view: View, known: np.ndarray | None, found: np.ndarray, seed: int) 
     if 1 < len(np.unique(few.labels)) < len(few.rows):
         scores["silhouette of the features"] = metrics.silhouette(few.features, few.labels)
     if known is not None:
-        scores |= {name.upper(): value for name, value in metrics.score_labels(known, found).items()}
+        scores |= {
+            name.upper(): value for name, value in metrics.score_labels(known, found).items()
+        }
     return scores
 
 

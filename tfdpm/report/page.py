@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
 from typing import Any
 
-from tfdpm.report.style import SCRIPT, STYLE
 from tfdpm.report.thumbnails import Sprite
 
 __all__ = [
@@ -53,17 +53,19 @@ def page(
     )
     figures = ",".join(f"{json.dumps(name)}:{each.to_json()}" for name, each in charts.items())
     pictures = json.dumps({name: each._asdict() for name, each in sheets.items()})
+    own_files = resources.files("tfdpm.report")
+    style, script = (own_files.joinpath(f"page.{end}").read_text("utf-8") for end in ("css", "js"))
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n"
+        f"<title>{html.escape(title)}</title>\n<style>\n{style}</style>\n"
         f"<script>{plotly_script}</script>\n</head>\n<body>\n"
         f"<header><h1>{html.escape(title)}</h1>"
         f'<button id="theme" aria-label="light or dark">light / dark</button></header>\n'
         f'<main>\n<nav role="tablist">{tabs}</nav>\n{bodies}\n</main>\n'
         f'<div id="thumb"><div></div></div>\n'
         f"{_data('charts', '{' + figures + '}')}\n{_data('sheets', pictures)}\n"
-        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
+        f"<script>\n{script}</script>\n</body>\n</html>\n"
     )
 
 
