@@ -67,14 +67,14 @@ def test_a_fit_draws_its_history(plane_model):
 def test_typical_members_are_dense_and_doubtful_ones_torn():
     responsibilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.3, 0.7]])
     density = np.array([-5.0, -1.0, -2.0, -1.0])
-    typical = clusters.members(responsibilities, density, 2)
-    doubtful = clusters.members(responsibilities, density, 2, "doubtful")
+    typical = clusters.list_members(responsibilities, density, 2)
+    doubtful = clusters.list_members(responsibilities, density, 2, "doubtful")
     assert [group.tolist() for group in typical] == [[1, 2], [3]]
     assert [group.tolist() for group in doubtful] == [[1, 2], [3]]
-    assert clusters.members(responsibilities, density, 3, "doubtful")[0].tolist() == [1, 2, 0]
-    assert clusters.members(responsibilities, density, 3)[0].tolist() == [1, 2, 0]
+    assert clusters.list_members(responsibilities, density, 3, "doubtful")[0].tolist() == [1, 2, 0]
+    assert clusters.list_members(responsibilities, density, 3)[0].tolist() == [1, 2, 0]
     density[0] = 0.0
-    assert clusters.members(responsibilities, density, 3)[0].tolist() == [0, 1, 2]
+    assert clusters.list_members(responsibilities, density, 3)[0].tolist() == [0, 1, 2]
 
 
 def test_images_of_any_form_become_bytes():
@@ -96,18 +96,18 @@ def test_grid_has_a_row_for_each_cluster_largest_first(solid_model, solid_data):
         solid_model.plot_clusters(np.zeros((2, 3, 3)), solid_data[0])
 
 
-def test_film_has_a_frame_for_each_epoch_and_leaves_the_model_alone(plane_model, tmp_path):
+def test_animation_has_a_frame_for_each_epoch_and_leaves_the_model_alone(plane_model, tmp_path):
     before = plane_model.n_clusters
-    path = plane_model.animate(tmp_path / "deep" / "film.gif", epochs=2, inches=2.0)
-    with Image.open(path) as film:
-        assert film.n_frames in (3, 4)  # equal frames are stored once
-        assert film.size == (200, 200)
+    path = plane_model.animate(tmp_path / "deep" / "animation.gif", epochs=2, inches=2.0)
+    with Image.open(path) as animation:
+        assert animation.n_frames in (3, 4)  # equal frames are stored once
+        assert animation.size == (200, 200)
     assert plane_model.n_clusters == before
 
 
-def test_a_film_must_be_a_gif():
-    with pytest.raises(ValueError, match=r"`path`: got 'film.mp4'"):
-        viz.Animation("film.mp4", np.zeros((3, 2)))
+def test_an_animation_must_be_a_gif():
+    with pytest.raises(ValueError, match=r"`path`: got 'animation.mp4'"):
+        viz.Animation("animation.mp4", np.zeros((3, 2)))
 
 
 @pytest.mark.parametrize("method", ["plot", "plot_history"])
