@@ -9,10 +9,11 @@ import pytest
 from matplotlib import pyplot
 from PIL import Image
 
+import tfdpm
 from tfdpm import viz
 from tfdpm.viz import clusters
 from tfdpm.viz.colors import cluster_colors
-from tfdpm.viz.history import plot_history
+from tfdpm.viz.history import list_moves, plot_history
 
 
 @pytest.fixture(autouse=True)
@@ -60,8 +61,16 @@ def test_history_marks_epochs_with_accepted_moves():
         plot_history({"loss": [1.0]})
 
 
+def test_moves_are_listed_with_epoch_and_number_of_clusters():
+    history = {"n_clusters": [None, 2, 4], "accepted_splits": [1, 0, 2]}
+    assert list_moves(history, "accepted_splits") == [(3, 4.0, 2)]
+    assert list_moves(history, "accepted_merges") == []
+
+
 def test_a_fit_draws_its_history(plane_model):
-    assert len(plane_model.plot_history()) == 3
+    assert len(plane_model.plot_history()) == len(plot_history(plane_model)) == 3
+    with pytest.raises(RuntimeError, match="`history`: got a model that was not trained here"):
+        plot_history(tfdpm.DeepDPM())
 
 
 def test_typical_members_are_dense_and_doubtful_ones_torn():
@@ -119,8 +128,6 @@ def test_without_matplotlib_the_error_names_the_extra(method, plane_model, monke
 
 def test_a_model_with_an_encoder_draws_its_sample_but_reports_only_on_points(solid_data, tmp_path):
     import keras
-
-    import tfdpm
 
     encoder = keras.Sequential([keras.Input((9,)), keras.layers.Dense(4)])
     model = tfdpm.DeepDPM(encoder=encoder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from tfdpm.viz.samples import sample_points
+from tfdpm.viz.samples import PointSample, sample_points
 
 
 def test_a_sample_keeps_rows_points_and_labels_together(plane_model, plane_data):
@@ -22,6 +22,27 @@ def test_a_sample_keeps_rows_points_and_labels_together(plane_model, plane_data)
     np.testing.assert_array_equal(
         sample.rows, sample_points(plane_model, x, y, max_points=50, seed=3).rows
     )
+
+
+def test_a_sample_is_reduced_like_points(plane_model, plane_data):
+    sample = sample_points(plane_model, plane_data)
+    few = sample_points(plane_model, sample, max_points=40, seed=5)
+    np.testing.assert_array_equal(few.rows, sample.subsample(40, 5).rows)
+    assert len(few.rows) == 40
+    assert sample_points(plane_model, sample) is sample
+
+
+def test_features_alone_give_back_points_in_their_shape(plane_model, plane_data):
+    x = plane_data[0][:20]
+    features, responsibilities = plane_model.embed(x), plane_model.predict(x)
+    parts = (features, responsibilities, plane_model.preprocessing_)
+    rows = PointSample.from_features(*parts)
+    np.testing.assert_allclose(rows.inputs, x, atol=1e-4)
+    np.testing.assert_array_equal(rows.features, features)
+    np.testing.assert_array_equal(rows.labels, plane_model.predict_labels(x))
+    assert (rows.num_points, rows.y) == (20, None)
+    shaped = PointSample.from_features(*parts, (2, 1)).inputs
+    np.testing.assert_array_equal(shaped, rows.inputs.reshape(20, 2, 1))
 
 
 def test_a_stream_is_sampled_uniformly_in_one_pass(plane_model, plane_data):

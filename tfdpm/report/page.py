@@ -1,4 +1,4 @@
-"""The HTML of a report: the page and its parts."""
+"""The HTML of a report: functions that return the page or the element of their name."""
 
 from __future__ import annotations
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tfdpm.report.charts import empty_figure, graph_objects
+from tfdpm.report.charts import empty_figure
 from tfdpm.viz.colors import cluster_colors
 
-__all__ = ["count_clusters_by_step", "place_nodes", "tree_chart"]
+__all__ = ["count_clusters_by_step", "place_nodes", "draw_tree"]
 
 
 def count_clusters_by_step(nodes: Sequence[Any]) -> list[int]:
@@ -59,14 +59,13 @@ def place_nodes(parents: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarra
     return across, generations
 
 
-def tree_chart(nodes: Sequence[Any], current: Sequence[int]) -> Any:
+def draw_tree(nodes: Sequence[Any], current: Sequence[int]) -> Any:
     """Draws one dot for each cluster that ever was, present clusters in their colours.
 
     Args:
         nodes: nodes of a `Genealogy`.
         current: node of each present cluster, `[K]`.
     """
-    graph = graph_objects()
     across, down = place_nodes([node.parents for node in nodes])
     figure = empty_figure("", "generation")
     lines: list[list[float | None]] = [[], []]
@@ -74,30 +73,26 @@ def tree_chart(nodes: Sequence[Any], current: Sequence[int]) -> Any:
         for parent in node.parents:
             lines[0] += [across[parent], across[index], across[index], None]
             lines[1] += [down[parent], down[parent], down[index], None]
-    figure.add_trace(
-        graph.Scatter(
-            x=lines[0], y=lines[1], mode="lines", line={"color": "#8a949e"}, hoverinfo="skip"
-        )
+    figure.add_scatter(
+        x=lines[0], y=lines[1], mode="lines", line={"color": "#8a949e"}, hoverinfo="skip"
     )
     today = {node: cluster for cluster, node in enumerate(current)}
     palette = cluster_colors(len(today))
-    figure.add_trace(
-        graph.Scatter(
-            x=across,
-            y=down,
-            mode="markers+text",
-            marker={
-                "size": [15 if index in today else 8 for index in range(len(nodes))],
-                "color": [
-                    palette[today[index]] if index in today else "#8a949e"
-                    for index in range(len(nodes))
-                ],
-            },
-            text=[str(today[index]) if index in today else "" for index in range(len(nodes))],
-            textposition="bottom center",
-            hovertext=[_describe_node(node, today.get(index)) for index, node in enumerate(nodes)],
-            hovertemplate="%{hovertext}<extra></extra>",
-        )
+    figure.add_scatter(
+        x=across,
+        y=down,
+        mode="markers+text",
+        marker={
+            "size": [15 if index in today else 8 for index in range(len(nodes))],
+            "color": [
+                palette[today[index]] if index in today else "#8a949e"
+                for index in range(len(nodes))
+            ],
+        },
+        text=[str(today[index]) if index in today else "" for index in range(len(nodes))],
+        textposition="bottom center",
+        hovertext=[_describe_node(node, today.get(index)) for index, node in enumerate(nodes)],
+        hovertemplate="%{hovertext}<extra></extra>",
     )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(autorange="reversed", dtick=max(1, int(down.max()) // 8))

@@ -77,21 +77,23 @@ def write_report(
     figures: dict[str, Any] = {}
     sheets: dict[str, Sprite] = {}
     sections = [
-        ("overview", "Overview", _overview(model, facts, figures, seconds)),
-        ("map", "Map", _map(model, facts, figures, sheets, seed)),
-        ("members", "Members", _members(facts, sheets)),
-        ("doubt", "Doubt", _doubt(model, facts, figures)),
+        ("overview", "Overview", _build_overview(model, facts, figures, seconds)),
+        ("map", "Map", _build_map(model, facts, figures, sheets, seed)),
+        ("members", "Members", _build_members(facts, sheets)),
+        ("doubt", "Doubt", _build_doubt(model, facts, figures)),
     ]
     if facts.confusion is not None:
-        sections.append(("labels", "Known labels", _labels(facts, figures)))
-    sections.append(("made", "How it was made", _made(model, facts, figures, command, seconds)))
+        sections.append(("labels", "Known labels", _build_labels(facts, figures)))
+    sections.append(
+        ("made", "How it was made", _build_made(model, facts, figures, command, seconds))
+    )
     text = page.page(title, sections, figures, sheets, script)
     with replace_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
 
 
-def _overview(model: Any, facts: Facts, figures: dict, seconds: float | None) -> str:
+def _build_overview(model: Any, facts: Facts, figures: dict, seconds: float | None) -> str:
     count, sample = model.n_clusters, facts.sample
     numbers = [
         ("clusters", f"{count:,}"),
@@ -102,8 +104,8 @@ def _overview(model: Any, facts: Facts, figures: dict, seconds: float | None) ->
         numbers.append(("epochs", f"{len(facts.history['n_clusters']):,}"))
     if seconds is not None:
         numbers.append(("of fitting", f"{seconds:.1f} s"))
-    figures["sizes"] = charts.sizes_chart(facts)
-    figures.update(charts.history_charts(facts))
+    figures["sizes"] = charts.draw_sizes(facts)
+    figures.update(charts.draw_history(facts))
     cards = [
         page.card("Sizes", page.chart("sizes"), wide=count > 30),
         page.card("Scores", page.table(("score", "value"), _rounded(facts.scores))),
@@ -121,7 +123,7 @@ def _overview(model: Any, facts: Facts, figures: dict, seconds: float | None) ->
         cards.append(page.card("Epochs", page.paragraphs(none)))
     counts = tree.count_clusters_by_step(model.tree_.nodes)
     if len(counts) > 1:
-        figures["search"] = charts.search_chart(counts)
+        figures["search"] = charts.draw_search(counts)
         note = "On a sample, before the first epoch: only moves that made the mixture better."
         cards.insert(
             2,
@@ -137,14 +139,14 @@ def _overview(model: Any, facts: Facts, figures: dict, seconds: float | None) ->
     return page.tiles(numbers) + f'<div class="grid">{"".join(cards)}</div>'
 
 
-def _map(model: Any, facts: Facts, figures: dict, sheets: dict, seed: int) -> str:
+def _build_map(model: Any, facts: Facts, figures: dict, sheets: dict, seed: int) -> str:
     has_images = facts.images is not None
     few = facts.sample.subsample(_MAP_IMAGES if has_images else _MAP_POINTS, seed)
     if has_images:
         positions = np.searchsorted(facts.sample.rows, few.rows)
         sheets["map"] = make_sprite(facts.images[positions], _MAP_PIXELS)
     plane = cluster_map(model, few)
-    figures["map"] = charts.map_chart(plane, few, has_images)
+    figures["map"] = charts.draw_map(plane, few, has_images)
     notes = [
         f"{len(few.rows):,} of {facts.sample.num_points:,} points, coloured by cluster, on "
         f"{plane.title}. Ellipses reach two standard deviations. Point at a dot to see "
@@ -153,7 +155,7 @@ def _map(model: Any, facts: Facts, figures: dict, sheets: dict, seed: int) -> st
     body = page.chart("map")
     if "LDA" in plane.title:
         other = cluster_map(model, few, "pca")
-        figures["map-pca"] = charts.map_chart(other, few, has_images)
+        figures["map-pca"] = charts.draw_map(other, few, has_images)
         notes.append(
             "Discriminants show the clusters as far apart as a plane can: distances between them "
             "are exaggerated. Principal axes show where the data spread most."
@@ -167,7 +169,7 @@ def _map(model: Any, facts: Facts, figures: dict, sheets: dict, seed: int) -> st
     return page.card("Map", page.paragraphs(*notes, soft=True), body)
 
 
-def _members(facts: Facts, sheets: dict) -> str:
+def _build_members(facts: Facts, sheets: dict) -> str:
     order = facts.order[:_MEMBER_CLUSTERS]
     note = "Typical members lie where their cluster is densest; doubtful ones have the least "
     note += "responsibility, and so are nearly in another cluster."
@@ -211,13 +213,13 @@ def _member_rows(facts: Facts, order: np.ndarray) -> str:
     return page.table(header, [cells for _, cells in rows])
 
 
-def _doubt(model: Any, facts: Facts, figures: dict) -> str:
+def _build_doubt(model: Any, facts: Facts, figures: dict) -> str:
     sample = facts.sample
-    figures["posterior"] = charts.k_posterior_chart(facts)
-    figures["stability"] = charts.per_cluster_chart(facts, facts.stability, "stability")
-    figures["confidence"] = charts.confidence_chart(facts)
-    figures["sure"] = charts.per_cluster_chart(facts, sample.confidence, "mean responsibility")
-    figures["outliers"] = charts.outlier_chart(facts)
+    figures["posterior"] = charts.draw_k_posterior(facts)
+    figures["stability"] = charts.draw_cluster_means(facts, facts.stability, "stability")
+    figures["confidence"] = charts.draw_histogram(sample.confidence, "largest responsibility")
+    figures["sure"] = charts.draw_cluster_means(facts, sample.confidence, "mean responsibility")
+    figures["outliers"] = charts.draw_histogram(facts.outlier_p, "outlier p-value")
     worst = np.argsort(facts.outlier_p, kind="stable")[:_OUTLIERS]
     labels = sample.labels
     rows = [
@@ -258,8 +260,8 @@ def _doubt(model: Any, facts: Facts, figures: dict) -> str:
     return f'<div class="grid">{"".join(cards)}</div>'
 
 
-def _labels(facts: Facts, figures: dict) -> str:
-    figures["confusion"] = charts.confusion_chart(facts)
+def _build_labels(facts: Facts, figures: dict) -> str:
+    figures["confusion"] = charts.draw_confusion(facts)
     scores = {name: facts.scores[name] for name in ("NMI", "ARI", "ACC")}
     note = "Labels were used for nothing else. Rows are known classes, columns are clusters; "
     note += "the clusters that match a class one to one come first, on the diagonal."
@@ -271,11 +273,11 @@ def _labels(facts: Facts, figures: dict) -> str:
     )
 
 
-def _made(
+def _build_made(
     model: Any, facts: Facts, figures: dict, command: str | None, seconds: float | None
 ) -> str:
     genealogy = model.tree_
-    figures["tree"] = tree.tree_chart(genealogy.nodes, genealogy.current)
+    figures["tree"] = tree.draw_tree(genealogy.nodes, genealogy.current)
     settings = json.dumps(dataclasses.asdict(model.config), indent=1)
     steps = [("seed", model.seed)]
     if seconds is not None:
