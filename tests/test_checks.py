@@ -85,3 +85,11 @@ def test_boolean_does_not_take_text_for_true() -> None:
     for value in ("False", 1, 0, None):
         with pytest.raises(TypeError, match=r"^`splits`: got .*, wanted True or False"):
             checks.boolean(value, "splits")
+
+
+def test_optional_modules_are_imported_or_their_extra_named() -> None:
+    assert checks.import_optional("math", "plot", "viz").pi > 3
+    with pytest.raises(
+        ImportError, match=r"^`plot`: got no no_such, wanted it .* 'tfdpm\[viz\]'\.$"
+    ):
+        checks.import_optional("no_such.module", "plot", "viz")

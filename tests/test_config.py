@@ -1,10 +1,13 @@
+"""Settings are checked, explained with their defaults, and those of the papers are theirs."""
+
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
-from tfdpm.config import DeepDPMConfig
+from tfdpm.config import DeepDPMConfig, as_config
 
 
 @pytest.mark.parametrize("name", ["default", "paper", "official"])
@@ -72,7 +75,20 @@ def test_a_configuration_cannot_be_changed_in_place():
 def test_every_setting_is_checked_and_explained(name):
     with pytest.raises((TypeError, ValueError), match=f"`{name}`: got .*, wanted "):
         DeepDPMConfig(**{name: "False"})
-    assert f"{name}" in DeepDPMConfig.__doc__
+    explained = re.search(rf"^ {{8}}{name}: (.*?Default `.*?`)", DeepDPMConfig.__doc__, re.M | re.S)
+    default = re.search(r"Default `(.*?)`", explained.group(1)).group(1)
+    assert default == repr(getattr(DeepDPMConfig(), name)).replace("'", '"')
+
+
+def test_configurations_come_from_names_and_none():
+    assert as_config(None) == as_config("default") == DeepDPMConfig()
+    assert as_config("paper") == DeepDPMConfig.paper()
+    config = DeepDPMConfig(epochs=3)
+    assert as_config(config) is config
+    with pytest.raises(TypeError, match="`config`: got dict, wanted a DeepDPMConfig"):
+        as_config({})
+    with pytest.raises(ValueError, match="`config`: got 'best'"):
+        as_config("best")
 
 
 @pytest.mark.parametrize(

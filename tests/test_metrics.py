@@ -130,6 +130,29 @@ def test_score_names_the_argument_of_a_wrong_shape(score, true, pred, name) -> N
         score(true, pred)
 
 
+def test_score_labels_gives_all_three_scores() -> None:
+    true, pred = random_labels(1, num_true=4, num_pred=6)
+    assert metrics.score_labels(true, pred) == {
+        "nmi": metrics.nmi(true, pred),
+        "ari": metrics.ari(true, pred),
+        "acc": metrics.clustering_accuracy(true, pred),
+    }
+
+
+def test_score_labels_names_the_argument_of_a_wrong_shape() -> None:
+    with pytest.raises(ValueError, match="`labels_pred`: got"):
+        metrics.score_labels([0, 1, 2], [0, 1])
+
+
+def test_silhouette_does_not_depend_on_where_the_origin_is() -> None:
+    rng = np.random.default_rng(4)
+    labels = np.arange(200) % 3
+    x = rng.normal(size=(200, 2)) + labels[:, np.newaxis]
+    assert metrics.silhouette(x + 1e7, labels) == pytest.approx(
+        metrics.silhouette(x, labels), abs=1e-6
+    )
+
+
 def test_contingency_table_counts_in_sorted_order() -> None:
     table = metrics.contingency_table(["b", "a", "b", "b"], [9, 3, 3, 9])
     np.testing.assert_array_equal(table, [[1, 0], [1, 2]])
@@ -148,7 +171,7 @@ def test_silhouette_equals_the_loop_over_points(num_clusters) -> None:
 def test_silhouette_is_the_same_in_blocks(monkeypatch) -> None:
     x, labels = np.random.default_rng(2).normal(size=(50, 2)), np.arange(50) % 3
     whole = metrics.silhouette(x, labels)
-    monkeypatch.setattr(metrics, "_DISTANCE_BLOCK", 350)
+    monkeypatch.setattr(metrics, "_DISTANCES_MIB", 0.003)  # seven rows of distances
     assert metrics.silhouette(x, labels) == pytest.approx(whole, abs=1e-12)
 
 

@@ -1,27 +1,28 @@
-"""Argument checks with one wording: what argument, what came, what was wanted.
+"""Checks of arguments, whose errors name the argument, what was got and what was wanted.
 
-Nothing here knows about clustering. Shape letters used in docstrings everywhere:
-N points, D features, K components, C capacity (K rounded up to spare units),
-B batch, E embedding size, P prototypes, H hidden units.
+Shape letters in all docstrings: N points, D features, K components, C capacity (K rounded up to
+spare units), B batch, E embedding size, P prototypes, H hidden units.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
 import numbers
 from collections.abc import Iterable
+from types import ModuleType
 from typing import Any, NoReturn
 
 
 def fail(name: str, got: Any, wanted: str, error: type[Exception] = ValueError) -> NoReturn:
-    """Raises `error` with the project's one wording."""
+    """Raises `error` with the message "`name`: got ..., wanted ...", the form of all errors."""
     raise error(f"`{name}`: got {got}, wanted {wanted}.")
 
 
 def integer(
     value: Any, name: str, *, minimum: int | None = None, maximum: int | None = None
 ) -> int:
-    """Returns `value` as an `int`, or raises unless it is one within the bounds (inclusive)."""
+    """Returns `value` as an `int`, or raises unless it is an integer within the bounds."""
     wanted = "an integer" + _bounds(minimum, maximum)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         fail(name, f"{value!r} of type {type(value).__name__}", wanted, TypeError)
@@ -57,7 +58,7 @@ def number(
 
 
 def one_of(value: Any, name: str, choices: Iterable[Any]) -> Any:
-    """Returns `value` if it is among `choices`, else raises with the choices spelled out."""
+    """Returns `value` if it is among `choices`, else raises and lists the choices."""
     choices = tuple(choices)
     if not any(
         value is choice or (type(value) is type(choice) and value == choice) for choice in choices
@@ -67,10 +68,28 @@ def one_of(value: Any, name: str, choices: Iterable[Any]) -> Any:
 
 
 def boolean(value: Any, name: str) -> bool:
-    """Returns `value` if it is `True` or `False`; text such as "False" is an error, not true."""
+    """Returns `value` if it is `True` or `False`; text such as "False" is an error."""
     if not isinstance(value, bool):
         fail(name, f"{value!r} of type {type(value).__name__}", "True or False", TypeError)
     return value
+
+
+def import_optional(module: str, name: str, extra: str) -> ModuleType:
+    """Imports a module of an optional package.
+
+    Args:
+        module: dotted name, such as `matplotlib.pyplot`.
+        name: the argument or function that needs the module, for the error.
+        extra: the extra of this package that installs it.
+
+    Raises:
+        ImportError: if the package is missing; the error names the extra.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        package, wanted = module.partition(".")[0], f"it installed: pip install 'tfdpm[{extra}]'"
+        fail(name, f"no {package}", wanted, ImportError)
 
 
 def _bounds(minimum: float | None, maximum: float | None) -> str:

@@ -1,7 +1,4 @@
-"""Every setting of a fit, with its unit, its default and where it comes from.
-
-One frozen dataclass and three named configurations; nothing here computes.
-"""
+"""`DeepDPMConfig`, the settings of a fit, with the presets of the papers."""
 
 from __future__ import annotations
 
@@ -10,86 +7,168 @@ from typing import Any
 
 from tfdpm import checks
 
+__all__ = ["PREPROCESSING", "DeepDPMConfig", "as_config"]
+
 PREPROCESSING = ("auto", "center", "standardize", "normalize", "none")
-PRIORS = ("auto", "identity", "std")
-COVARIANCES = ("auto", "full", "diagonal", "spherical")
-STARTS = ("mixture", "kmeans")
-TAILS = ("t", "gaussian")
-SPLIT_STARTS = ("network", "principal_axis", "two_means")
-CLUSTER_LOSSES = ("kl", "isotropic")
-KL_DIRECTIONS = ("network_to_target", "target_to_network")
+
+# Allowed values of the settings that take one of a few.
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "preprocessing": PREPROCESSING,
+    "prior": ("auto", "identity", "std"),
+    "map_denominator": ("joint_mode", "paper"),
+    "covariance": ("auto", "full", "diagonal", "spherical"),
+    "weight_rule": ("dirichlet_map", "official"),
+    "merge_order": ("best_first", "sequential"),
+    "subclustering": ("network", "two_means"),
+    "start": ("mixture", "kmeans"),
+    "tails": ("t", "gaussian"),
+    "cluster_loss": ("kl", "isotropic"),
+    "kl_direction": ("network_to_target", "target_to_network"),
+    "jit_compile": ("auto", True, False),
+}
+_BOOLEANS = (
+    "scale_times_df",
+    "prior_in_m_step",
+    "splits",
+    "merges",
+    "stochastic_acceptance",
+    "alternate_moves",
+)
+# Bounds of numbers, as arguments of `checks.number`.
+_NUMBERS = {
+    "prior_scale": {"above": 0.0},
+    "mean_precision": {"above": 0.0},
+    "df": {"above": 0.0},
+    "weight_concentration": {"minimum": 0.0},
+    "dp_concentration": {"above": 0.0},
+    "min_subcluster_points": {"minimum": 0.0},
+    "learning_rate": {"above": 0.0},
+    "subcluster_learning_rate": {"above": 0.0},
+    "learning_rate_decay": {"above": 0.0, "maximum": 1.0},
+    "settled_loss": {"minimum": 0.0},
+}
+# Smallest values of integers.
+_INTEGERS = {
+    "initial_clusters": 1,
+    "fixed_k": 1,
+    "num_neighbours": 1,
+    "first_move_epoch": 0,
+    "move_interval_epochs": 1,
+    "hidden_units": 1,
+    "batch_size": 1,
+    "max_subcluster_batch": 1,
+    "min_steps_per_epoch": 1,
+    "epochs": 0,
+    "frozen_epochs": 0,
+    "subcluster_start_epoch": 0,
+    "frozen_epochs_after_move": 0,
+    "stable_epochs": 1,
+    "max_start_points": 2,
+}
+_MAY_BE_NONE = {"df", "fixed_k", "hidden_units", "batch_size", "stable_epochs", "settled_loss"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeepDPMConfig:
-    """Settings of `tfdpm.DeepDPM`. The defaults need no tuning; each paper's choice has a preset.
+    """Settings of `tfdpm.DeepDPM`; the defaults need no tuning.
 
-    Presets: `DeepDPMConfig()` (what measures best), `DeepDPMConfig.paper()` ([DeepDPM] to the
-    letter, typing errors mended), `DeepDPMConfig.official()` (the authors' program).
+    Presets: `DeepDPMConfig()` measures best, `DeepDPMConfig.paper()` follows [DeepDPM] as printed,
+    `DeepDPMConfig.official()` follows the authors' program.
 
     Data
-        preprocessing: `"auto"` centres, brings columns of wildly different units to one, and
-            projects to principal axes; `"center"`; `"standardize"` each column; `"normalize"`
-            rows to unit length (the authors' program); `"none"`.
+        preprocessing: how columns are scaled. `"auto"` centres them, brings wildly different units
+            to one and projects to principal axes. `"center"` only centres, `"standardize"` gives
+            each column unit variance, `"normalize"` gives rows unit length (the authors' program),
+            `"none"` changes nothing. Default `"auto"`.
 
     Prior (Normal-inverse-Wishart)
-        prior: `"auto"` from the data; `"identity"`: scale matrix `prior_scale * I`; `"std"`:
-            `prior_scale * diag(standard deviations)`.
-        prior_scale: multiplies the scale matrix; dimensionless for `"auto"` (1 = as found), else
-            in squared feature units. [DeepDPM] supplement 7.1: 0.005.
-        scale_times_df: whether the scale matrix is multiplied by `df` (the paper's nu * Psi).
-        mean_precision: kappa, pseudo-observations behind the prior mean.
-        df: nu; `None` for D + 2.
-        map_denominator: `"joint_mode"` (nu* + D + 2) or `"paper"` (nu* - D + 1).
-        covariance: structure of the components' covariances: `"full"`, `"diagonal"` (a
-            Normal-inverse-Gamma per feature), `"spherical"`, or `"auto"`, which is full unless
-            points are scarce for it and another structure has more evidence.
-        prior_in_m_step: `False` is the ablation "no prior in the M-step".
-        weight_rule: `"dirichlet_map"`, or `"official"` (0.1 added to each fraction).
-        weight_concentration: pseudo-points shared by all components' weights.
+        prior: shape of the prior's scale matrix. `"auto"` finds it from the data, `"identity"` is
+            `prior_scale * I`, `"std"` is `prior_scale * diag(standard deviations)`.
+            Default `"auto"`.
+        prior_scale: factor on the scale matrix, > 0. It is dimensionless for `"auto"`, where 1
+            leaves the matrix as found, else in squared feature units. Larger values give fewer
+            clusters; [DeepDPM] supplement 7.1 uses 0.005. Default `1.0`.
+        scale_times_df: whether the scale matrix is multiplied by `df` (nu * Psi of [DeepDPM]).
+            Default `False`.
+        mean_precision: kappa, number of pseudo-observations behind the prior mean, > 0.
+            Default `0.0001`.
+        df: nu, degrees of freedom of the prior, > 0. Default `None`, which is D + 2.
+        map_denominator: denominator of the covariances' estimate, `"joint_mode"` (nu* + D + 2) or
+            `"paper"` (nu* - D + 1). Default `"joint_mode"`.
+        covariance: structure of the components' covariances, `"full"`, `"diagonal"` or
+            `"spherical"`. `"auto"` is full, unless points are scarce and another structure has more
+            evidence. Default `"auto"`.
+        prior_in_m_step: whether the M-step uses the prior; an ablation leaves it out.
+            Default `True`.
+        weight_rule: estimate of the mixture weights, `"dirichlet_map"`, or `"official"`, which adds
+            0.1 to each fraction. Default `"dirichlet_map"`.
+        weight_concentration: number of pseudo-points that all components' weights share, >= 0.
+            Default `1.0`.
 
     Number of clusters
-        initial_clusters: K at the start.
-        fixed_k: K for good: no splits, no merges; overrides `initial_clusters`.
-        splits, merges: whether each kind of move is proposed.
-        dp_concentration: alpha of the Dirichlet process.
-        stochastic_acceptance: accept with probability `min(1, ratio)` instead of `ratio > 1`.
-        num_neighbours: merge candidates of each component besides itself.
-        merge_order: `"best_first"` or `"sequential"`.
-        min_subcluster_points: a half with no more points than this is never split off.
-        first_move_epoch, move_interval_epochs: when proposals are made, 0-based.
-        alternate_moves: splits and merges in turn instead of both at every proposal.
-        subclustering: `"network"` (subclustering networks) or `"two_means"` (the ablation).
+        initial_clusters: K at the start, >= 1. Default `1`.
+        fixed_k: constant K without any moves, >= 1, which replaces `initial_clusters`.
+            Default `None`, which lets K change.
+        splits: whether splits are proposed. Default `True`.
+        merges: whether merges are proposed. Default `True`.
+        dp_concentration: alpha, concentration of the Dirichlet process, > 0. Default `10.0`.
+        stochastic_acceptance: whether a move is accepted with probability `min(1, ratio)` instead
+            of where its ratio exceeds 1. Default `False`.
+        num_neighbours: number of other components that a component may merge with, >= 1.
+            Default `3`.
+        merge_order: order in which merges are decided, `"best_first"` or `"sequential"`.
+            Default `"best_first"`.
+        min_subcluster_points: number of points that both halves of a split must exceed, >= 0.
+            Default `0.0`.
+        first_move_epoch: first epoch that proposes moves, from 0. Default `2`.
+        move_interval_epochs: number of epochs from one proposal to the next, >= 1. Default `2`.
+        alternate_moves: whether splits and merges take turns; else both are proposed every time.
+            Default `False`.
+        subclustering: source of the subclusters, the networks (`"network"`) or 2-means
+            (`"two_means"`, an ablation). Default `"network"`.
 
     Training
-        start: `"mixture"`: expectation-maximisation with the same moves first, then the networks
-            learn its posterior; `"kmeans"`: the networks start from K-means as in the paper.
-        tails: `"t"`: the networks learn the posterior of a mixture of t distributions with the
-            clusters that were found, each with the likeliest degrees of freedom, since real
-            clusters have longer tails than Gaussians; only after a start from a mixture and with
-            the loss `"kl"`. `"gaussian"`: the E-step of [DeepDPM] eq. 5.
-        hidden_units: width of the hidden layer of each network; `None` for 50, more when K is
-            large.
-        cluster_loss: `"kl"`, or `"isotropic"` (the ablation).
-        kl_direction: `"network_to_target"`, KL(r || rE), [DeepDPM] eq. 6;
-            `"target_to_network"`, KL(rE || r), the authors' program.
-        batch_size: points per step; `None` chooses by N.
-        max_subcluster_batch: points of a batch that the subclustering networks learn from.
-        learning_rate, subcluster_learning_rate: Adam step sizes.
-        learning_rate_decay: factor per epoch on both, (0, 1].
-        min_steps_per_epoch: small data are passed over several times within an epoch.
-        epochs: most epochs of a fit.
-        frozen_epochs: epochs at the start in which mixture parameters stay as they are.
-        subcluster_start_epoch: first epoch in which subclustering networks learn.
-        frozen_epochs_after_move: epochs without an M-step after an accepted move.
-        stable_epochs: stop when K has not changed for this many epochs; `None`: never.
-        settled_loss: after a start from a mixture, stop before `stable_epochs` (if they are not
-            `None`) once proposals were made and none accepted while the networks' mean divergence
-            from the E-step, nats per point, is at most this; `None`: never. At a fifth of it
-            proposals do not wait for `first_move_epoch`.
-        max_start_points: points (sampled) on which the start is computed.
-        jit_compile: whether XLA compiles gradient steps; `"auto"`: where a fit has so many of them
-            that it pays. Only for points in memory on one device.
+        start: what the networks learn from first. `"mixture"` finds a mixture by
+            expectation-maximisation with the same moves, and the networks learn its posterior.
+            `"kmeans"` starts the networks from K-means, as in the paper. Default `"mixture"`.
+        tails: distributions whose posterior the networks learn. `"t"` gives each cluster a
+            multivariate t with the likeliest degrees of freedom, since real clusters have longer
+            tails than Gaussians. It needs the start `"mixture"`, a free K and the loss `"kl"`.
+            `"gaussian"` is the E-step of [DeepDPM] eq. 5. Default `"t"`.
+        hidden_units: width of the hidden layer of each network, >= 1. Default `None`, which is 50,
+            and more where K is large.
+        cluster_loss: loss of the clustering network, `"kl"`, or `"isotropic"` (an ablation).
+            Default `"kl"`.
+        kl_direction: direction of the divergence. `"network_to_target"` is KL(r || rE), [DeepDPM]
+            eq. 6; `"target_to_network"` is KL(rE || r), the authors' program.
+            Default `"target_to_network"`.
+        batch_size: number of points in a gradient step, >= 1. Default `None`, which chooses 32 to
+            512 by N.
+        max_subcluster_batch: number of points in a batch that the subclustering networks learn
+            from, >= 1. Default `128`.
+        learning_rate: Adam's step size for the clustering network, > 0. Default `0.002`.
+        subcluster_learning_rate: Adam's step size for the subclustering networks, > 0.
+            Default `0.01`.
+        learning_rate_decay: factor on both step sizes after each epoch, > 0 and <= 1.
+            Default `0.7`.
+        min_steps_per_epoch: smallest number of steps in an epoch, >= 1; small data are passed over
+            several times. Default `100`.
+        epochs: largest number of epochs, >= 0. Default `50`.
+        frozen_epochs: number of first epochs without an M-step, >= 0. Default `1`.
+        subcluster_start_epoch: first epoch in which the subclustering networks learn, from 0.
+            Default `0`.
+        frozen_epochs_after_move: number of epochs without an M-step after an accepted move, >= 0.
+            Default `1`.
+        stable_epochs: number of epochs without a change of K after which a fit stops, >= 1; `None`
+            never stops it. Default `4`.
+        settled_loss: divergence of the networks from the E-step, nats per point, >= 0, at which a
+            fit may stop earlier. It stops once moves were proposed and none accepted, if it started
+            from a mixture and `stable_epochs` is not `None`. At a fifth of this divergence
+            proposals do not wait for `first_move_epoch`. `None` turns both off. Default `0.01`.
+        max_start_points: number of sampled points from which the start is computed, >= 2.
+            Default `20000`.
+        jit_compile: whether XLA compiles gradient steps, `True` or `False`, for points in memory on
+            one device. `"auto"` does so where a fit is long enough. Default `"auto"`.
     """
 
     preprocessing: str = "auto"
@@ -140,66 +219,27 @@ class DeepDPMConfig:
     jit_compile: bool | str = "auto"
 
     def __post_init__(self):
-        """Checks every value, so that a mistake is named where it is made."""
-        checks.one_of(self.preprocessing, "preprocessing", PREPROCESSING)
-        checks.one_of(self.prior, "prior", PRIORS)
-        checks.one_of(self.covariance, "covariance", COVARIANCES)
-        checks.one_of(self.map_denominator, "map_denominator", ("joint_mode", "paper"))
-        checks.one_of(self.weight_rule, "weight_rule", ("dirichlet_map", "official"))
-        checks.one_of(self.merge_order, "merge_order", ("best_first", "sequential"))
-        checks.one_of(self.subclustering, "subclustering", ("network", "two_means"))
-        checks.one_of(self.start, "start", STARTS)
-        checks.one_of(self.tails, "tails", TAILS)
-        checks.one_of(self.cluster_loss, "cluster_loss", CLUSTER_LOSSES)
-        checks.one_of(self.kl_direction, "kl_direction", KL_DIRECTIONS)
-        checks.one_of(self.jit_compile, "jit_compile", ("auto", True, False))
-        for name in (
-            "scale_times_df",
-            "prior_in_m_step",
-            "splits",
-            "merges",
-            "stochastic_acceptance",
-            "alternate_moves",
-        ):
-            checks.boolean(getattr(self, name), name)
-        for name in (
-            "prior_scale",
-            "mean_precision",
-            "dp_concentration",
-            "learning_rate",
-            "subcluster_learning_rate",
-        ):
-            checks.number(getattr(self, name), name, above=0.0)
-        checks.number(self.learning_rate_decay, "learning_rate_decay", above=0.0, maximum=1.0)
-        checks.number(self.weight_concentration, "weight_concentration", minimum=0.0)
-        checks.number(self.min_subcluster_points, "min_subcluster_points", minimum=0.0)
-        for name, minimum in (
-            ("initial_clusters", 1),
-            ("num_neighbours", 1),
-            ("first_move_epoch", 0),
-            ("move_interval_epochs", 1),
-            ("min_steps_per_epoch", 1),
-            ("max_subcluster_batch", 1),
-            ("epochs", 0),
-            ("frozen_epochs", 0),
-            ("subcluster_start_epoch", 0),
-            ("frozen_epochs_after_move", 0),
-            ("max_start_points", 2),
-        ):
-            checks.integer(getattr(self, name), name, minimum=minimum)
-        for name in ("fixed_k", "hidden_units", "batch_size", "stable_epochs"):
-            if getattr(self, name) is not None:
-                checks.integer(getattr(self, name), name, minimum=1)
-        if self.settled_loss is not None:
-            checks.number(self.settled_loss, "settled_loss", minimum=0.0)
-        if self.df is not None:
-            checks.number(self.df, "df", above=0.0)
+        """Checks every value and names the first that is wrong."""
+        for name, value in dataclasses.asdict(self).items():
+            if value is None and name in _MAY_BE_NONE:
+                continue
+            if name in _CHOICES:
+                checks.one_of(value, name, _CHOICES[name])
+            elif name in _BOOLEANS:
+                checks.boolean(value, name)
+            elif name in _NUMBERS:
+                checks.number(value, name, **_NUMBERS[name])
+            else:
+                checks.integer(value, name, minimum=_INTEGERS[name])
 
     @classmethod
     def paper(cls, **changes: Any) -> DeepDPMConfig:
-        """[DeepDPM] as printed (supplement 7 and 7.1), typing errors mended.
+        """Returns the settings of [DeepDPM] supplement 7 and 7.1, with misprints corrected.
 
-        The paper leaves the schedule of proposals open; the authors' program's is used.
+        The schedule of proposals, which the paper leaves open, is that of the authors' program.
+
+        Args:
+            **changes: settings that differ from the preset.
         """
         settings: dict[str, Any] = dict(
             preprocessing="none",
@@ -232,7 +272,11 @@ class DeepDPMConfig:
 
     @classmethod
     def official(cls, **changes: Any) -> DeepDPMConfig:
-        """The authors' released program with its default options (rows normalised, 500 epochs)."""
+        """Returns the default options of the authors' program: rows normalised, 500 epochs.
+
+        Args:
+            **changes: settings that differ from the preset.
+        """
         settings: dict[str, Any] = dict(
             preprocessing="normalize",
             prior="std",
@@ -251,12 +295,12 @@ class DeepDPMConfig:
 
     @classmethod
     def named(cls, name: str) -> DeepDPMConfig:
-        """The configuration `"default"`, `"paper"` or `"official"`."""
+        """Returns the preset `"default"`, `"paper"` or `"official"`."""
         checks.one_of(name, "config", ("default", "paper", "official"))
         return {"default": cls, "paper": cls.paper, "official": cls.official}[name]()
 
     def replace(self, **changes: Any) -> DeepDPMConfig:
-        """A copy with some values changed; an unknown name is an error."""
+        """Returns a copy with some settings changed; an unknown name is an error."""
         known = {field.name for field in dataclasses.fields(self)}
         for name in changes:
             if name not in known:
@@ -265,21 +309,41 @@ class DeepDPMConfig:
 
     @property
     def start_clusters(self) -> int:
-        """K at the start of a fit."""
+        """K at the start of a fit: `fixed_k`, or else `initial_clusters`."""
         return self.initial_clusters if self.fixed_k is None else self.fixed_k
 
     @property
     def has_tails(self) -> bool:
-        """Whether t distributions are what networks learn."""
+        """Whether the networks learn the posterior of a mixture of t distributions."""
         is_searched = self.start == "mixture" and self.fixed_k is None
         return self.tails == "t" and is_searched and self.cluster_loss == "kl"
 
     @property
     def proposes_splits(self) -> bool:
-        """Whether K may grow."""
+        """Whether splits are proposed, so that K may grow."""
         return self.splits and self.fixed_k is None
 
     @property
     def proposes_merges(self) -> bool:
-        """Whether K may shrink by merges."""
+        """Whether merges are proposed, so that K may shrink."""
         return self.merges and self.fixed_k is None
+
+
+def as_config(config: DeepDPMConfig | str | None) -> DeepDPMConfig:
+    """Returns a configuration.
+
+    Args:
+        config: a `DeepDPMConfig`, a preset's name, or `None` for the defaults.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for an unknown name.
+    """
+    if config is None:
+        return DeepDPMConfig()
+    if isinstance(config, str):
+        return DeepDPMConfig.named(config)
+    if not isinstance(config, DeepDPMConfig):
+        wanted = "a DeepDPMConfig, a preset's name or None"
+        checks.fail("config", type(config).__name__, wanted, TypeError)
+    return config

@@ -1,4 +1,4 @@
-"""Public TFP distributions: the Normal-inverse-Wishart prior and the multivariate t."""
+"""Public distributions of TFP's kind: the Normal-inverse-Wishart and the multivariate t."""
 
 from tfdpm.mixture.distributions import MultivariateStudentT, NormalInverseWishart
 

@@ -14,7 +14,7 @@ from sklearn.base import (
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tfdpm.config import DeepDPMConfig
+from tfdpm.config import DeepDPMConfig, as_config
 from tfdpm.deepdpm import DeepDPM
 
 __all__ = ["DeepDPMClusterer"]
@@ -26,29 +26,30 @@ _SETTINGS = ("initial_clusters", "fixed_k", "prior_scale", "dp_concentration", "
 class DeepDPMClusterer(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
 ):
-    """Clustering that finds the number of clusters: `tfdpm.DeepDPM` with scikit-learn's manners.
+    """Clusters points and finds the number of clusters: `tfdpm.DeepDPM` for scikit-learn.
 
-    Where it stands before the end of a pipeline, its responsibilities are the features of what
-    follows; `set_output(transform="pandas")` gives them as a frame.
+    Inside a pipeline its responsibilities are the features of the next step;
+    `set_output(transform="pandas")` gives them as a frame.
 
     Args:
-        config: a `DeepDPMConfig`, a preset's name, or `None` for the defaults.
-        initial_clusters: K at the start; `None` for the configuration's, as in all below.
-        fixed_k: K for good, where it is known.
-        prior_scale: multiplies the prior's scale matrix; larger gives fewer clusters.
-        dp_concentration: alpha of the Dirichlet process.
-        epochs: most epochs of a fit.
-        reject_below: `predict` gives -1 to points whose p-value is less; `labels_` has no -1.
-        random_state: seed; an integer gives the same result at every fit.
-        verbose: as in `DeepDPM.fit`.
+        config: a `DeepDPMConfig` or a preset's name; `None` for the defaults.
+        initial_clusters: K at the start; `None` for the configuration's value, as in the next four.
+        fixed_k: constant K, where it is known.
+        prior_scale: factor on the prior's scale matrix; larger values give fewer clusters.
+        dp_concentration: concentration alpha of the Dirichlet process.
+        epochs: largest number of epochs of a fit.
+        reject_below: p-value below which `predict` gives -1 to a point; `None` rejects no point.
+            `labels_` holds no -1.
+        random_state: random seed; the same integer gives the same result at every fit.
+        verbose: amount of output, as in `DeepDPM.fit`; 0 prints nothing.
 
     Attributes:
         model_: the fitted `tfdpm.DeepDPM`.
-        labels_: `[N]` int64 clusters of the training points.
-        n_clusters_: int, K.
-        n_features_in_: int, columns seen in `fit`.
-        feature_names_in_: their names, where `fit` saw a frame with names.
-        n_iter_: int, epochs made.
+        labels_: clusters of the training points, `[N]` int64.
+        n_clusters_: K, an integer.
+        n_features_in_: number of columns in `fit`.
+        feature_names_in_: names of the columns, where `fit` was given a frame with names.
+        n_iter_: number of epochs of the fit.
     """
 
     def __init__(
@@ -75,10 +76,10 @@ class DeepDPMClusterer(
         self.verbose = verbose
 
     def fit(self, X, y=None) -> DeepDPMClusterer:
-        """Finds K and trains, from the start at every call.
+        """Finds K and trains; every call starts anew.
 
         Args:
-            X: `[N, D]` array-like or frame of finite numbers, N >= 2.
+            X: array-like or frame of finite numbers, `[N, D]`, N >= 2.
             y: ignored.
         """
         points = self._points(X, reset=True, ensure_min_samples=2)
@@ -93,52 +94,51 @@ class DeepDPMClusterer(
         return self
 
     def predict(self, X) -> np.ndarray:
-        """Most probable cluster of each point, `[N]` int64; -1 if rejected."""
+        """Returns the most probable cluster of each point, `[N]` int64; -1 where rejected."""
         points = self._points(X)
         return self.model_.predict_labels(points, reject_below=self.reject_below)
 
     def predict_proba(self, X) -> np.ndarray:
-        """Responsibilities `[N, K]` float32, rows sum to one."""
+        """Returns responsibilities `[N, K]` float32, whose rows sum to one."""
         points = self._points(X)
         return self.model_.predict(points)
 
     def transform(self, X) -> np.ndarray:
-        """Responsibilities `[N, K]` float32, as `predict_proba`; a frame after `set_output`."""
+        """Returns responsibilities like `predict_proba`, as a frame after `set_output`."""
         return self.predict_proba(X)
 
     @property
     def _n_features_out(self) -> int:
-        """How many columns `transform` gives, for their names."""
+        """Number of columns of `transform`, from which scikit-learn makes their names."""
         return self.n_clusters_
 
     def __sklearn_tags__(self):
-        """What scikit-learn may expect: responsibilities are float32 whatever the points are."""
+        """Returns tags that say that responsibilities are float32 for points of any dtype."""
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         return tags
 
     def score_samples(self, X) -> np.ndarray:
-        """Log posterior predictive density of each point, `[N]` float64, nats."""
+        """Returns the log posterior predictive density of each point, `[N]` float64, nats."""
         points = self._points(X)
         return self.model_.score_samples(points)
 
     def score(self, X, y=None) -> float:
-        """Mean log posterior predictive density of the points, nats; larger is better.
+        """Returns the mean log posterior predictive density, nats; larger is better.
 
         Args:
-            X: `[N, D]` points.
+            X: points, `[N, D]`.
             y: ignored.
         """
         return float(np.mean(self.score_samples(X)))
 
     def _config(self) -> DeepDPMConfig:
-        config = DeepDPM(self.config).config
         given = {name: getattr(self, name) for name in _SETTINGS}
         changes = {name: value for name, value in given.items() if value is not None}
-        return config.replace(**changes)
+        return as_config(self.config).replace(**changes)
 
     def _points(self, X, *, reset: bool = False, **checks: Any) -> np.ndarray:
-        """Checked points `[N, D]` float32 or float64, with scikit-learn's own errors."""
+        """Returns checked points `[N, D]` float32 or float64; errors are those of scikit-learn."""
         if not reset:
             check_is_fitted(self)
         dtypes = [np.float64, np.float32]

@@ -1,4 +1,4 @@
-"""Imports TensorFlow, and lets it find its devices, without its start-up messages."""
+"""Import of TensorFlow and search for devices without TensorFlow's start-up messages."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _INFORMATION = re.compile(
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow, dropping the information it writes to standard error while loading.
+    """Imports TensorFlow without the information that it writes to standard error.
 
-    No setting turns that off: recent versions write it while their libraries are loaded, before
-    `TF_CPP_MIN_LOG_LEVEL` counts. Warnings, errors and anything else written meanwhile come out
-    afterwards, unchanged. Does nothing if TensorFlow is imported already.
+    Warnings, errors and all other output appear afterwards, unchanged. Nothing happens where
+    TensorFlow is imported already.
     """
+    # No setting turns the information off: recent versions write it while their libraries are
+    # loaded, before `TF_CPP_MIN_LOG_LEVEL` counts.
     if "tensorflow" in sys.modules:
         return
     with _without_information():
@@ -33,10 +34,10 @@ def import_tensorflow() -> None:
 
 
 def find_devices() -> None:
-    """Lets TensorFlow look for GPUs now, so that no message about there being none comes later.
+    """Makes TensorFlow search for GPUs now, so that no message about missing GPUs comes later.
 
-    For programs of one's own, such as the command line: a library that did so at import would
-    start the GPU driver in processes that may want to fork first.
+    Programs may call this, such as the command line. A library should not do it at import, because
+    it starts the GPU driver in processes that may want to fork first.
     """
     import tensorflow as tf
 
@@ -46,7 +47,7 @@ def find_devices() -> None:
 
 @contextlib.contextmanager
 def _without_information() -> Iterator[None]:
-    """Holds standard error back, C++ included, and writes it without the information at the end."""
+    """Holds standard error back, also that of C++, and writes it at the end without information."""
     with contextlib.suppress(AttributeError):  # there may be no `sys.stderr`, as in a service
         sys.stderr.flush()
     try:

@@ -22,7 +22,8 @@ class NearestCorner(keras.Model):
     """A stand-in with the names of a fitted model: cluster 0 left of zero, 1 right of it."""
 
     def predict_labels(self, x) -> np.ndarray:
-        x = np.concatenate(list(x)) if isinstance(x, tf.data.Dataset) else np.asarray(x)
+        inputs = as_features(x)
+        x = np.concatenate(list(inputs.dataset)) if inputs.array is None else inputs.array
         return (x.reshape(len(x), -1)[:, 0] > 0).astype(np.int64)
 
     def score_samples(self, x) -> np.ndarray:
@@ -32,7 +33,7 @@ class NearestCorner(keras.Model):
         return x
 
     def report(self, path, data, *, images, title, command, seconds) -> None:
-        x, y = data
+        x, y = data.array, data.labels
         assert images is None
         assert command.startswith("tfdpm")  # and the arguments of the process
         assert seconds > 0
@@ -82,9 +83,8 @@ def test_fit_prints_clusters_scores_and_time(calls, two_blobs, capsys) -> None:
     assert printed.rstrip().endswith(" s")
     (call,) = calls
     assert (call["seed"], call["epochs"], call["features"]) == (3, 7, "auto")
-    x, y = call["data"]
-    assert x.shape == (40, 2)
-    assert y.sum() == 10
+    assert call["data"].array.shape == (40, 2)
+    assert call["data"].labels.sum() == 10
 
 
 def test_fit_without_labels_prints_only_what_needs_none(calls, two_blobs, capsys) -> None:
@@ -93,7 +93,7 @@ def test_fit_without_labels_prints_only_what_needs_none(calls, two_blobs, capsys
     assert "silhouette" in printed
     assert "NMI" not in printed
     assert calls[0]["features"] == "none"
-    assert isinstance(calls[0]["data"], np.ndarray)
+    assert calls[0]["data"].labels is None
 
 
 def test_fit_writes_model_labels_and_history(calls, two_blobs, capsys) -> None:
@@ -142,7 +142,8 @@ def test_fit_streams_images_and_reads_their_labels_from_folders(calls, tmp_path,
     printed = capsys.readouterr().out
     assert "ACC" in printed
     assert "silhouette" not in printed
-    assert isinstance(calls[0]["data"][0], tf.data.Dataset)
+    assert calls[0]["data"].array is None
+    assert isinstance(calls[0]["data"].dataset, tf.data.Dataset)
 
 
 def test_labels_of_a_shuffled_stream_are_scored_with_their_points() -> None:
@@ -151,7 +152,7 @@ def test_labels_of_a_shuffled_stream_are_scored_with_their_points() -> None:
     x, y = gaussian_mixture(2, 2, 64, seed=0)
     x[:, 0] = 2 * y - 1
     stream = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(64)
-    labels, known = output.predictions(NearestCorner(), as_features(stream, batch_size=10))
+    labels, known = output.predict_labels(NearestCorner(), as_features(stream, batch_size=10))
     assert len(labels) == 64
     np.testing.assert_array_equal(labels, known)
 

@@ -220,6 +220,33 @@ def test_names_and_paths_bring_their_labels(tmp_path) -> None:
         np.testing.assert_array_equal(inputs.labels, y)
 
 
+@pytest.mark.parametrize(
+    "data", [X, (X, Y), tf.data.Dataset.from_tensor_slices(X)], ids=["array", "pair", "stream"]
+)
+def test_inputs_are_returned_unchanged(data) -> None:
+    inputs = as_features(data)
+    assert as_features(inputs) is inputs
+
+
+def test_inputs_take_labels_once() -> None:
+    inputs = as_features(X)
+    labelled = as_features(inputs, Y)
+    assert labelled.array is inputs.array
+    assert inputs.labels is None
+    np.testing.assert_array_equal(labelled.labels, Y)
+    with pytest.raises(ValueError, match="labels twice"):
+        as_features(labelled, Y)
+    with pytest.raises(ValueError, match="labels twice"):
+        as_features(as_features(tf.data.Dataset.from_tensor_slices((X, Y))), Y)
+
+
+def test_inputs_of_too_few_points_are_named() -> None:
+    one = as_features(X[:1], minimum_points=1)
+    assert as_features(one, minimum_points=1) is one
+    with pytest.raises(ValueError, match="`points`: got 1 point, wanted at least 2"):
+        as_features(one, name="points")
+
+
 def test_stream_takes_labels_from_the_side() -> None:
     stream = tf.data.Dataset.from_tensor_slices(X)
     inputs = as_features((stream, Y))

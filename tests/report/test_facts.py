@@ -7,12 +7,12 @@ import pytest
 import tensorflow as tf
 
 from tfdpm import metrics
-from tfdpm.report import facts, words
+from tfdpm.report import facts, sentences
 
 
 @pytest.fixture(scope="module")
 def gathered(model, images):
-    return facts.gather(model, images[0], images[1], images[2], seed=0)
+    return facts.gather_facts(model, images[0], images[1], images[2], seed=0)
 
 
 def test_scores_and_sizes_are_those_of_all_points(gathered, model, images) -> None:
@@ -34,14 +34,14 @@ def test_matching_clusters_stand_on_the_diagonal(gathered) -> None:
 
 def test_clusters_without_a_class_follow_the_matched_ones() -> None:
     known, found = np.array([0, 0, 0, 1, 1]), np.array([2, 2, 0, 1, 1])
-    table, _, clusters = facts._confusion(known, found, 3)
+    table, _, clusters = facts._count_confusion(known, found, 3)
     assert clusters.tolist() == [2, 1, 0]
     assert table.tolist() == [[2, 0, 1], [0, 2, 0]]
 
 
 def test_a_stream_of_images_needs_no_images_beside_it(model, images) -> None:
     stream = tf.data.Dataset.from_tensor_slices(images[2][:100]).batch(30)
-    gathered = facts.gather(model, stream, None, None, seed=0)
+    gathered = facts.gather_facts(model, stream, None, None, seed=0)
     assert gathered.images.shape == (100, 4, 4, 1)
     assert gathered.confusion is None
     assert "NMI" not in gathered.scores
@@ -49,17 +49,17 @@ def test_a_stream_of_images_needs_no_images_beside_it(model, images) -> None:
 
 def test_another_number_of_images_is_an_error(model, images) -> None:
     with pytest.raises(ValueError, match="`images`: got 3 images, wanted 300"):
-        facts.gather(model, images[0], None, images[2][:3], seed=0)
+        facts.gather_facts(model, images[0], None, images[2][:3], seed=0)
 
 
 def test_k_is_called_firm_only_where_chains_agree() -> None:
-    assert "88% of the chains" in words.k_sentence(10, {10: 0.875, 11: 0.125})
-    unsure = words.k_sentence(10, {9: 0.25, 10: 0.25, 11: 0.5})
+    assert "88% of the chains" in sentences.describe_k(10, {10: 0.875, 11: 0.125})
+    unsure = sentences.describe_k(10, {9: 0.25, 10: 0.25, 11: 0.5})
     assert "between 9 and 11, most often 11" in unsure
 
 
 def test_the_prior_is_told_with_its_numbers(model) -> None:
-    first, second, _ = words.prior_sentences(model, 75)
+    first, second, _ = sentences.describe_prior(model, 75)
     prior = model.prior_
     dim = prior.loc.shape[0]
     mode = np.sqrt(np.diag(prior.scale)[0] / (float(prior.df) + dim + 1))

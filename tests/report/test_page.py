@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdpm.report.thumbnails import sprite
+from tfdpm.report.thumbnails import make_sprite
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +91,11 @@ def test_thumbnails_lie_row_by_row_on_their_sheet() -> None:
     images = (
         np.zeros((5, 4, 2, 1), np.uint8) + 50 * np.arange(5, dtype=np.uint8)[:, None, None, None]
     )
-    sheet = sprite(images, 10)
+    sheet = make_sprite(images, 10)
     assert (sheet.columns, sheet.height, sheet.width, sheet.count) == (3, 4, 2, 5)
     pixels = tf.io.decode_png(base64.b64decode(sheet.uri.partition(",")[2])).numpy()
     assert pixels.shape == (8, 6, 1)
     np.testing.assert_array_equal(pixels[::4, ::2, 0], [[0, 50, 100], [150, 200, 0]])
-    small = sprite(np.full((2, 40, 20, 3), 200, np.uint8), 10)
+    small = make_sprite(np.full((2, 40, 20, 3), 200, np.uint8), 10)
     assert (small.height, small.width) == (10, 5)
     assert small.uri.startswith("data:image/jpeg")

@@ -27,12 +27,12 @@ FAMILY = [
 
 
 def test_k_is_counted_step_by_step() -> None:
-    assert tree.clusters_by_step(FAMILY) == [1, 2, 3, 2]
-    assert tree.clusters_by_step([*FAMILY, node((4,), 9, stage="training")]) == [1, 2, 3, 2]
+    assert tree.count_clusters_by_step(FAMILY) == [1, 2, 3, 2]
+    assert tree.count_clusters_by_step([*FAMILY, node((4,), 9, stage="training")]) == [1, 2, 3, 2]
 
 
 def test_parents_stand_above_the_middle_of_their_children() -> None:
-    across, down = tree.tree_layout([each.parents for each in FAMILY])
+    across, down = tree.place_nodes([each.parents for each in FAMILY])
     np.testing.assert_array_equal(down, [0, 1, 1, 2, 2, 3])
     assert across[2] == (across[3] + across[4]) / 2
     assert across[1] == across[5]
@@ -41,7 +41,7 @@ def test_parents_stand_above_the_middle_of_their_children() -> None:
 
 
 def test_the_chart_names_the_clusters_of_today() -> None:
-    lines, dots = tree.tree_chart(FAMILY, [5, 4]).data
+    lines, dots = tree.draw_tree(FAMILY, [5, 4]).data
     assert list(dots.text) == ["", "", "", "", "1", "0"]
     assert "cluster 0 of today" in dots.hovertext[5]
     assert "nats" not in dots.hovertext[0]
@@ -49,6 +49,6 @@ def test_the_chart_names_the_clusters_of_today() -> None:
 
 
 def test_a_model_tells_its_own_tree(model) -> None:
-    counts = tree.clusters_by_step(model.tree_.nodes)
+    counts = tree.count_clusters_by_step(model.tree_.nodes)
     assert counts[-1] == model.n_clusters == 4
-    assert len(tree.tree_chart(model.tree_.nodes, model.tree_.current).data) == 2
+    assert len(tree.draw_tree(model.tree_.nodes, model.tree_.current).data) == 2

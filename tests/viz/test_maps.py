@@ -7,7 +7,7 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from tfdpm.viz import maps
-from tfdpm.viz.view import look
+from tfdpm.viz.samples import sample_points
 
 
 def test_principal_plane_is_that_of_largest_variance():
@@ -50,7 +50,7 @@ def test_ellipses_lie_so_many_standard_deviations_from_the_mean():
 
 
 def test_two_columns_are_shown_as_they_are_and_regions_are_the_networks(plane_model, plane_data):
-    plane = maps.cluster_map(plane_model, look(plane_model, plane_data))
+    plane = maps.cluster_map(plane_model, sample_points(plane_model, plane_data))
     assert plane.is_exact
     np.testing.assert_array_equal(plane.points, plane_data[0])
     np.testing.assert_allclose(plane.means, plane_model.means_)
@@ -68,8 +68,8 @@ def test_two_columns_are_shown_as_they_are_and_regions_are_the_networks(plane_mo
 def test_more_columns_are_projected_and_points_lie_in_their_regions(
     projection, name, solid_model, solid_data
 ):
-    view = look(solid_model, solid_data)
-    plane = maps.cluster_map(solid_model, view, projection)
+    sample = sample_points(solid_model, solid_data)
+    plane = maps.cluster_map(solid_model, sample, projection)
     assert plane.axis_names[0] == name
     own = np.stack([plane.points[plane.labels == k].mean(axis=0) for k in range(4)])
     np.testing.assert_allclose(plane.means, own, atol=0.2)
@@ -81,4 +81,4 @@ def test_more_columns_are_projected_and_points_lie_in_their_regions(
 
 def test_an_unknown_projection_is_an_error(solid_model, solid_data):
     with pytest.raises(ValueError, match="`projection`: got 'tsne'"):
-        maps.cluster_map(solid_model, look(solid_model, solid_data), "tsne")
+        maps.cluster_map(solid_model, sample_points(solid_model, solid_data), "tsne")

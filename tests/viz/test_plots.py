@@ -9,10 +9,11 @@ import pytest
 from matplotlib import pyplot
 from PIL import Image
 
+import tfdpm
 from tfdpm import viz
 from tfdpm.viz import clusters
 from tfdpm.viz.colors import cluster_colors
-from tfdpm.viz.history import plot_history
+from tfdpm.viz.history import list_moves, plot_history
 
 
 @pytest.fixture(autouse=True)
@@ -60,21 +61,29 @@ def test_history_marks_epochs_with_accepted_moves():
         plot_history({"loss": [1.0]})
 
 
+def test_moves_are_listed_with_epoch_and_number_of_clusters():
+    history = {"n_clusters": [None, 2, 4], "accepted_splits": [1, 0, 2]}
+    assert list_moves(history, "accepted_splits") == [(3, 4.0, 2)]
+    assert list_moves(history, "accepted_merges") == []
+
+
 def test_a_fit_draws_its_history(plane_model):
-    assert len(plane_model.plot_history()) == 3
+    assert len(plane_model.plot_history()) == len(plot_history(plane_model)) == 3
+    with pytest.raises(RuntimeError, match="`history`: got a model that was not trained here"):
+        plot_history(tfdpm.DeepDPM())
 
 
 def test_typical_members_are_dense_and_doubtful_ones_torn():
     responsibilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.3, 0.7]])
     density = np.array([-5.0, -1.0, -2.0, -1.0])
-    typical = clusters.members(responsibilities, density, 2)
-    doubtful = clusters.members(responsibilities, density, 2, "doubtful")
+    typical = clusters.list_members(responsibilities, density, 2)
+    doubtful = clusters.list_members(responsibilities, density, 2, "doubtful")
     assert [group.tolist() for group in typical] == [[1, 2], [3]]
     assert [group.tolist() for group in doubtful] == [[1, 2], [3]]
-    assert clusters.members(responsibilities, density, 3, "doubtful")[0].tolist() == [1, 2, 0]
-    assert clusters.members(responsibilities, density, 3)[0].tolist() == [1, 2, 0]
+    assert clusters.list_members(responsibilities, density, 3, "doubtful")[0].tolist() == [1, 2, 0]
+    assert clusters.list_members(responsibilities, density, 3)[0].tolist() == [1, 2, 0]
     density[0] = 0.0
-    assert clusters.members(responsibilities, density, 3)[0].tolist() == [0, 1, 2]
+    assert clusters.list_members(responsibilities, density, 3)[0].tolist() == [0, 1, 2]
 
 
 def test_images_of_any_form_become_bytes():
@@ -96,18 +105,18 @@ def test_grid_has_a_row_for_each_cluster_largest_first(solid_model, solid_data):
         solid_model.plot_clusters(np.zeros((2, 3, 3)), solid_data[0])
 
 
-def test_film_has_a_frame_for_each_epoch_and_leaves_the_model_alone(plane_model, tmp_path):
+def test_animation_has_a_frame_for_each_epoch_and_leaves_the_model_alone(plane_model, tmp_path):
     before = plane_model.n_clusters
-    path = plane_model.animate(tmp_path / "deep" / "film.gif", epochs=2, inches=2.0)
-    with Image.open(path) as film:
-        assert film.n_frames in (3, 4)  # equal frames are stored once
-        assert film.size == (200, 200)
+    path = plane_model.animate(tmp_path / "deep" / "animation.gif", epochs=2, inches=2.0)
+    with Image.open(path) as animation:
+        assert animation.n_frames in (3, 4)  # equal frames are stored once
+        assert animation.size == (200, 200)
     assert plane_model.n_clusters == before
 
 
-def test_a_film_must_be_a_gif():
-    with pytest.raises(ValueError, match=r"`path`: got 'film.mp4'"):
-        viz.Animation("film.mp4", np.zeros((3, 2)))
+def test_an_animation_must_be_a_gif():
+    with pytest.raises(ValueError, match=r"`path`: got 'animation.mp4'"):
+        viz.Animation("animation.mp4", np.zeros((3, 2)))
 
 
 @pytest.mark.parametrize("method", ["plot", "plot_history"])
@@ -119,8 +128,6 @@ def test_without_matplotlib_the_error_names_the_extra(method, plane_model, monke
 
 def test_a_model_with_an_encoder_draws_its_sample_but_reports_only_on_points(solid_data, tmp_path):
     import keras
-
-    import tfdpm
 
     encoder = keras.Sequential([keras.Input((9,)), keras.layers.Dense(4)])
     model = tfdpm.DeepDPM(encoder=encoder)

@@ -1,7 +1,6 @@
-"""The command line, `tfdpm`: one thin module per command over what the library does.
+"""The command line `tfdpm`: one module for each command, and how errors end.
 
-Commands import what they need when they run. Every mistake of the user ends with status 2 and one
-line on standard error.
+Commands import what they need when they run, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -36,10 +35,12 @@ app = typer.Typer(
 
 
 class _Interrupted(Exception):
-    """Stands for a KeyboardInterrupt, which typer would swallow with the words it carries."""
+    """A KeyboardInterrupt and its message, which typer would drop."""
 
 
-def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
+def _keep_interrupts(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps a command so that an interrupt leaves it as `_Interrupted`."""
+
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -51,9 +52,9 @@ def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _command in (fit, predict, export, reproduce):
-    app.command()(_interruptible(_command))
+    app.command()(_keep_interrupts(_command))
 for _info in bench_app.registered_commands:
-    _info.callback = _interruptible(_info.callback)
+    _info.callback = _keep_interrupts(_info.callback)
 app.add_typer(bench_app, name="bench")
 if importlib.util.find_spec("tfdpm.cli.swav") is not None:
     app.add_typer(importlib.import_module("tfdpm.cli.swav").app, name="swav")
@@ -76,9 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = command.main(args=arguments, prog_name="tfdpm", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except _UsageError as error:
-        return _wrong(error.format_message().rstrip(".") + ". See tfdpm --help.")
+        return _print_error(error.format_message().rstrip(".") + ". See tfdpm --help.")
     except (ValueError, TypeError, ImportError, OSError) as error:
-        return _wrong(str(error))
+        return _print_error(str(error))
     except _Interrupted as interrupt:
         print(f"tfdpm: {interrupt}", file=sys.stderr)
         return 130
@@ -89,10 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         mistake = reading_error(error)
         if mistake is None:
             raise
-        return _wrong(str(mistake))
+        return _print_error(str(mistake))
 
 
-def _wrong(message: str) -> int:
-    """Writes one line that says what is wrong, and returns the exit status for it."""
+def _print_error(message: str) -> int:
+    """Prints one line on standard error and returns the exit status for mistakes of the user."""
     print("tfdpm: " + " ".join(message.split()), file=sys.stderr)
     return 2

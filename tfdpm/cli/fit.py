@@ -71,12 +71,12 @@ def fit(
     options: dict[str, Any] = {"seed": seed, "epochs": epochs}
     if out is not None:
         options["directory"] = out / _STAGES
-    model = tfdpm.fit(_as_given(inputs), features=_features(features), **options)
+    model = tfdpm.fit(inputs, features=_load_features(features), **options)
     seconds = time.perf_counter() - started
 
-    labels, known = output.predictions(model, inputs)
+    labels, known = output.predict_labels(model, inputs)
     output.show_clusters(labels)
-    scores = {**_label_free_scores(model, inputs, labels), **output.scores(labels, known)}
+    scores = _score_without_labels(model, inputs, labels) | output.score_labels(labels, known)
     output.show_scores(scores)
     output.show(f"{seconds:.1f} s")
     if out is not None:
@@ -85,12 +85,19 @@ def fit(
         output.show(f"written to {out}: model.keras, labels.npy, history.json")
     if report:
         file = (out or Path()) / "report.html"
-        _report(model, file, data, inputs, seconds)
+        model.report(
+            file,
+            inputs,
+            images=inputs.array if data == "digits" else None,  # rows of 8 x 8 pixels
+            title=f"Clusters of {data}",
+            command=shlex.join(["tfdpm", *sys.argv[1:]]),
+            seconds=seconds,
+        )
         output.show(f"written to {file}")
 
 
-def _features(name: str) -> Any:
-    """What `tfdpm.fit` takes for features: a name, or the Keras model of a file."""
+def _load_features(name: str) -> Any:
+    """Returns `features` for `tfdpm.fit`: a name, or the Keras model of a .keras file."""
     if not name.endswith(".keras"):
         return name
     if not Path(name).is_file():
@@ -102,41 +109,22 @@ def _features(name: str) -> Any:
     return keras.models.load_model(name)
 
 
-def _as_given(inputs: Inputs) -> Any:
-    """What `tfdpm.fit` takes: the data, with its known labels where there are some."""
-    if inputs.labelled_dataset is not None:
-        return inputs.labelled_dataset
-    data = inputs.dataset if inputs.array is None else inputs.array
-    return data if inputs.labels is None else (data, inputs.labels)
-
-
-def _report(model: Any, file: Path, data: str, inputs: Inputs, seconds: float) -> None:
-    model.report(
-        file,
-        _as_given(inputs),
-        images=inputs.array if data == "digits" else None,  # rows of 8 x 8 pixels
-        title=f"Clusters of {data}",
-        command=shlex.join(["tfdpm", *sys.argv[1:]]),
-        seconds=seconds,
-    )
-
-
-def _label_free_scores(model: Any, inputs: Inputs, labels: Any) -> dict[str, float]:
-    """Scores that need no labels: density, and the silhouette of features held in memory."""
+def _score_without_labels(model: Any, inputs: Inputs, labels: Any) -> dict[str, float]:
+    """Returns the mean log density, and the silhouette of features held in memory."""
     from tfdpm import metrics
 
     scores = {}
     encoder = getattr(model, "encoder", None)
     if inputs.array is not None and (encoder is not None or inputs.array.ndim == 2):
         # Of what was clustered: pixels say little about clusters of images.
-        rows = inputs.array if encoder is None else model.embed(inputs.array)
+        rows = inputs.array if encoder is None else model.embed(inputs)
         scores["silhouette"] = metrics.silhouette(rows, labels)
-    data = inputs.dataset if inputs.array is None else inputs.array
-    scores["mean log density (nats)"] = float(model.score_samples(data).mean())
+    scores["mean log density (nats)"] = float(model.score_samples(inputs).mean())
     return scores
 
 
 def _save(model: Any, labels: Any, folder: Path) -> None:
+    """Writes model.keras, labels.npy and history.json."""
     import numpy as np
 
     model.save(folder / "model.keras")

@@ -1,4 +1,4 @@
-"""What the commands print: K, sizes and scores, as tables that read well in a log file too."""
+"""Tables that the commands print: number of clusters, their sizes, scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from tfdpm.data import Inputs
 
-_MOST_ROWS = 20
+_MAX_ROWS = 20
 
 
 def show(line: str) -> None:
@@ -18,46 +18,38 @@ def show(line: str) -> None:
     Console(highlight=False, soft_wrap=True).print(line, markup=False)
 
 
-def predictions(model: Any, inputs: Inputs) -> tuple[Any, Any]:
-    """Returns `[N]` clusters and `[N]` known labels, or None for labels that there are not.
-
-    Labels that come with a stream are read together with their points, in one pass: a stream may
-    come in another order every time.
-    """
+def predict_labels(model: Any, inputs: Inputs) -> tuple[Any, Any]:
+    """Returns `[N]` clusters and `[N]` known labels, which are None where there are none."""
     import numpy as np
 
     if inputs.labelled_dataset is None:
-        data = inputs.dataset if inputs.array is None else inputs.array
-        return np.asarray(model.predict_labels(data)), inputs.labels
+        return np.asarray(model.predict_labels(inputs)), inputs.labels
+    # In one pass over points and labels, because a stream may change its order from pass to pass.
     pairs = [(model.predict_labels(x), y.numpy()) for x, y in inputs.labelled_dataset]
     labels, known = (np.concatenate(part) for part in zip(*pairs, strict=True))
     return labels, known
 
 
-def scores(labels: Any, known: Any) -> dict[str, float]:
-    """Returns the scores against known labels; none if there are no labels."""
+def score_labels(labels: Any, known: Any) -> dict[str, float]:
+    """Returns NMI, ARI and ACC against known labels; nothing where these are None."""
     from tfdpm import metrics
 
     if known is None:
         return {}
-    return {
-        "NMI": metrics.nmi(known, labels),
-        "ARI": metrics.ari(known, labels),
-        "ACC": metrics.clustering_accuracy(known, labels),
-    }
+    return {name.upper(): value for name, value in metrics.score_labels(known, labels).items()}
 
 
 def show_clusters(labels: Any) -> None:
-    """Prints K and the clusters' sizes, largest first, and no more than 20 of them."""
+    """Prints K and the sizes of the 20 largest clusters, largest first."""
     import numpy as np
 
     clusters, sizes = np.unique(labels, return_counts=True)
     order = np.argsort(-sizes, kind="stable")
     show(f"K = {len(clusters)} clusters of {len(labels):,} points")
     table = _table("cluster", "points", "share")
-    for k in order[:_MOST_ROWS]:
+    for k in order[:_MAX_ROWS]:
         table.add_row(str(clusters[k]), f"{sizes[k]:,}", f"{sizes[k] / len(labels):.1%}")
-    rest = sizes[order[_MOST_ROWS:]]
+    rest = sizes[order[_MAX_ROWS:]]
     if len(rest):
         table.add_row(f"{len(rest)} more", f"{rest.sum():,}", f"{rest.sum() / len(labels):.1%}")
     Console().print(table)
@@ -74,7 +66,7 @@ def show_scores(values: dict[str, float]) -> None:
 
 
 def _table(*columns: str) -> Table:
-    """A table of one left-aligned column of names and right-aligned numbers."""
+    """Returns a table with names on the left and right-aligned numbers."""
     table = Table()
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right")

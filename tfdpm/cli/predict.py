@@ -32,7 +32,7 @@ def predict(
         checks.fail("--out", repr(str(out)), "a name that ends in .npy or .csv")
     fitted = saved.load_model(model)
     inputs = as_features(data, name="DATA", minimum_points=1)
-    labels, known = output.predictions(fitted, inputs)
+    labels, known = output.predict_labels(fitted, inputs)
     if out is None:
         typer.echo("\n".join(map(str, labels)))
         return
@@ -41,4 +41,4 @@ def predict(
     else:
         np.savetxt(out, labels, fmt="%d", header="cluster", comments="")
     output.show_clusters(labels)
-    output.show_scores(output.scores(labels, known))
+    output.show_scores(output.score_labels(labels, known))

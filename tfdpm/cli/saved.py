@@ -1,4 +1,4 @@
-"""Opens what `tfdpm fit --out` wrote."""
+"""Loading of models that `tfdpm fit --out` saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes in: known mixtures to try things on, named data sets, files, and one form for all."""
+"""Data for clustering: generated mixtures, named data sets, files, and `Inputs`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Files and folders as data: .npy, .npz, .csv, .parquet, and folders of images.
-
-Only reading happens here; whether the numbers can be clustered is checked by `inputs.py`.
-"""
+"""Reading of points and labels from .npy, .npz, .csv and .parquet files and image folders."""
 
 from __future__ import annotations
 
@@ -19,7 +16,6 @@ from tfdpm import checks
 
 __all__ = ["looks_like_path", "read", "read_images"]
 
-_SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 _LABEL_COLUMNS = ("y", "label")
 
@@ -27,12 +23,12 @@ Pair = tuple[Any, NDArray[Any] | None]
 
 
 def looks_like_path(source: str) -> bool:
-    """Returns whether `source` is meant as a file or folder rather than a data set's name."""
-    return source.lower().endswith(_SUFFIXES) or os.sep in source
+    """Returns whether `source` looks like a file or folder rather than a data set's name."""
+    return source.lower().endswith(tuple(_READERS)) or os.sep in source
 
 
 def read(path: str | os.PathLike[str], *, name: str = "path") -> Pair:
-    """Reads points, and known labels where the file has some.
+    """Reads points, with known labels where the file has them.
 
     Args:
         path: one of
@@ -42,13 +38,13 @@ def read(path: str | os.PathLike[str], *, name: str = "path") -> Pair:
               "label" holds labels;
             - .parquet: columns of numbers, labels as in .csv (needs pandas and pyarrow);
             - a folder of images, see `read_images`.
-        name: what to call `path` in errors.
+        name: name of `path` in errors.
     Returns:
-        `(x, y)`: points as an array (a stream for images), and labels `[N]` or None.
+        `(x, y)`: points as an array (images as a stream), and labels `[N]` or None.
     Raises:
         FileNotFoundError: if there is nothing at `path`.
         ValueError: if the file is of another kind, or its contents are not as above.
-        ImportError: if .parquet is asked for without pandas and pyarrow.
+        ImportError: for .parquet without pandas and pyarrow; the error names the extra.
     """
     path = Path(path)
     if path.is_dir():
@@ -56,10 +52,9 @@ def read(path: str | os.PathLike[str], *, name: str = "path") -> Pair:
     if not path.exists():
         wanted = "an existing file, folder of images, or data set name"
         checks.fail(name, repr(str(path)), wanted, FileNotFoundError)
-    readers = {".npy": _npy, ".npz": _npz, ".csv": _csv, ".parquet": _parquet}
-    reader = readers.get(path.suffix.lower())
+    reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        checks.fail(name, repr(str(path)), "a folder of images or one of " + ", ".join(_SUFFIXES))
+        checks.fail(name, repr(str(path)), "a folder of images or one of " + ", ".join(_READERS))
     return reader(path, name)
 
 
@@ -72,12 +67,12 @@ def read_images(
     """Returns a stream of the images below a folder, with sub-folder names as labels.
 
     Args:
-        folder: searched with its sub-folders for .png, .jpg, .jpeg, .bmp and .gif (first frame),
-            in sorted order of path. If every image lies in a sub-folder, the names of the
+        folder: folder with .png, .jpg, .jpeg, .bmp or .gif (first frame), also in sub-folders, read
+            in the order of their paths. If every image lies in a sub-folder, the names of the
             sub-folders directly below `folder` are the labels.
-        image_size: `(height, width)` in pixels that all images are resized to; None for the size
-            of the first. The first image also decides between grey and colour.
-        name: what to call `folder` in errors.
+        image_size: height and width, pixels, to which all images are resized; None for the size of
+            the first image. The first image also decides between grey and colour.
+        name: name of `folder` in errors.
     Returns:
         `(images, labels)`: a `tf.data.Dataset` of `[H, W, C]` uint8 that knows its length, and
         `[N]` text or None.
@@ -111,14 +106,14 @@ def read_images(
     return images, (np.array([p[0] for p in parents]) if all(parents) else None)
 
 
-def _npy(path: Path, name: str) -> Pair:
+def _read_npy(path: Path, name: str) -> Pair:
     try:
         return np.load(path, allow_pickle=False), None
     except (ValueError, EOFError):
         checks.fail(name, f"{str(path)!r}, which cannot be read", "an .npy file of numbers")
 
 
-def _npz(path: Path, name: str) -> Pair:
+def _read_npz(path: Path, name: str) -> Pair:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
@@ -132,8 +127,8 @@ def _npz(path: Path, name: str) -> Pair:
     return arrays["x"], arrays.get("y")
 
 
-def _csv(path: Path, name: str) -> Pair:
-    """Reads with NumPy: the optional pandas is not needed for plain tables."""
+def _read_csv(path: Path, name: str) -> Pair:
+    """Reads a table with NumPy, so that pandas, which is optional, is not needed."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
         head, second = next(rows, []), next(rows, [])
@@ -156,23 +151,16 @@ def _csv(path: Path, name: str) -> Pair:
         y = None if label is None else np.loadtxt(path, usecols=[label], dtype=str, **options)
     except ValueError as error:
         checks.fail(name, f"{str(path)!r}: {error}", "rows of numbers, all of one length")
-    return x, None if y is None else _whole_or_text(y[:, 0])
+    return x, None if y is None else _as_integers_or_text(y[:, 0])
 
 
-def _parquet(path: Path, name: str) -> Pair:
+def _read_parquet(path: Path, name: str) -> Pair:
+    pandas = checks.import_optional("pandas", name, "pandas")
+    checks.import_optional("pyarrow", name, "pandas")  # with which pandas reads the file
     try:
-        import pandas as pd
-
-        frame = pd.read_parquet(path)
-    except ImportError as error:
-        wanted = "pip install 'tfdpm[pandas]'"
-        raise ImportError(
-            f"`{name}`: got a .parquet file, wanted pandas to read it ({wanted})."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"`{name}`: got {str(path)!r}, which cannot be read, wanted a .parquet file."
-        ) from error
+        frame = pandas.read_parquet(path)
+    except (OSError, ValueError):
+        checks.fail(name, f"{str(path)!r}, which cannot be read", "a .parquet file")
     label = next((c for c in frame.columns if str(c).lower() in _LABEL_COLUMNS), None)
     if label is None:
         return frame, None
@@ -187,9 +175,12 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _whole_or_text(cells: NDArray[np.str_]) -> NDArray[Any]:
-    """Labels as integers where all are whole numbers, so that 10 sorts after 9; else as text."""
+def _as_integers_or_text(cells: NDArray[np.str_]) -> NDArray[Any]:
+    """Returns integers where all labels are whole numbers, so that 10 sorts after 9; else text."""
     try:
         return cells.astype(np.int64)
     except ValueError:
         return cells
+
+
+_READERS = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv, ".parquet": _read_parquet}

@@ -1,13 +1,9 @@
-"""The one place that turns whatever users pass as data into one checked form, `Inputs`.
-
-Arrays, tensors, frames and lists become NumPy arrays; `tf.data` stays a stream (`streams.py`);
-names and paths are opened by `datasets.py` and `files.py`. Nothing is scaled or trained here.
-"""
+"""`Inputs`, the one checked form of data inside the library, and `as_features`, which makes it."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,34 +13,31 @@ from numpy.typing import NDArray
 
 from tfdpm import checks
 from tfdpm.data import files, streams
-from tfdpm.data.catalogue import named as datasets
+from tfdpm.data.catalogue import named
 
 __all__ = ["Inputs", "as_features"]
 
 _WANTED_RANK = "[N, D] features or [N, H, W] or [N, H, W, C] images"
-_DENSE_LIMIT = 2**27  # elements of a sparse matrix that are made dense: 1 GiB in float64
-_EXACT_IN_FLOAT32 = 2**24
-_CHECKED_ELEMENTS = 2**18  # values that are looked at together: no array is made for all of them
+_DENSE_LIMIT = 2**27  # most elements of a sparse matrix that is made dense: 1 GiB in float64
+_EXACT_IN_FLOAT32 = 2**24  # largest integer up to which float32 holds every integer
+_CHECKED_ELEMENTS = 2**18  # values checked at a time, so that no mask of all values is held
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Data in the one form that the rest of the library takes: an array or a stream.
-
-    Exactly one of `array` and `dataset` is set.
+    """Data in the form that the whole library takes: an array or a stream, exactly one of them.
 
     Attributes:
-        array: `[N, ...]` float32 or float64, finite, C order; None for streams. Float64 (and
-            integers beyond 2**24) stay float64: whoever scales them needs all their digits.
-        dataset: stream of `[B, ...]` float32 batches, checked for NaN as it is read; None for
-            arrays.
-        labels: `[N]` int64 known labels for scores only, or None. Text is numbered in sorted
-            order, other values are kept.
-        labelled_dataset: for streams of pairs, the stream of `([B, ...], [B])` batches; else None.
-            Labels that come in a stream stay in it: `labels` is None then, because a pass to
-            collect them could see another order than the next pass (shuffling).
-        num_points: N, or None for streams that do not know their length.
-        feature_shape: `(D,)`, `(H, W)` or `(H, W, C)`.
+        array: `[N, ...]` finite values in C order; None for streams. Float32 where that keeps all
+            digits, else float64 (float64 and integers beyond 2**24).
+        dataset: stream of `[B, ...]` float32 batches, which raises an error at a batch with NaN or
+            infinity; None for arrays.
+        labels: `[N]` int64 known labels, for scores only; None without labels. Text is numbered in
+            sorted order, other values are kept.
+        num_points: N; None for streams of unknown length.
+        feature_shape: `(D,)`, `(H, W)` or `(H, W, C)`, shape of one point.
+        labelled_dataset: stream of `([B, ...], [B])` batches for streams of pairs; else None. Its
+            labels are not in `labels`, because two passes over a shuffled stream differ in order.
     """
 
     array: NDArray[Any] | None
@@ -63,29 +56,31 @@ def as_features(
     minimum_points: int = 2,
     batch_size: int = 1024,
 ) -> Inputs:
-    """Returns `data` in the one form used inside, or raises one error that says what is wrong.
+    """Returns `data` as checked `Inputs`, or raises one error that says what is wrong.
 
     Args:
         data: one of
             - array-like, tensor or nested list of numbers, `[N, D]`, `[N, H, W]` or
-              `[N, H, W, C]`; any real dtype, memory order, read-only or not; sparse matrices
-              are made dense when small;
+              `[N, H, W, C]`, of any real dtype; sparse matrices become dense where they are small;
             - pandas DataFrame of numbers, or a Series (one feature);
-            - a tuple `(x, y)` (a list is never a pair, but points);
-            - `tf.data.Dataset` of x or `(x, y)`, batched or not, finite. It is streamed;
-            - a path (.npy, .npz, .csv, .parquet, or a folder of images) or a data set's name.
-        y: `[N]` known labels, integers or text, unless `data` brings them.
-        name: what to call `data` in errors.
-        minimum_points: fewest points accepted: 2 to fit, 1 to predict.
-        batch_size: of unbatched streams; batched ones keep theirs.
+            - a tuple `(x, y)`; a list is never a pair, but points;
+            - a finite `tf.data.Dataset` of x or `(x, y)`, batched or not, which stays a stream;
+            - a path (.npy, .npz, .csv, .parquet, or a folder of images) or a data set's name;
+            - `Inputs`, which are returned unchanged.
+        y: known labels, `[N]` integers or text; None where `data` brings them or has none.
+        name: name of `data` in errors.
+        minimum_points: smallest accepted N; fits need 2 points, predictions 1.
+        batch_size: points in a batch of an unbatched stream; batched streams keep their batches.
     Returns:
-        `Inputs`, with finite arrays or a stream that checks itself.
+        The checked data.
     Raises:
         ValueError: for values or shapes that cannot be clustered (NaN, infinity, no points, rank,
             ragged rows, text, another length of `y`, endless streams).
         TypeError: for types that are not numbers (objects, complex numbers, dates).
         FileNotFoundError: if `data` is a path to nothing.
     """
+    if isinstance(data, Inputs):
+        return _with_labels(data, y, name, minimum_points)
     if isinstance(data, (str, os.PathLike)):
         data = _open(data, name)
     if isinstance(data, tuple) and len(data) == 2:
@@ -104,9 +99,9 @@ def as_labels(y: Any, num_points: int | None, *, name: str = "y") -> NDArray[np.
     """Returns known labels as `[N]` int64; text is numbered in sorted order.
 
     Args:
-        y: integers, whole floats, booleans or text, `[N]` or `[N, 1]`.
-        num_points: N that is wanted, or None if unknown.
-        name: what to call `y` in errors.
+        y: labels, `[N]` or `[N, 1]`, integers, whole floats, booleans or text.
+        num_points: N; None where it is unknown.
+        name: name of `y` in errors.
     Raises:
         ValueError: for another shape or length, or numbers that are not whole.
         TypeError: for values that are neither numbers nor text.
@@ -132,26 +127,35 @@ def as_labels(y: Any, num_points: int | None, *, name: str = "y") -> NDArray[np.
 def _open(source: str | os.PathLike[str], name: str) -> Any:
     """Opens a path, or else a data set of that name."""
     if isinstance(source, str) and not os.path.exists(source) and not files.looks_like_path(source):
-        return datasets.load(source)
+        return named.load(source)
     return files.read(source, name=name)
 
 
 def _from_stream(
     data: tf.data.Dataset, y: Any, name: str, minimum_points: int, batch_size: int
 ) -> Inputs:
-    """`Inputs` of a `tf.data.Dataset`, with labels from the side if `y` is not None."""
+    """Makes `Inputs` of a `tf.data.Dataset`, with the labels `y` where that is not None."""
     stream = streams.as_batches(data, name=name, batch_size=batch_size)
-    if y is not None and stream.labelled is not None:
-        checks.fail("y", "labels twice", f"them in the pairs of `{name}` or in `y`, not in both")
-    labels = None if y is None else as_labels(y, stream.num_points)
-    num_points = stream.num_points if labels is None else len(labels)
-    if num_points is not None:
-        _check_enough(num_points, name, minimum_points)
-    return Inputs(None, stream.batches, labels, num_points, stream.feature_shape, stream.labelled)
+    inputs = Inputs(
+        None, stream.batches, None, stream.num_points, stream.feature_shape, stream.labelled
+    )
+    return _with_labels(inputs, y, name, minimum_points)
+
+
+def _with_labels(inputs: Inputs, y: Any, name: str, minimum_points: int) -> Inputs:
+    """Returns the same object, or a copy with the labels `y` where that is not None."""
+    if y is not None:
+        if inputs.labels is not None or inputs.labelled_dataset is not None:
+            checks.fail("y", "labels twice", f"them in `{name}` or in `y`, not in both")
+        labels = as_labels(y, inputs.num_points)
+        inputs = replace(inputs, labels=labels, num_points=len(labels))
+    if inputs.num_points is not None:
+        _check_enough(inputs.num_points, name, minimum_points)
+    return inputs
 
 
 def _as_numbers(data: Any, name: str) -> NDArray[Any]:
-    """`data` as an array of a real numeric dtype, of any rank."""
+    """Returns `data` as an array of a real numeric dtype, of any rank."""
     if _is_pandas(data, "DataFrame"):
         return _frame_values(data, name)
     if _is_pandas(data, "Series"):
@@ -185,7 +189,7 @@ def _as_numbers(data: Any, name: str) -> NDArray[Any]:
 
 
 def _as_floats(array: NDArray[Any], name: str) -> NDArray[Any]:
-    """`array` in C order as float32, or as float64 where that would lose digits; see `Inputs`."""
+    """Returns `array` in C order as float32, or as float64 where float32 would lose digits."""
     wide = array.dtype.kind == "f" and array.dtype.itemsize > 4
     if array.dtype.kind in "iu" and array.dtype.itemsize > 2 and array.size:
         # As Python integers: the absolute value of the smallest int64 does not fit an int64.
@@ -225,7 +229,7 @@ def _check_enough(num_points: int, name: str, minimum_points: int) -> None:
 
 
 def _is_pandas(data: Any, kind: str) -> bool:
-    """Whether `data` is a pandas object of that class, without importing pandas to find out."""
+    """Returns whether `data` is a pandas object of that class; pandas is not imported for that."""
     return any(
         base.__name__ == kind and base.__module__.partition(".")[0] == "pandas"
         for base in type(data).__mro__
@@ -233,7 +237,7 @@ def _is_pandas(data: Any, kind: str) -> bool:
 
 
 def _frame_values(frame: Any, name: str) -> NDArray[Any]:
-    """`[N, D]` values of a pandas frame, missing ones as NaN; float32 only if all columns are."""
+    """Returns `[N, D]` values of a pandas frame, missing ones as NaN."""
     dtypes = list(frame.dtypes)
     other = [c for c, dtype in zip(frame.columns, dtypes, strict=True) if dtype.kind not in "biuf"]
     if other:
@@ -243,5 +247,5 @@ def _frame_values(frame: Any, name: str) -> NDArray[Any]:
 
 
 def _is_ragged(array: NDArray[Any]) -> bool:
-    """Whether an object array holds rows rather than values."""
+    """Returns whether an object array holds rows rather than values."""
     return any(isinstance(value, (list, tuple, np.ndarray)) for value in array.flat)

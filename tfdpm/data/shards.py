@@ -1,8 +1,4 @@
-"""Points in many files, read in parallel as one stream: .npy, TFRecord or Parquet.
-
-Nothing is held in memory but the batches under way, `parallel_reads + 2` of them. Single files that
-fit into memory are `files.py`'s business.
-"""
+"""Points in many files, read in parallel as one stream: .npy, TFRecord or Parquet."""
 
 from __future__ import annotations
 
@@ -30,36 +26,38 @@ def read_shards(
 ) -> tf.data.Dataset:
     """Returns the points of all files as a stream of batches, in the same order every time.
 
+    At most `parallel_reads + 2` batches are in memory.
+
     Args:
         paths: a pattern such as `"points-*.npy"`, or paths; all of one format:
             - .npy: `[N_i, D]` float16, float32 or float64 in C order;
             - .tfrecord: `tf.train.Example`s with D floats each under the name `feature`;
             - .parquet: D columns of numbers.
-        batch_size: rows of a batch, >= 1; the last of each file may have fewer.
-        parallel_reads: files that are read at the same time, >= 1; their batches alternate.
-        feature: name of the floats within the examples of TFRecord files.
+        batch_size: number of rows in a batch, >= 1; the last batch of a file may have fewer.
+        parallel_reads: number of files that are read at the same time, >= 1; batches alternate.
+        feature: name of the floats in the examples of TFRecord files.
     Returns:
-        Dataset of `[B, D]` float32, to hand to `tfdpm.fit`.
+        Dataset of `[B, D]` float32 for `tfdpm.fit`.
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if formats, numbers of columns or dtypes differ, or a file cannot be a shard.
     """
     batch_size = checks.integer(batch_size, "batch_size", minimum=1)
     parallel_reads = checks.integer(parallel_reads, "parallel_reads", minimum=1)
-    files = _existing(paths)
+    files = _find_files(paths)
     kinds = {_KINDS.get(Path(file).suffix.lower()) for file in files}
     if len(kinds) != 1 or None in kinds:
         got = ", ".join(sorted({Path(file).suffix or "no ending" for file in files}))
         checks.fail("paths", f"files with {got}", "files of one kind: .npy, .tfrecord or .parquet")
     (kind,) = kinds
     if kind == "npy":
-        return _npy(files, batch_size, parallel_reads)
+        return _read_npy(files, batch_size, parallel_reads)
     if kind == "tfrecord":
-        return _tfrecord(files, batch_size, parallel_reads, feature)
-    return _parquet(files, batch_size, parallel_reads)
+        return _read_tfrecord(files, batch_size, parallel_reads, feature)
+    return _read_parquet(files, batch_size, parallel_reads)
 
 
-def _existing(paths) -> list[str]:
+def _find_files(paths) -> list[str]:
     if isinstance(paths, (str, os.PathLike)):
         pattern = os.fspath(paths)
         files = sorted(glob.glob(pattern))
@@ -72,9 +70,9 @@ def _existing(paths) -> list[str]:
     return files
 
 
-def _npy(files: list[str], batch_size: int, parallel_reads: int) -> tf.data.Dataset:
-    """Rows as records of fixed length behind each file's header: no Python while it is read."""
-    headers = [_npy_header(file) for file in files]
+def _read_npy(files: list[str], batch_size: int, parallel_reads: int) -> tf.data.Dataset:
+    """Reads rows as records of fixed length behind each file's header, without Python code."""
+    headers = [_read_npy_header(file) for file in files]
     widths = {(dim, dtype) for _, _, dim, dtype in headers}
     if len(widths) != 1:
         got = " and ".join(f"[N, {dim}] {dtype}" for dim, dtype in sorted(widths, key=str))
@@ -87,7 +85,7 @@ def _npy(files: list[str], batch_size: int, parallel_reads: int) -> tf.data.Data
         return tf.cast(tf.reshape(values, [-1, dim]), tf.float32)
 
     def read(path, offset, rows):
-        """Whole batches first; the rows that are left over are one record more."""
+        """Reads whole batches, then the remaining rows as one record."""
         left = rows % batch_size
         whole = tf.data.FixedLengthRecordDataset(
             path, row_bytes * batch_size, header_bytes=offset, footer_bytes=left * row_bytes
@@ -102,11 +100,11 @@ def _npy(files: list[str], batch_size: int, parallel_reads: int) -> tf.data.Data
     offsets = np.array([offset for offset, *_ in headers], np.int64)
     rows = np.array([rows for _, rows, *_ in headers], np.int64)
     stream = tf.data.Dataset.from_tensor_slices((files, offsets, rows))
-    return _alternating(stream, read, parallel_reads, int((-(-rows // batch_size)).sum()))
+    return _interleave(stream, read, parallel_reads, int((-(-rows // batch_size)).sum()))
 
 
-def _npy_header(file: str) -> tuple[int, int, int, np.dtype]:
-    """Where the values start, rows, columns and dtype."""
+def _read_npy_header(file: str) -> tuple[int, int, int, np.dtype]:
+    """Returns the offset of the values in bytes, rows, columns and dtype."""
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
@@ -120,7 +118,7 @@ def _npy_header(file: str) -> tuple[int, int, int, np.dtype]:
     return array.offset, len(array), array.shape[1], array.dtype
 
 
-def _tfrecord(
+def _read_tfrecord(
     files: list[str], batch_size: int, parallel_reads: int, feature: str
 ) -> tf.data.Dataset:
     first = next(iter(tf.data.TFRecordDataset(files).take(1)), None)
@@ -137,23 +135,18 @@ def _tfrecord(
         records = tf.data.TFRecordDataset(path).batch(batch_size)
         return records.map(lambda batch: tf.io.parse_example(batch, spec)[feature])
 
-    return _alternating(tf.data.Dataset.from_tensor_slices(files), read, parallel_reads, None)
+    return _interleave(tf.data.Dataset.from_tensor_slices(files), read, parallel_reads, None)
 
 
-def _parquet(files: list[str], batch_size: int, parallel_reads: int) -> tf.data.Dataset:
-    # Optional: only this format needs it.
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        message = "Reading .parquet needs pyarrow: pip install 'tfdpm[pandas]'."
-        raise ImportError(message) from error
-    widths = {pyarrow.parquet.ParquetFile(file).metadata.num_columns for file in files}
+def _read_parquet(files: list[str], batch_size: int, parallel_reads: int) -> tf.data.Dataset:
+    parquet = checks.import_optional("pyarrow.parquet", "paths", "pandas")
+    widths = {parquet.ParquetFile(file).metadata.num_columns for file in files}
     if len(widths) != 1:
         checks.fail("paths", f"files of {sorted(widths)} columns", "the same columns in all")
     (dim,) = widths
 
     def batches(path: bytes) -> Iterator[np.ndarray]:
-        reader = pyarrow.parquet.ParquetFile(path.decode())
+        reader = parquet.ParquetFile(path.decode())
         for batch in reader.iter_batches(batch_size):
             columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
             yield np.stack(columns, axis=1).astype(np.float32)
@@ -162,11 +155,11 @@ def _parquet(files: list[str], batch_size: int, parallel_reads: int) -> tf.data.
         spec = tf.TensorSpec([None, dim], tf.float32)
         return tf.data.Dataset.from_generator(batches, args=(path,), output_signature=spec)
 
-    return _alternating(tf.data.Dataset.from_tensor_slices(files), read, parallel_reads, None)
+    return _interleave(tf.data.Dataset.from_tensor_slices(files), read, parallel_reads, None)
 
 
-def _alternating(stream, read, parallel_reads: int, num_batches: int | None) -> tf.data.Dataset:
-    """Batches of several files in turn, ahead of who takes them."""
+def _interleave(stream, read, parallel_reads: int, num_batches: int | None) -> tf.data.Dataset:
+    """Reads several files at a time, batch by batch in turn, two batches ahead."""
     stream = stream.interleave(
         read,
         cycle_length=parallel_reads,

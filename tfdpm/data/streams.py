@@ -1,7 +1,4 @@
-"""A `tf.data.Dataset` as users have it -> a stream of checked float32 batches of known shape.
-
-Nothing is held in memory beyond one batch. In-memory data is `inputs.py`'s business.
-"""
+"""Checked streams: `tf.data.Dataset`s as float32 batches of known shape, one batch in memory."""
 
 from __future__ import annotations
 
@@ -24,10 +21,10 @@ class Stream:
     """A checked stream.
 
     Attributes:
-        batches: yields `[B, *feature_shape]` float32.
-        labelled: yields `([B, *feature_shape], [B])`, labels as they came; None without labels.
-        num_points: N, or None where the stream does not know.
-        feature_shape: `(D,)`, `(H, W)` or `(H, W, C)`.
+        batches: dataset of `[B, *feature_shape]` float32.
+        labelled: dataset of `([B, *feature_shape], [B])` with labels as given; None without any.
+        num_points: N; None where the length is unknown.
+        feature_shape: `(D,)`, `(H, W)` or `(H, W, C)`, shape of one point.
     """
 
     batches: tf.data.Dataset
@@ -37,22 +34,20 @@ class Stream:
 
 
 def as_batches(dataset: tf.data.Dataset, *, name: str = "x", batch_size: int = 1024) -> Stream:
-    """Returns `dataset` as a stream of float32 batches that checks itself while it is read.
+    """Returns `dataset` as a stream of float32 batches that are checked as they are read.
 
-    Whether elements are points or batches follows from the labels' rank where there are labels.
-    Without labels, rank 1 is a point, rank 2 a batch of features, rank 4 a batch of images, and
-    rank 3 one image if its last axis is 1, 3 or 4 and its first is known, else a batch of
-    `[H, W]` images.
+    Labels of rank 0 mark points, labels of rank 1 mark batches. Without labels, rank 1 is a point,
+    rank 2 a batch of features and rank 4 a batch of images. Rank 3 is one image if its first axis
+    is known and its last is 1, 3 or 4, else a batch of `[H, W]` images.
 
     Args:
-        dataset: finite; elements x or `(x, y)`, real numbers. Where the static shape or the length
-            is unknown, one element is read to find it out.
-        name: what to call the data in errors.
-        batch_size: of streams that come unbatched, >= 1; the others keep their batches.
+        dataset: finite dataset of x or `(x, y)`, real numbers. One element is read where the static
+            shape or the length is unknown.
+        name: name of the data in errors.
+        batch_size: points in a batch of an unbatched stream, >= 1; batched streams keep theirs.
     Raises:
         ValueError: if the dataset is endless, empty, or its shapes cannot be clustered. NaN and
-            infinity raise `tf.errors.InvalidArgumentError` when their batch is read; it names
-            `name` and the batch.
+            infinity raise `tf.errors.InvalidArgumentError` when their batch is read.
         TypeError: if elements are not x or `(x, y)` tensors of real numbers.
     """
     checks.integer(batch_size, "batch_size", minimum=1)
@@ -60,7 +55,7 @@ def as_batches(dataset: tf.data.Dataset, *, name: str = "x", batch_size: int = 1
     length = int(dataset.cardinality())
     if length == tf.data.INFINITE_CARDINALITY:
         checks.fail(name, "an endless dataset", "a finite one, such as `dataset.take(n)`")
-    dataset = _with_known_shape(dataset, length, name)
+    dataset = _set_shapes(dataset, length, name)
     x_spec, y_spec = _specs(dataset)
     if not _is_batched(x_spec.shape, y_spec):
         dataset = dataset.batch(batch_size)
@@ -73,7 +68,8 @@ def as_batches(dataset: tf.data.Dataset, *, name: str = "x", batch_size: int = 1
         wanted = "[D] features or [H, W] or [H, W, C] images, all of one known size"
         checks.fail(name, f"points of shape {shape}", wanted)
     checked = dataset.enumerate().map(
-        lambda index, element: _checked(index, element, name), num_parallel_calls=tf.data.AUTOTUNE
+        lambda index, element: _check_batch(index, element, name),
+        num_parallel_calls=tf.data.AUTOTUNE,
     )
     if y_spec is None:
         return Stream(checked, None, num_points, tuple(shape))
@@ -81,14 +77,12 @@ def as_batches(dataset: tf.data.Dataset, *, name: str = "x", batch_size: int = 1
 
 
 def reading_error(error: Exception) -> ValueError | None:
-    """Returns the user's mistake behind an error of a stream that is being read, in one wording.
-
-    A stream finds a mistake inside TensorFlow, which wraps it in many lines of its own.
+    """Returns an error of one line for mistakes that TensorFlow found while it read a stream.
 
     Args:
-        error: whatever was raised while a stream was read.
+        error: error that was raised while a stream was read.
     Returns:
-        The error to raise instead, or None if `error` came from anything but reading data.
+        The error to raise instead; None if `error` did not come from reading data.
     """
     if not isinstance(error, tf.errors.OpError) or "Iterator" not in error.message:
         return None
@@ -111,15 +105,15 @@ def _check_elements(dataset: tf.data.Dataset, name: str) -> None:
 
 
 def _specs(dataset: tf.data.Dataset) -> tuple[tf.TensorSpec, tf.TensorSpec | None]:
-    """Specs of x and of y, which is None where there is none."""
+    """Returns the specs of x and of y; the latter is None without labels."""
     spec = dataset.element_spec
     if not isinstance(spec, tuple):
         return spec, None
     return spec[0], (spec[1] if len(spec) == 2 else None)
 
 
-def _with_known_shape(dataset: tf.data.Dataset, length: int, name: str) -> tf.data.Dataset:
-    """`dataset` with static point shapes, from its first element where it does not say."""
+def _set_shapes(dataset: tf.data.Dataset, length: int, name: str) -> tf.data.Dataset:
+    """Returns `dataset` with static shapes of points, read from its first element if need be."""
     x_spec, y_spec = _specs(dataset)
     known = x_spec.shape.rank is not None and (y_spec is None or y_spec.shape.rank is not None)
     if known:
@@ -147,7 +141,7 @@ def _with_known_shape(dataset: tf.data.Dataset, length: int, name: str) -> tf.da
 
 
 def _is_batched(shape: tf.TensorShape, y_spec: tf.TensorSpec | None) -> bool:
-    """Whether elements hold many points; the rule is in `as_batches`."""
+    """Returns whether elements hold many points, by the rule in `as_batches`."""
     if shape.rank == 0:
         return False
     if y_spec is not None:
@@ -157,8 +151,8 @@ def _is_batched(shape: tf.TensorShape, y_spec: tf.TensorSpec | None) -> bool:
     return shape.rank != 1
 
 
-def _checked(index: tf.Tensor, element: Any, name: str) -> Any:
-    """`element` with x in float32, failing with the batch's number if a value is not finite."""
+def _check_batch(index: tf.Tensor, element: Any, name: str) -> Any:
+    """Returns `element` with float32 x, or raises with the batch's number for NaN and infinity."""
     x, rest = (element[0], element[1:]) if isinstance(element, tuple) else (element, ())
     x = tf.cast(x, tf.float32)
     bad = tf.logical_not(tf.reduce_all(tf.math.is_finite(x), axis=tf.range(1, tf.rank(x))))

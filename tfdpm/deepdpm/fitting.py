@@ -92,11 +92,7 @@ def _scores(model: FittedModel, inputs: Inputs, trainer: Trainer) -> dict[str, f
         known, labels = (np.concatenate(part) for part in zip(*pairs, strict=True))
     else:
         return {}
-    return {
-        "nmi": metrics.nmi(known, labels),
-        "ari": metrics.ari(known, labels),
-        "acc": metrics.clustering_accuracy(known, labels),
-    }
+    return metrics.score_labels(known, labels)
 
 
 def name_clusters(model: FittedModel, reference: Reference, inputs: Inputs) -> Fitted:

@@ -15,7 +15,7 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm.fitting import StreamPace, fit_endless, name_clusters, train
 from tfdpm.deepdpm.inference import FittedModel
-from tfdpm.deepdpm.sample_view import points_to_show, sample_view
+from tfdpm.deepdpm.sample_view import sample_view
 from tfdpm.deepdpm.summary import summarize
 from tfdpm.features.apply_encoder import as_rows, encode_inputs
 from tfdpm.interpret.identity import Reference, check_reference
@@ -26,7 +26,6 @@ from tfdpm.training.trainer import Trainer
 __all__ = ["DeepDPM"]
 
 _MOST_PLOTTED = 5_000
-_FILMED = 3_000
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -213,12 +212,14 @@ class DeepDPM(FittedModel):
         """
         from tfdpm import viz
 
-        view = (
-            sample_view(self) if x is None else viz.look(self, x, max_points=max_points, seed=seed)
-        )
-        view = view.thinned(max_points, seed)
         return viz.plot(
-            self, view, projection=projection, decision_regions=decision_regions, axes=ax
+            self,
+            sample_view(self) if x is None else x,
+            projection=projection,
+            decision_regions=decision_regions,
+            max_points=max_points,
+            seed=seed,
+            ax=ax,
         )
 
     def plot_clusters(
@@ -271,10 +272,7 @@ class DeepDPM(FittedModel):
         """
         from tfdpm import viz
 
-        history = getattr(self, "history", None)
-        if history is None:
-            checks.fail("history", "a model that was not trained here", "a fit first", RuntimeError)
-        return viz.plot_history(history.history)
+        return viz.plot_history(self)
 
     def animate(
         self,
@@ -293,7 +291,7 @@ class DeepDPM(FittedModel):
         Args:
             path: of the file, ending in `.gif`.
             x: points, as for `fit`; `None` for a sample of those of the fit.
-            config: of the filmed fit. `None`: see `tfdpm.viz.film_config`: the networks search
+            config: of the filmed fit. `None`: see `tfdpm.viz.animation_config`: the networks search
                 alone, from three clusters, because the default finds K before the first epoch,
                 where there would be nothing to see.
             epochs: most epochs.
@@ -308,10 +306,7 @@ class DeepDPM(FittedModel):
         """
         from tfdpm import viz
 
-        points = x
-        if x is None:  # what an encoder made of them, where there is one: the film needs none
-            points = sample_view(self).inputs
-            points = points[:: -(-len(points) // _FILMED)]
+        points = sample_view(self) if x is None else x
         return viz.animate(self, path, points, config=config, epochs=epochs, **options)
 
     def report(
@@ -350,7 +345,7 @@ class DeepDPM(FittedModel):
         return report.write_report(
             self,
             path,
-            points_to_show(self, x),
+            sample_view(self) if x is None else x,
             y,
             images,
             title=title,

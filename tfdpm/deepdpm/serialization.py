@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.config import DeepDPMConfig
+from tfdpm.config import DeepDPMConfig, as_config
 from tfdpm.interpret.fitted import FitResult, Fitted
 from tfdpm.interpret.genealogy import Genealogy, as_bytes, as_text
 from tfdpm.interpret.identity import Identity
@@ -47,7 +47,7 @@ class SerializableModel(keras.Model):
         if encoder is not None and not isinstance(encoder, keras.Model):
             checks.fail("encoder", f"a {type(encoder).__name__}", "a Keras model", TypeError)
         self.encoder, self.features_ = encoder, str(features)
-        self.config = _as_config(config)
+        self.config = as_config(config)
         self.seed = checks.integer(seed, "seed", minimum=0, maximum=2**31 - 1)
         self.parts: Fitted | None = None
         self.point_shape: tuple[int, ...] = ()
@@ -258,12 +258,3 @@ class SerializableModel(keras.Model):
             # A copy from before the networks grew fills the leading slots.
             paddings = [(0, b - a) for a, b in zip(value.shape, variable.shape, strict=True)]
             variable.assign(np.pad(value, paddings))
-
-
-def _as_config(config: DeepDPMConfig | str | None) -> DeepDPMConfig:
-    if config is None or isinstance(config, str):
-        return DeepDPMConfig.named(config or "default")
-    if not isinstance(config, DeepDPMConfig):
-        wanted = "a DeepDPMConfig, a preset's name or None"
-        checks.fail("config", type(config).__name__, wanted, TypeError)
-    return config

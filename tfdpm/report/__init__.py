@@ -1,4 +1,4 @@
-"""One HTML page about a fit, which works without a network. Needs the extra `viz` (plotly)."""
+"""An HTML page about a fit that works offline. Needs the extra `viz` (plotly)."""
 
 from tfdpm.report.write import check_extra, write_report
 

@@ -1,4 +1,4 @@
-"""The charts of a report as plotly figures; what they show is gathered in `facts.py`."""
+"""The charts of a report as plotly figures."""
 
 from __future__ import annotations
 
@@ -6,79 +6,74 @@ from typing import Any
 
 import numpy as np
 
+from tfdpm import checks
 from tfdpm.report.facts import Facts
 from tfdpm.viz.colors import cluster_colors
-from tfdpm.viz.extra import load
+from tfdpm.viz.history import LOSSES, MOVE_COLORS, SCORES, list_moves
 from tfdpm.viz.maps import ClusterMap, ellipses
-from tfdpm.viz.view import View
+from tfdpm.viz.samples import PointSample
 
 __all__ = [
-    "confidence_chart",
-    "confusion_chart",
+    "draw_confusion",
     "empty_figure",
-    "history_charts",
-    "k_posterior_chart",
-    "map_chart",
-    "outlier_chart",
-    "per_cluster_chart",
-    "search_chart",
-    "sizes_chart",
+    "draw_histogram",
+    "draw_history",
+    "draw_k_posterior",
+    "draw_map",
+    "draw_cluster_means",
+    "draw_search",
+    "draw_sizes",
 ]
 
-_MOST_TRACES = 60  # clusters that get a trace, and so an entry in the legend, of their own
-_SVG_POINTS = 4_000  # more are drawn with WebGL
+_MAX_TRACES = 60  # clusters up to which each gets its own trace and entry in the legend
+_SVG_POINTS = 4_000  # points up to which SVG is quick; more are drawn with WebGL
 _HOVER_VALUES = 4
-_MOST_CELLS = 40  # classes or clusters whose numbers are written into the heat map
-_FEW = 12  # moves or epochs, of which each is marked
+_MAX_CELLS = 40  # classes or clusters up to which numbers are written into the heat map
+_MAX_TICKS = 12  # moves or epochs up to which each gets a tick
 _BAR = "#4c78a8"
 
 Figure = Any
 
 
-def map_chart(plane: ClusterMap, view: View, has_images: bool) -> Figure:
-    """Points coloured by cluster and the components' ellipses of two standard deviations.
+def draw_map(plane: ClusterMap, sample: PointSample, has_images: bool) -> Figure:
+    """Draws points coloured by cluster and ellipses of two standard deviations.
 
-    The first entry of a point's `customdata` is its position in the view, for its thumbnail.
+    The `customdata` of a point is its position in the sample, by which its thumbnail is found.
     """
-    graph = _graph()
     count = len(plane.weights)
     colors = cluster_colors(count)
-    kind = graph.Scattergl if len(view.rows) > _SVG_POINTS else graph.Scatter
-    texts = np.array(_hover_texts(view))
+    texts = np.array(_hover_texts(sample))
     figure = empty_figure(plane.axis_names[0], plane.axis_names[1])
-    size = float(np.clip(14_000 / max(len(view.rows), 1), 3, 7))
-    groups = range(count) if count <= _MOST_TRACES else [None]
+    add_points = figure.add_scattergl if len(sample.rows) > _SVG_POINTS else figure.add_scatter
+    size = float(np.clip(14_000 / max(len(sample.rows), 1), 3, 7))
+    groups = range(count) if count <= _MAX_TRACES else [None]
     for k in groups:
-        chosen = np.arange(len(view.rows)) if k is None else np.flatnonzero(plane.labels == k)
+        chosen = np.arange(len(sample.rows)) if k is None else np.flatnonzero(plane.labels == k)
         color = np.array(colors)[plane.labels[chosen]] if k is None else colors[k]
-        figure.add_trace(
-            kind(
-                x=_short(plane.points[chosen, 0]),
-                y=_short(plane.points[chosen, 1]),
-                mode="markers",
-                marker={"size": size, "color": color, "opacity": 0.75},
-                text=texts[chosen],
-                customdata=chosen,
-                hovertemplate="%{text}<extra></extra>",
-                name="points" if k is None else f"cluster {k}",
-                legendgroup=str(k),
-            )
+        add_points(
+            x=_as_float32(plane.points[chosen, 0]),
+            y=_as_float32(plane.points[chosen, 1]),
+            mode="markers",
+            marker={"size": size, "color": color, "opacity": 0.75},
+            text=texts[chosen],
+            customdata=chosen,
+            hovertemplate="%{text}<extra></extra>",
+            name="points" if k is None else f"cluster {k}",
+            legendgroup=str(k),
         )
     outlines = list(ellipses(plane.means, plane.covariances))
     for k in groups:
         chosen = outlines if k is None else [outlines[k]]
         gap = np.full((2, 1), np.nan)
         line = np.concatenate([part for outline in chosen for part in (outline, gap)], axis=1)
-        figure.add_trace(
-            graph.Scatter(
-                x=_short(line[0]),
-                y=_short(line[1]),
-                mode="lines",
-                line={"width": 1.5, "color": "#777" if k is None else colors[k]},
-                hoverinfo="skip",
-                showlegend=False,
-                legendgroup=str(k),
-            )
+        figure.add_scatter(
+            x=_as_float32(line[0]),
+            y=_as_float32(line[1]),
+            mode="lines",
+            line={"width": 1.5, "color": "#777" if k is None else colors[k]},
+            hoverinfo="skip",
+            showlegend=False,
+            legendgroup=str(k),
         )
     figure.update_layout(
         hovermode="closest",
@@ -88,100 +83,83 @@ def map_chart(plane: ClusterMap, view: View, has_images: bool) -> Figure:
     return figure
 
 
-def _hover_texts(view: View) -> list[str]:
-    """Row, cluster, responsibility, known label, and the first values of a table's rows."""
+def _hover_texts(sample: PointSample) -> list[str]:
+    """Returns row, cluster, responsibility, known label and first values of each point."""
     texts = []
-    is_table = view.inputs.ndim == 2
-    width = view.inputs.shape[1] if is_table else 0
-    labels, confidence = view.labels, view.confidence  # of all points at once
-    for index, row in enumerate(view.rows):
+    is_table = sample.inputs.ndim == 2
+    width = sample.inputs.shape[1] if is_table else 0
+    labels, confidence = sample.labels, sample.confidence  # of all points at once
+    for index, row in enumerate(sample.rows):
         text = f"row {row}<br>cluster {labels[index]} ({confidence[index]:.2f})"
-        if view.y is not None:
-            text += f"<br>label {view.y[index]}"
+        if sample.y is not None:
+            text += f"<br>label {sample.y[index]}"
         if is_table:
-            values = ", ".join(f"{value:.3g}" for value in view.inputs[index, :_HOVER_VALUES])
+            values = ", ".join(f"{value:.3g}" for value in sample.inputs[index, :_HOVER_VALUES])
             text += f"<br>{values}{', …' if width > _HOVER_VALUES else ''}"
         texts.append(text)
     return texts
 
 
-def search_chart(counts: list[int]) -> Figure:
-    """K from move to move of the search that precedes the epochs."""
-    graph = _graph()
+def draw_search(counts: list[int]) -> Figure:
+    """Draws K from move to move of the search that precedes the epochs."""
     figure = empty_figure("move", "clusters")
-    figure.add_trace(
-        graph.Scatter(
-            x=list(range(len(counts))), y=counts, mode="lines+markers", line={"color": _BAR}
-        )
+    figure.add_scatter(
+        x=list(range(len(counts))), y=counts, mode="lines+markers", line={"color": _BAR}
     )
     figure.update_yaxes(rangemode="tozero")
-    figure.update_xaxes(dtick=_whole_step(len(counts) - 1))
+    figure.update_xaxes(dtick=_tick_step(len(counts) - 1))
     figure.update_layout(showlegend=False)
     return figure
 
 
-def history_charts(facts: Facts) -> dict[str, Figure]:
-    """K over the epochs with accepted moves marked; losses; scores where labels were given."""
-    graph = _graph()
+def draw_history(facts: Facts) -> dict[str, Figure]:
+    """Draws K with accepted moves, the losses, and the scores where labels were given."""
     history = facts.history
     counts = history.get("n_clusters") or []
     if not counts:
         return {}
     epochs = list(range(1, len(counts) + 1))
     figure = empty_figure("epoch", "clusters")
-    figure.add_trace(
-        graph.Scatter(
-            x=epochs, y=counts, mode="lines", name="K", line={"shape": "hv", "color": _BAR}
-        )
+    figure.add_scatter(
+        x=epochs, y=counts, mode="lines", name="K", line={"shape": "hv", "color": _BAR}
     )
-    for name, symbol, color in (
-        ("accepted_splits", "triangle-up", "#54a24b"),
-        ("accepted_merges", "triangle-down", "#e45756"),
-    ):
-        made = history.get(name) or [0] * len(counts)
-        at = [index for index, value in enumerate(made) if value]
-        figure.add_trace(
-            graph.Scatter(
-                x=[epochs[i] for i in at],
-                y=[counts[i] for i in at],
-                text=[f"{made[i]:g} {name.replace('_', ' ')}" for i in at],
-                mode="markers",
-                marker={"symbol": symbol, "size": 11, "color": color},
-                name=f"{name.replace('_', ' ')} ({sum(value or 0 for value in made):g})",
-            )
+    for (name, color), direction in zip(MOVE_COLORS.items(), ("up", "down"), strict=True):
+        moves, label = list_moves(history, name), name.replace("_", " ")
+        figure.add_scatter(
+            x=[epoch for epoch, _, _ in moves],
+            y=[count for _, count, _ in moves],
+            text=[f"{number:g} {label}" for _, _, number in moves],
+            mode="markers",
+            marker={"symbol": f"triangle-{direction}", "size": 11, "color": color},
+            name=f"{label} ({sum(number for _, _, number in moves):g})",
         )
     figure.update_yaxes(rangemode="tozero")
     charts = {"k": figure}
-    for key, names, axis in (
-        ("losses", ("loss", "subcluster_loss"), "loss"),
-        ("scores", ("nmi", "ari", "acc"), "score"),
-    ):
+    for key, names, axis in (("losses", LOSSES, "loss"), ("scores", SCORES, "score")):
         present = [name for name in names if history.get(name)]
         if not present:
             continue
         figure = empty_figure("epoch", axis)
         for name in present:
-            figure.add_trace(
-                graph.Scatter(x=epochs, y=history[name], mode="lines+markers", name=name)
-            )
+            figure.add_scatter(x=epochs, y=history[name], mode="lines+markers", name=name)
         charts[key] = figure
     for figure in charts.values():
         figure.update_layout(legend={"orientation": "h", "y": 1.15})
-        figure.update_xaxes(dtick=_whole_step(len(epochs)))
+        figure.update_xaxes(dtick=_tick_step(len(epochs)))
     return charts
 
 
-def sizes_chart(facts: Facts) -> Figure:
-    """Points of each cluster, the largest first."""
+def draw_sizes(facts: Facts) -> Figure:
+    """Draws the number of points in each cluster, the largest first."""
     order = facts.order
     total = max(int(facts.sizes.sum()), 1)
     shares = [f"{facts.sizes[k]:,} points, {facts.sizes[k] / total:.1%}" for k in order]
     return _bars(order, facts.sizes[order], "points", shares)
 
 
-def per_cluster_chart(facts: Facts, values: np.ndarray, axis: str) -> Figure:
-    """The mean of a value `[n]` of the points over each cluster, the largest cluster first."""
-    labels = facts.view.labels
+def draw_cluster_means(facts: Facts, values: np.ndarray, axis: str) -> Figure:
+    """Draws the mean over each cluster of a value `[n]` of the points, largest cluster first."""
+    labels = facts.sample.labels
     counts = np.bincount(labels, minlength=len(facts.sizes))
     sums = np.bincount(labels, weights=values, minlength=len(facts.sizes))
     order = facts.order
@@ -191,59 +169,54 @@ def per_cluster_chart(facts: Facts, values: np.ndarray, axis: str) -> Figure:
     return figure
 
 
-def confidence_chart(facts: Facts) -> Figure:
-    """How many points have which largest responsibility."""
+def draw_histogram(values: np.ndarray, axis: str) -> Figure:
+    """Draws a histogram of values `[n]` from 0 to 1, in 40 bins."""
     edges = np.linspace(0.0, 1.0, 41)
-    heights = np.histogram(facts.view.confidence, edges)[0]
-    return _histogram(edges, heights, "largest responsibility")
+    figure = empty_figure(axis, "points")
+    figure.add_bar(
+        x=_as_float32((edges[:-1] + edges[1:]) / 2),
+        y=np.histogram(values, edges)[0],
+        marker={"color": _BAR},
+        hovertemplate="about %{x:.2f}: %{y:,} points<extra></extra>",
+    )
+    figure.update_layout(bargap=0.05)
+    return figure
 
 
-def outlier_chart(facts: Facts) -> Figure:
-    """How many points have which p-value; without outliers the bars are level."""
-    edges = np.linspace(0.0, 1.0, 41)
-    return _histogram(edges, np.histogram(facts.outlier_p, edges)[0], "outlier p-value")
-
-
-def k_posterior_chart(facts: Facts) -> Figure:
-    """Share of the chains of moves that ended with each K."""
-    graph = _graph()
+def draw_k_posterior(facts: Facts) -> Figure:
+    """Draws the share of the chains of moves that ended with each K."""
     counts = sorted(facts.k_posterior)
     figure = empty_figure("K", "share of the chains")
     shares = [facts.k_posterior[k] for k in counts]
-    figure.add_trace(
-        graph.Bar(
-            x=[str(k) for k in counts],
-            y=shares,
-            marker={"color": _BAR},
-            text=[f"{share:.0%}" for share in shares],
-            hovertemplate="K %{x}: %{text}<extra></extra>",
-        )
+    figure.add_bar(
+        x=[str(k) for k in counts],
+        y=shares,
+        marker={"color": _BAR},
+        text=[f"{share:.0%}" for share in shares],
+        hovertemplate="K %{x}: %{text}<extra></extra>",
     )
     figure.update_xaxes(type="category")
     figure.update_yaxes(range=[0, 1.08])
     return figure
 
 
-def confusion_chart(facts: Facts) -> Figure:
-    """Known classes against clusters, in shares of the class; the cells hold numbers of points."""
-    graph = _graph()
+def draw_confusion(facts: Facts) -> Figure:
+    """Draws known classes against clusters, coloured by share of the class."""
     table, classes, clusters = facts.confusion
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     figure = empty_figure("cluster", "known class")
-    figure.add_trace(
-        graph.Heatmap(
-            z=shares,
-            x=[str(k) for k in clusters],
-            y=[str(each) for each in classes],
-            text=table,
-            texttemplate="%{text}" if max(table.shape) <= _MOST_CELLS else None,
-            textfont={"size": 10},
-            colorscale="Blues",
-            zmin=0,
-            zmax=1,
-            showscale=False,
-            hovertemplate="class %{y}, cluster %{x}<br>%{text} points, %{z:.1%}<extra></extra>",
-        )
+    figure.add_heatmap(
+        z=shares,
+        x=[str(k) for k in clusters],
+        y=[str(each) for each in classes],
+        text=table,
+        texttemplate="%{text}" if max(table.shape) <= _MAX_CELLS else None,
+        textfont={"size": 10},
+        colorscale="Blues",
+        zmin=0,
+        zmax=1,
+        showscale=False,
+        hovertemplate="class %{y}, cluster %{x}<br>%{text} points, %{z:.1%}<extra></extra>",
     )
     figure.update_xaxes(type="category")
     figure.update_yaxes(type="category", autorange="reversed")
@@ -252,40 +225,22 @@ def confusion_chart(facts: Facts) -> Figure:
 
 
 def _bars(order: np.ndarray, values: np.ndarray, axis: str, texts: list[str]) -> Figure:
-    graph = _graph()
     palette = cluster_colors(len(order))
     figure = empty_figure("cluster", axis)
-    figure.add_trace(
-        graph.Bar(
-            x=[str(k) for k in order],
-            y=np.asarray(values),
-            marker={"color": [palette[k] for k in order]},
-            hovertext=texts,
-            hovertemplate="cluster %{x}: %{hovertext}<extra></extra>",
-        )
+    figure.add_bar(
+        x=[str(k) for k in order],
+        y=np.asarray(values),
+        marker={"color": [palette[k] for k in order]},
+        hovertext=texts,
+        hovertemplate="cluster %{x}: %{hovertext}<extra></extra>",
     )
     figure.update_xaxes(type="category", tickangle=0)
     return figure
 
 
-def _histogram(edges: np.ndarray, heights: np.ndarray, axis: str) -> Figure:
-    graph = _graph()
-    figure = empty_figure(axis, "points")
-    figure.add_trace(
-        graph.Bar(
-            x=_short((edges[:-1] + edges[1:]) / 2),
-            y=heights,
-            marker={"color": _BAR},
-            hovertemplate="about %{x:.2f}: %{y:,} points<extra></extra>",
-        )
-    )
-    figure.update_layout(bargap=0.05)
-    return figure
-
-
 def empty_figure(x_axis: str, y_axis: str) -> Figure:
-    """An empty figure; its colours are set in the browser, light or dark."""
-    figure = _graph().Figure()
+    """Returns a figure with two axes; the page sets its colours, light or dark."""
+    figure = checks.import_optional("plotly.graph_objects", "report", "viz").Figure()
     figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
@@ -300,19 +255,11 @@ def empty_figure(x_axis: str, y_axis: str) -> Figure:
     return figure
 
 
-def _whole_step(largest: int) -> int | None:
-    """Between marks of an axis that counts: 1 where fractions would be marked, else a free choice.
-
-    Args:
-        largest: value on the axis.
-    """
-    return 1 if largest <= _FEW else None
+def _tick_step(largest: int) -> int | None:
+    """Returns 1, the step between ticks, for axes where plotly would mark fractions; else None."""
+    return 1 if largest <= _MAX_TICKS else None
 
 
-def _short(values: np.ndarray) -> np.ndarray:
-    """Half the bytes on the page; float32 is finer than any screen."""
+def _as_float32(values: np.ndarray) -> np.ndarray:
+    """Returns float32, which is finer than any screen and takes half the bytes."""
     return np.asarray(values, np.float32)
-
-
-def _graph() -> Any:
-    return load("plotly.graph_objects", "report")

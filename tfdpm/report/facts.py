@@ -1,7 +1,4 @@
-"""What a report says of a model, as numbers: samples, scores, stability, versions.
-
-Nothing here draws or knows HTML.
-"""
+"""The numbers of a report: a sample of points, sizes, scores, stability, versions."""
 
 from __future__ import annotations
 
@@ -15,22 +12,22 @@ from scipy.optimize import linear_sum_assignment
 from tfdpm import checks, metrics
 from tfdpm.data.inputs import as_features
 from tfdpm.viz.clusters import as_images
-from tfdpm.viz.view import View, look
+from tfdpm.viz.samples import PointSample, sample_points
 
-__all__ = ["Confusion", "Facts", "gather"]
+__all__ = ["Confusion", "Facts", "gather_facts"]
 
-_MOST_POINTS = 20_000  # of the sample that everything but sizes is computed on
-_MOST_SILHOUETTE = 2_000
+_MAX_POINTS = 20_000  # size of the sample on which everything but sizes and scores is computed
+_MAX_SILHOUETTE = 2_000
 _PACKAGES = ("tfdpm", "tensorflow", "keras", "numpy", "scikit-learn", "plotly")
 
 
 class Confusion(NamedTuple):
-    """Known classes against found clusters.
+    """Numbers of points by known class and cluster.
 
     Attributes:
-        table: `[classes, K]` points.
-        classes: `[classes]` known labels, in the order of the rows.
-        clusters: `[K]` clusters, in the order of the columns: those that match a class first.
+        table: numbers of points, `[classes, K]`.
+        classes: known labels in the order of the rows, `[classes]`.
+        clusters: clusters in the order of the columns, `[K]`; those matched to a class come first.
     """
 
     table: np.ndarray
@@ -39,23 +36,23 @@ class Confusion(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """All that a report is made from.
+    """The numbers that a report shows.
 
     Attributes:
-        view: a sample of at most 20,000 points.
-        images: `[n, H, W, C]` uint8 of the sample's points, or `None`.
-        sizes: `[K]` points of each cluster, of all data where the model knows them.
-        log_density: `[n]` nats.
-        outlier_p: `[n]`.
-        k_posterior: share of chains that ended with each K, by K.
-        stability: `[n]` in `[0, 1]`.
-        history: per-epoch values by name; empty for a loaded model.
-        scores: by name.
-        confusion: or `None` without known labels.
-        versions: by package.
+        sample: a sample of at most 20,000 points.
+        images: images of the sample's points, `[n, H, W, C]` uint8, or `None`.
+        sizes: numbers of points in each cluster, `[K]`; of all data where the model knows them.
+        log_density: log density of the sample's points, `[n]`, nats.
+        outlier_p: p-values of the sample's points, `[n]`.
+        k_posterior: share of the chains of moves that ended with each K, by K.
+        stability: stability of the sample's points, `[n]`, from 0 to 1.
+        history: values of each epoch by name; empty for a loaded model.
+        scores: scores by name.
+        confusion: known classes against clusters; `None` without known labels.
+        versions: versions by package.
     """
 
-    view: View
+    sample: PointSample
     images: np.ndarray | None
     sizes: np.ndarray
     log_density: np.ndarray
@@ -69,73 +66,76 @@ class Facts(NamedTuple):
 
     @property
     def order(self) -> np.ndarray:
-        """`[K]` clusters, the largest first."""
+        """Clusters, the largest first, `[K]`."""
         return np.argsort(-self.sizes, kind="stable")
 
 
-def gather(model: Any, x: Any, y: Any, images: Any, seed: int) -> Facts:
-    """Asks a fitted model all that its report says; arguments as for `write_report`."""
-    view = look(model, x, y, max_points=_MOST_POINTS, seed=seed)
+def gather_facts(model: Any, x: Any, y: Any, images: Any, seed: int) -> Facts:
+    """Computes the numbers of a report; arguments as for `write_report`."""
+    sample = sample_points(model, x, y, max_points=_MAX_POINTS, seed=seed)
     pictures = None
     if images is not None:
-        pictures = as_images(_one_for_each(images, view))
-    elif view.inputs.ndim in (3, 4):
-        pictures = as_images(view.inputs)
-    known, found = _known_and_found(model, x, y, view)
-    stability = model.stability(view.inputs, seed=seed)
+        pictures = as_images(_images_of_sample(images, sample))
+    elif sample.inputs.ndim in (3, 4):
+        pictures = as_images(sample.inputs)
+    known, found = _label_points(model, x, y, sample)
+    stability = model.stability(sample.inputs, seed=seed)
     history = getattr(model, "history", None)
     return Facts(
-        view,
+        sample,
         pictures,
-        _sizes(model, view),
-        model.score_samples(view.inputs),
-        model.outlier_p(view.inputs),
+        _count_sizes(model, sample),
+        model.score_samples(sample.inputs),
+        model.outlier_p(sample.inputs),
         stability.k_posterior,
         stability.scores,
         {} if history is None else dict(history.history),
-        _scores(view, known, found, seed),
-        None if known is None else _confusion(known, found, model.n_clusters),
-        _versions(),
+        _score(sample, known, found, seed),
+        None if known is None else _count_confusion(known, found, model.n_clusters),
+        _list_versions(),
     )
 
 
-def _one_for_each(images: Any, view: View) -> np.ndarray:
+def _images_of_sample(images: Any, sample: PointSample) -> np.ndarray:
     array = np.asarray(images)
-    if len(array) != view.num_points:
-        checks.fail("images", f"{len(array)} images", f"{view.num_points}, one for each point")
-    return array[view.rows]
+    if len(array) != sample.num_points:
+        checks.fail("images", f"{len(array)} images", f"{sample.num_points}, one for each point")
+    return array[sample.rows]
 
 
-def _sizes(model: Any, view: View) -> np.ndarray:
+def _count_sizes(model: Any, sample: PointSample) -> np.ndarray:
     try:
         return np.asarray(model.cluster_sizes_)
     except RuntimeError:  # weights set by hand: the labels of the fit are gone
-        return np.bincount(view.labels, minlength=model.n_clusters)
+        return np.bincount(sample.labels, minlength=model.n_clusters)
 
 
-def _known_and_found(model: Any, x: Any, y: Any, view: View):
-    """Known labels and clusters of all points in memory, of the sample of a stream."""
-    if view.y is None or len(view.rows) == view.num_points:
-        return view.y, view.labels
+def _label_points(model: Any, x: Any, y: Any, sample: PointSample):
+    """Returns known labels and clusters: of all points in memory, of the sample of a stream."""
+    if sample.y is None or len(sample.rows) == sample.num_points:
+        return sample.y, sample.labels
     inputs = as_features(x, y, minimum_points=1)
     if inputs.array is None:
-        return view.y, view.labels
+        return sample.y, sample.labels
     return inputs.labels, model.predict_labels(inputs.array)
 
 
-def _scores(view: View, known: np.ndarray | None, found: np.ndarray, seed: int) -> dict[str, float]:
-    scores = {"mean largest responsibility": float(view.confidence.mean())}
-    few = view.thinned(_MOST_SILHOUETTE, seed)
+def _score(
+    sample: PointSample, known: np.ndarray | None, found: np.ndarray, seed: int
+) -> dict[str, float]:
+    scores = {"mean largest responsibility": float(sample.confidence.mean())}
+    few = sample.subsample(_MAX_SILHOUETTE, seed)
     if 1 < len(np.unique(few.labels)) < len(few.rows):
         scores["silhouette of the features"] = metrics.silhouette(few.features, few.labels)
     if known is not None:
-        scores["NMI"] = metrics.nmi(known, found)
-        scores["ARI"] = metrics.ari(known, found)
-        scores["ACC"] = metrics.clustering_accuracy(known, found)
+        scores |= {
+            name.upper(): value for name, value in metrics.score_labels(known, found).items()
+        }
     return scores
 
 
-def _confusion(known: np.ndarray, found: np.ndarray, count: int) -> Confusion:
+def _count_confusion(known: np.ndarray, found: np.ndarray, count: int) -> Confusion:
+    """Counts points by class and cluster, with the matched clusters on the diagonal."""
     classes, index = np.unique(known, return_inverse=True)
     table = np.zeros((len(classes), count), np.int64)
     np.add.at(table, (index, found), 1)
@@ -147,7 +147,7 @@ def _confusion(known: np.ndarray, found: np.ndarray, count: int) -> Confusion:
     return Confusion(table[:, clusters], classes, clusters)
 
 
-def _versions() -> dict[str, str]:
+def _list_versions() -> dict[str, str]:
     versions = {"Python": platform.python_version()}
     for name in _PACKAGES:
         try:

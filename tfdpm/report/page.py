@@ -1,13 +1,13 @@
-"""The HTML of a report: sections of sentences, tables, images and places for charts."""
+"""The HTML of a report: functions that return the page or the element of their name."""
 
 from __future__ import annotations
 
 import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
 from typing import Any
 
-from tfdpm.report.style import SCRIPT, STYLE
 from tfdpm.report.thumbnails import Sprite
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "tiles",
 ]
 
-# Name for the address, title of the tab, HTML.
+# Name of the tab in the page, title of the tab, HTML.
 Section = tuple[str, str, str]
 
 
@@ -33,14 +33,14 @@ def page(
     sheets: Mapping[str, Sprite],
     plotly_script: str,
 ) -> str:
-    """The whole page.
+    """Returns the whole page.
 
     Args:
         title: heading, plain text.
         sections: tabs in their order; the first is called "overview".
-        charts: plotly figures by the name that `chart` refers to.
-        sheets: sprite sheets by name.
-        plotly_script: the source of plotly.js, which goes into the page.
+        charts: plotly figures by the names that were given to `chart`.
+        sheets: sprite sheets by the names that were given to `thumbnails`.
+        plotly_script: source of plotly.js, which becomes part of the page.
     """
     tabs = "".join(
         f'<button role="tab" data-tab="{name}" aria-controls="{name}">{html.escape(text)}</button>'
@@ -53,39 +53,41 @@ def page(
     )
     figures = ",".join(f"{json.dumps(name)}:{each.to_json()}" for name, each in charts.items())
     pictures = json.dumps({name: each._asdict() for name, each in sheets.items()})
+    own_files = resources.files("tfdpm.report")
+    style, script = (own_files.joinpath(f"page.{end}").read_text("utf-8") for end in ("css", "js"))
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n"
+        f"<title>{html.escape(title)}</title>\n<style>\n{style}</style>\n"
         f"<script>{plotly_script}</script>\n</head>\n<body>\n"
         f"<header><h1>{html.escape(title)}</h1>"
         f'<button id="theme" aria-label="light or dark">light / dark</button></header>\n'
         f'<main>\n<nav role="tablist">{tabs}</nav>\n{bodies}\n</main>\n'
         f'<div id="thumb"><div></div></div>\n'
         f"{_data('charts', '{' + figures + '}')}\n{_data('sheets', pictures)}\n"
-        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
+        f"<script>\n{script}</script>\n</body>\n</html>\n"
     )
 
 
 def _data(name: str, text: str) -> str:
-    """JSON inside a page: no value of it may end the script element."""
+    """Returns JSON as an element of the page; no value of it can end the element."""
     escaped = text.replace("<", "\\u003c")
     return f'<script type="application/json" id="{name}">{escaped}</script>'
 
 
 def chart(name: str) -> str:
-    """The place of a chart."""
+    """Returns the element in which the page draws the chart of this name."""
     return f'<div data-chart="{name}"></div>'
 
 
 def card(title: str, *parts: str, wide: bool = False) -> str:
-    """A box with a heading; the parts are HTML."""
+    """Returns a box with a heading; the parts are HTML."""
     kind = "card wide" if wide else "card"
     return f'<div class="{kind}"><h2>{html.escape(title)}</h2>{"".join(parts)}</div>'
 
 
 def tiles(values: Iterable[tuple[str, str]]) -> str:
-    """Large numbers with what they are."""
+    """Returns large numbers with their names; each value is a pair of name and number."""
     cells = "".join(
         f'<div class="tile"><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>'
         for name, value in values
@@ -94,7 +96,7 @@ def tiles(values: Iterable[tuple[str, str]]) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table of texts and numbers; the first column is left-aligned."""
+    """Returns a table of texts and numbers; the first column is left-aligned."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
@@ -104,13 +106,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def paragraphs(*sentences: str, soft: bool = False) -> str:
-    """One paragraph for each text."""
+    """Returns one paragraph for each sentence; soft ones in a lighter colour."""
     kind = ' class="soft"' if soft else ""
     return "".join(f"<p{kind}>{html.escape(sentence)}</p>" for sentence in sentences)
 
 
 def switch(choices: Sequence[tuple[str, str, str]]) -> str:
-    """Buttons of which one shows its part at a time: name, text of the button, HTML."""
+    """Returns buttons of which each shows its part alone: name, text of the button, HTML."""
     buttons = "".join(
         f'<button data-choice="{name}" aria-pressed="{str(index == 0).lower()}">'
         f"{html.escape(text)}</button> "
@@ -124,7 +126,7 @@ def switch(choices: Sequence[tuple[str, str, str]]) -> str:
 
 
 def thumbnails(sheet: str, indices: Iterable[int], rows: Iterable[int]) -> str:
-    """Images of a sprite sheet side by side, each named after its row in the data."""
+    """Returns images of a sprite sheet side by side, each named after its row in the data."""
     cells = "".join(
         f'<div class="t" role="img" data-sheet="{sheet}" data-index="{index}" '
         f'aria-label="row {row}" title="row {row}"></div>'

@@ -1,4 +1,4 @@
-"""Many small images as one, so that a page holds thousands of them: a sprite sheet in base64."""
+"""Sprite sheets: many small images in one, as a data URI for the page."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["Sprite", "sprite"]
+__all__ = ["Sprite", "make_sprite"]
 
 
 class Sprite(NamedTuple):
-    """Images side by side.
+    """A sheet of images side by side.
 
     Attributes:
-        uri: the sheet, as a data URI.
-        columns: images in a row of the sheet.
-        height, width: pixels of one image.
+        uri: data URI of the sheet.
+        columns: number of images in a row of the sheet.
+        height: height of one image, pixels.
+        width: width of one image, pixels.
         count: number of images.
     """
 
@@ -29,15 +30,15 @@ class Sprite(NamedTuple):
     count: int
 
 
-def sprite(images: np.ndarray, most_pixels: int) -> Sprite:
-    """One sheet of all images, in order, row by row.
+def make_sprite(images: np.ndarray, max_pixels: int) -> Sprite:
+    """Puts all images into one sheet, in order, row by row.
 
     Args:
         images: `[n, H, W, C]` uint8, C 1 or 3, n >= 1.
-        most_pixels: longest side of a thumbnail; larger images are made smaller.
+        max_pixels: longest side of a thumbnail; larger images are reduced to it.
     """
     count, height, width, channels = images.shape
-    factor = min(1.0, most_pixels / max(height, width))
+    factor = min(1.0, max_pixels / max(height, width))
     if factor < 1.0:
         height, width = max(1, round(height * factor)), max(1, round(width * factor))
         small = tf.image.resize(images.astype(np.float32), (height, width), method="area")

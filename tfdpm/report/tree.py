@@ -1,4 +1,4 @@
-"""The genealogy of a model's clusters as charts: the tree, and K from move to move."""
+"""The genealogy of a model's clusters: the chart of the tree, and K from move to move."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import numpy as np
 
 from tfdpm.report.charts import empty_figure
 from tfdpm.viz.colors import cluster_colors
-from tfdpm.viz.extra import load
 
-__all__ = ["clusters_by_step", "tree_chart", "tree_layout"]
+__all__ = ["count_clusters_by_step", "place_nodes", "draw_tree"]
 
 
-def clusters_by_step(nodes: Sequence[Any]) -> list[int]:
-    """K at the start and after each step of the search that changed it.
+def count_clusters_by_step(nodes: Sequence[Any]) -> list[int]:
+    """Returns K at the start and after each step of the search that changed it.
 
     Args:
-        nodes: of a `Genealogy`, in the order of birth.
+        nodes: nodes of a `Genealogy`, in the order of birth.
     """
     counts = [sum(not node.parents for node in nodes)]
     in_search = [node for node in nodes if node.parents and node.stage == "search"]
@@ -29,13 +28,13 @@ def clusters_by_step(nodes: Sequence[Any]) -> list[int]:
     return counts
 
 
-def tree_layout(parents: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Places `[n]` across and generations `[n]` downwards of the nodes of a genealogy.
+def place_nodes(parents: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns horizontal positions `[n]` and generations `[n]` of the nodes of a genealogy.
 
-    A node without children takes the next free place; one with children stands over their middle.
+    A node without children takes the next free position; one with children the mean of theirs.
 
     Args:
-        parents: of each node, all born before it. A node is placed below the first of them.
+        parents: parents of each node, all born before it. A node is a child of the first of them.
     """
     children: list[list[int]] = [[] for _ in parents]
     generations = np.zeros(len(parents), np.int64)
@@ -60,45 +59,40 @@ def tree_layout(parents: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarra
     return across, generations
 
 
-def tree_chart(nodes: Sequence[Any], current: Sequence[int]) -> Any:
-    """The tree: one dot for each cluster that ever was; those of today in their colours.
+def draw_tree(nodes: Sequence[Any], current: Sequence[int]) -> Any:
+    """Draws one dot for each cluster that ever was, present clusters in their colours.
 
     Args:
-        nodes: of a `Genealogy`.
-        current: node of each present cluster.
+        nodes: nodes of a `Genealogy`.
+        current: node of each present cluster, `[K]`.
     """
-    graph = load("plotly.graph_objects", "report")
-    across, down = tree_layout([node.parents for node in nodes])
+    across, down = place_nodes([node.parents for node in nodes])
     figure = empty_figure("", "generation")
     lines: list[list[float | None]] = [[], []]
     for index, node in enumerate(nodes):
         for parent in node.parents:
             lines[0] += [across[parent], across[index], across[index], None]
             lines[1] += [down[parent], down[parent], down[index], None]
-    figure.add_trace(
-        graph.Scatter(
-            x=lines[0], y=lines[1], mode="lines", line={"color": "#8a949e"}, hoverinfo="skip"
-        )
+    figure.add_scatter(
+        x=lines[0], y=lines[1], mode="lines", line={"color": "#8a949e"}, hoverinfo="skip"
     )
     today = {node: cluster for cluster, node in enumerate(current)}
     palette = cluster_colors(len(today))
-    figure.add_trace(
-        graph.Scatter(
-            x=across,
-            y=down,
-            mode="markers+text",
-            marker={
-                "size": [15 if index in today else 8 for index in range(len(nodes))],
-                "color": [
-                    palette[today[index]] if index in today else "#8a949e"
-                    for index in range(len(nodes))
-                ],
-            },
-            text=[str(today[index]) if index in today else "" for index in range(len(nodes))],
-            textposition="bottom center",
-            hovertext=[_told(node, today.get(index)) for index, node in enumerate(nodes)],
-            hovertemplate="%{hovertext}<extra></extra>",
-        )
+    figure.add_scatter(
+        x=across,
+        y=down,
+        mode="markers+text",
+        marker={
+            "size": [15 if index in today else 8 for index in range(len(nodes))],
+            "color": [
+                palette[today[index]] if index in today else "#8a949e"
+                for index in range(len(nodes))
+            ],
+        },
+        text=[str(today[index]) if index in today else "" for index in range(len(nodes))],
+        textposition="bottom center",
+        hovertext=[_describe_node(node, today.get(index)) for index, node in enumerate(nodes)],
+        hovertemplate="%{hovertext}<extra></extra>",
     )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(autorange="reversed", dtick=max(1, int(down.max()) // 8))
@@ -106,7 +100,7 @@ def tree_chart(nodes: Sequence[Any], current: Sequence[int]) -> Any:
     return figure
 
 
-def _told(node: Any, cluster: int | None) -> str:
+def _describe_node(node: Any, cluster: int | None) -> str:
     name = "no longer there" if cluster is None else f"cluster {cluster} of today"
     text = f"{name}<br>{node.size:,.0f} points at birth, of the {node.stage}<br>made by {node.kind}"
     return text if np.isnan(node.log_ratio) else f"{text}, log ratio {node.log_ratio:+.1f} nats"

@@ -1,4 +1,4 @@
-"""Training as a moving picture: decision regions and ellipses, frame by frame, as a GIF."""
+"""Animations of a fit as GIF files: decision regions and ellipses, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -12,34 +12,32 @@ import numpy as np
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
-from tfdpm.viz.extra import load
 from tfdpm.viz.maps import ClusterMap, cluster_map
-from tfdpm.viz.plots import draw
-from tfdpm.viz.view import look
+from tfdpm.viz.plots import draw_map
+from tfdpm.viz.samples import PointSample, sample_points
 
-__all__ = ["Animation", "animate", "film_config"]
+__all__ = ["Animation", "animate", "animation_config"]
 
-_MOST_POINTS = 3_000
+_MAX_POINTS = 3_000
 _LAST_FRAME_MS = 2_000
-_FIRST_CLUSTERS, _PAPER_PRIOR_SCALE, _STABLE_EPOCHS = 3, 0.005, 6
-_GRID = 120  # places of a decision region along each axis
+_GRID = 120  # grid points of decision regions along each axis
 
 
 class Animation(keras.callbacks.Callback):
-    """Films a fit of `DeepDPM` and writes it as a GIF when training ends.
+    """Draws a frame after each epoch of a fit and writes a GIF when training ends.
 
-    Points with two columns are shown as they are, others on the principal axes (PCA) of their
-    features, the same in every frame.
+    Points with two columns are shown as they are. Others are shown on the principal axes (PCA) of
+    their features, with the limits of the first frame in all frames.
 
     Args:
-        path: of the file, which ends in `.gif`.
+        path: path of the file, which ends in `.gif`.
         x: points to draw, as for `fit`; of more than 3,000 a random sample is drawn.
-        every_epochs: epochs between two frames, at least 1.
-        frames_per_second: above 0.
-        inches: width and height of a frame, at 100 dots to the inch.
+        every_epochs: number of epochs between two frames, at least 1.
+        frames_per_second: speed, above 0.
+        inches: width and height of a frame, at 100 dots per inch.
 
     Raises:
-        ImportError: when training begins, without matplotlib; it names the extra.
+        ImportError: when training begins without matplotlib; the error names the extra.
     """
 
     def __init__(
@@ -63,20 +61,20 @@ class Animation(keras.callbacks.Callback):
         self._limits: np.ndarray | None = None
 
     def on_train_begin(self, logs=None):
-        """Forgets earlier fits, and sees whether pictures can be drawn."""
-        load("matplotlib.figure", "Animation")
-        load("PIL.Image", "Animation")
+        """Starts anew, and checks that the libraries for drawing are installed."""
+        _import("matplotlib.figure")
+        _import("PIL.Image")
         self._frames, self._limits = [], None
-        self._film("start")
+        self._add_frame("start")
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds a frame after every `every_epochs` epochs."""
         if (epoch + 1) % self.every_epochs == 0:
-            self._film(f"epoch {epoch + 1}")
+            self._add_frame(f"epoch {epoch + 1}")
 
     def on_train_end(self, logs=None):
-        """Adds the result, which stays for two seconds, and writes the file."""
-        self._film("end")
+        """Adds the last frame, which is shown for two seconds, and writes the file."""
+        self._add_frame("end")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         duration = int(1000 / self.frames_per_second)
         self._frames[0].save(
@@ -87,21 +85,23 @@ class Animation(keras.callbacks.Callback):
             loop=0,
         )
 
-    def _film(self, moment: str) -> None:
+    def _add_frame(self, moment: str) -> None:
         plane = cluster_map(
-            self.model, look(self.model, self.x, max_points=_MOST_POINTS), projection="pca"
+            self.model,
+            sample_points(self.model, self.x, max_points=_MAX_POINTS),
+            projection="pca",
         )
         if self._limits is None:
             self._limits = plane.limits
-        self._frames.append(self._frame(plane, moment))
+        self._frames.append(self._draw_frame(plane, moment))
 
-    def _frame(self, plane: ClusterMap, moment: str) -> Any:
-        # Without pyplot, which would keep every figure.
-        figure_class = load("matplotlib.figure", "Animation").Figure
-        image = load("PIL.Image", "Animation")
+    def _draw_frame(self, plane: ClusterMap, moment: str) -> Any:
+        # Not by pyplot, which would hold every figure in memory.
+        figure_class = _import("matplotlib.figure").Figure
+        image = _import("PIL.Image")
         figure = figure_class(figsize=(self.inches, self.inches), layout="constrained")
         axes = figure.add_subplot()
-        draw(self.model, plane, axes, self._limits, resolution=_GRID)
+        draw_map(self.model, plane, axes, self._limits, resolution=_GRID)
         count = len(plane.weights)
         axes.set_title(f"{moment}: {count} cluster{'s' if count > 1 else ''}", fontsize=10)
         buffer = io.BytesIO()
@@ -109,48 +109,54 @@ class Animation(keras.callbacks.Callback):
         return image.open(buffer).convert("P", palette=image.Palette.ADAPTIVE, colors=128)
 
 
+def _import(module: str) -> Any:
+    return checks.import_optional(module, "Animation", "viz")
+
+
 def animate(
     model: Any,
     path: str | os.PathLike[str],
     x: Any,
     *,
-    config: Any = None,
+    config: DeepDPMConfig | str | None = None,
     epochs: int | None = None,
     **options: Any,
 ) -> Path:
-    """Trains a model like this one once more on `x`, and films it; the model itself stays.
+    """Trains a second model with the class and seed of `model` on `x` and writes it as a GIF.
 
     Args:
-        model: a `tfdpm.DeepDPM`; its class and seed are used.
-        path: of the GIF.
-        x: points in the form of `fit`.
-        config: of the filmed fit. `None` for `film_config(model.config)`.
-        epochs: most epochs; `None` for the configuration's.
-        **options: of `Animation`.
+        model: a `tfdpm.DeepDPM`, which stays as it is.
+        path: path of the file, which ends in `.gif`.
+        x: points, as for `fit`, or a `PointSample`, of which at most 3,000 points are used.
+        config: configuration of the second fit; `None` for `animation_config(model.config)`.
+        epochs: largest number of epochs; `None` for that of the configuration.
+        **options: arguments of `Animation`.
 
     Returns:
         The path.
     """
-    film = Animation(path, x, **options)
-    config = film_config(model.config) if config is None else config
-    type(model)(config, seed=model.seed).fit(x, epochs=epochs, callbacks=[film], verbose=0)
-    return film.path
+    if isinstance(x, PointSample):
+        x = x.inputs[:: -(-len(x.inputs) // _MAX_POINTS)]
+    animation = Animation(path, x, **options)
+    config = animation_config(model.config) if config is None else config
+    type(model)(config, seed=model.seed).fit(x, epochs=epochs, callbacks=[animation], verbose=0)
+    return animation.path
 
 
-def film_config(config: DeepDPMConfig) -> DeepDPMConfig:
-    """The same configuration, but one under which K moves from epoch to epoch.
+def animation_config(config: DeepDPMConfig) -> DeepDPMConfig:
+    """Returns a configuration under which K changes from epoch to epoch.
 
-    The default finds its mixture before the first epoch, where there is nothing to film yet. Here
-    the networks search alone, from three clusters of K-means and under the paper's prior scale
-    ([DeepDPM] supplement 7.1), so K at the end may be another than the default's.
+    The default configuration finds its mixture before the first epoch, so that no move would be
+    seen. Here the networks start from three clusters of K-means with the paper's prior scale
+    ([DeepDPM] supplement 7.1). K at the end may differ from that of the given configuration.
     """
     if config.start == "kmeans":
         return config
     return config.replace(
         start="kmeans",
-        initial_clusters=_FIRST_CLUSTERS,
+        initial_clusters=3,
         prior="identity",
-        prior_scale=_PAPER_PRIOR_SCALE,
-        stable_epochs=_STABLE_EPOCHS,
+        prior_scale=0.005,
+        stable_epochs=6,
         learning_rate_decay=1.0,
     )

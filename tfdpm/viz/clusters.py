@@ -1,4 +1,4 @@
-"""Members of each cluster as pictures: the most typical, or the most doubtful ones."""
+"""Grids of images: typical or doubtful members of each cluster."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.viz.extra import load
 
-__all__ = ["ORDERS", "as_images", "members", "plot_clusters"]
+__all__ = ["ORDERS", "as_images", "list_members", "plot_clusters"]
 
 ORDERS = ("typical", "doubtful")
-_MOST_ROWS = 40  # clusters in one picture
+_MAX_ROWS = 40  # clusters in one picture
 
 
 def plot_clusters(
@@ -22,23 +21,23 @@ def plot_clusters(
     *,
     per_cluster: int = 10,
     order: str = "typical",
-    max_clusters: int = _MOST_ROWS,
+    max_clusters: int = _MAX_ROWS,
 ) -> Any:
     """Draws one row of images for each cluster, the largest cluster first.
 
     Args:
-        images: `[N, H, W]`, `[N, H, W, C]` or `[N, side * side]`; see `as_images`.
-        responsibilities: `[N, K]`.
-        log_density: `[N]`, of the points, nats.
-        per_cluster: images in a row, at least 1.
-        order: see `members`.
-        max_clusters: most rows, at least 1.
+        images: one image for each point, `[N, H, W]`, `[N, H, W, C]` or `[N, side * side]`.
+        responsibilities: responsibilities of the points, `[N, K]`.
+        log_density: log density of the points, `[N]`, nats.
+        per_cluster: number of images in a row, at least 1.
+        order: `"typical"` or `"doubtful"` members first, as for `list_members`.
+        max_clusters: largest number of rows, at least 1.
 
     Returns:
         `[rows, per_cluster]` matplotlib axes.
 
     Raises:
-        ImportError: without matplotlib, naming the extra that brings it.
+        ImportError: without matplotlib; the error names the extra.
     """
     per_cluster = checks.integer(per_cluster, "per_cluster", minimum=1)
     max_clusters = checks.integer(max_clusters, "max_clusters", minimum=1)
@@ -46,8 +45,8 @@ def plot_clusters(
     if len(pictures) != len(responsibilities):
         got = f"{len(pictures)} images for {len(responsibilities)} points"
         checks.fail("images", got, "one image for each point")
-    pyplot = load("matplotlib.pyplot", "plot_clusters")
-    groups = members(responsibilities, log_density, per_cluster, order)
+    pyplot = checks.import_optional("matplotlib.pyplot", "plot_clusters", "viz")
+    groups = list_members(responsibilities, log_density, per_cluster, order)
     sizes = np.bincount(responsibilities.argmax(axis=1), minlength=len(groups))
     shown = np.argsort(-sizes, kind="stable")[:max_clusters]
     figure, axes = pyplot.subplots(
@@ -67,17 +66,17 @@ def plot_clusters(
     return axes
 
 
-def members(
+def list_members(
     responsibilities: np.ndarray, log_density: np.ndarray, count: int, order: str = "typical"
 ) -> list[np.ndarray]:
-    """Positions of at most `count` members of each cluster, `K` arrays.
+    """Returns positions of at most `count` members of each cluster, K arrays.
 
     Args:
-        responsibilities: `[N, K]`.
-        log_density: `[N]`, nats.
-        count: most members of each cluster.
-        order: "typical": the largest log density plus log responsibility first, the middle of the
-            cluster; "doubtful": the smallest responsibility first, its border.
+        responsibilities: responsibilities of the points, `[N, K]`.
+        log_density: log density of the points, `[N]`, nats.
+        count: largest number of members of each cluster.
+        order: `"typical"`: members in the middle of the cluster first, by the sum of log density
+            and log responsibility; `"doubtful"`: smallest responsibility first.
     """
     checks.one_of(order, "order", ORDERS)
     labels = responsibilities.argmax(axis=1)
@@ -88,11 +87,11 @@ def members(
 
 
 def as_images(images: Any) -> np.ndarray:
-    """Images `[N, H, W, C]` uint8 with C 1 or 3, from any range of values.
+    """Returns images as `[N, H, W, C]` uint8 with C 1 or 3.
 
     Args:
-        images: `[N, H, W]` or `[N, H, W, C]` numbers, or rows `[N, D]` of which D is a square (grey
-            levels). Bytes stay as they are; other numbers are stretched over 0 to 255.
+        images: `[N, H, W]` or `[N, H, W, C]`, or grey levels `[N, side * side]`. Bytes are kept;
+            other numbers are scaled so that their range becomes 0 to 255.
 
     Raises:
         ValueError: for another shape.

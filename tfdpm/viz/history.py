@@ -1,4 +1,4 @@
-"""A fit epoch by epoch, with matplotlib: K with its accepted moves, losses, scores."""
+"""Curves of a fit over its epochs: number of clusters with accepted moves, losses, scores."""
 
 from __future__ import annotations
 
@@ -7,38 +7,46 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfdpm import checks
-from tfdpm.viz.extra import load
 
-__all__ = ["plot_history"]
+__all__ = ["LOSSES", "MOVE_COLORS", "SCORES", "list_moves", "plot_history"]
 
-_SCORES = ("nmi", "ari", "acc")
-_LOSSES = ("loss", "subcluster_loss")
+LOSSES = ("loss", "subcluster_loss")
+SCORES = ("nmi", "ari", "acc")
+MOVE_COLORS = {"accepted_splits": "#54a24b", "accepted_merges": "#e45756"}
 
 History = Mapping[str, Sequence[float | None]]
 
 
-def plot_history(history: History) -> Any:
+def plot_history(history: History | Any) -> Any:
     """Draws K with accepted splits (upward triangles) and merges (downward), losses and scores.
 
     Args:
-        history: per-epoch values by name, as in Keras's `History.history`.
+        history: values of each epoch by name, as in Keras's `History.history`, or a model that was
+            trained.
 
     Returns:
         `[n]` matplotlib axes: K, the losses, and the scores where labels were given.
 
     Raises:
+        RuntimeError: if the model was not trained since it was made or loaded.
         ValueError: if there is no `n_clusters` in the history.
-        ImportError: without matplotlib, naming the extra that brings it.
+        ImportError: without matplotlib; the error names the extra.
     """
+    if not isinstance(history, Mapping):
+        recorded = getattr(history, "history", None)
+        if recorded is None:
+            got = "a model that was not trained here"
+            checks.fail("history", got, "a fit first", RuntimeError)
+        history = recorded.history
     if not history.get("n_clusters"):
         checks.fail("history", f"entries {sorted(history)}", "n_clusters of at least one epoch")
-    pyplot = load("matplotlib.pyplot", "plot_history")
-    ticker = load("matplotlib.ticker", "plot_history")
-    scores = [name for name in _SCORES if history.get(name)]
+    pyplot = checks.import_optional("matplotlib.pyplot", "plot_history", "viz")
+    ticker = checks.import_optional("matplotlib.ticker", "plot_history", "viz")
+    scores = [name for name in SCORES if history.get(name)]
     panels = 3 if scores else 2
     figure, axes = pyplot.subplots(1, panels, figsize=(4 * panels, 3), layout="constrained")
     _draw_clusters(axes[0], history)
-    for name in _LOSSES:
+    for name in LOSSES:
         if history.get(name):
             axes[1].plot(*_curve(history[name]), label=name, marker=".")
     for name in scores:
@@ -54,28 +62,37 @@ def plot_history(history: History) -> Any:
     return axes
 
 
+def list_moves(history: History, name: str) -> list[tuple[int, float, float]]:
+    """Returns epoch (from 1), K and number of moves for each epoch with an accepted move.
+
+    Args:
+        history: values of each epoch by name.
+        name: `"accepted_splits"` or `"accepted_merges"`.
+    """
+    numbers = history.get(name) or ()
+    counts = zip(*_curve(history["n_clusters"]), strict=True)
+    return [
+        (epoch, count, numbers[epoch - 1])
+        for epoch, count in counts
+        if epoch <= len(numbers) and numbers[epoch - 1]
+    ]
+
+
 def _draw_clusters(axes: Any, history: History) -> None:
     epochs, counts = _curve(history["n_clusters"])
     axes.step(epochs, counts, where="mid", color="0.4")
-    for name, marker, color in (
-        ("accepted_splits", "^", "#54a24b"),
-        ("accepted_merges", "v", "#e45756"),
-    ):
-        made = [(e, k) for e, k in zip(epochs, counts, strict=True) if _at(history, name, e - 1)]
-        if made:
+    for (name, color), marker in zip(MOVE_COLORS.items(), "^v", strict=True):
+        moves = list_moves(history, name)
+        if moves:
+            at_epochs, at_counts, _ = zip(*moves, strict=True)
             label = name.replace("_", " ")
-            axes.scatter(*zip(*made, strict=True), marker=marker, color=color, label=label)
+            axes.scatter(at_epochs, at_counts, marker=marker, color=color, label=label)
     axes.set_title(f"number of clusters, at the end {int(counts[-1])}")
     axes.set_ylim(0, max(counts) * 1.15 + 1)
 
 
-def _at(history: History, name: str, index: int) -> float:
-    values = history.get(name) or ()
-    return (values[index] or 0) if index < len(values) else 0
-
-
 def _curve(values: Sequence[float | None]) -> tuple[list[int], list[float]]:
-    """Epochs, from 1, and values; those that are no finite numbers are left out."""
+    """Returns epochs, from 1, and the values there; values that are not finite are left out."""
     kept = [
         (epoch, float(value))
         for epoch, value in enumerate(values, 1)

@@ -1,7 +1,4 @@
-"""Maps of a mixture into the plane: which axes, where points and components lie on them.
-
-Arithmetic only; drawing is in `plots.py` and in the report.
-"""
+"""Maps of points and mixture components into the plane, as numbers that are not drawn yet."""
 
 from __future__ import annotations
 
@@ -12,24 +9,26 @@ import numpy as np
 import scipy.linalg
 
 from tfdpm import checks
-from tfdpm.viz.view import View
+from tfdpm.viz.samples import PointSample
 
 __all__ = ["PROJECTIONS", "ClusterMap", "cluster_map", "ellipses", "principal_plane", "regions"]
 
 PROJECTIONS = ("auto", "pca", "lda")
-_JITTER = 0.5  # half the height over which points of one dimension are spread
-_RIDGE = 1e-6  # of the mean variance: within-cluster scatter may be singular
+_JITTER = 0.5  # largest distance of points with one feature from the axis, in axis units
+_RIDGE = 1e-6  # share of the mean variance added to within-cluster scatter, which may be singular
 
 
 class ClusterMap(NamedTuple):
     """Points and components in the plane.
 
     Attributes:
-        title: how the plane was chosen, in words.
-        axis_names: of the two axes.
-        points: `[n, 2]`.
-        labels: `[n]` clusters.
-        weights: `[K]`, means: `[K, 2]`, covariances: `[K, 2, 2]` of the components.
+        title: words that say how the plane was chosen.
+        axis_names: names of the two axes.
+        points: positions of the points, `[n, 2]`.
+        labels: clusters of the points, `[n]`.
+        weights: mixture weights, `[K]`.
+        means: means of the components, `[K, 2]`.
+        covariances: covariances of the components, `[K, 2, 2]`.
         is_exact: whether the plane is the whole input space.
     """
 
@@ -44,47 +43,47 @@ class ClusterMap(NamedTuple):
 
     @property
     def limits(self) -> np.ndarray:
-        """`[2, 2]`: smallest and largest value on each axis, with a margin of 5 %."""
+        """Smallest and largest value on each axis, with a margin of 5 %, `[2, 2]`."""
         low, high = self.points.min(axis=0), self.points.max(axis=0)
         margin = 0.05 * np.where(high > low, high - low, 1.0)
         return np.stack([low - margin, high + margin], axis=1)
 
 
-def cluster_map(model: Any, view: View, projection: str = "auto") -> ClusterMap:
-    """Lays a sample and the model's components into the plane.
+def cluster_map(model: Any, sample: PointSample, projection: str = "auto") -> ClusterMap:
+    """Projects a sample and the model's components into the plane.
 
-    Points with two columns are shown as they are. Others are shown by their features' two
-    principal axes ("pca"), or by the two linear discriminants of the found clusters ("lda"),
-    which show clusters as far apart as any plane can: distances between them are exaggerated.
+    Points with two columns are shown as they are.
 
     Args:
         model: a fitted model.
-        view: sample of points.
-        projection: "pca", "lda", or "auto": "lda" where there are more than two features and more
-            than two clusters, else "pca".
+        sample: points under that model.
+        projection: axes for points with more columns. `"pca"`: the two principal axes of the
+            features. `"lda"`: the two linear discriminants of the clusters, which separate clusters
+            most and exaggerate the distances between them. `"auto"`: `"lda"` for more than two
+            features and more than two clusters, else `"pca"`.
     """
     checks.one_of(projection, "projection", PROJECTIONS)
     weights, means, covariances = (np.asarray(part) for part in model.mixture_)
-    dim, count = view.features.shape[1], len(weights)
-    if view.inputs.shape[1:] == (2,) and dim == 2 and np.shape(model.means_) == (count, 2):
+    dim, count = sample.features.shape[1], len(weights)
+    if sample.inputs.shape[1:] == (2,) and dim == 2 and np.shape(model.means_) == (count, 2):
         raw = (np.asarray(model.means_), np.asarray(model.covariances_))
-        points = np.asarray(view.inputs, np.float64)
+        points = np.asarray(sample.inputs, np.float64)
         names = ("column 0", "column 1")
-        return ClusterMap("the two columns", names, points, view.labels, weights, *raw, True)
+        return ClusterMap("the two columns", names, points, sample.labels, weights, *raw, True)
     if dim == 1:
-        return _line(view, weights, means, covariances)
+        return _map_one_feature(sample, weights, means, covariances)
     use_lda = projection == "lda" or (projection == "auto" and dim > 2 and count > 2)
     if use_lda and count > 1:
-        axes = discriminant_plane(view.features, view.labels)
+        axes = discriminant_plane(sample.features, sample.labels)
         title, names = "linear discriminants (LDA) of the clusters", ("LDA 1", "LDA 2")
     else:
-        axes = principal_plane(view.features)
+        axes = principal_plane(sample.features)
         title, names = "principal axes (PCA) of the features", ("PCA 1", "PCA 2")
     return ClusterMap(
         title,
         names,
-        view.features.astype(np.float64) @ axes,
-        view.labels,
+        sample.features.astype(np.float64) @ axes,
+        sample.labels,
         weights,
         means @ axes,
         axes.T @ covariances @ axes,
@@ -92,17 +91,17 @@ def cluster_map(model: Any, view: View, projection: str = "auto") -> ClusterMap:
     )
 
 
-def _line(view: View, weights, means, covariances) -> ClusterMap:
-    """One feature along the first axis; the second only pulls the points apart."""
+def _map_one_feature(sample: PointSample, weights, means, covariances) -> ClusterMap:
+    """Puts the feature on the first axis and random heights on the second."""
     generator = np.random.default_rng(0)
-    heights = generator.uniform(-_JITTER, _JITTER, len(view.features))
+    heights = generator.uniform(-_JITTER, _JITTER, len(sample.features))
     spread = np.zeros((len(weights), 2, 2))
     spread[:, 0, 0], spread[:, 1, 1] = covariances[:, 0, 0], (_JITTER / 2) ** 2
     return ClusterMap(
         "the one feature, pulled apart at random",
         ("feature", "random height"),
-        np.stack([view.features[:, 0].astype(np.float64), heights], axis=1),
-        view.labels,
+        np.stack([sample.features[:, 0].astype(np.float64), heights], axis=1),
+        sample.labels,
         weights,
         np.concatenate([means, np.zeros_like(means)], axis=1),
         spread,
@@ -111,7 +110,7 @@ def _line(view: View, weights, means, covariances) -> ClusterMap:
 
 
 def principal_plane(features: np.ndarray) -> np.ndarray:
-    """Two orthonormal axes `[D, 2]` of largest variance; the second is zero where D is 1."""
+    """Returns two orthonormal axes `[D, 2]` of largest variance; the second is zero for D = 1."""
     dim = features.shape[1]
     if dim <= 2:
         return np.eye(dim, 2)
@@ -119,15 +118,15 @@ def principal_plane(features: np.ndarray) -> np.ndarray:
 
 
 def discriminant_plane(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Two axes `[D, 2]` that pull clusters apart most for their spread within ([Fisher 1936]).
+    """Returns two axes `[D, 2]` along which clusters differ most, relative to their spread.
 
-    They solve `B v = lambda (W + ridge I) v` with the scatter B between and W within clusters.
-    Two clusters have one such axis; the second is then one of large spread within clusters.
+    Two clusters have one such axis; the second is then the axis of largest spread within clusters.
 
     Args:
         features: `[n, D]`, D >= 2.
-        labels: `[n]` integers.
+        labels: clusters, `[n]` integers.
     """
+    # [Fisher 1936]: B v = lambda (W + ridge I) v, with the scatter B between clusters and W within.
     features = features.astype(np.float64)
     clusters, index = np.unique(labels, return_inverse=True)
     counts = np.bincount(index)
@@ -151,14 +150,20 @@ def discriminant_plane(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _signed(axes: np.ndarray) -> np.ndarray:
-    """Axes whose largest entry is positive, so that the same data always look the same."""
+    """Returns axes whose largest entry is positive, so that the same data always look the same."""
     return axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
 
 
 def ellipses(
     means: np.ndarray, covariances: np.ndarray, deviations: float = 2.0
 ) -> Iterator[np.ndarray]:
-    """Outlines `[2, 100]` at some standard deviations of Gaussians `[K, 2]`, `[K, 2, 2]`."""
+    """Yields the outline `[2, 100]` of each Gaussian at a number of standard deviations.
+
+    Args:
+        means: `[K, 2]`.
+        covariances: `[K, 2, 2]`.
+        deviations: distance of the outline from the mean, in standard deviations.
+    """
     angles = np.linspace(0.0, 2.0 * np.pi, 100)
     circle = deviations * np.stack([np.cos(angles), np.sin(angles)])
     for mean, covariance in zip(means, covariances, strict=True):
@@ -167,21 +172,21 @@ def ellipses(
 
 
 def regions(model: Any, plane: ClusterMap, limits: np.ndarray, resolution: int = 200) -> np.ndarray:
-    """Clusters `[resolution, resolution]` of a grid over the plane, rows from bottom to top.
-
-    Where the plane is the input space, the clustering network's; else those of the mixture as it
-    is seen in the plane, `argmax_k pi_k N(p; mean_k, covariance_k)`.
+    """Returns the clusters of a grid over the plane, `[resolution, resolution]`, bottom row first.
 
     Args:
-        model: a fitted model.
-        plane: of that model.
-        limits: `[2, 2]`, smallest and largest value on each axis.
-        resolution: points along each axis.
+        model: a fitted model, which is asked where the plane is the input space. Elsewhere the
+            projected mixture decides.
+        plane: a map of that model.
+        limits: smallest and largest value on each axis, `[2, 2]`.
+        resolution: number of grid points along each axis.
     """
     across, up = (np.linspace(low, high, resolution) for low, high in limits)
     grid = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
     if plane.is_exact:
         return np.asarray(model.predict_labels(grid)).reshape(resolution, resolution)
+    # argmax_k log pi_k + log N(p; mean_k, covariance_k), by Cholesky factors L of the covariances:
+    # log N = -log det L - |L^-1 (p - mean)|^2 / 2 + constant.
     best = np.full(len(grid), -np.inf)
     owner = np.zeros(len(grid), np.int64)
     variances = np.trace(plane.covariances, axis1=1, axis2=2)

@@ -1,4 +1,4 @@
-"""The map of a fitted model, with matplotlib."""
+"""The map of a fitted model as a matplotlib picture."""
 
 from __future__ import annotations
 
@@ -6,49 +6,54 @@ from typing import Any
 
 import numpy as np
 
+from tfdpm import checks
 from tfdpm.viz.colors import cluster_colors
-from tfdpm.viz.extra import load
 from tfdpm.viz.maps import ClusterMap, cluster_map, ellipses, regions
-from tfdpm.viz.view import View
+from tfdpm.viz.samples import sample_points
 
-__all__ = ["draw", "plot"]
+__all__ = ["draw_map", "plot"]
 
-_MOST_NUMBERED = 60  # clusters; more numbers would hide the picture
+_MAX_NUMBERED = 60  # clusters whose numbers are written; more numbers would cover the points
 
 
 def plot(
     model: Any,
-    view: View,
+    x: Any,
     *,
     projection: str = "auto",
     decision_regions: bool = True,
-    axes: Any = None,
+    max_points: int = 5_000,
+    seed: int = 0,
+    ax: Any = None,
 ) -> Any:
     """Draws points by cluster, components as ellipses of two standard deviations, and regions.
 
     Args:
         model: a fitted model.
-        view: the points.
-        projection: see `cluster_map`.
-        decision_regions: whether the background shows which cluster each place belongs to.
-        axes: matplotlib axes to draw on; new ones if `None`.
+        x: points, as for `predict`, or a `PointSample`.
+        projection: axes of the picture, as for `cluster_map`.
+        decision_regions: whether the background shows the cluster of every place.
+        max_points: most points drawn; of more a random sample is drawn.
+        seed: random seed of the sample.
+        ax: matplotlib axes to draw on; new ones if `None`.
 
     Returns:
         The matplotlib axes.
 
     Raises:
-        ImportError: without matplotlib, naming the extra that brings it.
+        ImportError: without matplotlib; the error names the extra.
     """
-    pyplot = load("matplotlib.pyplot", "plot")
-    plane = cluster_map(model, view, projection)
-    if axes is None:
-        axes = pyplot.subplots(figsize=(6, 6), layout="constrained")[1]
-    draw(model, plane, axes, plane.limits, decision_regions=decision_regions)
-    axes.set_title(f"{len(plane.weights)} clusters: {plane.title}", fontsize=10)
-    return axes
+    pyplot = checks.import_optional("matplotlib.pyplot", "plot", "viz")
+    sample = sample_points(model, x, max_points=max_points, seed=seed)
+    plane = cluster_map(model, sample, projection)
+    if ax is None:
+        ax = pyplot.subplots(figsize=(6, 6), layout="constrained")[1]
+    draw_map(model, plane, ax, plane.limits, decision_regions=decision_regions)
+    ax.set_title(f"{len(plane.weights)} clusters: {plane.title}", fontsize=10)
+    return ax
 
 
-def draw(
+def draw_map(
     model: Any,
     plane: ClusterMap,
     axes: Any,
@@ -58,7 +63,7 @@ def draw(
     resolution: int = 200,
 ) -> None:
     """Draws a map on matplotlib axes; arguments as for `plot` and `regions`."""
-    colors = load("matplotlib.colors", "plot")
+    colors = checks.import_optional("matplotlib.colors", "plot", "viz")
     count = len(plane.weights)
     palette = np.array([colors.to_rgb(color) for color in cluster_colors(count)])
     if decision_regions:
@@ -70,7 +75,7 @@ def draw(
     axes.scatter(*plane.points.T, c=palette[plane.labels], s=size, linewidths=0, zorder=1)
     for k, outline in enumerate(ellipses(plane.means, plane.covariances)):
         axes.plot(*outline, color="black", linewidth=0.9, zorder=2)
-        if count <= _MOST_NUMBERED:
+        if count <= _MAX_NUMBERED:
             axes.text(
                 *plane.means[k],
                 str(k),

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from tfdpm.data.catalogue.download import RemoteFile, find
+from tfdpm.data.catalogue.download import RemoteFile, find_files
 
 
 @pytest.fixture
@@ -21,25 +21,25 @@ def published(tmp_path):
 def test_missing_file_is_fetched_only_when_asked(tmp_path, published) -> None:
     folder = tmp_path / "cache" / "deep"
     with pytest.raises(FileNotFoundError, match=r"a\.bin or a \(from file:"):
-        find([published], folder, download=False, name="data")
+        find_files([published], folder, download=False, name="data")
     assert not folder.exists()
-    assert find([published], folder, download=True, name="data") == (folder / "a.bin",)
+    assert find_files([published], folder, download=True, name="data") == (folder / "a.bin",)
     assert (folder / "a.bin").read_bytes() == b"contents"
     (tmp_path / "server" / "a.bin").unlink()  # from now on it is there
-    assert find([published], folder, download=True, name="data") == (folder / "a.bin",)
+    assert find_files([published], folder, download=True, name="data") == (folder / "a.bin",)
 
 
 def test_file_under_another_name_counts(tmp_path, published) -> None:
     (tmp_path / "a").write_bytes(b"mine")
-    assert find([published], tmp_path, download=True, name="data") == (tmp_path / "a",)
+    assert find_files([published], tmp_path, download=True, name="data") == (tmp_path / "a",)
 
 
 def test_damaged_or_unreachable_file_leaves_nothing(tmp_path, published) -> None:
     folder = tmp_path / "cache"
     damaged = RemoteFile(published.names, published.url, "0" * 32)
     with pytest.raises(OSError, match="with other contents than published"):
-        find([damaged], folder, download=True, name="data")
+        find_files([damaged], folder, download=True, name="data")
     absent = RemoteFile(("b",), (tmp_path / "no such file").as_uri())
     with pytest.raises(OSError, match=r"got no answer from file:.*can be put into"):
-        find([absent], folder, download=True, name="data")
+        find_files([absent], folder, download=True, name="data")
     assert list(folder.iterdir()) == []

@@ -20,7 +20,7 @@ def test_fifty_different_classes_of_imagenet() -> None:
 def test_only_wanted_classes_stay_and_are_numbered_anew() -> None:
     labels = [3, 0, 2, 3, 1, 2]
     pairs = tf.data.Dataset.from_tensor_slices((np.arange(6), np.array(labels, np.int64)))
-    kept = list(imagenet.only(pairs, ["a", "b", "c", "d"], ["d", "b"]).as_numpy_iterator())
+    kept = list(imagenet.keep_classes(pairs, ["a", "b", "c", "d"], ["d", "b"]).as_numpy_iterator())
     assert kept == [(0, 0), (3, 0), (4, 1)]
 
 

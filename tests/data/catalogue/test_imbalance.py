@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tfdpm.data.catalogue import imbalance
+from tfdpm.data.catalogue.imbalance import imbalance
 
 PRINTED = {
     "mnist": {8: 0.10, 2: 0.05, 5: 0.20, 9: 0.30},

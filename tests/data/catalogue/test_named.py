@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from sklearn.datasets import load_digits
 
 from tfdpm.data import as_features, blobs, gaussians15, load
-from tfdpm.data.catalogue import named as datasets
+from tfdpm.data.catalogue import named
 
 
 def test_digits_are_those_of_scikit_learn() -> None:
@@ -27,13 +27,6 @@ def test_synthetic_names(name, make) -> None:
         np.testing.assert_array_equal(loaded, made)
 
 
-def test_embedded_names_can_all_be_loaded() -> None:
-    for name in datasets.embedded_names():
-        x, y = load(name)
-        assert x.ndim == 2
-        assert len(x) == len(y)
-
-
 def test_small_names_of_tensorflow_datasets_become_arrays() -> None:
     with tfds.testing.mock_data(num_examples=5):
         x, y = load("mnist")
@@ -43,7 +36,7 @@ def test_small_names_of_tensorflow_datasets_become_arrays() -> None:
 
 
 def test_large_names_are_streamed(monkeypatch) -> None:
-    monkeypatch.setattr(datasets, "_IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(named, "_IN_MEMORY_BYTES", 1000)
     with tfds.testing.mock_data(num_examples=5):
         stream = load("mnist")
         assert isinstance(stream, tf.data.Dataset)
@@ -64,10 +57,10 @@ def test_names_that_nobody_knows() -> None:
 
 
 def test_named_files_are_known_to_load(tmp_path) -> None:
-    for name in datasets.named_files():
+    for name in named.named_files():
         with pytest.raises(FileNotFoundError, match=f"^`data`: got '{name}'"):
             load(name, data_dir=tmp_path)
-    assert datasets.default_folder().name == "tensorflow_datasets"
+    assert named.default_folder().name == "tensorflow_datasets"
 
 
 def test_data_without_labels_says_so() -> None:

@@ -63,7 +63,7 @@ def folder(tmp_path):
 
 
 def test_only_articles_of_one_root_topic_are_kept(folder) -> None:
-    topics = reuters.single_topics(folder / "reuters10k" / "rcv1-v2.topics.qrels")
+    topics = reuters.read_single_topics(folder / "reuters10k" / "rcv1-v2.topics.qrels")
     assert topics == {2286: 0, 2287: 1, 2290: 3, 2292: 2}
     x, y = load("reuters10k", data_dir=folder)
     assert x.shape == (4, 8)
@@ -104,8 +104,8 @@ def test_words_are_the_most_frequent_and_articles_a_seeded_sample(folder, monkey
 
 def test_documents_are_read_whole(folder) -> None:
     path = folder / "reuters10k" / "lyrl2004_tokens_train.dat.gz"
-    assert list(reuters.documents(path))[0] == (2286, "profit profit share bank bank share ")
-    assert [number for number, _ in reuters.documents(path)] == [2286, 2287, 2288]
+    assert list(reuters.read_documents(path))[0] == (2286, "profit profit share bank bank share ")
+    assert [number for number, _ in reuters.read_documents(path)] == [2286, 2287, 2288]
 
 
 def test_missing_and_foreign_files_are_named(folder) -> None:

@@ -1,4 +1,4 @@
-"""Files that a data set's authors publish: found on disk, or fetched where the caller allows it."""
+"""Files of published data sets: found on disk, or downloaded where the caller allows it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from tfdpm import checks
 from tfdpm.progress.files import replace_file
 
-__all__ = ["RemoteFile", "find"]
+__all__ = ["RemoteFile", "find_files"]
 
 _TIMEOUT_SECONDS = 60
 
@@ -23,9 +23,9 @@ class RemoteFile:
     """A published file.
 
     Attributes:
-        names: under which it may lie on disk; the first is the one that is fetched.
-        url: where its authors publish the first.
-        md5: of the first, or None if its authors give none.
+        names: names that the file may have on disk; a download gets the first.
+        url: address at which the authors publish the file.
+        md5: checksum of the file; None where the authors give none.
     """
 
     names: tuple[str, ...]
@@ -33,38 +33,38 @@ class RemoteFile:
     md5: str | None = None
 
 
-def find(
+def find_files(
     files: Sequence[RemoteFile], folder: Path, *, download: bool, name: str
 ) -> tuple[Path, ...]:
-    """Returns where files lie, after fetching the missing ones if `download`.
+    """Returns the paths of files, after a download of the missing ones if that is allowed.
 
     Args:
-        files: all that are needed.
-        folder: searched, and created if something is fetched.
-        download: whether to fetch.
-        name: of the data set, for errors.
+        files: the files that are needed.
+        folder: folder of the files; a download creates it.
+        download: whether missing files may be downloaded.
+        name: name of the data set in errors.
     Raises:
-        FileNotFoundError: naming all missing files and their addresses.
-        OSError: if a file cannot be fetched, or arrives damaged.
+        FileNotFoundError: if files are missing; it names all of them and their addresses.
+        OSError: if a file cannot be downloaded, or arrives damaged.
     """
-    found = [_on_disk(file, folder) for file in files]
+    found = [_find_on_disk(file, folder) for file in files]
     missing = [file for file, path in zip(files, found, strict=True) if path is None]
     if missing and not download:
         listed = ", ".join(f"{' or '.join(file.names)} (from {file.url})" for file in missing)
         wanted = f"{listed}; tfdpm.data.load({name!r}, download=True) fetches what is missing"
         checks.fail("data", f"{name!r} without files in {folder}", wanted, FileNotFoundError)
     for file in missing:
-        _fetch(file, folder)
-    paths = [_on_disk(file, folder) for file in files]
+        _download(file, folder)
+    paths = [_find_on_disk(file, folder) for file in files]
     return tuple(path for path in paths if path is not None)
 
 
-def _on_disk(file: RemoteFile, folder: Path) -> Path | None:
+def _find_on_disk(file: RemoteFile, folder: Path) -> Path | None:
     return next((folder / name for name in file.names if (folder / name).is_file()), None)
 
 
-def _fetch(file: RemoteFile, folder: Path) -> None:
-    """Writes the file under its first name; what broke off leaves nothing behind."""
+def _download(file: RemoteFile, folder: Path) -> None:
+    """Downloads a file to its first name; a download that fails leaves no file."""
     try:
         with replace_file(folder / file.names[0]) as temporary:
             with urllib.request.urlopen(file.url, timeout=_TIMEOUT_SECONDS) as remote:

@@ -1,7 +1,6 @@
-"""ImageNet's 50 classes on which deep clusterings are compared, and how to keep only them.
+"""ImageNet's 50 classes on which deep clusterings are compared, and the selection of classes.
 
-The images come through TensorFlow Datasets (`datasets.py`), from the tar files that their owners
-give to registered users.
+The owners give the tar files, which TensorFlow Datasets reads, to registered users only.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-__all__ = ["CLASSES", "IMAGENET_50", "IMAGE_SIZE", "only"]
+__all__ = ["CLASSES", "IMAGENET_50", "IMAGE_SIZE", "keep_classes"]
 
-IMAGE_SIZE = 224  # pixels, what published encoders take
+IMAGE_SIZE = 224  # side in pixels of the images that published encoders take
 
 # WordNet numbers of ImageNet-50 [SCAN], the subset of [DeepDPM] section 5.2.
 IMAGENET_50 = tuple(
@@ -26,19 +25,21 @@ IMAGENET_50 = tuple(
     ).split()
 )
 
-# Which classes a name stands for; None is all of them.
+# Classes of each data set; None stands for all classes.
 CLASSES: dict[str, tuple[str, ...] | None] = {"imagenet": None, "imagenet50": IMAGENET_50}
 
 
-def only(dataset: tf.data.Dataset, names: Sequence[str], classes: Sequence[str]) -> tf.data.Dataset:
-    """Keeps the pairs `(image, label)` of some classes and numbers these from 0 in their order.
+def keep_classes(
+    dataset: tf.data.Dataset, names: Sequence[str], classes: Sequence[str]
+) -> tf.data.Dataset:
+    """Keeps the pairs `(image, label)` of some classes and numbers the classes from 0.
 
     Args:
-        dataset: labels are int64 scalars, positions in `names`.
-        names: of all classes.
-        classes: those to keep, each among `names`.
+        dataset: pairs whose labels are int64 scalars, positions in `names`.
+        names: names of all classes.
+        classes: names of the classes to keep, in the order of their new numbers.
     Returns:
-        Pairs with labels from 0 to `len(classes) - 1`, of a length that is not known beforehand.
+        Dataset of pairs, of unknown length, with labels from 0 to `len(classes) - 1`.
     """
     numbers = [-1] * len(names)
     for number, name in enumerate(classes):

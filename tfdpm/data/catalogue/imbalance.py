@@ -1,7 +1,4 @@
-"""The imbalanced versions of known data sets on which clusterings are compared, by percentages.
-
-Only classes are thinned here; loading is in `datasets.py`, synthetic imbalance in `synthetic.py`.
-"""
+"""Imbalanced versions of known data sets on which deep clusterings are compared."""
 
 from __future__ import annotations
 
@@ -25,18 +22,18 @@ _KEPT_PERCENT: dict[str, dict[int, int]] = {
 def imbalance(
     x: ArrayLike, y: ArrayLike, name: str, *, seed: int = 0
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Keeps the shares of the classes that [DeepDPM] supplement 2.4 prints for a data set.
+    """Keeps those shares of the classes that [DeepDPM] supplement 2.4 prints for a data set.
 
     MNIST and USPS keep 10, 5, 20 and 30 % of classes 8, 2, 5 and 9; Fashion-MNIST keeps 37, 19,
     41, 54 and 19 % of classes 0, 3, 5, 7 and 8; other classes stay whole. Counts are rounded up.
 
     Args:
-        x: `[N, ...]` points.
-        y: `[N]` integer classes.
-        name: "mnist", "usps" or "fashion_mnist".
-        seed: seed of which points are kept, >= 0.
+        x: points, `[N, ...]`.
+        y: classes, `[N]` integers.
+        name: data set, "mnist", "usps" or "fashion_mnist".
+        seed: random seed, >= 0; the same seed keeps the same points.
     Returns:
-        `x` and `y` of the kept points, in their order, with dtypes unchanged.
+        `x` and `y` of the kept points, in the same order and with the same dtypes.
     Raises:
         ValueError: if the name is unknown or the lengths differ.
     """

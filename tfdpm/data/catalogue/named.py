@@ -1,7 +1,4 @@
-"""Data sets by name: embedded ones, those read from their authors' files, and all of TFDS.
-
-Files and folders of one's own are in `files.py`; nothing is thinned here.
-"""
+"""Data sets by name: embedded ones, those of published files, and TensorFlow Datasets."""
 
 from __future__ import annotations
 
@@ -18,9 +15,9 @@ from numpy.typing import NDArray
 from tfdpm import checks
 from tfdpm.data.catalogue import imagenet, reuters, synthetic, usps
 
-__all__ = ["default_folder", "embedded_names", "load", "named_files"]
+__all__ = ["default_folder", "load", "named_files"]
 
-_IN_MEMORY_BYTES = 2**29
+_IN_MEMORY_BYTES = 2**29  # 512 MiB; larger data sets stay streams
 
 Labelled = tuple[NDArray[Any], NDArray[np.int64]]
 
@@ -46,22 +43,21 @@ def load(
             - "imagenet", or "imagenet50" for the 50 classes on which [DeepDPM] compares;
             - a TensorFlow Datasets name such as "mnist", "fashion_mnist", "stl10" or
               "cifar10:3.0.2".
-        split: which part, such as "train" (the default), "test", "train+test" or, of TensorFlow
-            Datasets, "train[:10%]". "all" is every labelled part. Embedded data and "reuters10k"
-            have no parts.
-        data_dir: folder of the files; `~/tensorflow_datasets` if None. Files that are not in
-            TensorFlow Datasets lie in a folder of the data set's name below it.
-        download: whether files that are missing may be fetched from where their authors publish
-            them; nothing is ever downloaded otherwise.
-        image_size: side in pixels of the square cut out of the centre of each image after its
-            shorter side was brought to that size. None: 224 for ImageNet, as stored for others.
-        seed: of the choice of articles of "reuters10k".
+        split: part, such as "train", "test", "train+test" or, for TensorFlow Datasets,
+            "train[:10%]". "all" is every labelled part; None is "train". Embedded data and
+            "reuters10k" have no parts.
+        data_dir: folder of the files; None for `~/tensorflow_datasets`. "usps" and "reuters10k" lie
+            in a folder of that name below it.
+        download: whether missing files may be downloaded from where their authors publish them.
+        image_size: side, pixels, of the square at the centre of each image, whose shorter side is
+            first brought to that size. None for 224 for ImageNet and the stored size for others.
+        seed: random seed of the articles of "reuters10k"; the same seed gives the same articles.
     Returns:
-        A pair of arrays `(x, y)`; or, where the points exceed 512 MiB or have no single size, a
-        `tf.data.Dataset` of such pairs, unbatched, in a fixed order.
+        A pair of arrays `(x, y)`. Points of more than 512 MiB or without a single size become a
+        `tf.data.Dataset` of pairs, unbatched, in a fixed order.
     Raises:
         ValueError: if there is no data set or part of that name, or it has no labelled form.
-        FileNotFoundError: if files are missing, naming them and where they come from.
+        FileNotFoundError: if files are missing; it names them and their addresses.
     """
     if name in _EMBEDDED or name == "reuters10k":
         if split not in (None, "all") if name == "reuters10k" else split is not None:
@@ -73,7 +69,7 @@ def load(
         return reuters.load(_folder(data_dir, name), download=download, seed=seed)
     if name == "usps":
         x, y = usps.load(_folder(data_dir, name), split or "train", download=download)
-        return (x if image_size is None else _resized(x, image_size)), y
+        return (x if image_size is None else _resize(x, image_size)), y
     if name in imagenet.CLASSES:
         size = imagenet.IMAGE_SIZE if image_size is None else image_size
         return _load_tfds(
@@ -82,18 +78,13 @@ def load(
     return _load_tfds(name, split, data_dir, download, image_size)
 
 
-def embedded_names() -> tuple[str, ...]:
-    """Returns the names that `load` knows without any file."""
-    return tuple(_EMBEDDED)
-
-
 def named_files() -> tuple[str, ...]:
-    """Returns the names that `load` gives a meaning of its own, beyond TensorFlow Datasets."""
+    """Returns the names of data sets that are read from files in forms of their own."""
     return ("usps", "reuters10k", *imagenet.CLASSES)
 
 
 def default_folder() -> Path:
-    """Returns where files are looked for unless `data_dir` says otherwise."""
+    """Returns the folder of files for `data_dir=None`."""
     return Path.home() / "tensorflow_datasets"
 
 
@@ -102,7 +93,7 @@ def _folder(data_dir: str | os.PathLike[str] | None, name: str) -> Path:
 
 
 def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """scikit-learn's handwritten digits: `[1797, 64]` grey levels from 0 to 16."""
+    """Returns scikit-learn's handwritten digits, `[1797, 64]` grey levels from 0 to 16."""
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
@@ -125,7 +116,7 @@ def _load_tfds(
     classes: tuple[str, ...] | None = None,
     asked: str | None = None,
 ) -> Any:
-    """`load` for TensorFlow Datasets names, of some classes only where `classes` names them."""
+    """Loads a data set of TensorFlow Datasets, only `classes` of it where they are given."""
     # Not at the top: it takes seconds to import, and embedded names need none of it.
     import tensorflow_datasets as tfds
 
@@ -144,20 +135,21 @@ def _load_tfds(
         _download(builder, asked)
     dataset = _as_dataset(builder, split, asked)
     if classes is not None:
-        dataset = imagenet.only(dataset, builder.info.features[keys[1]].names, classes)
+        dataset = imagenet.keep_classes(dataset, builder.info.features[keys[1]].names, classes)
     if image_size is not None:
         side = checks.integer(image_size, "image_size", minimum=1)
         dataset = dataset.map(
-            lambda image, label: (_square(image, side), label), num_parallel_calls=tf.data.AUTOTUNE
+            lambda image, label: (_cut_square(image, side), label),
+            num_parallel_calls=tf.data.AUTOTUNE,
         )
-    return _in_memory_if_small(dataset)
+    return _load_if_small(dataset)
 
 
 def _download(builder: Any, asked: str) -> None:
-    """Downloads and prepares, or says which file has to be fetched by hand."""
+    """Downloads and prepares a data set, or names the file that users must download by hand."""
     try:
         builder.download_and_prepare()
-    except (AssertionError, FileNotFoundError) as error:  # no file of those fetched by hand
+    except (AssertionError, FileNotFoundError) as error:  # no file that users download by hand
         manual = os.path.join(builder._data_dir_root, "downloads", "manual")
         instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS or "its files"
         wanted = f"in {manual}: {' '.join(instructions.split())}"
@@ -165,7 +157,7 @@ def _download(builder: Any, asked: str) -> None:
 
 
 def _as_dataset(builder: Any, split: str | None, asked: str) -> tf.data.Dataset:
-    """Pairs of a builder's part; the errors that they end in without files are put in words."""
+    """Returns the pairs of a part, or raises an error that names missing files or parts."""
     known = list(builder.info.splits) or ["train"]
     if split == "all":
         # Parts without labels mark them as -1; STL-10's "unlabelled" is the one in use.
@@ -183,7 +175,8 @@ def _as_dataset(builder: Any, split: str | None, asked: str) -> tf.data.Dataset:
         ) from error
 
 
-def _in_memory_if_small(dataset: tf.data.Dataset) -> Any:
+def _load_if_small(dataset: tf.data.Dataset) -> Any:
+    """Returns arrays `(x, y)` where the points fit `_IN_MEMORY_BYTES`, else the dataset."""
     shape, dtype = dataset.element_spec[0].shape, dataset.element_spec[0].dtype
     length = int(dataset.cardinality())
     if not shape.is_fully_defined() or length < 0:
@@ -195,8 +188,8 @@ def _in_memory_if_small(dataset: tf.data.Dataset) -> Any:
     return x, y.astype(np.int64)
 
 
-def _square(image: tf.Tensor, side: int) -> tf.Tensor:
-    """The centre `[side, side, C]` uint8 of an image whose shorter side became `side` pixels."""
+def _cut_square(image: tf.Tensor, side: int) -> tf.Tensor:
+    """Resizes the shorter side of an image to `side` pixels and returns the square centre."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     scaled = tf.maximum(tf.cast(tf.round(size * side / tf.reduce_min(size)), tf.int32), side)
     resized = tf.image.resize(image, scaled, antialias=True)
@@ -208,6 +201,6 @@ def _square(image: tf.Tensor, side: int) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(tf.round(cut), 0.0, 255.0), image.dtype)
 
 
-def _resized(images: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+def _resize(images: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     side = checks.integer(side, "image_size", minimum=1)
     return tf.image.resize(images, (side, side), antialias=True).numpy()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfdpm import checks
-from tfdpm.data.catalogue.download import RemoteFile, find
+from tfdpm.data.catalogue.download import RemoteFile, find_files
 
 __all__ = ["FILES", "TOPICS", "load"]
 
@@ -35,33 +35,32 @@ FILES = (
 def load(
     folder: Path, *, download: bool = False, seed: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Articles `[10000, 2000]` float32 and topics `[10000]`, positions in `TOPICS`.
+    """Reads articles `[10000, 2000]` float32 and topics `[10000]`, positions in `TOPICS`.
 
-    The set of [DEC]: of the articles that carry exactly one of the four root topics, the 2,000
-    words that occur most often; logarithmic term frequency times inverse document frequency over
-    all these articles, rows of unit length times `sqrt(2000)`; then a sample of 10,000.
+    As in [DEC], articles with exactly one of the four root topics are kept. Features are tf-idf
+    with logarithmic term frequency of the 2,000 most frequent words, of length `sqrt(2000)`.
 
     Args:
-        folder: with RCV1-v2's `rcv1-v2.topics.qrels` and the five `lyrl2004_tokens_*.dat`, packed
-            (.gz) or not.
-        download: whether missing files may be fetched from the journal's page (320 MB).
-        seed: of the sample.
+        folder: folder with RCV1-v2's `rcv1-v2.topics.qrels` and the five `lyrl2004_tokens_*.dat`,
+            packed (.gz) or not.
+        download: whether missing files may be downloaded from the journal's page (320 MB).
+        seed: random seed of the sample of 10,000; the same seed gives the same articles.
     Returns:
-        All articles where there are fewer than 10,000.
+        The sample, or all articles where there are fewer than 10,000.
     Raises:
         ValueError: if a file holds something else.
-        FileNotFoundError: naming the missing files and where they come from.
+        FileNotFoundError: if files are missing; it names them and their addresses.
     """
     from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
     seed = checks.integer(seed, "seed", minimum=0)
-    topics_path, *token_paths = find(FILES, folder, download=download, name="reuters10k")
-    topics = single_topics(topics_path)
+    topics_path, *token_paths = find_files(FILES, folder, download=download, name="reuters10k")
+    topics = read_single_topics(topics_path)
     labels: list[int] = []
 
     def articles() -> Iterator[str]:
         for path in token_paths:
-            for number, words in documents(path):
+            for number, words in read_documents(path):
                 if number in topics:
                     labels.append(topics[number])
                     yield words
@@ -80,11 +79,11 @@ def load(
     return x.astype(np.float32), np.array(labels, np.int64)[order]
 
 
-def single_topics(path: Path) -> dict[int, int]:
-    """Topic by article number, of the articles that carry exactly one of `TOPICS`.
+def read_single_topics(path: Path) -> dict[int, int]:
+    """Returns the topic by article number for articles with exactly one of `TOPICS`.
 
     Args:
-        path: lines of topic, article number and 1.
+        path: file with lines of topic, article number and 1.
     """
     found: dict[int, set[int]] = {}
     with _open(path) as lines:
@@ -97,11 +96,11 @@ def single_topics(path: Path) -> dict[int, int]:
     return {number: topics.pop() for number, topics in found.items() if len(topics) == 1}
 
 
-def documents(path: Path) -> Iterator[tuple[int, str]]:
+def read_documents(path: Path) -> Iterator[tuple[int, str]]:
     """Yields article numbers and their words.
 
     Args:
-        path: `.I NUMBER` begins an article, `.W` its words, stemmed and without stop words.
+        path: file in which `.I NUMBER` begins an article and `.W` its stemmed words.
     """
     number, words = None, []
     with _open(path) as lines:

@@ -1,7 +1,4 @@
-"""Gaussian mixtures with known truth, seeded: points to cluster and the components they came from.
-
-Nothing here is downloaded or fitted; real data sets are in `datasets.py`.
-"""
+"""Random Gaussian mixtures: points and the components from which they were drawn."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from tfdpm import checks
 
 __all__ = ["blobs", "gaussian_mixture", "gaussians15"]
 
-_PLACEMENT_TRIES = 200  # draws of one mean before the box is enlarged
+_PLACEMENT_TRIES = 200  # draws of one mean before the box grows
 _BOX_GROWTH = 1.1
 
 Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -28,23 +25,22 @@ def gaussian_mixture(
     anisotropy: float = 3.0,
     seed: int = 0,
 ) -> Labelled:
-    """Points of a random Gaussian mixture and the component that each was drawn from.
+    """Draws points from a random Gaussian mixture.
 
-    On the line through the means of any two components, the means lie at least
-    `separation * (std_a + std_b)` apart, the standard deviations being those along that line. So
-    a hyperplane exists beyond which at most a share `Phi(-separation)` of either component lies:
-    2.3 % at 2, 0.13 % at 3, 0.003 % at 4.
+    The means of two components lie at least `separation * (std_a + std_b)` apart, with the standard
+    deviations along the line through the means. So a hyperplane exists beyond which at most a share
+    `Phi(-separation)` of either component lies: 2.3 % at 2, 0.13 % at 3, 0.003 % at 4.
 
     Args:
-        num_components: K, from 1 to `num_points`.
-        dim: D, >= 1.
-        num_points: N. Component sizes are fixed by the arguments, not drawn.
-        imbalance: size of the largest component over that of the smallest, >= 1; sizes between
-            them follow a geometric series, and every component has at least one point.
+        num_components: K, number of components, from 1 to `num_points`.
+        dim: D, number of features, >= 1.
+        num_points: N, number of points. The arguments fix the sizes of the components.
+        imbalance: ratio of the largest to the smallest component, >= 1; the sizes are a geometric
+            series, and every component has at least one point.
         separation: smallest separation as above, in standard deviations, >= 0.
-        anisotropy: largest over smallest standard deviation that a component may have along its
-            own axes, >= 1; 1 makes every component a unit sphere. The axes are random.
-        seed: seed of everything random, >= 0.
+        anisotropy: largest ratio of a component's standard deviations along its own axes, which are
+            random, >= 1; 1 makes every component a unit sphere.
+        seed: random seed, >= 0; the same seed gives the same points.
     Returns:
         `x` `[N, D]` float32 and `y` `[N]` int64 in `0..K-1`, in random order.
     Raises:
@@ -58,9 +54,9 @@ def gaussian_mixture(
     anisotropy = checks.number(anisotropy, "anisotropy", minimum=1.0)
     rng = np.random.default_rng(checks.integer(seed, "seed", minimum=0))
 
-    factors = _covariance_factors(num_components, dim, anisotropy, rng)
-    means = _separated_means(factors, separation, rng)
-    sizes = rng.permutation(_component_sizes(num_components, num_points, imbalance))
+    factors = _draw_covariance_factors(num_components, dim, anisotropy, rng)
+    means = _draw_means(factors, separation, rng)
+    sizes = rng.permutation(_compute_sizes(num_components, num_points, imbalance))
     labels = rng.permutation(np.repeat(np.arange(num_components), sizes))
     noise = rng.standard_normal((num_points, dim))
     points = means[labels]
@@ -71,38 +67,38 @@ def gaussian_mixture(
 
 
 def gaussians15(seed: int = 0) -> Labelled:
-    """The authors' demonstration: 10,000 points of 15 Gaussians in the plane, `([N, 2], [N])`."""
+    """Draws the authors' demonstration, 10,000 points of 15 Gaussians in the plane."""
     return gaussian_mixture(15, 2, 10_000, separation=3.0, seed=seed)
 
 
 def blobs(seed: int = 0) -> Labelled:
-    """A first thing to try: 1,500 points of five round, well separated blobs, `([N, 2], [N])`."""
+    """Draws 1,500 points of five round, well separated Gaussians in the plane."""
     return gaussian_mixture(5, 2, 1500, anisotropy=1.0, seed=seed)
 
 
-def _covariance_factors(
+def _draw_covariance_factors(
     num_components: int, dim: int, anisotropy: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """`[K, D, D]` matrices F with covariances F F': random axes, spreads around 1."""
+    """Draws matrices F `[K, D, D]` with covariances F F', random axes and spreads around 1."""
     axes, _ = np.linalg.qr(rng.standard_normal((num_components, dim, dim)))
     spreads = anisotropy ** rng.uniform(-0.5, 0.5, (num_components, 1, dim))
     return axes * spreads
 
 
-def _component_sizes(num_components: int, num_points: int, imbalance: float) -> NDArray[np.int64]:
-    """`[K]` sizes in a geometric series, summing to `num_points`, each at least 1."""
+def _compute_sizes(num_components: int, num_points: int, imbalance: float) -> NDArray[np.int64]:
+    """Returns sizes `[K]` in a geometric series, summing to `num_points`, each at least 1."""
     shares = imbalance ** -np.linspace(0.0, 1.0, num_components)
     cumulative = np.cumsum(shares) / shares.sum()
     sizes = np.diff(np.rint(cumulative * num_points), prepend=0.0)
-    if sizes.min() < 1:  # too few points for the imbalance: give each its one point first
+    if sizes.min() < 1:  # too few points for the imbalance: each component gets one point first
         sizes = 1 + np.diff(np.rint(cumulative * (num_points - num_components)), prepend=0.0)
     return sizes.astype(np.int64)
 
 
-def _separated_means(
+def _draw_means(
     factors: NDArray[np.float64], separation: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """`[K, D]` means by rejection in a box, enlarged whenever a mean finds no place in it."""
+    """Draws means `[K, D]` by rejection in a box, which grows where a mean finds no place."""
     num_components, dim, _ = factors.shape
     side = 2.0 * max(separation, 1.0)
     while True:
@@ -110,7 +106,7 @@ def _separated_means(
         for k in range(num_components):
             for _ in range(_PLACEMENT_TRIES):
                 means[k] = rng.uniform(-side / 2, side / 2, dim)
-                if np.all(_separations(means[: k + 1], factors[: k + 1]) >= separation):
+                if np.all(_measure_separations(means[: k + 1], factors[: k + 1]) >= separation):
                     break
             else:
                 break
@@ -119,8 +115,13 @@ def _separated_means(
         side *= _BOX_GROWTH
 
 
-def _separations(means: NDArray[np.float64], factors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`[K - 1]` separations of the last component from each other one; see `gaussian_mixture`."""
+def _measure_separations(
+    means: NDArray[np.float64], factors: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Returns separations `[K - 1]` of the last component from each other one.
+
+    |mean_a - mean_b| / (std_a + std_b), with standard deviations `|F' u|` along the unit vector u.
+    """
     offsets = means[:-1] - means[-1]
     distances = np.linalg.norm(offsets, axis=1)
     lines = offsets / np.maximum(distances, np.finfo(np.float64).tiny)[:, np.newaxis]

@@ -1,4 +1,4 @@
-"""USPS, handwritten digits of 16 x 16 pixels, from either of the forms in which it is published."""
+"""USPS, handwritten digits of 16 x 16 pixels, from either of its two published forms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfdpm import checks
-from tfdpm.data.catalogue.download import RemoteFile, find
+from tfdpm.data.catalogue.download import RemoteFile, find_files
 
 __all__ = ["FILES", "load"]
 
@@ -37,21 +37,21 @@ FILES = {
 def load(
     folder: Path, split: str = "train", *, download: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Images `[N, 16, 16, 1]` float32 in [0, 1] (ink is 1) and digits `[N]`.
+    """Reads images `[N, 16, 16, 1]` float32 from 0 to 1 (ink) and digits `[N]`.
 
     Args:
-        folder: with `usps.bz2` and `usps.t.bz2` (LIBSVM), or `zip.train.gz` and `zip.test.gz` (a
-            digit and 256 grey values from -1 to 1 in each line); unpacked ones do as well.
-        split: "train" (7,291 digits), "test" (2,007), or "train+test", also called "all".
-        download: whether missing files may be fetched from LIBSVM's page.
+        folder: folder with `usps.bz2` and `usps.t.bz2` (LIBSVM), or with `zip.train.gz` and
+            `zip.test.gz` (a digit and 256 grey values from -1 to 1 in each line), packed or not.
+        split: part, "train" (7,291 digits), "test" (2,007), or "train+test", also called "all".
+        download: whether missing files may be downloaded from LIBSVM's page.
     Raises:
         ValueError: if there is no such part, or a file holds something else.
-        FileNotFoundError: naming the missing files and where they come from.
+        FileNotFoundError: if files are missing; it names them and their addresses.
     """
     wanted = "train+test" if split == "all" else split
     checks.one_of(wanted, "split", ("train", "test", "train+test", "all"))
     parts = wanted.split("+")
-    paths = find([FILES[part] for part in parts], folder, download=download, name="usps")
+    paths = find_files([FILES[part] for part in parts], folder, download=download, name="usps")
     pieces = [_read(path) for path in paths]
     x, y = (np.concatenate(part) for part in zip(*pieces, strict=True))
     return x, y
@@ -60,7 +60,7 @@ def load(
 def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     openers: dict[str, Callable[..., IO[str]]] = {".bz2": bz2.open, ".gz": gzip.open}
     rows: list[NDArray[np.float64]] = []
-    parse = _plain_row if path.name.startswith("zip.") else _libsvm_row
+    parse = _parse_plain_row if path.name.startswith("zip.") else _parse_libsvm_row
     try:
         with openers.get(path.suffix, open)(path, "rt", encoding="ascii") as file:
             rows = [parse(line.split()) for line in file if line.strip()]
@@ -74,16 +74,16 @@ def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return images.astype(np.float32), digits
 
 
-def _plain_row(cells: Iterable[str]) -> NDArray[np.float64]:
-    """Digit, then grey values."""
+def _parse_plain_row(cells: Iterable[str]) -> NDArray[np.float64]:
+    """Reads a digit and then grey values."""
     row = np.array([float(cell) for cell in cells])
     if row.shape != (1 + _SIDE**2,):
         raise ValueError(f"{len(row)} values in a line")
     return row
 
 
-def _libsvm_row(cells: list[str]) -> NDArray[np.float64]:
-    """Class 1 to 10 (digit + 1), then `index:value` from index 1; what is left out is 0."""
+def _parse_libsvm_row(cells: list[str]) -> NDArray[np.float64]:
+    """Reads class 1 to 10 (digit + 1), then `index:value` from index 1; missing values are 0."""
     row = np.zeros(1 + _SIDE**2)
     row[0] = int(float(cells[0])) - 1
     for cell in cells[1:]:

@@ -1,4 +1,4 @@
-"""What a report says in sentences: the prior, K, the moves, the members."""
+"""Sentences of a report: about the prior, the preprocessing, K and the moves."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["k_sentence", "moves_sentences", "preprocessing_sentence", "prior_sentences"]
+__all__ = ["describe_k", "describe_moves", "describe_preprocessing", "describe_prior"]
 
 
-def prior_sentences(model: Any, num_points: int) -> list[str]:
-    """The Normal-inverse-Wishart prior of a fitted model in plain words."""
+def describe_prior(model: Any, num_points: int) -> list[str]:
+    """Describes the Normal-inverse-Wishart prior of a fitted model in plain words."""
     prior, config = model.prior_, model.config
     dim = len(np.asarray(prior.loc))
     scale = np.diag(np.asarray(prior.scale))
@@ -36,21 +36,21 @@ def prior_sentences(model: Any, num_points: int) -> list[str]:
     ]
 
 
-def preprocessing_sentence(model: Any, view: Any) -> str:
-    """What happened to the columns before they were clustered."""
-    given = int(np.prod(view.inputs.shape[1:]))
+def describe_preprocessing(model: Any, sample: Any) -> str:
+    """Describes what happened to the columns before they were clustered."""
+    given = int(np.prod(sample.inputs.shape[1:]))
     described = model.preprocessing_.description or "nothing"
     if model.encoder is not None:
         chosen = f" ({model.features_})" if model.features_ else ""
         described = f"an encoder inside the model{chosen}, then {described}"
     return (
         f"Each point came with {given:,} number{'s' if given != 1 else ''}; the mixture sees "
-        f"{view.features.shape[1]} features. Done to them: {described}."
+        f"{sample.features.shape[1]} features. Done to them: {described}."
     )
 
 
-def k_sentence(count: int, posterior: Mapping[int, float]) -> str:
-    """How sure K is, in one sentence."""
+def describe_k(count: int, posterior: Mapping[int, float]) -> str:
+    """Describes in one sentence how certain K is."""
     share = posterior.get(count, 0.0)
     likeliest = max(posterior, key=lambda k: (posterior[k], -abs(k - count)))
     if share >= 0.75:
@@ -63,8 +63,8 @@ def k_sentence(count: int, posterior: Mapping[int, float]) -> str:
     )
 
 
-def moves_sentences(model: Any) -> list[str]:
-    """How many moves were proposed and made in all, and what that says."""
+def describe_moves(model: Any) -> list[str]:
+    """Describes how many moves were proposed and made, with the model's advice if it has any."""
     made = model.moves_
     sentences = [
         f"{made.accepted_splits:,} of {made.proposed_splits:,} proposed splits and "

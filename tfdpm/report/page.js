@@ -1,70 +1,3 @@
-"""How a report looks and behaves in a browser: its style sheet and its script."""
-
-from __future__ import annotations
-
-__all__ = ["SCRIPT", "STYLE"]
-
-STYLE = """
-:root { color-scheme: light dark; --paper: #ffffff; --card: #f6f7f9; --ink: #1d2329;
-  --soft: #5d6873; --line: #d9dee4; --accent: #2f6db5; --grid: #e3e7ec; }
-@media (prefers-color-scheme: dark) { :root:not([data-theme=light]) { --paper: #14181d;
-  --card: #1c2229; --ink: #e6eaee; --soft: #9aa6b2; --line: #333c46; --accent: #7db4f0;
-  --grid: #2b333c; } }
-:root[data-theme=dark] { --paper: #14181d; --card: #1c2229; --ink: #e6eaee; --soft: #9aa6b2;
-  --line: #333c46; --accent: #7db4f0; --grid: #2b333c; }
-* { box-sizing: border-box }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
-main, header { max-width: 1200px; margin: 0 auto; padding: 0 20px; }
-header { display: flex; align-items: baseline; gap: 12px; padding-top: 18px; }
-h1 { font-size: 1.5rem; margin: 0; flex: 1; overflow-wrap: anywhere; }
-h2 { font-size: 1.05rem; margin: 0 0 6px; }
-p { margin: 4px 0 8px; } .soft { color: var(--soft); }
-button { font: inherit; color: var(--ink); background: none; border: 1px solid var(--line);
-  border-radius: 8px; padding: 4px 12px; cursor: pointer; }
-nav { display: flex; gap: 4px; overflow-x: auto; border-bottom: 1px solid var(--line);
-  margin: 14px 0 16px; scrollbar-width: none; }
-nav button { border: 0; border-bottom: 3px solid transparent; border-radius: 0;
-  padding: 8px 12px; color: var(--soft); white-space: nowrap; }
-nav button[aria-selected=true] { color: var(--ink); border-color: var(--accent); }
-button[aria-pressed=true] { border-color: var(--accent); color: var(--accent); }
-button:focus-visible, summary:focus-visible { outline: 2px solid var(--accent); }
-.grid { display: grid; gap: 14px; grid-template-columns: repeat(2, minmax(0, 1fr)); }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 12px;
-  padding: 14px 16px; min-width: 0; margin-bottom: 14px; }
-.grid .card { margin-bottom: 0; } .wide { grid-column: 1 / -1; }
-.tiles { display: flex; flex-wrap: wrap; gap: 12px; margin-bottom: 14px; }
-.tile { background: var(--card); border: 1px solid var(--line); border-radius: 12px;
-  padding: 10px 18px; flex: 1 1 120px; }
-.tile b { display: block; font-size: 1.6rem; line-height: 1.25; } .tile span { color: var(--soft) }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-td, th { padding: 3px 10px 3px 0; text-align: right; border-bottom: 1px solid var(--line);
-  overflow-wrap: anywhere; }
-td:first-child, th:first-child { text-align: left; }
-.scroll { overflow-x: auto; } code, pre { font: 13px/1.45 ui-monospace, monospace; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: 6px 0; }
-.members { display: grid; grid-template-columns: 84px minmax(0,1fr) minmax(0,1fr); gap: 8px 14px;
-  align-items: start; }
-.members > b { font-size: .85rem; color: var(--soft); } .dot { display: inline-block; width: 10px;
-  height: 10px; border-radius: 50%; margin-right: 6px; }
-.row { display: flex; flex-wrap: wrap; gap: 3px; }
-.members .row { max-width: 335px; }
-.t { background-repeat: no-repeat; image-rendering: pixelated; border-radius: 3px; }
-#thumb { position: fixed; z-index: 9; pointer-events: none; display: none; padding: 4px;
-  background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
-summary { cursor: pointer; }
-[hidden] { display: none !important; }
-@media (max-width: 720px) { .grid { grid-template-columns: minmax(0, 1fr); }
-  main, header { padding-left: 12px; padding-right: 12px; } .card { padding: 12px 10px; }
-  .members { grid-template-columns: minmax(0, 1fr); } .members > b { display: none }
-  .members > div:nth-child(3n+1) { margin-top: 8px }
-  .members > div:nth-child(3n+2)::before { content: "typical" }
-  .members > div:nth-child(3n)::before { content: "doubtful" }
-  .members > div::before { width: 100%; font-size: .8rem; color: var(--soft) }
-  .tile { flex-basis: 40%; padding: 8px 12px } .tile b { font-size: 1.3rem } }
-"""
-
-SCRIPT = r"""
 "use strict";
 const charts = JSON.parse(document.getElementById("charts").textContent);
 const sheets = JSON.parse(document.getElementById("sheets").textContent);
@@ -185,4 +118,3 @@ document.getElementById("theme").addEventListener("click", () => {
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", restyle);
 show("overview");
-"""
