@@ -12,7 +12,7 @@ import numpy as np
 
 from tfdpm import checks
 from tfdpm.callbacks import Checkpoint
-from tfdpm.config import DeepDPMConfig
+from tfdpm.config import DeepDPMConfig, as_config
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.export import ServedModel
@@ -116,12 +116,9 @@ def fit(
     checkpoint = stages.path("clusters", ".npz")
     if checkpoint is not None and not any(isinstance(each, Checkpoint) for each in callbacks):
         callbacks.append(Checkpoint(checkpoint))
-    points = inputs.array if inputs.array is not None else inputs.labelled_dataset
-    points = inputs.dataset if points is None else points
     with stages.stage(learn_encoder.CLUSTERS):
         model.fit(
-            points,
-            inputs.labels,
+            inputs,
             epochs=epochs,
             callbacks=callbacks,
             verbose=verbose,
@@ -132,11 +129,7 @@ def fit(
 
 def _check_config(config: DeepDPMConfig | str | None, initial_clusters: int) -> DeepDPMConfig:
     """The configuration of a name or of `None`, with another number of clusters at the start."""
-    if config is None or isinstance(config, str):
-        config = DeepDPMConfig.named(config or "default")
-    if not isinstance(config, DeepDPMConfig):
-        wanted = "a DeepDPMConfig, a preset's name or None"
-        checks.fail("config", type(config).__name__, wanted, TypeError)
+    config = as_config(config)
     if checks.integer(initial_clusters, "initial_clusters", minimum=1) != 1:
         config = config.replace(initial_clusters=initial_clusters)
     return config

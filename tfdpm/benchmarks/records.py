@@ -43,9 +43,7 @@ def score_clusters(known: np.ndarray, labels: np.ndarray) -> Record:
     Noise (label -1) is scored as one more cluster, but it is not counted as one.
     """
     return {
-        "nmi": metrics.nmi(known, labels),
-        "ari": metrics.ari(known, labels),
-        "acc": metrics.clustering_accuracy(known, labels),
+        **metrics.score_labels(known, labels),
         "clusters": len(np.unique(labels[labels >= 0])),
     }
 

@@ -37,7 +37,6 @@ __all__ = ["JointClustering"]
 _EMBEDDER_EPOCHS = 100  # of the network that places new points; with fewer it blurs the clusters
 _NOISE = 0.03  # of its inputs' standard deviation
 _CLUSTERING_STEPS = 10  # steps of progress that a clustering counts for
-_SCORES = {"nmi": metrics.nmi, "ari": metrics.ari, "acc": metrics.clustering_accuracy}
 _PARTS = ("autoencoder", "scaling", "embedder", "clustering")
 
 
@@ -191,7 +190,7 @@ class JointClustering(keras.Model):
                     "clustering_loss": losses.clustering,
                 }
                 if known is not None:
-                    logs |= {name: score(known, self.labels_) for name, score in _SCORES.items()}
+                    logs |= metrics.score_labels(known, self.labels_)
                 self._update_progress(rounds=(*self._progress.rounds, logs))
             shown = [f"K {self.n_clusters}", f"reconstruction {losses.reconstruction:.4g}"]
             shown += [f"{name} {logs[name]:.3f}" for name in ("nmi", "acc") if name in logs]
