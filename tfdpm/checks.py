@@ -23,11 +23,7 @@ def integer(
     value: Any, name: str, *, minimum: int | None = None, maximum: int | None = None
 ) -> int:
     """Returns `value` as an `int`, or raises unless it is an integer within the bounds."""
-    wanted = "an integer" + _bounds(minimum, maximum)
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        fail(name, f"{value!r} of type {type(value).__name__}", wanted, TypeError)
-    if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
-        fail(name, value, wanted)
+    _check_bounds(value, name, numbers.Integral, "an integer", minimum, maximum)
     return int(value)
 
 
@@ -40,29 +36,14 @@ def number(
     above: float | None = None,
 ) -> float:
     """Returns `value` as a finite `float` in `[minimum, maximum]` and strictly above `above`."""
-    wanted = (
-        "a finite number" + _bounds(minimum, maximum) + ("" if above is None else f" above {above}")
-    )
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        fail(name, f"{value!r} of type {type(value).__name__}", wanted, TypeError)
-    result = float(value)
-    if not math.isfinite(result):
-        fail(name, value, wanted)
-    if (
-        (minimum is not None and result < minimum)
-        or (maximum is not None and result > maximum)
-        or (above is not None and result <= above)
-    ):
-        fail(name, value, wanted)
-    return result
+    _check_bounds(value, name, numbers.Real, "a finite number", minimum, maximum, above)
+    return float(value)
 
 
 def one_of(value: Any, name: str, choices: Iterable[Any]) -> Any:
     """Returns `value` if it is among `choices`, else raises and lists the choices."""
     choices = tuple(choices)
-    if not any(
-        value is choice or (type(value) is type(choice) and value == choice) for choice in choices
-    ):
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
         fail(name, repr(value), "one of " + ", ".join(repr(choice) for choice in choices))
     return value
 
@@ -92,11 +73,25 @@ def import_optional(module: str, name: str, extra: str) -> ModuleType:
         fail(name, f"no {package}", wanted, ImportError)
 
 
-def _bounds(minimum: float | None, maximum: float | None) -> str:
+def _check_bounds(
+    value: Any, name: str, kind: type, wanted: str, minimum: Any, maximum: Any, above: Any = None
+) -> None:
+    """Raises unless `value` is finite, of that kind (`True` is not) and within the bounds."""
     if minimum is not None and maximum is not None:
-        return f" from {minimum} to {maximum}"
-    if minimum is not None:
-        return f" of at least {minimum}"
-    if maximum is not None:
-        return f" of at most {maximum}"
-    return ""
+        wanted += f" from {minimum} to {maximum}"
+    elif minimum is not None:
+        wanted += f" of at least {minimum}"
+    elif maximum is not None:
+        wanted += f" of at most {maximum}"
+    if above is not None:
+        wanted += f" above {above}"
+    if isinstance(value, bool) or not isinstance(value, kind):
+        fail(name, f"{value!r} of type {type(value).__name__}", wanted, TypeError)
+    is_inside = (
+        (kind is numbers.Integral or math.isfinite(value))
+        and (minimum is None or value >= minimum)
+        and (maximum is None or value <= maximum)
+        and (above is None or value > above)
+    )
+    if not is_inside:
+        fail(name, value, wanted)

@@ -26,46 +26,17 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "kl_direction": ("network_to_target", "target_to_network"),
     "jit_compile": ("auto", True, False),
 }
-_BOOLEANS = (
-    "scale_times_df",
-    "prior_in_m_step",
-    "splits",
-    "merges",
-    "stochastic_acceptance",
-    "alternate_moves",
-)
-# Bounds of numbers, as arguments of `checks.number`.
-_NUMBERS = {
-    "prior_scale": {"above": 0.0},
-    "mean_precision": {"above": 0.0},
-    "df": {"above": 0.0},
-    "weight_concentration": {"minimum": 0.0},
-    "dp_concentration": {"above": 0.0},
-    "min_subcluster_points": {"minimum": 0.0},
-    "learning_rate": {"above": 0.0},
-    "subcluster_learning_rate": {"above": 0.0},
-    "learning_rate_decay": {"above": 0.0, "maximum": 1.0},
-    "settled_loss": {"minimum": 0.0},
+# Numbers that may be 0; other floats are above it, and other integers at least 1.
+_MAY_BE_ZERO = {
+    "weight_concentration",
+    "min_subcluster_points",
+    "settled_loss",
+    "first_move_epoch",
+    "epochs",
+    "frozen_epochs",
+    "subcluster_start_epoch",
+    "frozen_epochs_after_move",
 }
-# Smallest values of integers.
-_INTEGERS = {
-    "initial_clusters": 1,
-    "fixed_k": 1,
-    "num_neighbours": 1,
-    "first_move_epoch": 0,
-    "move_interval_epochs": 1,
-    "hidden_units": 1,
-    "batch_size": 1,
-    "max_subcluster_batch": 1,
-    "min_steps_per_epoch": 1,
-    "epochs": 0,
-    "frozen_epochs": 0,
-    "subcluster_start_epoch": 0,
-    "frozen_epochs_after_move": 0,
-    "stable_epochs": 1,
-    "max_start_points": 2,
-}
-_MAY_BE_NONE = {"df", "fixed_k", "hidden_units", "batch_size", "stable_epochs", "settled_loss"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -220,17 +191,22 @@ class DeepDPMConfig:
 
     def __post_init__(self):
         """Checks every value and names the first that is wrong."""
-        for name, value in dataclasses.asdict(self).items():
-            if value is None and name in _MAY_BE_NONE:
+        for field in dataclasses.fields(self):
+            name, value = field.name, getattr(self, field.name)
+            kinds = field.type.split(" | ")
+            if value is None and "None" in kinds:
                 continue
             if name in _CHOICES:
                 checks.one_of(value, name, _CHOICES[name])
-            elif name in _BOOLEANS:
+            elif "bool" in kinds:
                 checks.boolean(value, name)
-            elif name in _NUMBERS:
-                checks.number(value, name, **_NUMBERS[name])
+            elif "int" in kinds:
+                smallest = 2 if name == "max_start_points" else int(name not in _MAY_BE_ZERO)
+                checks.integer(value, name, minimum=smallest)
             else:
-                checks.integer(value, name, minimum=_INTEGERS[name])
+                bound = "minimum" if name in _MAY_BE_ZERO else "above"
+                largest = 1.0 if name == "learning_rate_decay" else None
+                checks.number(value, name, maximum=largest, **{bound: 0.0})
 
     @classmethod
     def paper(cls, **changes: Any) -> DeepDPMConfig:
@@ -241,7 +217,7 @@ class DeepDPMConfig:
         Args:
             **changes: settings that differ from the preset.
         """
-        settings: dict[str, Any] = dict(
+        settings = dict(
             preprocessing="none",
             prior="identity",
             prior_scale=0.005,
@@ -268,7 +244,7 @@ class DeepDPMConfig:
             stable_epochs=100,
             settled_loss=None,
         )
-        return cls(**{**settings, **changes})
+        return cls(**settings | changes)
 
     @classmethod
     def official(cls, **changes: Any) -> DeepDPMConfig:
@@ -277,7 +253,7 @@ class DeepDPMConfig:
         Args:
             **changes: settings that differ from the preset.
         """
-        settings: dict[str, Any] = dict(
+        settings = dict(
             preprocessing="normalize",
             prior="std",
             scale_times_df=False,
@@ -291,13 +267,13 @@ class DeepDPMConfig:
             frozen_epochs_after_move=5,
             stable_epochs=None,
         )
-        return cls.paper(**{**settings, **changes})
+        return cls.paper(**settings | changes)
 
     @classmethod
     def named(cls, name: str) -> DeepDPMConfig:
         """Returns the preset `"default"`, `"paper"` or `"official"`."""
-        checks.one_of(name, "config", ("default", "paper", "official"))
-        return {"default": cls, "paper": cls.paper, "official": cls.official}[name]()
+        presets = {"default": cls, "paper": cls.paper, "official": cls.official}
+        return presets[checks.one_of(name, "config", presets)]()
 
     def replace(self, **changes: Any) -> DeepDPMConfig:
         """Returns a copy with some settings changed; an unknown name is an error."""

@@ -124,7 +124,9 @@ def load(directory: str | os.PathLike[str]) -> ServedModel | DeepDPM:
         return load_file(folder)
     if not folder.is_dir():
         checks.fail("directory", repr(str(folder)), _WANTED, FileNotFoundError)
-    folder = _newest_version(folder)
+    versions = [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
+    if versions and not (folder / CARD_NAME).exists():
+        folder = max(versions, key=lambda path: int(path.name))
     card = _read_card(folder)
     if checksums(folder) != card["files"]:
         got = f"{str(folder)!r}, in which files are missing, cut or changed"
@@ -158,13 +160,6 @@ def load_file(path: str | os.PathLike[str], kind: type[keras.Model] = DeepDPM) -
     if not isinstance(model, kind):
         checks.fail("path", f"a {type(model).__name__} in {os.fspath(path)!r}", wanted)
     return model
-
-
-def _newest_version(folder: Path) -> Path:
-    versions = [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
-    if (folder / CARD_NAME).exists() or not versions:
-        return folder
-    return max(versions, key=lambda path: int(path.name))
 
 
 def _read_card(folder: Path) -> dict[str, Any]:

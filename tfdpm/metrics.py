@@ -15,7 +15,6 @@ from tfdpm import checks
 __all__ = [
     "ari",
     "clustering_accuracy",
-    "contingency_table",
     "nmi",
     "rand_index",
     "score_labels",
@@ -38,28 +37,8 @@ def score_labels(labels_true: ArrayLike, labels_pred: ArrayLike) -> dict[str, fl
     Raises:
         ValueError: if either is not one-dimensional, is empty, or the lengths differ.
     """
-    table = contingency_table(labels_true, labels_pred)
+    table = _count_labels(labels_true, labels_pred)
     return {"nmi": _nmi(table), "ari": _ari(table), "acc": _accuracy(table)}
-
-
-def contingency_table(labels_true: ArrayLike, labels_pred: ArrayLike) -> Table:
-    """Counts points by known label (rows) and cluster (columns), both in sorted order.
-
-    Args:
-        labels_true: known labels, `[N]`, N >= 1, numbers or text.
-        labels_pred: clusters, `[N]`.
-    Returns:
-        `[number of labels, number of clusters]` int64, summing to N.
-    Raises:
-        ValueError: if either is not one-dimensional, is empty, or the lengths differ.
-    """
-    true = _as_labels(labels_true, "labels_true")
-    pred = _as_labels(labels_pred, "labels_pred")
-    if len(true) != len(pred):
-        checks.fail(
-            "labels_pred", f"{len(pred)} labels", f"{len(true)}, one for each of `labels_true`"
-        )
-    return contingency_matrix(true, pred)
 
 
 def clustering_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
@@ -76,7 +55,7 @@ def clustering_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float
     Raises:
         ValueError: if either is not one-dimensional, is empty, or the lengths differ.
     """
-    return _accuracy(contingency_table(labels_true, labels_pred))
+    return _accuracy(_count_labels(labels_true, labels_pred))
 
 
 def nmi(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
@@ -92,7 +71,7 @@ def nmi(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     Raises:
         ValueError: if either is not one-dimensional, is empty, or the lengths differ.
     """
-    return _nmi(contingency_table(labels_true, labels_pred))
+    return _nmi(_count_labels(labels_true, labels_pred))
 
 
 def rand_index(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
@@ -108,7 +87,7 @@ def rand_index(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     Raises:
         ValueError: if either is not one-dimensional, is empty, or the lengths differ.
     """
-    both, true, pred, total = _count_pairs(contingency_table(labels_true, labels_pred))
+    both, true, pred, total = _count_pairs(_count_labels(labels_true, labels_pred))
     return 1.0 if total == 0 else (total + 2.0 * both - true - pred) / total
 
 
@@ -125,7 +104,7 @@ def ari(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     Raises:
         ValueError: if either is not one-dimensional, is empty, or the lengths differ.
     """
-    return _ari(contingency_table(labels_true, labels_pred))
+    return _ari(_count_labels(labels_true, labels_pred))
 
 
 def silhouette(x: ArrayLike, labels: ArrayLike, *, max_points: int = 5000, seed: int = 0) -> float:
@@ -166,6 +145,16 @@ def silhouette(x: ArrayLike, labels: ArrayLike, *, max_points: int = 5000, seed:
     points -= points.mean(axis=0)
     with sklearn.config_context(working_memory=_DISTANCES_MIB):
         return float(silhouette_score(points, clusters))
+
+
+def _count_labels(labels_true: ArrayLike, labels_pred: ArrayLike) -> Table:
+    """Counts points by known label (rows) and cluster (columns), both in sorted order."""
+    true = _as_labels(labels_true, "labels_true")
+    pred = _as_labels(labels_pred, "labels_pred")
+    if len(true) != len(pred):
+        wanted = f"{len(true)}, one for each of `labels_true`"
+        checks.fail("labels_pred", f"{len(pred)} labels", wanted)
+    return contingency_matrix(true, pred)
 
 
 def _accuracy(table: Table) -> float:

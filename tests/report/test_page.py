@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdpm.report.thumbnails import make_sprite
+from tfdpm.report.page import make_sprite
 
 
 @pytest.fixture(scope="module")

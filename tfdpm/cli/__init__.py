@@ -5,20 +5,19 @@ Commands import what they need when they run, so that `--help` is quick.
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import typer
+import typer.core
 
 from tfdpm import startup
 from tfdpm.cli.bench import app as bench_app
-from tfdpm.cli.export import export
 from tfdpm.cli.fit import fit
-from tfdpm.cli.predict import predict
 from tfdpm.cli.reproduce import reproduce
+from tfdpm.cli.saved import export, predict
+from tfdpm.cli.swav import app as swav_app
 from tfdpm.data.streams import reading_error
 
 __all__ = ["app", "main"]
@@ -26,38 +25,28 @@ __all__ = ["app", "main"]
 # Usage errors, which typer itself does not name: a missing argument, an unknown option or command.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
+
+class _Commands(typer.core.TyperGroup):
+    """Commands that end with the message of an interrupt, which typer would drop."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            return _print_error(str(interrupt) or "interrupted", status=130)
+
+
 app = typer.Typer(
     name="tfdpm",
+    cls=_Commands,
     help="Clustering that finds the number of clusters.",
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class _Interrupted(Exception):
-    """A KeyboardInterrupt and its message, which typer would drop."""
-
-
-def _keep_interrupts(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Wraps a command so that an interrupt leaves it as `_Interrupted`."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except KeyboardInterrupt as interrupt:
-            raise _Interrupted(str(interrupt) or "interrupted") from interrupt
-
-    return run
-
-
 for _command in (fit, predict, export, reproduce):
-    app.command()(_keep_interrupts(_command))
-for _info in bench_app.registered_commands:
-    _info.callback = _keep_interrupts(_info.callback)
+    app.command()(_command)
 app.add_typer(bench_app, name="bench")
-if importlib.util.find_spec("tfdpm.cli.swav") is not None:
-    app.add_typer(importlib.import_module("tfdpm.cli.swav").app, name="swav")
+app.add_typer(swav_app, name="swav")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,12 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _print_error(error.format_message().rstrip(".") + ". See tfdpm --help.")
     except (ValueError, TypeError, ImportError, OSError) as error:
         return _print_error(str(error))
-    except _Interrupted as interrupt:
-        print(f"tfdpm: {interrupt}", file=sys.stderr)
-        return 130
     except (KeyboardInterrupt, typer.Abort):
-        print("tfdpm: interrupted", file=sys.stderr)
-        return 130
+        return _print_error("interrupted", status=130)
     except Exception as error:
         mistake = reading_error(error)
         if mistake is None:
@@ -93,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _print_error(str(mistake))
 
 
-def _print_error(message: str) -> int:
-    """Prints one line on standard error and returns the exit status for mistakes of the user."""
+def _print_error(message: str, status: int = 2) -> int:
+    """Prints one line on standard error and returns the exit status, 2 for mistakes of the user."""
     print("tfdpm: " + " ".join(message.split()), file=sys.stderr)
-    return 2
+    return status

@@ -57,6 +57,8 @@ def fit(
     ] = False,
 ) -> None:
     """Cluster DATA and find out how many clusters it has."""
+    import numpy as np
+
     import tfdpm
     from tfdpm.data import as_features
 
@@ -80,7 +82,13 @@ def fit(
     output.show_scores(scores)
     output.show(f"{seconds:.1f} s")
     if out is not None:
-        _save(model, labels, out)
+        model.save(out / "model.keras")
+        np.save(out / "labels.npy", labels)
+        history = {
+            name: [value if value is None else float(value) for value in values]
+            for name, values in model.history.history.items()
+        }
+        (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
         shutil.rmtree(out / _STAGES, ignore_errors=True)  # of use to unfinished runs only
         output.show(f"written to {out}: model.keras, labels.npy, history.json")
     if report:
@@ -121,16 +129,3 @@ def _score_without_labels(model: Any, inputs: Inputs, labels: Any) -> dict[str, 
         scores["silhouette"] = metrics.silhouette(rows, labels)
     scores["mean log density (nats)"] = float(model.score_samples(inputs).mean())
     return scores
-
-
-def _save(model: Any, labels: Any, folder: Path) -> None:
-    """Writes model.keras, labels.npy and history.json."""
-    import numpy as np
-
-    model.save(folder / "model.keras")
-    np.save(folder / "labels.npy", labels)
-    history = {
-        name: [value if value is None else float(value) for value in values]
-        for name, values in model.history.history.items()
-    }
-    (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -45,29 +46,27 @@ def show_clusters(labels: Any) -> None:
 
     clusters, sizes = np.unique(labels, return_counts=True)
     order = np.argsort(-sizes, kind="stable")
-    show(f"K = {len(clusters)} clusters of {len(labels):,} points")
-    table = _table("cluster", "points", "share")
-    for k in order[:_MAX_ROWS]:
-        table.add_row(str(clusters[k]), f"{sizes[k]:,}", f"{sizes[k] / len(labels):.1%}")
+    counts = [(str(clusters[k]), sizes[k]) for k in order[:_MAX_ROWS]]
     rest = sizes[order[_MAX_ROWS:]]
     if len(rest):
-        table.add_row(f"{len(rest)} more", f"{rest.sum():,}", f"{rest.sum() / len(labels):.1%}")
-    Console().print(table)
+        counts.append((f"{len(rest)} more", rest.sum()))
+    show(f"K = {len(clusters)} clusters of {len(labels):,} points")
+    rows = [(name, f"{count:,}", f"{count / len(labels):.1%}") for name, count in counts]
+    _show_table(("cluster", "points", "share"), rows)
 
 
 def show_scores(values: dict[str, float]) -> None:
     """Prints scores by name, to three digits after the point; nothing if there are none."""
-    if not values:
-        return
-    table = _table("score", "value")
-    for name, value in values.items():
-        table.add_row(name, f"{value:.3f}")
-    Console().print(table)
+    if values:
+        rows = [(name, f"{value:.3f}") for name, value in values.items()]
+        _show_table(("score", "value"), rows)
 
 
-def _table(*columns: str) -> Table:
-    """Returns a table with names on the left and right-aligned numbers."""
+def _show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table with names on the left and right-aligned numbers."""
     table = Table()
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right")
-    return table
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,20 +1,72 @@
-"""Loading of models that `tfdpm fit --out` saved."""
+"""`tfdpm predict` and `tfdpm export`: what is done with a model that `tfdpm fit --out` saved."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from tfdpm import checks
+from tfdpm.cli import output
+
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A .keras file, or the folder of fit --out.")
+]
 
 
-def load_model(path: Path) -> Any:
-    """Returns the model at `path`, a .keras file or a folder that holds a model.keras.
+def predict(
+    model: Model,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="As for fit.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the clusters to this .npy or .csv, and print a summary."
+        ),
+    ] = None,
+) -> None:
+    """Print the cluster of each point of DATA, one to a line."""
+    import numpy as np
 
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not a saved DeepDPM.
-    """
+    from tfdpm.data import as_features
+
+    if out is not None and out.suffix not in (".npy", ".csv"):
+        checks.fail("--out", repr(str(out)), "a name that ends in .npy or .csv")
+    fitted = _load_model(model)
+    inputs = as_features(data, name="DATA", minimum_points=1)
+    labels, known = output.predict_labels(fitted, inputs)
+    if out is None:
+        typer.echo("\n".join(map(str, labels)))
+        return
+    if out.suffix == ".npy":
+        np.save(out, labels)
+    else:
+        np.savetxt(out, labels, fmt="%d", header="cluster", comments="")
+    output.show_clusters(labels)
+    output.show_scores(output.score_labels(labels, known))
+
+
+def export(
+    model: Model,
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TARGET", help="A new folder such as saved_models/NAME/1, or a new file."
+        ),
+    ],
+    form: Annotated[
+        str, typer.Option("--format", help="savedmodel (for TensorFlow Serving), tflite or onnx.")
+    ] = "savedmodel",
+) -> None:
+    """Write MODEL as a SavedModel folder, or as a TensorFlow Lite or ONNX file, to TARGET."""
+    checks.one_of(form, "--format", ("savedmodel", "tflite", "onnx"))
+    write = {"tflite": "export_tflite", "onnx": "export_onnx"}.get(form, "export")
+    getattr(_load_model(model), write)(str(folder))
+    output.show(f"written to {folder}")
+
+
+def _load_model(path: Path) -> Any:
+    """Returns the model at `path`, a .keras file or a folder that holds a model.keras."""
     import tfdpm
     from tfdpm.export import load_file
 

@@ -151,7 +151,12 @@ def _read_csv(path: Path, name: str) -> Pair:
         y = None if label is None else np.loadtxt(path, usecols=[label], dtype=str, **options)
     except ValueError as error:
         checks.fail(name, f"{str(path)!r}: {error}", "rows of numbers, all of one length")
-    return x, None if y is None else _as_integers_or_text(y[:, 0])
+    if y is None:
+        return x, None
+    try:
+        return x, y[:, 0].astype(np.int64)  # so that 10 sorts after 9
+    except ValueError:
+        return x, y[:, 0]
 
 
 def _read_parquet(path: Path, name: str) -> Pair:
@@ -173,14 +178,6 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _as_integers_or_text(cells: NDArray[np.str_]) -> NDArray[Any]:
-    """Returns integers where all labels are whole numbers, so that 10 sorts after 9; else text."""
-    try:
-        return cells.astype(np.int64)
-    except ValueError:
-        return cells
 
 
 _READERS = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv, ".parquet": _read_parquet}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,14 +82,19 @@ def as_features(
     """
     if isinstance(data, Inputs):
         return _with_labels(data, y, name, minimum_points)
-    if isinstance(data, (str, os.PathLike)):
-        data = _open(data, name)
+    if isinstance(data, str) and not os.path.exists(data) and not files.looks_like_path(data):
+        data = named.load(data)
+    elif isinstance(data, (str, os.PathLike)):
+        data = files.read(data, name=name)
     if isinstance(data, tuple) and len(data) == 2:
         if y is not None and data[1] is not None:
             checks.fail("y", "labels twice", f"them in the pair `{name}` or in `y`, not in both")
         data, y = data[0], (data[1] if y is None else y)
     if isinstance(data, tf.data.Dataset):
-        return _from_stream(data, y, name, minimum_points, batch_size)
+        stream = streams.as_batches(data, name=name, batch_size=batch_size)
+        shape = stream.feature_shape
+        inputs = Inputs(None, stream.batches, None, stream.num_points, shape, stream.labelled)
+        return _with_labels(inputs, y, name, minimum_points)
     array = _as_floats(_as_numbers(data, name), name)
     _check_points(array, name, minimum_points)
     labels = None if y is None else as_labels(y, len(array))
@@ -96,16 +102,7 @@ def as_features(
 
 
 def as_labels(y: Any, num_points: int | None, *, name: str = "y") -> NDArray[np.int64]:
-    """Returns known labels as `[N]` int64; text is numbered in sorted order.
-
-    Args:
-        y: labels, `[N]` or `[N, 1]`, integers, whole floats, booleans or text.
-        num_points: N; None where it is unknown.
-        name: name of `y` in errors.
-    Raises:
-        ValueError: for another shape or length, or numbers that are not whole.
-        TypeError: for values that are neither numbers nor text.
-    """
+    """Returns labels `[N]` or `[N, 1]` as `[N]` int64; text is numbered in sorted order."""
     array = np.asarray(y)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -113,33 +110,14 @@ def as_labels(y: Any, num_points: int | None, *, name: str = "y") -> NDArray[np.
         checks.fail(name, f"shape {array.shape}", "[N] labels, one integer or text for each point")
     if num_points is not None and len(array) != num_points:
         checks.fail(name, f"{len(array)} labels", f"{num_points}, one for each point")
-    if array.dtype.kind in "biu":
-        return array.astype(np.int64)
-    if array.dtype.kind == "f":
-        if not np.all(np.isfinite(array)) or np.any(array != np.floor(array)):
+    if array.dtype.kind in "biuf":
+        whole = array.dtype.kind != "f" or np.isfinite(array) & (array == np.floor(array))
+        if not np.all(whole):
             checks.fail(name, "numbers with NaN or fractions", "whole numbers or text")
         return array.astype(np.int64)
     if array.dtype.kind in "OUST" and all(isinstance(v, (str, bytes)) for v in array.tolist()):
         return np.unique(array, return_inverse=True)[1].astype(np.int64)
     checks.fail(name, f"dtype {array.dtype}", "integers or text", TypeError)
-
-
-def _open(source: str | os.PathLike[str], name: str) -> Any:
-    """Opens a path, or else a data set of that name."""
-    if isinstance(source, str) and not os.path.exists(source) and not files.looks_like_path(source):
-        return named.load(source)
-    return files.read(source, name=name)
-
-
-def _from_stream(
-    data: tf.data.Dataset, y: Any, name: str, minimum_points: int, batch_size: int
-) -> Inputs:
-    """Makes `Inputs` of a `tf.data.Dataset`, with the labels `y` where that is not None."""
-    stream = streams.as_batches(data, name=name, batch_size=batch_size)
-    inputs = Inputs(
-        None, stream.batches, None, stream.num_points, stream.feature_shape, stream.labelled
-    )
-    return _with_labels(inputs, y, name, minimum_points)
 
 
 def _with_labels(inputs: Inputs, y: Any, name: str, minimum_points: int) -> Inputs:
@@ -156,10 +134,9 @@ def _with_labels(inputs: Inputs, y: Any, name: str, minimum_points: int) -> Inpu
 
 def _as_numbers(data: Any, name: str) -> NDArray[Any]:
     """Returns `data` as an array of a real numeric dtype, of any rank."""
-    if _is_pandas(data, "DataFrame"):
-        return _frame_values(data, name)
-    if _is_pandas(data, "Series"):
-        return _frame_values(data.to_frame(), name)
+    pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
+    if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
+        return _frame_values(pandas.DataFrame(data), name)
     if scipy.sparse.issparse(data):
         if int(np.prod(data.shape)) > _DENSE_LIMIT:
             wanted = f"a dense array, or at most {_DENSE_LIMIT} elements to make it dense"
@@ -181,7 +158,7 @@ def _as_numbers(data: Any, name: str) -> NDArray[Any]:
     kind = array.dtype.kind
     if kind in "UST" or (kind == "O" and any(isinstance(v, (str, bytes)) for v in array.flat)):
         checks.fail(name, "text", "numbers", TypeError)
-    if kind == "O" and _is_ragged(array):
+    if kind == "O" and any(isinstance(v, (list, tuple, np.ndarray)) for v in array.flat):
         checks.fail(name, "rows of different lengths", _WANTED_RANK)
     if kind not in "biuf":
         checks.fail(name, f"dtype {array.dtype}", "real numbers", TypeError)
@@ -194,9 +171,7 @@ def _as_floats(array: NDArray[Any], name: str) -> NDArray[Any]:
     if array.dtype.kind in "iu" and array.dtype.itemsize > 2 and array.size:
         # As Python integers: the absolute value of the smallest int64 does not fit an int64.
         wide = max(-int(array.min()), int(array.max())) > _EXACT_IN_FLOAT32
-    return np.ascontiguousarray(array, dtype=np.float64 if wide else np.float32).reshape(
-        array.shape
-    )
+    return np.require(array, np.float64 if wide else np.float32, "C")
 
 
 def _check_points(array: NDArray[Any], name: str, minimum_points: int) -> None:
@@ -209,12 +184,8 @@ def _check_points(array: NDArray[Any], name: str, minimum_points: int) -> None:
         checks.fail(name, f"shape {array.shape}", _WANTED_RANK + " with no axis of length 0")
     rows = array.reshape(len(array), -1)
     at_once = max(1, _CHECKED_ELEMENTS // rows.shape[1])
-    bad = np.concatenate(
-        [
-            ~np.isfinite(rows[start : start + at_once]).all(axis=1)
-            for start in range(0, len(rows), at_once)
-        ]
-    )
+    pieces = (rows[start : start + at_once] for start in range(0, len(rows), at_once))
+    bad = np.concatenate([~np.isfinite(piece).all(axis=1) for piece in pieces])
     if bad.any():
         nan, infinite = np.isnan(rows[bad]).sum(), np.isinf(rows[bad]).sum()
         got = f"{nan} NaN and {infinite} infinite values, the first in row {np.argmax(bad)}"
@@ -228,14 +199,6 @@ def _check_enough(num_points: int, name: str, minimum_points: int) -> None:
         checks.fail(name, got, f"at least {minimum_points}")
 
 
-def _is_pandas(data: Any, kind: str) -> bool:
-    """Returns whether `data` is a pandas object of that class; pandas is not imported for that."""
-    return any(
-        base.__name__ == kind and base.__module__.partition(".")[0] == "pandas"
-        for base in type(data).__mro__
-    )
-
-
 def _frame_values(frame: Any, name: str) -> NDArray[Any]:
     """Returns `[N, D]` values of a pandas frame, missing ones as NaN."""
     dtypes = list(frame.dtypes)
@@ -244,8 +207,3 @@ def _frame_values(frame: Any, name: str) -> NDArray[Any]:
         checks.fail(name, f"columns that are not numbers: {other}", "columns of numbers", TypeError)
     narrow = bool(dtypes) and all(dtype == np.float32 for dtype in dtypes)
     return frame.to_numpy(dtype=np.float32 if narrow else np.float64, na_value=np.nan)
-
-
-def _is_ragged(array: NDArray[Any]) -> bool:
-    """Returns whether an object array holds rows rather than values."""
-    return any(isinstance(value, (list, tuple, np.ndarray)) for value in array.flat)

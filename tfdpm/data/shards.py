@@ -14,8 +14,6 @@ from tfdpm import checks
 
 __all__ = ["read_shards"]
 
-_KINDS = {".npy": "npy", ".tfrecord": "tfrecord", ".tfrecords": "tfrecord", ".parquet": "parquet"}
-
 
 def read_shards(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -44,36 +42,29 @@ def read_shards(
     """
     batch_size = checks.integer(batch_size, "batch_size", minimum=1)
     parallel_reads = checks.integer(parallel_reads, "parallel_reads", minimum=1)
-    files = _find_files(paths)
-    kinds = {_KINDS.get(Path(file).suffix.lower()) for file in files}
-    if len(kinds) != 1 or None in kinds:
-        got = ", ".join(sorted({Path(file).suffix or "no ending" for file in files}))
-        checks.fail("paths", f"files with {got}", "files of one kind: .npy, .tfrecord or .parquet")
-    (kind,) = kinds
-    if kind == "npy":
-        return _read_npy(files, batch_size, parallel_reads)
-    if kind == "tfrecord":
-        return _read_tfrecord(files, batch_size, parallel_reads, feature)
-    return _read_parquet(files, batch_size, parallel_reads)
-
-
-def _find_files(paths) -> list[str]:
     if isinstance(paths, (str, os.PathLike)):
-        pattern = os.fspath(paths)
-        files = sorted(glob.glob(pattern))
-        wanted = "a pattern that some file matches"
+        given, wanted = os.fspath(paths), "a pattern that some file matches"
+        files = sorted(glob.glob(given))
     else:
-        files = pattern = [os.fspath(path) for path in paths]
+        files = given = [os.fspath(path) for path in paths]
         wanted = "paths of existing files, at least one"
     if not files or not all(os.path.isfile(file) for file in files):
-        checks.fail("paths", repr(pattern), wanted, FileNotFoundError)
-    return files
+        checks.fail("paths", repr(given), wanted, FileNotFoundError)
+    kinds = {Path(file).suffix.lower().replace(".tfrecords", ".tfrecord") for file in files}
+    if kinds == {".npy"}:
+        return _read_npy(files, batch_size, parallel_reads)
+    if kinds == {".tfrecord"}:
+        return _read_tfrecord(files, batch_size, parallel_reads, feature)
+    if kinds == {".parquet"}:
+        return _read_parquet(files, batch_size, parallel_reads)
+    got = ", ".join(sorted({Path(file).suffix or "no ending" for file in files}))
+    checks.fail("paths", f"files with {got}", "files of one kind: .npy, .tfrecord or .parquet")
 
 
 def _read_npy(files: list[str], batch_size: int, parallel_reads: int) -> tf.data.Dataset:
     """Reads rows as records of fixed length behind each file's header, without Python code."""
-    headers = [_read_npy_header(file) for file in files]
-    widths = {(dim, dtype) for _, _, dim, dtype in headers}
+    offsets, rows, dims, dtypes = zip(*map(_read_npy_header, files), strict=True)
+    widths = set(zip(dims, dtypes, strict=True))
     if len(widths) != 1:
         got = " and ".join(f"[N, {dim}] {dtype}" for dim, dtype in sorted(widths, key=str))
         checks.fail("paths", got, "arrays of one width and dtype")
@@ -90,17 +81,15 @@ def _read_npy(files: list[str], batch_size: int, parallel_reads: int) -> tf.data
         whole = tf.data.FixedLengthRecordDataset(
             path, row_bytes * batch_size, header_bytes=offset, footer_bytes=left * row_bytes
         )
-        rest = tf.data.FixedLengthRecordDataset(
-            path,
-            tf.maximum(left, 1) * row_bytes,
-            header_bytes=offset + (rows - left) * row_bytes,
-        )
+        start = offset + (rows - left) * row_bytes
+        rest = tf.data.FixedLengthRecordDataset(path, tf.maximum(left, 1) * row_bytes, start)
         return whole.concatenate(rest.take(tf.minimum(left, 1))).map(decode)
 
-    offsets = np.array([offset for offset, *_ in headers], np.int64)
-    rows = np.array([rows for _, rows, *_ in headers], np.int64)
-    stream = tf.data.Dataset.from_tensor_slices((files, offsets, rows))
-    return _interleave(stream, read, parallel_reads, int((-(-rows // batch_size)).sum()))
+    numbers = (np.array(offsets, np.int64), np.array(rows, np.int64))
+    stream = tf.data.Dataset.from_tensor_slices((files, *numbers))
+    num_batches = sum(-(-count // batch_size) for count in rows)
+    stream = _interleave(stream, read, parallel_reads)
+    return stream.apply(tf.data.experimental.assert_cardinality(num_batches))
 
 
 def _read_npy_header(file: str) -> tuple[int, int, int, np.dtype]:
@@ -135,7 +124,7 @@ def _read_tfrecord(
         records = tf.data.TFRecordDataset(path).batch(batch_size)
         return records.map(lambda batch: tf.io.parse_example(batch, spec)[feature])
 
-    return _interleave(tf.data.Dataset.from_tensor_slices(files), read, parallel_reads, None)
+    return _interleave(tf.data.Dataset.from_tensor_slices(files), read, parallel_reads)
 
 
 def _read_parquet(files: list[str], batch_size: int, parallel_reads: int) -> tf.data.Dataset:
@@ -155,17 +144,14 @@ def _read_parquet(files: list[str], batch_size: int, parallel_reads: int) -> tf.
         spec = tf.TensorSpec([None, dim], tf.float32)
         return tf.data.Dataset.from_generator(batches, args=(path,), output_signature=spec)
 
-    return _interleave(tf.data.Dataset.from_tensor_slices(files), read, parallel_reads, None)
+    return _interleave(tf.data.Dataset.from_tensor_slices(files), read, parallel_reads)
 
 
-def _interleave(stream, read, parallel_reads: int, num_batches: int | None) -> tf.data.Dataset:
+def _interleave(stream: tf.data.Dataset, read, parallel_reads: int) -> tf.data.Dataset:
     """Reads several files at a time, batch by batch in turn, two batches ahead."""
-    stream = stream.interleave(
+    return stream.interleave(
         read,
         cycle_length=parallel_reads,
         num_parallel_calls=parallel_reads,
         deterministic=True,
-    )
-    if num_batches is not None:
-        stream = stream.apply(tf.data.experimental.assert_cardinality(num_batches))
-    return stream.prefetch(2)
+    ).prefetch(2)

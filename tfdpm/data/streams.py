@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -12,57 +11,51 @@ from tfdpm import checks
 
 __all__ = ["Stream", "as_batches", "reading_error"]
 
-_WANTED = "a tf.data.Dataset of x or (x, y)"
 _IMAGE_CHANNELS = (1, 3, 4)
 
 
-@dataclass(frozen=True, eq=False)
-class Stream:
-    """A checked stream.
+class Stream(NamedTuple):
+    """A checked stream of points."""
 
-    Attributes:
-        batches: dataset of `[B, *feature_shape]` float32.
-        labelled: dataset of `([B, *feature_shape], [B])` with labels as given; None without any.
-        num_points: N; None where the length is unknown.
-        feature_shape: `(D,)`, `(H, W)` or `(H, W, C)`, shape of one point.
-    """
-
-    batches: tf.data.Dataset
-    labelled: tf.data.Dataset | None
-    num_points: int | None
-    feature_shape: tuple[int, ...]
+    batches: tf.data.Dataset  # of [B, *feature_shape] float32
+    labelled: tf.data.Dataset | None  # of pairs of these and labels [B] as given
+    num_points: int | None  # None where the length is unknown
+    feature_shape: tuple[int, ...]  # (D,), (H, W) or (H, W, C)
 
 
 def as_batches(dataset: tf.data.Dataset, *, name: str = "x", batch_size: int = 1024) -> Stream:
-    """Returns `dataset` as a stream of float32 batches that are checked as they are read.
+    """Returns a dataset of x or `(x, y)` as float32 batches that are checked as they are read.
 
     Labels of rank 0 mark points, labels of rank 1 mark batches. Without labels, rank 1 is a point,
     rank 2 a batch of features and rank 4 a batch of images. Rank 3 is one image if its first axis
-    is known and its last is 1, 3 or 4, else a batch of `[H, W]` images.
+    is known and its last is 1, 3 or 4, else a batch of `[H, W]` images. One element is read where
+    the static shape or the length is unknown. Batched streams keep their batches.
 
-    Args:
-        dataset: finite dataset of x or `(x, y)`, real numbers. One element is read where the static
-            shape or the length is unknown.
-        name: name of the data in errors.
-        batch_size: points in a batch of an unbatched stream, >= 1; batched streams keep theirs.
     Raises:
         ValueError: if the dataset is endless, empty, or its shapes cannot be clustered. NaN and
             infinity raise `tf.errors.InvalidArgumentError` when their batch is read.
         TypeError: if elements are not x or `(x, y)` tensors of real numbers.
     """
     checks.integer(batch_size, "batch_size", minimum=1)
-    _check_elements(dataset, name)
+    spec = dataset.element_spec
+    parts = spec if isinstance(spec, tuple) else (spec,)
+    if len(parts) not in (1, 2) or not all(isinstance(part, tf.TensorSpec) for part in parts):
+        wanted = "a tf.data.Dataset of x or (x, y), dense tensors"
+        checks.fail(name, f"elements {spec}", wanted, TypeError)
+    dtype = parts[0].dtype
+    if not (dtype.is_floating or dtype.is_integer or dtype.is_bool) or dtype.is_quantized:
+        checks.fail(name, f"dtype {dtype.name}", "real numbers", TypeError)
     length = int(dataset.cardinality())
     if length == tf.data.INFINITE_CARDINALITY:
         checks.fail(name, "an endless dataset", "a finite one, such as `dataset.take(n)`")
     dataset = _set_shapes(dataset, length, name)
     x_spec, y_spec = _specs(dataset)
-    if not _is_batched(x_spec.shape, y_spec):
-        dataset = dataset.batch(batch_size)
-        num_points = length if length >= 0 else None
-    else:
+    rows = 1
+    if _is_batched(x_spec.shape, y_spec):
         rows = x_spec.shape[0]
-        num_points = length * rows if length >= 0 and rows is not None else None
+    else:
+        dataset = dataset.batch(batch_size)
+    num_points = length * rows if length >= 0 and rows is not None else None
     shape = _specs(dataset)[0].shape[1:]
     if not shape.is_fully_defined() or shape.rank not in (1, 2, 3) or 0 in shape:
         wanted = "[D] features or [H, W] or [H, W, C] images, all of one known size"
@@ -71,19 +64,13 @@ def as_batches(dataset: tf.data.Dataset, *, name: str = "x", batch_size: int = 1
         lambda index, element: _check_batch(index, element, name),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
-    if y_spec is None:
-        return Stream(checked, None, num_points, tuple(shape))
-    return Stream(checked.map(lambda x, _: x), checked, num_points, tuple(shape))
+    labelled = None if y_spec is None else checked
+    batches = checked if labelled is None else checked.map(lambda x, _: x)
+    return Stream(batches, labelled, num_points, tuple(shape))
 
 
 def reading_error(error: Exception) -> ValueError | None:
-    """Returns an error of one line for mistakes that TensorFlow found while it read a stream.
-
-    Args:
-        error: error that was raised while a stream was read.
-    Returns:
-        The error to raise instead; None if `error` did not come from reading data.
-    """
+    """Returns one line for a mistake that TensorFlow found while it read a stream, else None."""
     if not isinstance(error, tf.errors.OpError) or "Iterator" not in error.message:
         return None
     found = re.search(r"`\w+`: got .* wanted finite numbers only\.", error.message)
@@ -91,17 +78,6 @@ def reading_error(error: Exception) -> ValueError | None:
         return ValueError(found.group())
     reason = re.sub(r"\{\{.*?\}\} ?|\[Op:.*", "", error.message.strip().splitlines()[0]).strip()
     return ValueError(f"The data could not be read: {reason}")
-
-
-def _check_elements(dataset: tf.data.Dataset, name: str) -> None:
-    """Raises unless elements are x or (x, y) of dense, real tensors."""
-    spec = dataset.element_spec
-    parts = spec if isinstance(spec, tuple) else (spec,)
-    if len(parts) not in (1, 2) or not all(isinstance(part, tf.TensorSpec) for part in parts):
-        checks.fail(name, f"elements {spec}", _WANTED + ", dense tensors", TypeError)
-    dtype = parts[0].dtype
-    if not (dtype.is_floating or dtype.is_integer or dtype.is_bool) or dtype.is_quantized:
-        checks.fail(name, f"dtype {dtype.name}", "real numbers", TypeError)
 
 
 def _specs(dataset: tf.data.Dataset) -> tuple[tf.TensorSpec, tf.TensorSpec | None]:

@@ -154,7 +154,7 @@ def draw_sizes(facts: Facts) -> Figure:
     order = facts.order
     total = max(int(facts.sizes.sum()), 1)
     shares = [f"{facts.sizes[k]:,} points, {facts.sizes[k] / total:.1%}" for k in order]
-    return _bars(order, facts.sizes[order], "points", shares)
+    return _cluster_bars(order, facts.sizes[order], "points", shares)
 
 
 def draw_cluster_means(facts: Facts, values: np.ndarray, axis: str) -> Figure:
@@ -164,7 +164,7 @@ def draw_cluster_means(facts: Facts, values: np.ndarray, axis: str) -> Figure:
     sums = np.bincount(labels, weights=values, minlength=len(facts.sizes))
     order = facts.order
     means = sums[order] / np.maximum(counts[order], 1)
-    figure = _bars(order, means, axis, [f"{mean:.3f}" for mean in means])
+    figure = _cluster_bars(order, means, axis, [f"{mean:.3f}" for mean in means])
     figure.update_yaxes(range=[0, 1.02])
     return figure
 
@@ -172,13 +172,9 @@ def draw_cluster_means(facts: Facts, values: np.ndarray, axis: str) -> Figure:
 def draw_histogram(values: np.ndarray, axis: str) -> Figure:
     """Draws a histogram of values `[n]` from 0 to 1, in 40 bins."""
     edges = np.linspace(0.0, 1.0, 41)
-    figure = empty_figure(axis, "points")
-    figure.add_bar(
-        x=_as_float32((edges[:-1] + edges[1:]) / 2),
-        y=np.histogram(values, edges)[0],
-        marker={"color": _BAR},
-        hovertemplate="about %{x:.2f}: %{y:,} points<extra></extra>",
-    )
+    middles, counts = (edges[:-1] + edges[1:]) / 2, np.histogram(values, edges)[0]
+    hover = "about %{x:.2f}: %{y:,} points"
+    figure = _bars(axis, "points", _as_float32(middles), counts, hover)
     figure.update_layout(bargap=0.05)
     return figure
 
@@ -186,15 +182,9 @@ def draw_histogram(values: np.ndarray, axis: str) -> Figure:
 def draw_k_posterior(facts: Facts) -> Figure:
     """Draws the share of the chains of moves that ended with each K."""
     counts = sorted(facts.k_posterior)
-    figure = empty_figure("K", "share of the chains")
     shares = [facts.k_posterior[k] for k in counts]
-    figure.add_bar(
-        x=[str(k) for k in counts],
-        y=shares,
-        marker={"color": _BAR},
-        text=[f"{share:.0%}" for share in shares],
-        hovertemplate="K %{x}: %{text}<extra></extra>",
-    )
+    hover, texts = "K %{x}: %{text}", [f"{share:.0%}" for share in shares]
+    figure = _bars("K", "share of the chains", list(map(str, counts)), shares, hover, text=texts)
     figure.update_xaxes(type="category")
     figure.update_yaxes(range=[0, 1.08])
     return figure
@@ -224,17 +214,21 @@ def draw_confusion(facts: Facts) -> Figure:
     return figure
 
 
-def _bars(order: np.ndarray, values: np.ndarray, axis: str, texts: list[str]) -> Figure:
+def _cluster_bars(order: np.ndarray, values: np.ndarray, axis: str, texts: list[str]) -> Figure:
     palette = cluster_colors(len(order))
-    figure = empty_figure("cluster", axis)
-    figure.add_bar(
-        x=[str(k) for k in order],
-        y=np.asarray(values),
-        marker={"color": [palette[k] for k in order]},
-        hovertext=texts,
-        hovertemplate="cluster %{x}: %{hovertext}<extra></extra>",
-    )
+    colors, names = [palette[k] for k in order], [str(k) for k in order]
+    hover = "cluster %{x}: %{hovertext}"
+    figure = _bars("cluster", axis, names, values, hover, colors, hovertext=texts)
     figure.update_xaxes(type="category", tickangle=0)
+    return figure
+
+
+def _bars(
+    x_axis: str, y_axis: str, x: Any, y: Any, hover: str, color: Any = _BAR, **options: Any
+) -> Figure:
+    figure = empty_figure(x_axis, y_axis)
+    hover += "<extra></extra>"
+    figure.add_bar(x=x, y=y, marker={"color": color}, hovertemplate=hover, **options)
     return figure
 
 

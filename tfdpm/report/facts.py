@@ -22,47 +22,27 @@ _PACKAGES = ("tfdpm", "tensorflow", "keras", "numpy", "scikit-learn", "plotly")
 
 
 class Confusion(NamedTuple):
-    """Numbers of points by known class and cluster.
+    """Numbers of points by known class and cluster."""
 
-    Attributes:
-        table: numbers of points, `[classes, K]`.
-        classes: known labels in the order of the rows, `[classes]`.
-        clusters: clusters in the order of the columns, `[K]`; those matched to a class come first.
-    """
-
-    table: np.ndarray
-    classes: np.ndarray
-    clusters: np.ndarray
+    table: np.ndarray  # [classes, K]
+    classes: np.ndarray  # known labels in the order of the rows
+    clusters: np.ndarray  # in the order of the columns; those matched to a class come first
 
 
 class Facts(NamedTuple):
-    """The numbers that a report shows.
+    """The numbers that a report shows."""
 
-    Attributes:
-        sample: a sample of at most 20,000 points.
-        images: images of the sample's points, `[n, H, W, C]` uint8, or `None`.
-        sizes: numbers of points in each cluster, `[K]`; of all data where the model knows them.
-        log_density: log density of the sample's points, `[n]`, nats.
-        outlier_p: p-values of the sample's points, `[n]`.
-        k_posterior: share of the chains of moves that ended with each K, by K.
-        stability: stability of the sample's points, `[n]`, from 0 to 1.
-        history: values of each epoch by name; empty for a loaded model.
-        scores: scores by name.
-        confusion: known classes against clusters; `None` without known labels.
-        versions: versions by package.
-    """
-
-    sample: PointSample
-    images: np.ndarray | None
-    sizes: np.ndarray
-    log_density: np.ndarray
-    outlier_p: np.ndarray
-    k_posterior: dict[int, float]
-    stability: np.ndarray
-    history: dict[str, list[float | None]]
+    sample: PointSample  # n points, at most 20,000
+    images: np.ndarray | None  # of the sample's points, [n, H, W, C] uint8
+    sizes: np.ndarray  # points in each cluster, [K]; of all data where the model knows them
+    log_density: np.ndarray  # [n], nats
+    outlier_p: np.ndarray  # [n]
+    k_posterior: dict[int, float]  # share of the chains of moves that ended with each K, by K
+    stability: np.ndarray  # [n], from 0 to 1
+    history: dict[str, list[float | None]]  # values of each epoch; empty for a loaded model
     scores: dict[str, float]
-    confusion: Confusion | None
-    versions: dict[str, str]
+    confusion: Confusion | None  # None without known labels
+    versions: dict[str, str]  # by package
 
     @property
     def order(self) -> np.ndarray:
@@ -73,41 +53,41 @@ class Facts(NamedTuple):
 def gather_facts(model: Any, x: Any, y: Any, images: Any, seed: int) -> Facts:
     """Computes the numbers of a report; arguments as for `write_report`."""
     sample = sample_points(model, x, y, max_points=_MAX_POINTS, seed=seed)
-    pictures = None
     if images is not None:
-        pictures = as_images(_images_of_sample(images, sample))
+        images = np.asarray(images)
+        if len(images) != sample.num_points:
+            wanted = f"{sample.num_points}, one for each point"
+            checks.fail("images", f"{len(images)} images", wanted)
+        images = as_images(images[sample.rows])
     elif sample.inputs.ndim in (3, 4):
-        pictures = as_images(sample.inputs)
+        images = as_images(sample.inputs)
+    try:
+        sizes = np.asarray(model.cluster_sizes_)
+    except RuntimeError:  # weights set by hand: the labels of the fit are gone
+        sizes = np.bincount(sample.labels, minlength=model.n_clusters)
     known, found = _label_points(model, x, y, sample)
+    scores = {"mean largest responsibility": float(sample.confidence.mean())}
+    few = sample.subsample(_MAX_SILHOUETTE, seed)
+    if 1 < len(np.unique(few.labels)) < len(few.rows):
+        scores["silhouette of the features"] = metrics.silhouette(few.features, few.labels)
+    if known is not None:
+        agreement = metrics.score_labels(known, found)
+        scores |= {name.upper(): value for name, value in agreement.items()}
     stability = model.stability(sample.inputs, seed=seed)
     history = getattr(model, "history", None)
     return Facts(
         sample,
-        pictures,
-        _count_sizes(model, sample),
+        images,
+        sizes,
         model.score_samples(sample.inputs),
         model.outlier_p(sample.inputs),
         stability.k_posterior,
         stability.scores,
         {} if history is None else dict(history.history),
-        _score(sample, known, found, seed),
+        scores,
         None if known is None else _count_confusion(known, found, model.n_clusters),
         _list_versions(),
     )
-
-
-def _images_of_sample(images: Any, sample: PointSample) -> np.ndarray:
-    array = np.asarray(images)
-    if len(array) != sample.num_points:
-        checks.fail("images", f"{len(array)} images", f"{sample.num_points}, one for each point")
-    return array[sample.rows]
-
-
-def _count_sizes(model: Any, sample: PointSample) -> np.ndarray:
-    try:
-        return np.asarray(model.cluster_sizes_)
-    except RuntimeError:  # weights set by hand: the labels of the fit are gone
-        return np.bincount(sample.labels, minlength=model.n_clusters)
 
 
 def _label_points(model: Any, x: Any, y: Any, sample: PointSample):
@@ -120,27 +100,12 @@ def _label_points(model: Any, x: Any, y: Any, sample: PointSample):
     return inputs.labels, model.predict_labels(inputs.array)
 
 
-def _score(
-    sample: PointSample, known: np.ndarray | None, found: np.ndarray, seed: int
-) -> dict[str, float]:
-    scores = {"mean largest responsibility": float(sample.confidence.mean())}
-    few = sample.subsample(_MAX_SILHOUETTE, seed)
-    if 1 < len(np.unique(few.labels)) < len(few.rows):
-        scores["silhouette of the features"] = metrics.silhouette(few.features, few.labels)
-    if known is not None:
-        scores |= {
-            name.upper(): value for name, value in metrics.score_labels(known, found).items()
-        }
-    return scores
-
-
 def _count_confusion(known: np.ndarray, found: np.ndarray, count: int) -> Confusion:
     """Counts points by class and cluster, with the matched clusters on the diagonal."""
     classes, index = np.unique(known, return_inverse=True)
     table = np.zeros((len(classes), count), np.int64)
     np.add.at(table, (index, found), 1)
-    rows, columns = linear_sum_assignment(-table)
-    matched = columns[np.argsort(rows)]
+    matched = linear_sum_assignment(table, maximize=True)[1]  # rows come in their order
     rest = np.setdiff1d(np.arange(table.shape[1]), matched)
     rest = rest[np.argsort(table[:, rest].argmax(axis=0), kind="stable")]
     clusters = np.concatenate([matched, rest])

@@ -1,46 +1,66 @@
-"""The HTML of a report: functions that return the page or the element of their name."""
+"""The HTML of a report: functions that return the page or the element of their name, and sheets."""
 
 from __future__ import annotations
 
+import base64
 import html
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
-from tfdpm.report.thumbnails import Sprite
+import numpy as np
+import tensorflow as tf
 
-__all__ = [
-    "Section",
-    "card",
-    "chart",
-    "page",
-    "paragraphs",
-    "switch",
-    "table",
-    "thumbnails",
-    "tiles",
-]
 
-# Name of the tab in the page, title of the tab, HTML.
-Section = tuple[str, str, str]
+class Sprite(NamedTuple):
+    """A sheet of images of one size side by side, as a data URI."""
+
+    uri: str
+    columns: int
+    height: int  # of one image, pixels
+    width: int
+    count: int
+
+
+def make_sprite(images: np.ndarray, max_pixels: int) -> Sprite:
+    """Puts all images into one sheet, in order, row by row.
+
+    Args:
+        images: `[n, H, W, C]` uint8, C 1 or 3, n >= 1.
+        max_pixels: longest side of a thumbnail; larger images are reduced to it.
+    """
+    count, height, width, channels = images.shape
+    factor = min(1.0, max_pixels / max(height, width))
+    if factor < 1.0:
+        height, width = max(1, round(height * factor)), max(1, round(width * factor))
+        small = tf.image.resize(images.astype(np.float32), (height, width), method="area")
+        images = np.uint8(np.rint(np.clip(small.numpy(), 0, 255)))
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = np.zeros((rows * columns, height, width, channels), np.uint8)
+    sheet[:count] = images
+    sheet = sheet.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    sheet = sheet.reshape(rows * height, columns * width, channels)
+    if channels == 3:
+        kind, data = "jpeg", tf.io.encode_jpeg(sheet, quality=85).numpy()
+    else:
+        kind, data = "png", tf.io.encode_png(sheet).numpy()
+    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return Sprite(uri, columns, height, width, count)
 
 
 def page(
     title: str,
-    sections: Sequence[Section],
+    sections: Sequence[tuple[str, str, str]],  # name in the page, title of the tab, HTML
     charts: Mapping[str, Any],
     sheets: Mapping[str, Sprite],
     plotly_script: str,
 ) -> str:
-    """Returns the whole page.
+    """Returns the whole page: tabs in their order, the first of which is called "overview".
 
-    Args:
-        title: heading, plain text.
-        sections: tabs in their order; the first is called "overview".
-        charts: plotly figures by the names that were given to `chart`.
-        sheets: sprite sheets by the names that were given to `thumbnails`.
-        plotly_script: source of plotly.js, which becomes part of the page.
+    Names of charts are those given to `chart`, names of sheets those given to `thumbnails`.
     """
     tabs = "".join(
         f'<button role="tab" data-tab="{name}" aria-controls="{name}">{html.escape(text)}</button>'
@@ -86,6 +106,11 @@ def card(title: str, *parts: str, wide: bool = False) -> str:
     return f'<div class="{kind}"><h2>{html.escape(title)}</h2>{"".join(parts)}</div>'
 
 
+def grid(cards: Iterable[str]) -> str:
+    """Returns cards side by side."""
+    return f'<div class="grid">{"".join(cards)}</div>'
+
+
 def tiles(values: Iterable[tuple[str, str]]) -> str:
     """Returns large numbers with their names; each value is a pair of name and number."""
     cells = "".join(
@@ -97,12 +122,13 @@ def tiles(values: Iterable[tuple[str, str]]) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Returns a table of texts and numbers; the first column is left-aligned."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+    def line(kind: str, cells: Sequence[Any]) -> str:
+        inside = "".join(f"<{kind}>{html.escape(str(cell))}</{kind}>" for cell in cells)
+        return f"<tr>{inside}</tr>"
+
+    body = "".join(line("td", row) for row in rows)
+    return f'<div class="scroll"><table>{line("th", header)}{body}</table></div>'
 
 
 def paragraphs(*sentences: str, soft: bool = False) -> str:

@@ -14,11 +14,7 @@ __all__ = ["count_clusters_by_step", "place_nodes", "draw_tree"]
 
 
 def count_clusters_by_step(nodes: Sequence[Any]) -> list[int]:
-    """Returns K at the start and after each step of the search that changed it.
-
-    Args:
-        nodes: nodes of a `Genealogy`, in the order of birth.
-    """
+    """Returns K at the start and after each step of the search that changed it."""
     counts = [sum(not node.parents for node in nodes)]
     in_search = [node for node in nodes if node.parents and node.stage == "search"]
     for step in sorted({node.step for node in in_search}):
@@ -29,12 +25,10 @@ def count_clusters_by_step(nodes: Sequence[Any]) -> list[int]:
 
 
 def place_nodes(parents: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns horizontal positions `[n]` and generations `[n]` of the nodes of a genealogy.
+    """Returns horizontal positions `[n]` and generations `[n]` of nodes with their parents.
 
-    A node without children takes the next free position; one with children the mean of theirs.
-
-    Args:
-        parents: parents of each node, all born before it. A node is a child of the first of them.
+    A node is a child of the first of its parents, which are all born before it. One without
+    children takes the next free position; one with children the mean of theirs.
     """
     children: list[list[int]] = [[] for _ in parents]
     generations = np.zeros(len(parents), np.int64)
@@ -45,27 +39,20 @@ def place_nodes(parents: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarra
     across = np.zeros(len(parents))
     free = 0
     waiting = [node for node, own in enumerate(parents) if not own][::-1]
-    order = []
     while waiting:
         node = waiting.pop()
-        order.append(node)
         if not children[node]:
             across[node] = free
             free += 1
         waiting.extend(children[node][::-1])
-    for node in reversed(order):
+    for node in reversed(range(len(parents))):  # children, which are born later, come first
         if children[node]:
-            across[node] = np.mean([across[child] for child in children[node]])
+            across[node] = across[children[node]].mean()
     return across, generations
 
 
 def draw_tree(nodes: Sequence[Any], current: Sequence[int]) -> Any:
-    """Draws one dot for each cluster that ever was, present clusters in their colours.
-
-    Args:
-        nodes: nodes of a `Genealogy`.
-        current: node of each present cluster, `[K]`.
-    """
+    """Draws one dot for each node of a `Genealogy`, present clusters `[K]` in their colours."""
     across, down = place_nodes([node.parents for node in nodes])
     figure = empty_figure("", "generation")
     lines: list[list[float | None]] = [[], []]
@@ -77,21 +64,19 @@ def draw_tree(nodes: Sequence[Any], current: Sequence[int]) -> Any:
         x=lines[0], y=lines[1], mode="lines", line={"color": "#8a949e"}, hoverinfo="skip"
     )
     today = {node: cluster for cluster, node in enumerate(current)}
+    clusters = [today.get(index) for index in range(len(nodes))]  # None for those that are gone
     palette = cluster_colors(len(today))
     figure.add_scatter(
         x=across,
         y=down,
         mode="markers+text",
         marker={
-            "size": [15 if index in today else 8 for index in range(len(nodes))],
-            "color": [
-                palette[today[index]] if index in today else "#8a949e"
-                for index in range(len(nodes))
-            ],
+            "size": [8 if k is None else 15 for k in clusters],
+            "color": ["#8a949e" if k is None else palette[k] for k in clusters],
         },
-        text=[str(today[index]) if index in today else "" for index in range(len(nodes))],
+        text=["" if k is None else str(k) for k in clusters],
         textposition="bottom center",
-        hovertext=[_describe_node(node, today.get(index)) for index, node in enumerate(nodes)],
+        hovertext=[_describe_node(node, k) for node, k in zip(nodes, clusters, strict=True)],
         hovertemplate="%{hovertext}<extra></extra>",
     )
     figure.update_xaxes(visible=False)

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
-from tfdpm.viz.maps import ClusterMap, cluster_map
+from tfdpm.viz.maps import cluster_map
 from tfdpm.viz.plots import draw_map
 from tfdpm.viz.samples import PointSample, sample_points
 
@@ -86,16 +86,10 @@ class Animation(keras.callbacks.Callback):
         )
 
     def _add_frame(self, moment: str) -> None:
-        plane = cluster_map(
-            self.model,
-            sample_points(self.model, self.x, max_points=_MAX_POINTS),
-            projection="pca",
-        )
+        sample = sample_points(self.model, self.x, max_points=_MAX_POINTS)
+        plane = cluster_map(self.model, sample, projection="pca")
         if self._limits is None:
             self._limits = plane.limits
-        self._frames.append(self._draw_frame(plane, moment))
-
-    def _draw_frame(self, plane: ClusterMap, moment: str) -> Any:
         # Not by pyplot, which would hold every figure in memory.
         figure_class = _import("matplotlib.figure").Figure
         image = _import("PIL.Image")
@@ -106,7 +100,8 @@ class Animation(keras.callbacks.Callback):
         axes.set_title(f"{moment}: {count} cluster{'s' if count > 1 else ''}", fontsize=10)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=100)
-        return image.open(buffer).convert("P", palette=image.Palette.ADAPTIVE, colors=128)
+        frame = image.open(buffer).convert("P", palette=image.Palette.ADAPTIVE, colors=128)
+        self._frames.append(frame)
 
 
 def _import(module: str) -> Any:

@@ -71,12 +71,8 @@ def list_members(
 ) -> list[np.ndarray]:
     """Returns positions of at most `count` members of each cluster, K arrays.
 
-    Args:
-        responsibilities: responsibilities of the points, `[N, K]`.
-        log_density: log density of the points, `[N]`, nats.
-        count: largest number of members of each cluster.
-        order: `"typical"`: members in the middle of the cluster first, by the sum of log density
-            and log responsibility; `"doubtful"`: smallest responsibility first.
+    Typical members, of the largest sum of log density and log responsibility, come first; or
+    doubtful ones, of the smallest responsibility.
     """
     checks.one_of(order, "order", ORDERS)
     labels = responsibilities.argmax(axis=1)

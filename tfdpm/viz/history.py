@@ -45,7 +45,16 @@ def plot_history(history: History | Any) -> Any:
     scores = [name for name in SCORES if history.get(name)]
     panels = 3 if scores else 2
     figure, axes = pyplot.subplots(1, panels, figsize=(4 * panels, 3), layout="constrained")
-    _draw_clusters(axes[0], history)
+    epochs, counts = _curve(history["n_clusters"])
+    axes[0].step(epochs, counts, where="mid", color="0.4")
+    for (name, color), marker in zip(MOVE_COLORS.items(), "^v", strict=True):
+        moves = list_moves(history, name)
+        if moves:
+            at_epochs, at_counts, _ = zip(*moves, strict=True)
+            label = name.replace("_", " ")
+            axes[0].scatter(at_epochs, at_counts, marker=marker, color=color, label=label)
+    axes[0].set_title(f"number of clusters, at the end {int(counts[-1])}")
+    axes[0].set_ylim(0, max(counts) * 1.15 + 1)
     for name in LOSSES:
         if history.get(name):
             axes[1].plot(*_curve(history[name]), label=name, marker=".")
@@ -63,32 +72,11 @@ def plot_history(history: History | Any) -> Any:
 
 
 def list_moves(history: History, name: str) -> list[tuple[int, float, float]]:
-    """Returns epoch (from 1), K and number of moves for each epoch with an accepted move.
-
-    Args:
-        history: values of each epoch by name.
-        name: `"accepted_splits"` or `"accepted_merges"`.
-    """
+    """Returns epoch (from 1), K and number of moves for each epoch with an accepted move."""
     numbers = history.get(name) or ()
     counts = zip(*_curve(history["n_clusters"]), strict=True)
-    return [
-        (epoch, count, numbers[epoch - 1])
-        for epoch, count in counts
-        if epoch <= len(numbers) and numbers[epoch - 1]
-    ]
-
-
-def _draw_clusters(axes: Any, history: History) -> None:
-    epochs, counts = _curve(history["n_clusters"])
-    axes.step(epochs, counts, where="mid", color="0.4")
-    for (name, color), marker in zip(MOVE_COLORS.items(), "^v", strict=True):
-        moves = list_moves(history, name)
-        if moves:
-            at_epochs, at_counts, _ = zip(*moves, strict=True)
-            label = name.replace("_", " ")
-            axes.scatter(at_epochs, at_counts, marker=marker, color=color, label=label)
-    axes.set_title(f"number of clusters, at the end {int(counts[-1])}")
-    axes.set_ylim(0, max(counts) * 1.15 + 1)
+    moves = dict(enumerate(numbers, 1))
+    return [(epoch, count, moves[epoch]) for epoch, count in counts if moves.get(epoch)]
 
 
 def _curve(values: Sequence[float | None]) -> tuple[list[int], list[float]]:

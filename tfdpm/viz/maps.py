@@ -70,43 +70,23 @@ def cluster_map(model: Any, sample: PointSample, projection: str = "auto") -> Cl
         points = np.asarray(sample.inputs, np.float64)
         names = ("column 0", "column 1")
         return ClusterMap("the two columns", names, points, sample.labels, weights, *raw, True)
+    points = sample.features.astype(np.float64)
     if dim == 1:
-        return _map_one_feature(sample, weights, means, covariances)
-    use_lda = projection == "lda" or (projection == "auto" and dim > 2 and count > 2)
-    if use_lda and count > 1:
-        axes = discriminant_plane(sample.features, sample.labels)
-        title, names = "linear discriminants (LDA) of the clusters", ("LDA 1", "LDA 2")
+        # The feature is the first axis, random heights are the second.
+        title, names = "the one feature, pulled apart at random", ("feature", "random height")
+        heights = np.random.default_rng(0).uniform(-_JITTER, _JITTER, (len(points), 1))
+        points = np.concatenate([points, heights], axis=1)
+        means = np.concatenate([means, np.zeros_like(means)], axis=1)
+        covariances = covariances * np.diag([1.0, 0.0]) + np.diag([0.0, (_JITTER / 2) ** 2])
     else:
-        axes = principal_plane(sample.features)
-        title, names = "principal axes (PCA) of the features", ("PCA 1", "PCA 2")
-    return ClusterMap(
-        title,
-        names,
-        sample.features.astype(np.float64) @ axes,
-        sample.labels,
-        weights,
-        means @ axes,
-        axes.T @ covariances @ axes,
-        False,
-    )
-
-
-def _map_one_feature(sample: PointSample, weights, means, covariances) -> ClusterMap:
-    """Puts the feature on the first axis and random heights on the second."""
-    generator = np.random.default_rng(0)
-    heights = generator.uniform(-_JITTER, _JITTER, len(sample.features))
-    spread = np.zeros((len(weights), 2, 2))
-    spread[:, 0, 0], spread[:, 1, 1] = covariances[:, 0, 0], (_JITTER / 2) ** 2
-    return ClusterMap(
-        "the one feature, pulled apart at random",
-        ("feature", "random height"),
-        np.stack([sample.features[:, 0].astype(np.float64), heights], axis=1),
-        sample.labels,
-        weights,
-        np.concatenate([means, np.zeros_like(means)], axis=1),
-        spread,
-        False,
-    )
+        if count > 1 and (projection == "lda" or (projection == "auto" and min(dim, count) > 2)):
+            axes = discriminant_plane(points, sample.labels)
+            title, names = "linear discriminants (LDA) of the clusters", ("LDA 1", "LDA 2")
+        else:
+            axes = principal_plane(sample.features)
+            title, names = "principal axes (PCA) of the features", ("PCA 1", "PCA 2")
+        points, means, covariances = points @ axes, means @ axes, axes.T @ covariances @ axes
+    return ClusterMap(title, names, points, sample.labels, weights, means, covariances, False)
 
 
 def principal_plane(features: np.ndarray) -> np.ndarray:
@@ -121,29 +101,19 @@ def discriminant_plane(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Returns two axes `[D, 2]` along which clusters differ most, relative to their spread.
 
     Two clusters have one such axis; the second is then the axis of largest spread within clusters.
-
-    Args:
-        features: `[n, D]`, D >= 2.
-        labels: clusters, `[n]` integers.
     """
     # [Fisher 1936]: B v = lambda (W + ridge I) v, with the scatter B between clusters and W within.
-    features = features.astype(np.float64)
     clusters, index = np.unique(labels, return_inverse=True)
-    counts = np.bincount(index)
-    sums = np.zeros((len(clusters), features.shape[1]))
-    np.add.at(sums, index, features)
-    centers = sums / counts[:, np.newaxis]
-    offsets = (centers - features.mean(axis=0)) * np.sqrt(counts / len(features))[:, np.newaxis]
-    between = offsets.T @ offsets
-    residuals = features - centers[index]
-    within = residuals.T @ residuals / len(features)
+    centers = np.stack([features[index == k].mean(axis=0) for k in range(len(clusters))])[index]
+    between = np.cov(centers, rowvar=False, bias=True)
+    within = np.cov(features - centers, rowvar=False, bias=True)
     ridge = _RIDGE * max(np.trace(within + between) / len(within), np.finfo(np.float64).tiny)
     within = within + ridge * np.eye(len(within))
     vectors = scipy.linalg.eigh(between, within)[1]
-    first = vectors[:, [-1]] / np.linalg.norm(vectors[:, -1])
+    vectors /= np.linalg.norm(vectors, axis=0)
     if len(clusters) > 2:
-        second = vectors[:, [-2]] / np.linalg.norm(vectors[:, -2])
-        return _signed(np.concatenate([first, second], axis=1))
+        return _signed(vectors[:, :-3:-1])
+    first = vectors[:, [-1]]
     off_first = np.eye(len(within)) - first @ first.T
     second = np.linalg.eigh(off_first @ within @ off_first)[1][:, [-1]]
     return _signed(np.concatenate([first, second], axis=1))
@@ -157,13 +127,7 @@ def _signed(axes: np.ndarray) -> np.ndarray:
 def ellipses(
     means: np.ndarray, covariances: np.ndarray, deviations: float = 2.0
 ) -> Iterator[np.ndarray]:
-    """Yields the outline `[2, 100]` of each Gaussian at a number of standard deviations.
-
-    Args:
-        means: `[K, 2]`.
-        covariances: `[K, 2, 2]`.
-        deviations: distance of the outline from the mean, in standard deviations.
-    """
+    """Yields the outline `[2, 100]` of each Gaussian, at a number of standard deviations."""
     angles = np.linspace(0.0, 2.0 * np.pi, 100)
     circle = deviations * np.stack([np.cos(angles), np.sin(angles)])
     for mean, covariance in zip(means, covariances, strict=True):
@@ -174,12 +138,7 @@ def ellipses(
 def regions(model: Any, plane: ClusterMap, limits: np.ndarray, resolution: int = 200) -> np.ndarray:
     """Returns the clusters of a grid over the plane, `[resolution, resolution]`, bottom row first.
 
-    Args:
-        model: a fitted model, which is asked where the plane is the input space. Elsewhere the
-            projected mixture decides.
-        plane: a map of that model.
-        limits: smallest and largest value on each axis, `[2, 2]`.
-        resolution: number of grid points along each axis.
+    The model is asked where the plane is the input space; elsewhere the projected mixture decides.
     """
     across, up = (np.linspace(low, high, resolution) for low, high in limits)
     grid = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
@@ -190,10 +149,10 @@ def regions(model: Any, plane: ClusterMap, limits: np.ndarray, resolution: int =
     best = np.full(len(grid), -np.inf)
     owner = np.zeros(len(grid), np.int64)
     variances = np.trace(plane.covariances, axis1=1, axis2=2)
-    for k, weight in enumerate(plane.weights):
-        covariance = plane.covariances[k] + 1e-9 * max(variances.max(), 1e-300) * np.eye(2)
-        factor = np.linalg.cholesky(covariance)
-        whitened = np.linalg.solve(factor, (grid - plane.means[k]).T)
+    covariances = plane.covariances + 1e-9 * max(variances.max(), 1e-300) * np.eye(2)
+    components = zip(plane.weights, plane.means, np.linalg.cholesky(covariances), strict=True)
+    for k, (weight, mean, factor) in enumerate(components):
+        whitened = np.linalg.solve(factor, (grid - mean).T)
         score = np.log(max(weight, 1e-300)) - np.log(np.diag(factor)).sum()
         score = score - 0.5 * (whitened**2).sum(axis=0)
         is_better = score > best

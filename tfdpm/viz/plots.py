@@ -86,6 +86,5 @@ def draw_map(
                 clip_on=True,
                 bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75},
             )
+    axes.set(xlim=limits[0], ylim=limits[1])
     axes.set(xlabel=plane.axis_names[0], ylabel=plane.axis_names[1])
-    axes.set_xlim(*limits[0])
-    axes.set_ylim(*limits[1])

@@ -108,23 +108,19 @@ def _sample_of_stream(inputs: Inputs, count: int, seed: int):
     Every point gets a random number; the points with the `count` smallest numbers are kept.
     """
     generator = np.random.default_rng([seed, 20])
-    kept: list[np.ndarray] | None = None
+    kept: list[np.ndarray] = []
     total = 0
     is_labelled = inputs.labelled_dataset is not None
-    for batch in inputs.labelled_dataset if is_labelled else inputs.dataset:
-        points, known = batch if is_labelled else (batch, None)
-        points = points.numpy()
+    stream = (inputs.labelled_dataset if is_labelled else inputs.dataset).as_numpy_iterator()
+    for points, *known in stream if is_labelled else zip(stream):
         rows = total + np.arange(len(points))
         total += len(points)
-        parts = [generator.random(len(points)), rows, points]
-        if known is not None:
-            parts.append(known.numpy())
-        kept = parts if kept is None else [np.concatenate(p) for p in zip(kept, parts, strict=True)]
+        parts = [generator.random(len(points)), rows, points, *known]
+        kept = [np.concatenate(pair) for pair in zip(kept, parts, strict=True)] if kept else parts
         if len(kept[0]) > count:
             best = np.sort(np.argpartition(kept[0], count)[:count])
             kept = [part[best] for part in kept]
     _, rows, points, *known = kept
-    if known:
+    if is_labelled:
         return rows, points, known[0].astype(np.int64), total
-    labels = None if inputs.labels is None else inputs.labels[rows]
-    return rows, points, labels, total
+    return rows, points, None if inputs.labels is None else inputs.labels[rows], total

@@ -56,11 +56,14 @@ def test_names_that_nobody_knows() -> None:
         load("digits", split="test")
 
 
-def test_named_files_are_known_to_load(tmp_path) -> None:
-    for name in named.named_files():
-        with pytest.raises(FileNotFoundError, match=f"^`data`: got '{name}'"):
-            load(name, data_dir=tmp_path)
-    assert named.default_folder().name == "tensorflow_datasets"
+@pytest.mark.parametrize("name", ["usps", "reuters10k", "imagenet", "imagenet50"])
+def test_names_of_published_files_are_known(name, tmp_path, monkeypatch) -> None:
+    with pytest.raises(FileNotFoundError, match=f"^`data`: got '{name}'"):
+        load(name, data_dir=tmp_path)
+    if name not in named.imagenet.CLASSES:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        with pytest.raises(FileNotFoundError, match=f"{tmp_path}/tensorflow_datasets/{name}"):
+            load(name)
 
 
 def test_data_without_labels_says_so() -> None:

@@ -32,15 +32,7 @@ CLASSES: dict[str, tuple[str, ...] | None] = {"imagenet": None, "imagenet50": IM
 def keep_classes(
     dataset: tf.data.Dataset, names: Sequence[str], classes: Sequence[str]
 ) -> tf.data.Dataset:
-    """Keeps the pairs `(image, label)` of some classes and numbers the classes from 0.
-
-    Args:
-        dataset: pairs whose labels are int64 scalars, positions in `names`.
-        names: names of all classes.
-        classes: names of the classes to keep, in the order of their new numbers.
-    Returns:
-        Dataset of pairs, of unknown length, with labels from 0 to `len(classes) - 1`.
-    """
+    """Keeps pairs `(image, position in names)` of some classes, numbered from 0 in their order."""
     numbers = [-1] * len(names)
     for number, name in enumerate(classes):
         numbers[list(names).index(name)] = number

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from tfdpm import checks
 from tfdpm.data.catalogue import imagenet, reuters, synthetic, usps
 
-__all__ = ["default_folder", "load", "named_files"]
+__all__ = ["load"]
 
 _IN_MEMORY_BYTES = 2**29  # 512 MiB; larger data sets stay streams
 
@@ -59,40 +58,28 @@ def load(
         ValueError: if there is no data set or part of that name, or it has no labelled form.
         FileNotFoundError: if files are missing; it names them and their addresses.
     """
-    if name in _EMBEDDED or name == "reuters10k":
-        if split not in (None, "all") if name == "reuters10k" else split is not None:
-            checks.fail("split", repr(split), f"None: {name!r} has no parts")
+    whole = {"reuters10k": (None, "all"), **dict.fromkeys(_EMBEDDED, (None,))}
+    if name in whole and split not in whole[name]:
+        checks.fail("split", repr(split), f"None: {name!r} has no parts")
     if name in _EMBEDDED:
         return _EMBEDDED[name]()
     checks.boolean(download, "download")
+    folder = Path.home() / "tensorflow_datasets" if data_dir is None else Path(data_dir)
+    folder /= name
     if name == "reuters10k":
-        return reuters.load(_folder(data_dir, name), download=download, seed=seed)
+        return reuters.load(folder, download=download, seed=seed)
     if name == "usps":
-        x, y = usps.load(_folder(data_dir, name), split or "train", download=download)
-        return (x if image_size is None else _resize(x, image_size)), y
+        x, y = usps.load(folder, split or "train", download=download)
+        if image_size is not None:
+            side = checks.integer(image_size, "image_size", minimum=1)
+            x = tf.image.resize(x, (side, side), antialias=True).numpy()
+        return x, y
     if name in imagenet.CLASSES:
-        size = imagenet.IMAGE_SIZE if image_size is None else image_size
-        return _load_tfds(
-            "imagenet2012", split, data_dir, download, size, imagenet.CLASSES[name], asked=name
-        )
+        image_size = imagenet.IMAGE_SIZE if image_size is None else image_size
     return _load_tfds(name, split, data_dir, download, image_size)
 
 
-def named_files() -> tuple[str, ...]:
-    """Returns the names of data sets that are read from files in forms of their own."""
-    return ("usps", "reuters10k", *imagenet.CLASSES)
-
-
-def default_folder() -> Path:
-    """Returns the folder of files for `data_dir=None`."""
-    return Path.home() / "tensorflow_datasets"
-
-
-def _folder(data_dir: str | os.PathLike[str] | None, name: str) -> Path:
-    return (default_folder() if data_dir is None else Path(data_dir)) / name
-
-
-def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _digits() -> Labelled:
     """Returns scikit-learn's handwritten digits, `[1797, 64]` grey levels from 0 to 16."""
     from sklearn.datasets import load_digits
 
@@ -100,7 +87,7 @@ def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return x.astype(np.float32), y.astype(np.int64)
 
 
-_EMBEDDED: dict[str, Callable[[], tuple[NDArray[np.float32], NDArray[np.int64]]]] = {
+_EMBEDDED = {
     "blobs": synthetic.blobs,
     "digits": _digits,
     "gaussians15": synthetic.gaussians15,
@@ -108,23 +95,24 @@ _EMBEDDED: dict[str, Callable[[], tuple[NDArray[np.float32], NDArray[np.int64]]]
 
 
 def _load_tfds(
-    name: str,
+    asked: str,
     split: str | None,
     data_dir: str | os.PathLike[str] | None,
     download: bool,
     image_size: int | None,
-    classes: tuple[str, ...] | None = None,
-    asked: str | None = None,
 ) -> Any:
-    """Loads a data set of TensorFlow Datasets, only `classes` of it where they are given."""
+    """Loads a data set of TensorFlow Datasets; of ImageNet the classes that the name stands for."""
     # Not at the top: it takes seconds to import, and embedded names need none of it.
     import tensorflow_datasets as tfds
 
-    asked = asked or name
+    name = "imagenet2012" if asked in imagenet.CLASSES else asked
+    classes = imagenet.CLASSES.get(asked)
     try:
         builder = tfds.builder(name, data_dir=None if data_dir is None else os.fspath(data_dir))
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        known = ", ".join(repr(known) for known in (*_EMBEDDED, *named_files()))
+        known = ", ".join(
+            repr(known) for known in (*_EMBEDDED, "usps", "reuters10k", *imagenet.CLASSES)
+        )
         wanted = f"a file, a folder, {known}, or a TensorFlow Datasets name"
         raise ValueError(f"`data`: got {asked!r}, wanted {wanted}.") from error
     keys = builder.info.supervised_keys
@@ -179,9 +167,8 @@ def _load_if_small(dataset: tf.data.Dataset) -> Any:
     """Returns arrays `(x, y)` where the points fit `_IN_MEMORY_BYTES`, else the dataset."""
     shape, dtype = dataset.element_spec[0].shape, dataset.element_spec[0].dtype
     length = int(dataset.cardinality())
-    if not shape.is_fully_defined() or length < 0:
-        return dataset
-    if length * math.prod(shape) * dtype.size > _IN_MEMORY_BYTES:
+    is_sized = shape.is_fully_defined() and length >= 0
+    if not is_sized or length * math.prod(shape) * dtype.size > _IN_MEMORY_BYTES:
         return dataset
     batches = list(dataset.batch(1024).as_numpy_iterator())
     x, y = (np.concatenate(part) for part in zip(*batches, strict=True))
@@ -199,8 +186,3 @@ def _cut_square(image: tf.Tensor, side: int) -> tf.Tensor:
     if image.dtype.is_floating:
         return tf.cast(cut, image.dtype)
     return tf.cast(tf.clip_by_value(tf.round(cut), 0.0, 255.0), image.dtype)
-
-
-def _resize(images: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    side = checks.integer(side, "image_size", minimum=1)
-    return tf.image.resize(images, (side, side), antialias=True).numpy()

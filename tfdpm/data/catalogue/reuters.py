@@ -22,13 +22,12 @@ _URL = "http://www.ai.mit.edu/projects/jmlr/papers/volume5/lewis04a/"
 _PARTS = ("test_pt0", "test_pt1", "test_pt2", "test_pt3", "train")
 
 
-def _published(place: str, name: str) -> RemoteFile:
-    return RemoteFile((f"{name}.gz", name), f"{_URL}{place}/{name}.gz")
-
-
-FILES = (
-    _published("a08-topic-qrels", "rcv1-v2.topics.qrels"),
-    *(_published("a12-token-files", f"lyrl2004_tokens_{part}.dat") for part in _PARTS),
+_PLACES = {
+    "rcv1-v2.topics.qrels": "a08-topic-qrels",
+    **{f"lyrl2004_tokens_{part}.dat": "a12-token-files" for part in _PARTS},
+}
+FILES = tuple(
+    RemoteFile((f"{name}.gz", name), f"{_URL}{place}/{name}.gz") for name, place in _PLACES.items()
 )
 
 
@@ -39,17 +38,7 @@ def load(
 
     As in [DEC], articles with exactly one of the four root topics are kept. Features are tf-idf
     with logarithmic term frequency of the 2,000 most frequent words, of length `sqrt(2000)`.
-
-    Args:
-        folder: folder with RCV1-v2's `rcv1-v2.topics.qrels` and the five `lyrl2004_tokens_*.dat`,
-            packed (.gz) or not.
-        download: whether missing files may be downloaded from the journal's page (320 MB).
-        seed: random seed of the sample of 10,000; the same seed gives the same articles.
-    Returns:
-        The sample, or all articles where there are fewer than 10,000.
-    Raises:
-        ValueError: if a file holds something else.
-        FileNotFoundError: if files are missing; it names them and their addresses.
+    Where there are fewer than 10,000 articles, all are returned; a download takes 320 MB.
     """
     from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
@@ -80,11 +69,7 @@ def load(
 
 
 def read_single_topics(path: Path) -> dict[int, int]:
-    """Returns the topic by article number for articles with exactly one of `TOPICS`.
-
-    Args:
-        path: file with lines of topic, article number and 1.
-    """
+    """Returns the topic by article number for articles with exactly one of `TOPICS`."""
     found: dict[int, set[int]] = {}
     with _open(path) as lines:
         for line in lines:
@@ -97,11 +82,7 @@ def read_single_topics(path: Path) -> dict[int, int]:
 
 
 def read_documents(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields article numbers and their words.
-
-    Args:
-        path: file in which `.I NUMBER` begins an article and `.W` its stemmed words.
-    """
+    """Yields article numbers, which follow `.I`, and the stemmed words, which follow `.W`."""
     number, words = None, []
     with _open(path) as lines:
         for line in lines:

@@ -54,7 +54,9 @@ def gaussian_mixture(
     anisotropy = checks.number(anisotropy, "anisotropy", minimum=1.0)
     rng = np.random.default_rng(checks.integer(seed, "seed", minimum=0))
 
-    factors = _draw_covariance_factors(num_components, dim, anisotropy, rng)
+    # Matrices F `[K, D, D]` with covariances F F', random axes and spreads around 1.
+    axes, _ = np.linalg.qr(rng.standard_normal((num_components, dim, dim)))
+    factors = axes * anisotropy ** rng.uniform(-0.5, 0.5, (num_components, 1, dim))
     means = _draw_means(factors, separation, rng)
     sizes = rng.permutation(_compute_sizes(num_components, num_points, imbalance))
     labels = rng.permutation(np.repeat(np.arange(num_components), sizes))
@@ -74,15 +76,6 @@ def gaussians15(seed: int = 0) -> Labelled:
 def blobs(seed: int = 0) -> Labelled:
     """Draws 1,500 points of five round, well separated Gaussians in the plane."""
     return gaussian_mixture(5, 2, 1500, anisotropy=1.0, seed=seed)
-
-
-def _draw_covariance_factors(
-    num_components: int, dim: int, anisotropy: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Draws matrices F `[K, D, D]` with covariances F F', random axes and spreads around 1."""
-    axes, _ = np.linalg.qr(rng.standard_normal((num_components, dim, dim)))
-    spreads = anisotropy ** rng.uniform(-0.5, 0.5, (num_components, 1, dim))
-    return axes * spreads
 
 
 def _compute_sizes(num_components: int, num_points: int, imbalance: float) -> NDArray[np.int64]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.datasets import load_svmlight_file
 
 from tfdpm import checks
 from tfdpm.data.catalogue.download import RemoteFile, find_files
@@ -39,56 +36,27 @@ def load(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Reads images `[N, 16, 16, 1]` float32 from 0 to 1 (ink) and digits `[N]`.
 
-    Args:
-        folder: folder with `usps.bz2` and `usps.t.bz2` (LIBSVM), or with `zip.train.gz` and
-            `zip.test.gz` (a digit and 256 grey values from -1 to 1 in each line), packed or not.
-        split: part, "train" (7,291 digits), "test" (2,007), or "train+test", also called "all".
-        download: whether missing files may be downloaded from LIBSVM's page.
-    Raises:
-        ValueError: if there is no such part, or a file holds something else.
-        FileNotFoundError: if files are missing; it names them and their addresses.
+    Files are those of LIBSVM, or `zip.train.gz` and `zip.test.gz` (a digit and 256 grey values from
+    -1 to 1 in each line), packed or not. There are 7,291 digits in "train" and 2,007 in "test".
     """
-    wanted = "train+test" if split == "all" else split
-    checks.one_of(wanted, "split", ("train", "test", "train+test", "all"))
-    parts = wanted.split("+")
-    paths = find_files([FILES[part] for part in parts], folder, download=download, name="usps")
-    pieces = [_read(path) for path in paths]
-    x, y = (np.concatenate(part) for part in zip(*pieces, strict=True))
+    checks.one_of(split, "split", ("train", "test", "train+test", "all"))
+    files = list(FILES.values()) if split == "all" else [FILES[part] for part in split.split("+")]
+    paths = find_files(files, folder, download=download, name="usps")
+    x, y = (np.concatenate(part) for part in zip(*map(_read, paths), strict=True))
     return x, y
 
 
 def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    openers: dict[str, Callable[..., IO[str]]] = {".bz2": bz2.open, ".gz": gzip.open}
-    rows: list[NDArray[np.float64]] = []
-    parse = _parse_plain_row if path.name.startswith("zip.") else _parse_libsvm_row
     try:
-        with openers.get(path.suffix, open)(path, "rt", encoding="ascii") as file:
-            rows = [parse(line.split()) for line in file if line.strip()]
+        if path.name.startswith("zip."):
+            table = np.loadtxt(path, ndmin=2, encoding="ascii")
+            digits, grey = table[:, 0], table[:, 1:].reshape(len(table), _SIDE**2)
+        else:  # classes from 1 to 10, and `index:value` from index 1; missing values are 0
+            rows, classes = load_svmlight_file(str(path), n_features=_SIDE**2, zero_based=False)
+            digits, grey = classes - 1, rows.toarray()
     except (OSError, EOFError, ValueError, IndexError) as error:
         raise ValueError(f"`data`: got {str(path)!r}, which is damaged, wanted USPS.") from error
-    table = np.array(rows).reshape(-1, 1 + _SIDE**2)
-    digits, grey = table[:, 0].astype(np.int64), table[:, 1:]
-    if len(table) == 0 or digits.min() < 0 or digits.max() > 9 or np.abs(grey).max() > 1.001:
+    if len(grey) == 0 or digits.min() < 0 or digits.max() > 9 or np.abs(grey).max() > 1.001:
         checks.fail("data", f"{str(path)!r} with other contents", "digits, and grey from -1 to 1")
     images = np.clip((grey + 1) / 2, 0.0, 1.0).reshape(-1, _SIDE, _SIDE, 1)
-    return images.astype(np.float32), digits
-
-
-def _parse_plain_row(cells: Iterable[str]) -> NDArray[np.float64]:
-    """Reads a digit and then grey values."""
-    row = np.array([float(cell) for cell in cells])
-    if row.shape != (1 + _SIDE**2,):
-        raise ValueError(f"{len(row)} values in a line")
-    return row
-
-
-def _parse_libsvm_row(cells: list[str]) -> NDArray[np.float64]:
-    """Reads class 1 to 10 (digit + 1), then `index:value` from index 1; missing values are 0."""
-    row = np.zeros(1 + _SIDE**2)
-    row[0] = int(float(cells[0])) - 1
-    for cell in cells[1:]:
-        index, _, value = cell.partition(":")
-        if not 1 <= int(index) <= _SIDE**2:
-            raise ValueError(f"index {index}")
-        row[int(index)] = float(value)
-    return row
+    return images.astype(np.float32), digits.astype(np.int64)
