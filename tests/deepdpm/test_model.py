@@ -224,7 +224,9 @@ def test_a_saved_model_says_the_same_and_goes_on_the_same(tmp_path):
 
 def test_saving_computes_nothing_that_takes_long(model, tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(DeepDPM, "_chains", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(
+        "tfdpm.deepdpm.inference.run_chains", lambda *arguments: calls.append(arguments)
+    )
     model.save_weights(str(tmp_path / "model.weights.h5"))
     assert not calls
 

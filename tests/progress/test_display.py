@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tfdpm.progress import display
@@ -11,6 +13,8 @@ from tfdpm.progress.display import ProgressDisplay
 @pytest.fixture
 def clock(monkeypatch):
     """Time that a test sets, in seconds."""
+    # Notebooks that other tests run leave their kernel's package behind.
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     now = [100.0]
     monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
     return now

@@ -31,7 +31,7 @@ from tensorflow_serving.apis import (  # noqa: E402
 )
 
 X = tfdpm.data.gaussian_mixture(3, 4, 60, seed=0)[0].astype(np.float32)
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def signatures(folder):
     return tf.saved_model.load(str(folder)).signatures
 
 
-def readme_function(name):
-    """A client as the README prints it."""
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+def guide_function(name):
+    """A client as the guide prints it."""
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
     (block,) = (block for block in blocks if f"def {name}(" in block)
     names: dict = {}
     exec(compile(block, "README.md", "exec"), names)
@@ -93,8 +93,8 @@ def grpc_address(signatures):
     server.stop(0)
 
 
-def test_readmes_grpc_client_gets_the_models_labels(model, grpc_address):
-    labels = readme_function("ask_grpc")(X, grpc_address)
+def test_guides_grpc_client_gets_the_models_labels(model, grpc_address):
+    labels = guide_function("ask_grpc")(X, grpc_address)
     np.testing.assert_array_equal(labels, model.predict_labels(X))
 
 
@@ -162,8 +162,8 @@ def rest_address(signatures):
     server.server_close()
 
 
-def test_readmes_rest_client_gets_a_dictionary_for_each_point(model, rest_address):
-    answers = readme_function("ask_rest")(X, rest_address)
+def test_guides_rest_client_gets_a_dictionary_for_each_point(model, rest_address):
+    answers = guide_function("ask_rest")(X, rest_address)
     assert len(answers) == len(X)
     wanted = {"labels", "responsibilities", "log_density", "outlier_p"}
     assert all(set(answer) == wanted for answer in answers)
