@@ -82,13 +82,7 @@ def _log(weights, dtype: tf.DType) -> tf.Tensor:
 
 
 def gather_across_replicas(log_sums: tf.Tensor) -> tf.Tensor:
-    """Stacks the `[P]` tensors of all replicas into `[R, P]`; call it in replica context.
-
-    Args:
-        log_sums: value of this replica, `[P]` floating.
-    Returns:
-        Values of all replicas, `[R, P]`; R is 1 without a distribution strategy.
-    """
+    """Stacks the `[P]` tensors of all replicas into `[R, P]`; R is 1 without a strategy."""
     context = tf.distribute.get_replica_context()
     rows = log_sums[tf.newaxis]
     if context is None or context.num_replicas_in_sync == 1:
@@ -114,11 +108,6 @@ class FeatureQueue(keras.layers.Layer):
         self.num_lanes = checks.integer(num_lanes, "num_lanes", minimum=1)
         self.length = checks.integer(length, "length", minimum=0)
         self.embedding_dim = checks.integer(embedding_dim, "embedding_dim", minimum=1)
-        self.build()
-
-    def build(self, input_shape=None):
-        if self.built:
-            return
         options = {
             "trainable": False,
             "initializer": "zeros",
@@ -163,10 +152,3 @@ class FeatureQueue(keras.layers.Layer):
         replicas = context.num_replicas_in_sync
         rank = tf.cast(context.replica_id_in_sync_group, tf.int32)
         return storage[:, rank * self.length // replicas : (rank + 1) * self.length // replicas]
-
-    def get_config(self):
-        return super().get_config() | {
-            "num_lanes": self.num_lanes,
-            "length": self.length,
-            "embedding_dim": self.embedding_dim,
-        }
