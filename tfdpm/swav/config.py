@@ -219,9 +219,7 @@ def describe(config: SwAVConfig) -> str:
     views, training = config.views, config.training
     crops = " + ".join(
         f"{count}x{size} px (area {low:g}-{high:g})"
-        for count, size, (low, high) in zip(
-            views.crop_counts, views.crop_sizes, views.crop_scales, strict=True
-        )
+        for size, count, (low, high) in views.resolutions()
     )
     queue = "none"
     if config.queue_length:
