@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -118,7 +119,7 @@ def knn(
     """Accuracy of the nearest neighbours in feature space."""
     from tfdpm.features import knn_accuracy
 
-    show(f"kNN accuracy {knn_accuracy(*_features(model, train), *_features(model, test), k):.4f}")
+    show(f"kNN accuracy {knn_accuracy(*_features(model, train, test), k):.4f}")
 
 
 @app.command()
@@ -132,9 +133,7 @@ def probe(
     """Accuracy of a linear classifier on frozen features."""
     from tfdpm.features import linear_probe
 
-    result = linear_probe(
-        *_features(model, train), *_features(model, test), epochs=epochs, seed=seed
-    )
+    result = linear_probe(*_features(model, train, test), epochs=epochs, seed=seed)
     show(
         f"linear probe top-1 {result.top1:.4f}, top-5 {result.top5:.4f}, "
         f"best epoch {result.best_top1:.4f}"
@@ -199,10 +198,8 @@ def _gather(images: list[str]) -> Any:
             checks.fail("IMAGES", repr(name), "an existing file or folder", FileNotFoundError)
     if len(images) == 1:
         return images[0]
-    files: list[str] = []
-    for name in images:
-        files += image_files(name) if Path(name).is_dir() else [name]
-    return files
+    parts = (image_files(name) if Path(name).is_dir() else [name] for name in images)
+    return [file for part in parts for file in part]
 
 
 def _look_at(data: Any, channels: int) -> tuple[int, int]:
@@ -245,10 +242,11 @@ def _labelled(path: Path) -> tuple[Any, Any]:
     return (x[..., None] if x.ndim == 3 else x), y
 
 
-def _features(model: Path, path: Path) -> tuple[Any, Any]:
+def _features(model: Path, *files: Path) -> Iterator[Any]:
+    """Yields features and labels of each file."""
     encoder = _encoder(model)
-    x, y = _labelled(path)
-    return encoder.predict(x, batch_size=256, verbose=0), y
+    for x, y in map(_labelled, files):
+        yield from (encoder.predict(x, batch_size=256, verbose=0), y)
 
 
 def _progress(training: TrainingConfig, first_epoch: int) -> keras.callbacks.Callback:

@@ -20,7 +20,8 @@ class _Builder:
     def __init__(self, seed: int, synchronized: bool, dtype):
         self.seed = checks.integer(seed, "seed")
         self.synchronized = synchronized
-        self.options = {"dtype": dtype}
+        # By name, since Keras by itself writes down plain arguments only.
+        self.options = {"dtype": dtype and keras.dtype_policies.get(dtype).name}
 
     def conv(self, inputs, filters: int, size: int, stride: int, name: str, norm: str):
         """Applies a convolution, padded by `size // 2` on every side, and batch norm."""

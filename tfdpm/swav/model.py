@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
@@ -14,7 +15,7 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.swav import config as presets
 from tfdpm.swav.backbones import Encoder, small_resnet
-from tfdpm.swav.codes import FeatureQueue, gather_across_replicas, sinkhorn
+from tfdpm.swav.codes import FeatureQueue, gathered, sinkhorn
 from tfdpm.swav.config import SwAVConfig
 from tfdpm.swav.heads import ProjectionHead, Prototypes
 from tfdpm.swav.loss import swapped_prediction_loss
@@ -219,7 +220,7 @@ class SwAV(keras.Model):
                 config.sinkhorn_epsilon,
                 config.sinkhorn_iterations,
                 row_weights=weights,
-                gather_replicas=gather_across_replicas,
+                gather_replicas=lambda log_sums: gathered(log_sums[tf.newaxis], axis=0),
             )
             codes.append(lane_codes[:batch])
         return tf.stack(codes, axis=1)
@@ -231,10 +232,17 @@ class SwAV(keras.Model):
 
     def train_step(self, data):
         crops = unpack(data)
-        self._warn_if_too_few_samples(crops)
         if self.config.renormalize_prototypes:
             self.prototypes.renormalize()
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        num_prototypes, batch = self.config.num_prototypes, crops[0].shape[0]
+        samples = (batch or math.inf) * replicas + self.config.queue_length
+        if 2 * samples < num_prototypes:  # told once, while tracing
+            warnings.warn(
+                f"{samples} samples (batch and queue) share {num_prototypes} prototypes, so most "
+                "codes are guesses: lower `num_prototypes` or raise `queue_length`.",
+                stacklevel=2,
+            )
         with tf.GradientTape() as tape:
             embeddings, scores = self(crops, training=True)
             with tape.stop_recording():
@@ -278,20 +286,6 @@ class SwAV(keras.Model):
             # There Keras takes the mean over a first axis, which scalars lack.
             return {name: value[tf.newaxis] for name, value in logs.items()}
         return logs
-
-    def _warn_if_too_few_samples(self, crops) -> None:
-        """Warns, once while tracing, of fewer than one sample for two prototypes."""
-        batch, num_prototypes = crops[0].shape[0], self.config.num_prototypes
-        if batch is None:
-            return
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        samples = batch * replicas + self.config.queue_length
-        if 2 * samples < num_prototypes:
-            warnings.warn(
-                f"{samples} samples (batch and queue) share {num_prototypes} prototypes, so most "
-                "codes are guesses: lower `num_prototypes` or raise `queue_length`.",
-                stacklevel=2,
-            )
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Does nothing: all layers are built, and looking at a batch would cost an epoch."""
