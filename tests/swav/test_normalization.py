@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdpm.swav.normalization import BatchNorm, ImageStandardization, UnitNorm
+from tfdpm.swav.normalization import BatchNorm, ImageStandardization, unit_rows
 
 
 @pytest.mark.parametrize("shape", [(8, 5), (4, 3, 3, 5)])
@@ -85,11 +85,11 @@ def test_images_of_either_kind_are_standardised_alike():
         layer(pixels[..., :1])
 
 
-def test_unit_norm_keeps_zero_and_gives_it_no_gradient():
+def test_unit_rows_keep_zero_and_give_it_no_gradient():
     inputs = tf.constant([[3.0, 4.0], [0.0, 0.0]])
     with tf.GradientTape() as tape:
         tape.watch(inputs)
-        rows = UnitNorm()(inputs)
+        rows = unit_rows(inputs)
         total = tf.reduce_sum(rows * [1.0, 2.0])
     np.testing.assert_allclose(rows, [[0.6, 0.8], [0.0, 0.0]], atol=1e-6)
     # d(x/|x|) projects on the tangent: (w - (w.u) u) / |x| with u = (.6, .8), w = (1, 2).

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +17,9 @@ from tfdpm.cli.output import show
 if TYPE_CHECKING:
     import keras
 
-app = typer.Typer(help="Features of images without labels.", no_args_is_help=True)
+    from tfdpm.features import TrainingConfig
 
-_LARGEST_DEFAULT_SIZE = 64
+app = typer.Typer(help="Features of images without labels.", no_args_is_help=True)
 
 Images = Annotated[
     list[str],
@@ -37,11 +38,7 @@ def fit(
     batch_size: Annotated[int, typer.Option(min=2, help="Images per step.")] = 64,
     image_size: Annotated[
         int | None,
-        typer.Option(
-            min=8,
-            help="Pixels of the large crops; default the images', "
-            f"at most {_LARGEST_DEFAULT_SIZE}.",
-        ),
+        typer.Option(min=8, help="Pixels of the large crops; default the images', at most 64."),
     ] = None,
     channels: Annotated[int, typer.Option(help="1 for grey, 3 for colour.")] = 3,
     preset: Annotated[
@@ -58,27 +55,31 @@ def fit(
 
     from tfdpm.data.images.multicrop import multicrop
     from tfdpm.data.images.sources import SkippedImages
-    from tfdpm.features import CollapseWatchdog, SwAV, TrainingState
+    from tfdpm.features import CollapseWatchdog, SwAV, TrainingState, resnet50
+    from tfdpm.features import preset as published
 
     skipped = SkippedImages()
     data = _gather(images)
     num_images, side = _look_at(data, channels)
+    options = {"seed": seed, "dtype": dtype}
     if resume:
         model = _load(out / "swav.keras")
+    elif preset is None:
+        model = SwAV.small(
+            image_size=image_size or min(side, 64),
+            channels=channels,
+            num_images=num_images,
+            batch_size=batch_size,
+            epochs=epochs,
+            print_fn=show,
+            **options,
+        )
     else:
-        options = {"seed": seed, "dtype": dtype}
-        if preset is None:
-            model = SwAV.small(
-                image_size=image_size or min(side, _LARGEST_DEFAULT_SIZE),
-                channels=channels,
-                num_images=num_images,
-                batch_size=batch_size,
-                epochs=epochs,
-                print_fn=show,
-                **options,
-            )
-        else:
-            model = _published_model(preset, num_images, options)
+        config = published(preset)
+        config = replace(config, training=replace(config.training, num_images=num_images))
+        width = int(preset[5]) if preset.startswith("RN50w") else 1
+        model = SwAV(resnet50(width, **options), config, **options)
+        model.compile()
     training = model.config.training
     first_epoch = int(model.optimizer.iterations) // training.steps_per_epoch
     views = multicrop(
@@ -92,12 +93,17 @@ def fit(
         callbacks=[
             CollapseWatchdog(),
             TrainingState(),
-            _progress(training),
+            _progress(training, first_epoch),
             keras.callbacks.ModelCheckpoint(str(out / "swav.keras")),
         ],
     ).history
     model.encoder.save(out / "encoder.keras")
-    (out / "history.json").write_text(json.dumps(_floats(history), indent=1))
+    # JSON lacks NaN and infinity.
+    floats = {
+        name: [float(value) if math.isfinite(value) else None for value in values]
+        for name, values in history.items()
+    }
+    (out / "history.json").write_text(json.dumps(floats, indent=1))
     if skipped.count:
         show(f"{skipped.count} unreadable files were skipped, the first is {skipped.paths[0]}")
     show(f"wrote {out / 'swav.keras'} and {out / 'encoder.keras'}")
@@ -113,7 +119,7 @@ def knn(
     """Accuracy of the nearest neighbours in feature space."""
     from tfdpm.features import knn_accuracy
 
-    show(f"kNN accuracy {knn_accuracy(*_features(model, train), *_features(model, test), k):.4f}")
+    show(f"kNN accuracy {knn_accuracy(*_features(model, train, test), k):.4f}")
 
 
 @app.command()
@@ -127,9 +133,7 @@ def probe(
     """Accuracy of a linear classifier on frozen features."""
     from tfdpm.features import linear_probe
 
-    result = linear_probe(
-        *_features(model, train), *_features(model, test), epochs=epochs, seed=seed
-    )
+    result = linear_probe(*_features(model, train, test), epochs=epochs, seed=seed)
     show(
         f"linear probe top-1 {result.top1:.4f}, top-5 {result.top5:.4f}, "
         f"best epoch {result.best_top1:.4f}"
@@ -194,10 +198,8 @@ def _gather(images: list[str]) -> Any:
             checks.fail("IMAGES", repr(name), "an existing file or folder", FileNotFoundError)
     if len(images) == 1:
         return images[0]
-    files: list[str] = []
-    for name in images:
-        files += image_files(name) if Path(name).is_dir() else [name]
-    return files
+    parts = (image_files(name) if Path(name).is_dir() else [name] for name in images)
+    return [file for part in parts for file in part]
 
 
 def _look_at(data: Any, channels: int) -> tuple[int, int]:
@@ -216,21 +218,6 @@ def _look_at(data: Any, channels: int) -> tuple[int, int]:
     return source.num_images, int(min(image.shape[1:3]))
 
 
-def _published_model(preset: str, num_images: int, options: dict[str, Any]) -> keras.Model:
-    """Makes a compiled ResNet-50 model with the settings of a published run."""
-    from dataclasses import replace
-
-    from tfdpm.features import SwAV, resnet50
-    from tfdpm.features import preset as published
-
-    config = published(preset)
-    width = int(preset[5]) if preset.startswith("RN50w") else 1
-    config = replace(config, training=replace(config.training, num_images=num_images))
-    model = SwAV(resnet50(width, **options), config, **options)
-    model.compile()
-    return model
-
-
 def _load(path: Path) -> keras.Model:
     import keras
 
@@ -247,62 +234,40 @@ def _encoder(path: Path) -> keras.Model:
 
 
 def _labelled(path: Path) -> tuple[Any, Any]:
-    import numpy as np
+    from tfdpm.data import read
 
-    with np.load(path) as arrays:
-        for name in ("x", "y"):
-            if name not in arrays:
-                checks.fail(str(path), f"arrays {arrays.files}", "arrays x and y")
-        x, y = arrays["x"], arrays["y"]
-    return (x[..., np.newaxis] if x.ndim == 3 else x), y
+    x, y = read(path, name="FILE.npz")
+    if y is None:
+        checks.fail(str(path), "an array without labels", "arrays x and y")
+    return (x[..., None] if x.ndim == 3 else x), y
 
 
-def _features(model: Path, path: Path) -> tuple[Any, Any]:
+def _features(model: Path, *files: Path) -> Iterator[Any]:
+    """Yields features and labels of each file."""
     encoder = _encoder(model)
-    x, y = _labelled(path)
-    return encoder.predict(x, batch_size=256, verbose=0), y
+    for x, y in map(_labelled, files):
+        yield from (encoder.predict(x, batch_size=256, verbose=0), y)
 
 
-def _floats(history: dict[str, list]) -> dict[str, list[float | None]]:
-    """Converts values to floats, and those that JSON lacks, such as NaN, to null."""
-    return {
-        name: [float(value) if math.isfinite(value) else None for value in values]
-        for name, values in history.items()
-    }
-
-
-def _progress(training: Any) -> keras.callbacks.Callback:
-    """Makes a callback that shows steps, loss, images per second and the time left."""
+def _progress(training: TrainingConfig, first_epoch: int) -> keras.callbacks.Callback:
+    """Makes a callback that shows epoch, images, loss, images per second and the time left."""
     import keras
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from tqdm.auto import tqdm
 
-    class ProgressBar(keras.callbacks.Callback):
-        def on_train_begin(self, logs=None):
-            total = training.epochs * training.steps_per_epoch
-            self._bar = Progress(
-                TextColumn("epoch {task.fields[epoch]}"),
-                BarColumn(),
-                TextColumn("{task.completed}/{task.total} steps"),
-                TextColumn("loss {task.fields[loss]:.3f}"),
-                TextColumn("{task.fields[rate]:.0f} images/s"),
-                TimeRemainingColumn(),
-            )
-            done = int(self.model.optimizer.iterations)
-            self._task = self._bar.add_task(
-                "", total=total, completed=done, epoch=1, loss=math.nan, rate=0.0
-            )
-            self._images, self._start = 0, time.perf_counter()
-            self._bar.start()
+    per_epoch = training.steps_per_epoch * training.batch_size
+    bar = tqdm(
+        total=training.epochs * per_epoch,
+        initial=first_epoch * per_epoch,
+        unit=" images",
+        dynamic_ncols=True,
+    )
 
-        def on_epoch_begin(self, epoch, logs=None):
-            self._bar.update(self._task, epoch=epoch + 1)
+    def count(batch: int, logs: dict[str, float]) -> None:
+        bar.set_postfix_str(f"loss {logs['loss']:.3f}", refresh=False)
+        bar.update(training.batch_size)
 
-        def on_train_batch_end(self, batch, logs=None):
-            self._images += training.batch_size
-            rate = self._images / (time.perf_counter() - self._start)
-            self._bar.update(self._task, advance=1, loss=float(logs["loss"]), rate=rate)
-
-        def on_train_end(self, logs=None):
-            self._bar.stop()
-
-    return ProgressBar()
+    return keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: bar.set_description(f"epoch {epoch + 1}"),
+        on_train_batch_end=count,
+        on_train_end=lambda logs: bar.close(),
+    )

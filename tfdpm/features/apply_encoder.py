@@ -51,10 +51,8 @@ def encode(encoder: keras.Model, x: np.ndarray) -> np.ndarray:
     The slices depend on the array alone, so that its rows always have the same bits.
     """
     rows = encoding_rows(x.shape[1:])
-    pieces = [
-        encode_batch(encoder, x[start : start + rows]).numpy() for start in range(0, len(x), rows)
-    ]
-    return np.concatenate(pieces)
+    starts = range(0, len(x), rows)
+    return np.concatenate([encode_batch(encoder, x[i : i + rows]).numpy() for i in starts])
 
 
 def encode_batch(encoder: keras.Model, batch) -> tf.Tensor:
@@ -73,7 +71,5 @@ def as_rows(points):
     """Flattens points of any shape to rows `[N, D]`."""
     if len(points.shape) == 2:
         return points
-    width = int(np.prod(points.shape[1:]))
-    if isinstance(points, np.ndarray):
-        return points.reshape(len(points), width)
-    return tf.reshape(points, [-1, width])
+    reshape = np.reshape if isinstance(points, np.ndarray) else tf.reshape
+    return reshape(points, [-1, int(np.prod(points.shape[1:]))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +14,6 @@ from keras import layers
 from tfdpm import checks
 
 __all__ = ["Autoencoder", "Scaling", "convolutional", "dense", "seeded_batches"]
-
-HIDDEN_UNITS = (500, 500, 2000)  # [DeepDPM] supplement 7.3
-FILTERS = (32, 64, 128)
-LATENT_DIM = 10
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -44,12 +41,7 @@ class Scaling(layers.Layer):
         return cls(shift, scale if scale > 0.0 else 1.0, **kwargs)
 
     def call(self, inputs):
-        """Scales `inputs`."""
         return (inputs - self.shift) / self.scale
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "shift": self.shift, "scale": self.scale}
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -85,7 +77,6 @@ class Autoencoder(keras.Model):
         return int(self.encoder.output_shape[-1])
 
     def call(self, inputs, training: bool = False):
-        """Reconstructs `inputs`."""
         return self.decoder(self.encoder(inputs, training=training), training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -128,20 +119,13 @@ class Autoencoder(keras.Model):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
         serialize = keras.saving.serialize_keras_object
         parts = {"encoder": serialize(self.encoder), "decoder": serialize(self.decoder)}
         return {**super().get_config(), **parts}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Autoencoder:
-        """Makes an autoencoder without weights from what `get_config` returned."""
-        config = dict(config)
-        parts = [keras.saving.deserialize_keras_object(config.pop(n)) for n in _PARTS]
-        return cls(*parts, **config)
-
-
-_PARTS = ("encoder", "decoder")
+        return cls(**keras.saving.deserialize_keras_object(config))
 
 
 def reconstruction_loss(targets, reconstructions) -> tf.Tensor:
@@ -153,11 +137,11 @@ def reconstruction_loss(targets, reconstructions) -> tf.Tensor:
 def dense(
     input_dim: int,
     *,
-    latent_dim: int = LATENT_DIM,
-    hidden_units: Sequence[int] = HIDDEN_UNITS,
+    latent_dim: int = 10,
+    hidden_units: Sequence[int] = (500, 500, 2000),
     seed: int = 0,
 ) -> Autoencoder:
-    """Makes the fully connected D-500-500-2000-L autoencoder of [DeepDPM].
+    """Makes the fully connected D-500-500-2000-L autoencoder of [DeepDPM] supplement 7.3.
 
     Args:
         input_dim: number of values of a point, D.
@@ -184,8 +168,8 @@ def dense(
 def convolutional(
     image_shape: Sequence[int],
     *,
-    latent_dim: int = LATENT_DIM,
-    filters: Sequence[int] = FILTERS,
+    latent_dim: int = 10,
+    filters: Sequence[int] = (32, 64, 128),
     seed: int = 0,
 ) -> Autoencoder:
     """Makes a convolutional autoencoder with strides of two.
@@ -204,9 +188,8 @@ def convolutional(
     checks.integer(latent_dim, "latent_dim", minimum=1)
     widths = _widths(filters, "filters")
     height, width, channels = (*shape, 1)[:3]
-    sizes = [(height, width)]
-    for _ in widths:
-        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    factors = [2**halvings for halvings in range(len(widths) + 1)]
+    sizes = [(-(-height // factor), -(-width // factor)) for factor in factors]
     options = {"padding": "same", "activation": "relu"}
 
     encoder = keras.Sequential([keras.Input(shape)], name="encoder")
@@ -219,17 +202,16 @@ def convolutional(
 
     smallest = (*sizes[-1], widths[-1])
     decoder = keras.Sequential([keras.Input((latent_dim,))], name="decoder")
-    start = _relu_start(seed, 200)
-    decoder.add(layers.Dense(int(np.prod(smallest)), "relu", kernel_initializer=start))
+    decoder.add(
+        layers.Dense(math.prod(smallest), "relu", kernel_initializer=_relu_start(seed, 200))
+    )
     decoder.add(layers.Reshape(smallest))
     for index, count in enumerate([*reversed(widths[:-1]), channels]):
         is_last = index == len(widths) - 1
         start = (_linear_start if is_last else _relu_start)(seed, 201 + index)
         size, wanted = sizes[-1 - index], sizes[-2 - index]
-        layer_options = options | ({"activation": None} if is_last else {})
-        decoder.add(
-            layers.Conv2DTranspose(count, 3, strides=2, kernel_initializer=start, **layer_options)
-        )
+        options["activation"] = None if is_last else "relu"
+        decoder.add(layers.Conv2DTranspose(count, 3, 2, kernel_initializer=start, **options))
         # An odd size is halved upwards, so that doubling gives one row or column too many.
         excess = tuple((0, 2 * half - full) for half, full in zip(size, wanted, strict=True))
         if excess != ((0, 0), (0, 0)):
@@ -245,24 +227,15 @@ def seeded_batches(
     seed: int,
     initial_epoch: int = 0,
 ) -> tf.data.Dataset:
-    """Makes batches of the epochs from `initial_epoch` to `epochs` in one data set.
+    """Makes batches of arrays `[N, ...]` for the epochs from `initial_epoch` to `epochs`.
 
-    The seed and the number of an epoch alone decide its order.
-
-    Args:
-        arrays: arrays with the same number of points, `[N, ...]` each.
-        epochs: number of the epoch to stop at.
-        batch_size: number of points in a batch; the last batch of an epoch has the rest.
-        seed: random seed; the same seed gives the same order.
-        initial_epoch: number of the epoch to start at.
-    Returns:
-        Data set of batches `[B, ...]` of one array, or of tuples of several.
+    The seed and the number of an epoch alone decide its order, and its last batch has the rest.
+    Elements are batches `[B, ...]` of one array, or tuples of those of several.
     """
     tensors = [tf.constant(array) for array in arrays]
-    count = len(arrays[0])
 
     def order(epoch) -> tf.data.Dataset:
-        rows = tf.random.experimental.stateless_shuffle(tf.range(count), [seed, epoch])
+        rows = tf.random.experimental.stateless_shuffle(tf.range(len(arrays[0])), [seed, epoch])
         return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size)
 
     def gather(rows):

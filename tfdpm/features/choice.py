@@ -107,11 +107,8 @@ def image_shape_of(sample: np.ndarray) -> tuple[int, int, int] | None:
         shape = (*sample.shape[1:], 1)[:3]
         return shape if min(shape[:2]) >= _SETTINGS.min_side else None
     side = int(round(np.sqrt(sample.shape[1])))
-    if (
-        side * side != sample.shape[1]
-        or side < _SETTINGS.min_side
-        or len(sample) < _SETTINGS.neighbours
-    ):
+    is_square = side * side == sample.shape[1] and side >= _SETTINGS.min_side
+    if not is_square or len(sample) < _SETTINGS.neighbours:
         return None
     rows = sample[: _SETTINGS.sample_size].astype(np.float64)
     rows = rows - rows.mean(axis=0)
@@ -123,10 +120,10 @@ def image_shape_of(sample: np.ndarray) -> tuple[int, int, int] | None:
 
     adjacent = min(correlation(1), correlation(side))
     between = max(correlation(side // 2), correlation(side + side // 2))
-    is_image = adjacent > _SETTINGS.adjacent * _varying_share(rows) and (
-        adjacent > between + _SETTINGS.adjacent_margin
-    )
-    return (side, side, 1) if is_image else None
+    # Margins of images do not vary.
+    varying_share = float(np.mean(np.abs(rows).max(axis=0) > 0))
+    least = max(_SETTINGS.adjacent * varying_share, between + _SETTINGS.adjacent_margin)
+    return (side, side, 1) if adjacent > least else None
 
 
 def curvature(rows: np.ndarray, seed: int = 0) -> float:
@@ -169,8 +166,3 @@ def _has_mixed_units(rows: np.ndarray) -> bool:
     variances = rows.var(axis=0, dtype=np.float64)
     varying = variances[variances > 0]
     return bool(len(varying)) and varying.max() > _SETTINGS.mixed_units * np.median(varying)
-
-
-def _varying_share(rows: np.ndarray) -> float:
-    """Returns the share of columns that vary, as margins of images do not."""
-    return float(np.mean(np.abs(rows).max(axis=0) > 0))

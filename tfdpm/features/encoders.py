@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from sklearn.utils.extmath import svd_flip
 
 from tfdpm import checks
 from tfdpm.features.scattering import Scattering
@@ -24,7 +24,6 @@ class RowNorm(layers.Layer):
     """Layer that divides rows by their Euclidean norm; rows of zeros stay."""
 
     def call(self, inputs):
-        """Normalises rows `[B, D]`."""
         return inputs / tf.maximum(tf.norm(inputs, axis=-1, keepdims=True), 1e-12)
 
 
@@ -34,15 +33,10 @@ def front(
     image_shape: Sequence[int] | None = None,
     uses_angles: bool = False,
 ) -> keras.Model:
-    """Builds the model of raw points that precedes learning: scattering of images, or vectors.
+    """Builds the model `[B, *feature_shape] -> [B, F]` that precedes learning.
 
-    Args:
-        feature_shape: shape of a point.
-        image_shape: shape `(H, W, C)` of points that are images. Those of at least 16 pixels a side
-            are resized to at most 32 and described by scattering. `None` for vectors.
-        uses_angles: whether vectors are divided by their length.
-    Returns:
-        Keras model `[B, *feature_shape] -> [B, F]`.
+    Images `(H, W, C)` of at least 16 pixels a side are resized to at most 32 and described by
+    scattering. Other points are vectors, which `uses_angles` divides by their length.
     """
     model = keras.Sequential([keras.Input(tuple(feature_shape))], name="front")
     if image_shape is None or min(image_shape[:2]) < _SMALLEST_SIDE:
@@ -86,7 +80,12 @@ def as_encoder(model: keras.Model, feature_shape: Sequence[int]) -> keras.Model:
     if not isinstance(model, keras.Model):
         checks.fail("features", f"a {type(model).__name__}", "a Keras model", TypeError)
     inputs = keras.Input(tuple(feature_shape))
-    outputs = _fitting(inputs, getattr(model, "input_shape", None))
+    outputs, wanted = inputs, getattr(model, "input_shape", None)
+    if isinstance(wanted, tuple) and len(wanted) == 4:
+        if len(feature_shape) == 2:
+            outputs = layers.Reshape((*feature_shape, 1))(outputs)
+        if len(outputs.shape) == 4 and outputs.shape[-1] == 1 and wanted[-1] == 3:
+            outputs = layers.Concatenate()([outputs] * 3)
     try:
         outputs = model(outputs)
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
@@ -102,35 +101,18 @@ def as_encoder(model: keras.Model, feature_shape: Sequence[int]) -> keras.Model:
     return keras.Model(inputs, outputs, name="encoder")
 
 
-def _fitting(inputs: Any, wanted: Any) -> Any:
-    """Adds to `inputs` the channels that a model's input shape has."""
-    if not isinstance(wanted, tuple) or len(wanted) != 4:
-        return inputs
-    if len(inputs.shape) == 3:
-        inputs = layers.Reshape((*inputs.shape[1:], 1))(inputs)
-    if len(inputs.shape) == 4 and inputs.shape[-1] == 1 and wanted[-1] == 3:
-        inputs = layers.Concatenate()([inputs] * 3)
-    return inputs
-
-
 def principal_axes(x: np.ndarray, count: int) -> keras.Model:
-    """Makes the projection to the leading principal axes.
+    """Makes the projection `[B, ...] -> [B, count]` to the leading principal axes of `x [N, ...]`.
 
-    Args:
-        x: points, `[N, ...]`; images count as vectors of pixels.
-        count: number of axes, cut to the number of values of a point.
-    Returns:
-        Keras model `[B, ...] -> [B, count]`.
+    Points count as vectors, and `count` is cut to the number of their values.
     """
-    checks.integer(count, "count", minimum=1)
     rows = x.reshape(len(x), -1)
     mean = rows.mean(axis=0, dtype=np.float64)
     _, vectors = np.linalg.eigh(
         np.cov(rows.astype(np.float64), rowvar=False).reshape(len(mean), -1)
     )
-    axes = vectors[:, ::-1][:, :count]
     # Signs are fixed so that the same data always give the same features.
-    axes = axes * np.sign(axes[np.argmax(np.abs(axes), axis=0), np.arange(axes.shape[1])])
+    axes, _ = svd_flip(vectors[:, ::-1][:, :count], None)
     projection = layers.Dense(axes.shape[1])
     model = keras.Sequential([keras.Input(x.shape[1:]), layers.Flatten(), projection])
     projection.set_weights([axes, -mean @ axes])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -36,18 +36,11 @@ _LEARNING_RATE = 1e-3
 _BATCH_SIZE = 256
 
 
-@dataclass(frozen=True)
-class Effort:
-    """Amount of training of an encoder.
-
-    Attributes:
-        max_points: largest number of points that an encoder learns from.
-        points_seen: number of points that training sees in all its epochs.
-        min_epochs, max_epochs: bounds of the number of epochs.
-    """
+class Effort(NamedTuple):
+    """Amount of training of an encoder."""
 
     max_points: int
-    points_seen: int
+    points_seen: int  # in all epochs
     min_epochs: int
     max_epochs: int
 
@@ -62,14 +55,9 @@ _SWAV_EFFORT = Effort(50_000, 300_000, 10, 100)
 
 
 def points_to_learn_from(inputs: Inputs, kind: str, seed: int) -> np.ndarray:
-    """Draws the raw points `[n, ...]` float32 that an encoder learns from.
+    """Draws the raw points `[n, ...]` float32 that an encoder of a kind of `STAGES` learns from.
 
     All points are equally likely; a stream is read in one pass.
-
-    Args:
-        inputs: raw points.
-        kind: kind of features, a key of `STAGES`.
-        seed: random seed; the same seed gives the same points.
     """
     most = (_SWAV_EFFORT if kind == "swav" else _EFFORT).max_points
     generator = np.random.default_rng([seed, 14])
@@ -79,7 +67,7 @@ def points_to_learn_from(inputs: Inputs, kind: str, seed: int) -> np.ndarray:
             array = array[np.sort(generator.choice(len(array), most, replace=False))]
         return array.astype(np.float32, copy=False)
     kept: list[np.ndarray] = []
-    keys, rows = np.zeros(0), None
+    keys = np.zeros(0)
     for batch in inputs.dataset:
         kept.append(batch.numpy())
         keys = np.concatenate([keys, generator.uniform(size=len(kept[-1]))])
@@ -102,15 +90,9 @@ def _smallest(keys, rows, count: int) -> tuple[np.ndarray, np.ndarray]:
 def learn_encoder(
     choice: FeatureChoice, x: np.ndarray, stages: Stages, seed: int
 ) -> keras.Model | None:
-    """Learns the chosen encoder of raw points from `x`.
+    """Learns the chosen encoder `[B, ...] -> [B, F]` from raw points `x`, or `None` for "none".
 
-    Args:
-        choice: choice of the features.
-        x: raw points, `[n, ...]` float32.
-        stages: progress and results of `STAGES[choice.name]`.
-        seed: random seed; the same seed gives the same encoder.
-    Returns:
-        Keras model `[B, ...] -> [B, F]`, or `None` for "none".
+    The stages are `STAGES[choice.name]`; the same seed gives the same encoder.
     """
     if choice.name == "none":
         return None
@@ -127,11 +109,7 @@ def learn_encoder(
         first = encoders.front(
             x.shape[1:], image_shape=choice.image_shape, uses_angles=choice.uses_angles
         )
-    return _neighbour_encoder(first, x, stages, seed)
-
-
-def _neighbour_encoder(first: keras.Model, x, stages: Stages, seed: int) -> keras.Model:
-    """Learns a parametric UMAP of the first model's outputs and chains both."""
+    # A parametric UMAP of the first model's outputs follows it.
     with stages.stage("neighbours"):
         rows = encode(first, x)
         places = stages.kept_array(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from sklearn.utils.extmath import svd_flip
 
 from tfdpm import checks
 from tfdpm.config import PREPROCESSING
@@ -203,6 +204,4 @@ def _principal_axes(
         for kept in (_LEADING_VARIANCE, _KEPT_VARIANCE)
     )
     # Signs are fixed so that the same data always give the same features.
-    vectors = vectors[:, :count]
-    signs = np.sign(vectors[np.argmax(np.abs(vectors), axis=0), np.arange(count)])
-    return vectors * signs, num_leading
+    return svd_flip(vectors[:, :count], None)[0], num_leading

@@ -48,7 +48,10 @@ class Scattering(keras.layers.Layer):
         # Channels are described one by one.
         images = tf.reshape(tf.transpose(images, [0, 3, 1, 2]), [-1, height, width, 1])
         # The margin's level is no content: white paper would have edges where zero padding begins.
-        images -= _margin_mean(images)
+        is_margin = np.ones((1, height, width, 1), np.float32)
+        is_margin[:, 1:-1, 1:-1] = 0.0
+        weights = tf.constant(is_margin / is_margin.sum())
+        images -= tf.reduce_sum(images * weights, axis=[1, 2, 3], keepdims=True)
         # x * phi, and |x * psi_(j, theta)| * phi for each scale j and angle theta.
         maps = [images]
         for bank in self._banks:
@@ -63,18 +66,11 @@ class Scattering(keras.layers.Layer):
         pooled = _blurred(maps, self.scales)[:, step // 2 :: step, step // 2 :: step]
         return tf.reshape(pooled, [-1, channels * int(np.prod(pooled.shape[1:]))])
 
-    def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
-        own = {"image_shape": self.image_shape, "scales": self.scales}
-        return {**super().get_config(), **own}
-
 
 def wavelet(scale: int, angle: float) -> np.ndarray:
     """Returns a Morlet wavelet `[S, S]` complex: a wave in a Gaussian envelope, with mean zero.
 
-    Args:
-        scale: scale j; the wave is `2^j` times as long as the finest.
-        angle: direction of the wave in radians.
+    The wave is `2^scale` times as long as the finest; its direction is `angle` in radians.
     """
     width, frequency = _WIDTH * 2**scale, _FREQUENCY / 2**scale
     radius = int(np.ceil(3 * width / _SLANT))
@@ -85,14 +81,6 @@ def wavelet(scale: int, angle: float) -> np.ndarray:
     envelope /= envelope.sum()
     wave = np.exp(1j * frequency * along)
     return envelope * (wave - np.sum(envelope * wave))
-
-
-def _margin_mean(images) -> tf.Tensor:
-    """Returns the mean `[B, 1, 1, 1]` of the outermost pixels of images `[B, H, W, 1]`."""
-    is_margin = np.ones(images.shape[1:3], np.float32)
-    is_margin[1:-1, 1:-1] = 0.0
-    weights = tf.constant(is_margin / is_margin.sum())[tf.newaxis, :, :, tf.newaxis]
-    return tf.reduce_sum(images * weights, axis=[1, 2, 3], keepdims=True)
 
 
 def _blurred(maps, scales: int) -> tf.Tensor:

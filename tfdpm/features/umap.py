@@ -10,40 +10,24 @@ import scipy.optimize
 import scipy.sparse
 import sklearn.neighbors
 
-from tfdpm import checks
-
 __all__ = ["layout", "membership_graph", "neighbours"]
 
 _NEGATIVES = 5  # points that are pushed away for each one that is pulled, as in [UMAP]'s program
 _LARGEST_STEP = 4.0  # along each axis, before the learning rate, as there
-_BISECTIONS = 40
-_START_EXTENT = 10.0
 
 
 def neighbours(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the nearest other points of each point, exactly.
+    """Finds the `count` nearest other points of each point of `x [N, D]`, exactly.
 
-    Args:
-        x: points, `[N, D]` floating.
-        count: number of neighbours k, 1 to N - 1.
-    Returns:
-        Indices `[N, k]` int64 and distances `[N, k]` float64, nearest first. Copies of a point are
-        neighbours at distance zero.
+    Returns indices `[N, count]` int64 and distances float64, nearest first; copies are at zero.
     """
-    checks.integer(count, "count", minimum=1, maximum=len(x) - 1)
     search = sklearn.neighbors.NearestNeighbors(n_neighbors=count, algorithm="brute").fit(x)
     distances, indices = search.kneighbors()
     return indices, distances.astype(np.float64)
 
 
 def membership_graph(indices: np.ndarray, distances: np.ndarray) -> scipy.sparse.csr_matrix:
-    """Computes the symmetric fuzzy neighbourhoods of points, [UMAP] section 3.1.
-
-    Args:
-        indices, distances: nearest neighbours, `[N, k]` each, as `neighbours` returns them.
-    Returns:
-        Weights of edges, `[N, N]` in [0, 1].
-    """
+    """Computes the edges' weights `[N, N]` in [0, 1] of neighbours `[N, k]`, [UMAP] section 3.1."""
     # The membership of i in the neighbourhood of j is m_ij = exp(-(d_ij - rho_j) / sigma_j): rho_j
     # is the distance to the nearest neighbour, and sigma_j makes the memberships sum to log2 k. An
     # edge has the probability that it holds from either end, m_ij + m_ji - m_ij m_ji.
@@ -56,7 +40,7 @@ def membership_graph(indices: np.ndarray, distances: np.ndarray) -> scipy.sparse
     low, high = np.zeros(num_points), np.full(num_points, np.inf)
     width = np.maximum(beyond.mean(axis=1), 1e-12)
     wanted = np.log2(count + 1.0)  # the point itself counts as one of them
-    for _ in range(_BISECTIONS):
+    for _ in range(40):
         total = np.exp(-beyond / width[:, None]).sum(axis=1)
         high = np.where(total > wanted, width, high)
         low = np.where(total > wanted, low, width)
@@ -72,13 +56,13 @@ def membership_graph(indices: np.ndarray, distances: np.ndarray) -> scipy.sparse
     return (one_way + other_way - one_way.multiply(other_way)).tocsr()
 
 
-def closeness_curve(min_dist: float, spread: float = 1.0) -> tuple[float, float]:
+def closeness_curve(min_dist: float) -> tuple[float, float]:
     """Fits `(a, b)` of the membership `1 / (1 + a d^(2 b))` in the layout, [UMAP] definition 11.
 
-    The target is one up to `min_dist` and then falls as `exp(-(d - min_dist) / spread)`.
+    The target is one up to `min_dist` and then falls as `exp(min_dist - d)`.
     """
-    distance = np.linspace(0.0, 3.0 * spread, 300)
-    wanted = np.exp(-np.maximum(distance - min_dist, 0.0) / spread)
+    distance = np.linspace(0.0, 3.0, 300)
+    wanted = np.exp(-np.maximum(distance - min_dist, 0.0))
     (a, b), _ = scipy.optimize.curve_fit(
         lambda d, a, b: 1.0 / (1.0 + a * d ** (2.0 * b)), distance, wanted
     )
@@ -90,28 +74,22 @@ def layout(
     start: np.ndarray,
     *,
     epochs: int,
-    min_dist: float = 0.0,
-    learning_rate: float = 1.0,
     seed: int = 0,
     on_epoch: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Places points so that neighbours in the graph lie close and others apart, [UMAP] section 3.2.
 
     Stochastic gradient descent minimises the cross entropy of memberships in graph and layout.
-    Edges are drawn by their weights, each with a few random points; steps shrink to zero.
+    Edges are drawn by their weights, each with a few random points; steps shrink to zero. An epoch
+    draws an edge of weight one once, and `on_epoch` is called with the numbers done and in all.
 
     Args:
         graph: weights of edges, `[N, N]`, symmetric.
         start: initial places, `[N, d]`.
-        epochs: number of epochs; each draws an edge of weight one once.
-        min_dist: distance up to which points count as one, in units of the layout.
-        learning_rate: learning rate of the first epoch.
-        seed: random seed; the same seed gives the same layout.
-        on_epoch: function that is called with the numbers of epochs done and in all.
     Returns:
         Places, `[N, d]` float32.
     """
-    a, b = closeness_curve(min_dist)
+    a, b = closeness_curve(min_dist=0.0)
     generator = np.random.default_rng([seed, 11])
     edges = graph.tocoo()
     share = edges.data / edges.data.max()
@@ -120,7 +98,7 @@ def layout(
     places = np.array(start, np.float32)
     num_points = len(places)
     for epoch in range(epochs):
-        rate = np.float32(learning_rate * (1.0 - epoch / epochs))
+        rate = np.float32(1.0 - epoch / epochs)
         drawn = np.flatnonzero(generator.random(len(share)) < share)
         drawn = generator.permutation(drawn)
         # About one edge per point at once, so that steps of a point see each other.
@@ -169,5 +147,5 @@ def principal_start(x: np.ndarray, dim: int, seed: int) -> np.ndarray:
         _, vectors = scipy.linalg.eigh(covariance, subset_by_index=[size - dim, size - 1])
         centred = centred @ vectors[:, ::-1]
     places[:, : centred.shape[1]] = centred
-    places *= _START_EXTENT / max(np.abs(places).max(), 1e-12)
+    places *= 10.0 / max(np.abs(places).max(), 1e-12)
     return (places + generator.normal(scale=1e-2, size=places.shape)).astype(np.float32)

@@ -13,8 +13,6 @@ from tfdpm import checks
 from tfdpm.data.images.view_config import PUBLISHED_MEAN, PUBLISHED_STD
 from tfdpm.swav.normalization import BatchNorm, ImageStandardization
 
-RESNET50_BLOCKS = (3, 4, 6, 3)
-
 
 class _Builder:
     """Builder of layers with consecutive seeds and the same normalisation."""
@@ -22,66 +20,58 @@ class _Builder:
     def __init__(self, seed: int, synchronized: bool, dtype):
         self.seed = checks.integer(seed, "seed")
         self.synchronized = synchronized
-        self.dtype = dtype
+        # By name, since Keras by itself writes down plain arguments only.
+        self.options = {"dtype": dtype and keras.dtype_policies.get(dtype).name}
 
-    def conv(self, inputs, filters: int, size: int, stride: int, name: str):
-        """Applies a convolution without bias, padded by `size // 2` on every side."""
+    def conv(self, inputs, filters: int, size: int, stride: int, name: str, norm: str):
+        """Applies a convolution, padded by `size // 2` on every side, and batch norm."""
         self.seed += 1
         padding = "same"
         if stride > 1 and size > 1:
             # TensorFlow's SAME pads the far side first; published weights expect equal sides.
-            inputs = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad", dtype=self.dtype)(
-                inputs
-            )
-            padding = "valid"
-        return keras.layers.Conv2D(
+            pad = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad", **self.options)
+            inputs, padding = pad(inputs), "valid"
+        start = keras.initializers.VarianceScaling(
+            2.0, "fan_out", "untruncated_normal", seed=self.seed
+        )
+        conv = keras.layers.Conv2D(
             filters,
             size,
-            strides=stride,
-            padding=padding,
+            stride,
+            padding,
             use_bias=False,
-            kernel_initializer=keras.initializers.VarianceScaling(
-                2.0, "fan_out", "untruncated_normal", seed=self.seed
-            ),
+            kernel_initializer=start,
             name=name,
-            dtype=self.dtype,
-        )(inputs)
-
-    def norm(self, inputs, name: str):
-        return BatchNorm(synchronized=self.synchronized, name=name, dtype=self.dtype)(inputs)
+            **self.options,
+        )
+        return BatchNorm(synchronized=self.synchronized, name=norm, **self.options)(conv(inputs))
 
     def relu(self, inputs, name: str):
-        return keras.layers.ReLU(name=name, dtype=self.dtype)(inputs)
+        return keras.layers.ReLU(name=name, **self.options)(inputs)
 
-    def bottleneck(self, inputs, width: int, stride: int, name: str):
-        """Applies convolutions 1x1, 3x3 with the stride, 1x1 to 4 widths, and adds the shortcut."""
-        hidden = self.relu(
-            self.norm(self.conv(inputs, width, 1, 1, f"{name}_conv1"), f"{name}_bn1"),
-            f"{name}_relu1",
-        )
-        hidden = self.relu(
-            self.norm(self.conv(hidden, width, 3, stride, f"{name}_conv2"), f"{name}_bn2"),
-            f"{name}_relu2",
-        )
-        hidden = self.norm(self.conv(hidden, 4 * width, 1, 1, f"{name}_conv3"), f"{name}_bn3")
-        return self._join(inputs, hidden, 4 * width, stride, name)
-
-    def basic(self, inputs, width: int, stride: int, name: str):
-        """Applies two 3x3 convolutions and adds the shortcut."""
-        hidden = self.relu(
-            self.norm(self.conv(inputs, width, 3, stride, f"{name}_conv1"), f"{name}_bn1"),
-            f"{name}_relu1",
-        )
-        hidden = self.norm(self.conv(hidden, width, 3, 1, f"{name}_conv2"), f"{name}_bn2")
-        return self._join(inputs, hidden, width, stride, name)
-
-    def _join(self, inputs, hidden, filters: int, stride: int, name: str):
-        shortcut = inputs
+    def block(self, inputs, convolutions: Sequence[tuple[int, int, int]], name: str):
+        """Applies convolutions of `(filters, size, stride)` and adds the shortcut."""
+        hidden = inputs
+        for index, shape in enumerate(convolutions, start=1):
+            hidden = self.conv(hidden, *shape, f"{name}_conv{index}", f"{name}_bn{index}")
+            if index < len(convolutions):
+                hidden = self.relu(hidden, f"{name}_relu{index}")
+        filters, stride = hidden.shape[-1], max(stride for _, _, stride in convolutions)
         if stride > 1 or inputs.shape[-1] != filters:
-            shortcut = self.conv(inputs, filters, 1, stride, f"{name}_downsample_conv")
-            shortcut = self.norm(shortcut, f"{name}_downsample_bn")
-        joined = keras.layers.Add(name=f"{name}_add", dtype=self.dtype)([hidden, shortcut])
+            names = (f"{name}_downsample_conv", f"{name}_downsample_bn")
+            inputs = self.conv(inputs, filters, 1, stride, *names)
+        joined = keras.layers.Add(name=f"{name}_add", **self.options)([hidden, inputs])
         return self.relu(joined, f"{name}_relu")
+
+    def model(self, images, hidden, blocks, convolutions, name: str) -> keras.Model:
+        """Applies stages of `blocks`, whose `convolutions(stage, stride)` are given, and pools."""
+        for stage, count in enumerate(blocks):
+            for block in range(count):
+                stride = 2 if stage > 0 and block == 0 else 1
+                shapes = convolutions(stage, stride)
+                hidden = self.block(hidden, shapes, f"layer{stage + 1}_{block}")
+        pool = keras.layers.GlobalAveragePooling2D(name="avgpool", **self.options)
+        return keras.Model(images, pool(hidden), name=name)
 
 
 def resnet50(
@@ -110,19 +100,17 @@ def resnet50(
     channels = checks.integer(channels, "channels", minimum=1)
     build = _Builder(seed, synchronized, dtype)
     images = keras.Input((None, None, channels), name="images", dtype=dtype and "float32")
-    hidden = build.conv(images, 64 * width, 7, 2, "conv1")
-    hidden = build.relu(build.norm(hidden, "bn1"), "relu1")
+    hidden = build.relu(build.conv(images, 64 * width, 7, 2, "conv1", "bn1"), "relu1")
     # Zero padding is exact here, since no maximum after ReLU is negative.
     hidden = keras.layers.ZeroPadding2D(1, name="maxpool_pad", dtype=dtype)(hidden)
     hidden = keras.layers.MaxPooling2D(3, 2, name="maxpool", dtype=dtype)(hidden)
-    for stage, blocks in enumerate(RESNET50_BLOCKS, start=1):
-        for block in range(blocks):
-            stride = 2 if stage > 1 and block == 0 else 1
-            hidden = build.bottleneck(
-                hidden, 64 * width * 2 ** (stage - 1), stride, f"layer{stage}_{block}"
-            )
-    features = keras.layers.GlobalAveragePooling2D(name="avgpool", dtype=dtype)(hidden)
-    return keras.Model(images, features, name="resnet50" if width == 1 else f"resnet50w{width}")
+
+    def bottleneck(stage, stride):
+        inner = 64 * width * 2**stage
+        return (inner, 1, 1), (inner, 3, stride), (4 * inner, 1, 1)
+
+    name = "resnet50" if width == 1 else f"resnet50w{width}"
+    return build.model(images, hidden, (3, 4, 6, 3), bottleneck, name)
 
 
 def small_resnet(
@@ -155,14 +143,12 @@ def small_resnet(
         checks.fail("widths", "no stage", "at least one width")
     build = _Builder(seed, synchronized, dtype)
     images = keras.Input((None, None, channels), name="images", dtype=dtype and "float32")
-    hidden = build.conv(images, widths[0], 3, stem_stride, "conv1")
-    hidden = build.relu(build.norm(hidden, "bn1"), "relu1")
-    for stage, width in enumerate(widths, start=1):
-        for block in range(blocks):
-            stride = 2 if stage > 1 and block == 0 else 1
-            hidden = build.basic(hidden, width, stride, f"layer{stage}_{block}")
-    features = keras.layers.GlobalAveragePooling2D(name="avgpool", dtype=dtype)(hidden)
-    return keras.Model(images, features, name="small_resnet")
+    hidden = build.relu(build.conv(images, widths[0], 3, stem_stride, "conv1", "bn1"), "relu1")
+
+    def basic(stage, stride):
+        return (widths[stage], 3, stride), (widths[stage], 3, 1)
+
+    return build.model(images, hidden, [blocks] * len(widths), basic, "small_resnet")
 
 
 def resnet18(*, channels: int = 3, synchronized: bool = True, seed: int = 0, dtype=None):
@@ -208,5 +194,4 @@ class Encoder(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
-        return cls(backbone, **config)
+        return cls(**keras.saving.deserialize_keras_object(config))

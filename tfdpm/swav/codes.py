@@ -81,19 +81,12 @@ def _log(weights, dtype: tf.DType) -> tf.Tensor:
     return tf.math.log(tf.cast(tf.stop_gradient(weights), dtype))
 
 
-def gather_across_replicas(log_sums: tf.Tensor) -> tf.Tensor:
-    """Stacks the `[P]` tensors of all replicas into `[R, P]`; call it in replica context.
-
-    Args:
-        log_sums: value of this replica, `[P]` floating.
-    Returns:
-        Values of all replicas, `[R, P]`; R is 1 without a distribution strategy.
-    """
+def gathered(values: tf.Tensor, axis: int) -> tf.Tensor:
+    """Concatenates the values of all replicas along an axis; call it in replica context."""
     context = tf.distribute.get_replica_context()
-    rows = log_sums[tf.newaxis]
     if context is None or context.num_replicas_in_sync == 1:
-        return rows
-    return context.all_gather(rows, axis=0)
+        return values
+    return context.all_gather(values, axis=axis)
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -114,11 +107,6 @@ class FeatureQueue(keras.layers.Layer):
         self.num_lanes = checks.integer(num_lanes, "num_lanes", minimum=1)
         self.length = checks.integer(length, "length", minimum=0)
         self.embedding_dim = checks.integer(embedding_dim, "embedding_dim", minimum=1)
-        self.build()
-
-    def build(self, input_shape=None):
-        if self.built:
-            return
         options = {
             "trainable": False,
             "initializer": "zeros",
@@ -145,10 +133,7 @@ class FeatureQueue(keras.layers.Layer):
             embeddings: embeddings of this replica's batch, `[num_lanes, B, embedding_dim]`. Of a
                 batch longer than the queue, the last `length` are stored.
         """
-        embeddings = tf.cast(tf.stop_gradient(embeddings), tf.float32)
-        context = tf.distribute.get_replica_context()
-        if context is not None and context.num_replicas_in_sync > 1:
-            embeddings = context.all_gather(embeddings, axis=1)
+        embeddings = gathered(tf.cast(tf.stop_gradient(embeddings), tf.float32), axis=1)
         joined = tf.concat([tf.convert_to_tensor(self.storage), embeddings], axis=1)
         self.storage.assign(joined[:, tf.shape(joined)[1] - self.length :])
         added = tf.shape(embeddings)[1]
@@ -163,10 +148,3 @@ class FeatureQueue(keras.layers.Layer):
         replicas = context.num_replicas_in_sync
         rank = tf.cast(context.replica_id_in_sync_group, tf.int32)
         return storage[:, rank * self.length // replicas : (rank + 1) * self.length // replicas]
-
-    def get_config(self):
-        return super().get_config() | {
-            "num_lanes": self.num_lanes,
-            "length": self.length,
-            "embedding_dim": self.embedding_dim,
-        }

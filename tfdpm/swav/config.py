@@ -162,13 +162,6 @@ def small_config(
     of a batch, a queue joins in the second half of the run. Two crops have full size, two have
     0.7 of it and show at least 0.3 of a grey image or 0.15 of a colour image. There is no blur;
     colours change less, codes are harder than in the published runs, and the optimiser is Adam.
-
-    Args:
-        image_size: side of the images in pixels, >= 8.
-        channels: number of channels, 1 or 3; with one, neither colours change nor sides.
-        num_images: number of images in the training set, >= `batch_size`.
-        batch_size: number of images per step over all replicas.
-        epochs: number of epochs of the run.
     """
     image_size = checks.integer(image_size, "image_size", minimum=8)
     channels = checks.one_of(checks.integer(channels, "channels"), "channels", (1, 3))
@@ -219,9 +212,7 @@ def describe(config: SwAVConfig) -> str:
     views, training = config.views, config.training
     crops = " + ".join(
         f"{count}x{size} px (area {low:g}-{high:g})"
-        for count, size, (low, high) in zip(
-            views.crop_counts, views.crop_sizes, views.crop_scales, strict=True
-        )
+        for size, count, (low, high) in views.resolutions()
     )
     queue = "none"
     if config.queue_length:

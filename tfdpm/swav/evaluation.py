@@ -46,9 +46,7 @@ def knn_accuracy(
     Raises:
         ValueError: if sizes do not fit, values are not finite, or `k` is out of range.
     """
-    train_x, train_y = _check_pair(train_x, train_y, "train")
-    test_x, test_y = _check_pair(test_x, test_y, "test")
-    _check_same_width(train_x, test_x)
+    train_x, train_y, test_x, test_y = _checked(train_x, train_y, test_x, test_y)
     k = checks.integer(k, "k", minimum=1, maximum=len(train_x))
     if temperature is not None:
         temperature = checks.number(temperature, "temperature", above=0.0)
@@ -56,7 +54,9 @@ def knn_accuracy(
     votes_of = np.eye(len(classes), dtype=np.float32)[codes]
     # scikit-learn's classifier votes alike, but its cosine distances take 3.5 times as long (5,000
     # and 2,000 points), and Euclidean ones of unit rows have zero rows for near.
-    train_x, test_x = _unit_rows(train_x), _unit_rows(test_x)
+    train_x, test_x = (
+        x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (train_x, test_x)
+    )
     correct = 0
     for start in range(0, len(test_x), _BLOCK):
         similarity = test_x[start : start + _BLOCK] @ train_x.T
@@ -102,9 +102,7 @@ def linear_probe(
     Returns:
         `Accuracy`; the published numbers are those of the best epoch.
     """
-    train_x, train_y = _check_pair(train_x, train_y, "train")
-    test_x, test_y = _check_pair(test_x, test_y, "test")
-    _check_same_width(train_x, test_x)
+    train_x, train_y, test_x, test_y = _checked(train_x, train_y, test_x, test_y)
     epochs = checks.integer(epochs, "epochs", minimum=1)
     batch_size = min(checks.integer(batch_size, "batch_size", minimum=1), len(train_x))
     if standardize:
@@ -116,51 +114,32 @@ def linear_probe(
     test_codes = _codes_of(classes, test_y)
     # scikit-learn's SGDClassifier has neither the momentum nor the schedule of the protocol.
     rng = np.random.default_rng(seed)
-    kernel = rng.normal(0.0, 0.01, (train_x.shape[1], len(classes))).astype(np.float32)
-    bias = np.zeros(len(classes), np.float32)
-    step = _probe_epoch()
-    variables = [tf.Variable(value) for value in (kernel, bias)]
+    first = rng.normal(0.0, 0.01, (train_x.shape[1], len(classes))).astype(np.float32)
+    variables = kernel, bias = tf.Variable(first), tf.Variable(tf.zeros([len(classes)]))
     buffers = [tf.Variable(tf.zeros_like(value)) for value in variables]
     data, codes = tf.constant(train_x), tf.constant(train_codes, tf.int32)
-    scores = []
-    for epoch in range(epochs):
-        rate = 0.5 * learning_rate * (1 + np.cos(np.pi * epoch / epochs))
-        order = tf.constant(rng.permutation(len(train_x)), tf.int32)
-        step(
-            data,
-            codes,
-            order,
-            tf.constant(batch_size),
-            tf.constant(rate, tf.float32),
-            tf.constant(weight_decay, tf.float32),
-            variables,
-            buffers,
-        )
-        logits = test_x @ variables[0].numpy() + variables[1].numpy()
-        scores.append(_top_accuracies(logits, test_codes))
-    return Accuracy(
-        top1=scores[-1][0], top5=scores[-1][1], best_top1=max(top1 for top1, _ in scores)
-    )
 
-
-def _probe_epoch():
-    """Makes a function that runs an epoch of SGD as one graph, with less overhead than steps."""
-
-    @tf.function(reduce_retracing=True)
-    def run(data, codes, order, batch_size, rate, decay, variables, buffers):
-        kernel, bias = variables
+    # An epoch is one graph, which has less overhead than a graph for each step.
+    @tf.function
+    def train(order, rate):
         for start in tf.range(0, tf.shape(order)[0], batch_size):
             batch = order[start : start + batch_size]
             inputs, wanted = tf.gather(data, batch), tf.gather(codes, batch)
             predicted = tf.nn.softmax(tf.matmul(inputs, kernel) + bias)
-            error = predicted - tf.one_hot(wanted, tf.shape(bias)[0])
+            error = predicted - tf.one_hot(wanted, len(classes))
             error /= tf.cast(tf.shape(batch)[0], tf.float32)
             gradients = (tf.matmul(inputs, error, transpose_a=True), tf.reduce_sum(error, axis=0))
             for variable, buffer, gradient in zip(variables, buffers, gradients, strict=True):
-                buffer.assign(0.9 * buffer + gradient + decay * variable)
+                buffer.assign(0.9 * buffer + gradient + weight_decay * variable)
                 variable.assign_sub(rate * buffer)
 
-    return run
+    scores = []
+    for epoch in range(epochs):
+        rate = 0.5 * learning_rate * (1 + np.cos(np.pi * epoch / epochs))
+        order = rng.permutation(len(train_x))
+        train(tf.constant(order, tf.int32), tf.constant(rate, tf.float32))
+        scores.append(_top_accuracies(test_x @ kernel.numpy() + bias.numpy(), test_codes))
+    return _accuracy(scores)
 
 
 def semi_supervised(
@@ -205,8 +184,10 @@ def semi_supervised(
     if len(train_images) != len(train_y) or len(test_images) != len(test_y):
         checks.fail("train_y, test_y", (len(train_y), len(test_y)), "as many labels as images")
     rng = np.random.default_rng(seed)
-    chosen = _stratified(train_y, fraction, rng)
     classes = np.unique(train_y)
+    members = [np.flatnonzero(train_y == label) for label in classes]
+    drawn = [rng.choice(m, max(round(fraction * len(m)), 1), replace=False) for m in members]
+    chosen = np.sort(np.concatenate(drawn))
     images, codes = train_images[chosen], _codes_of(classes, train_y[chosen])
     batch_size = min(batch_size, len(images))
     few = fraction <= 0.01
@@ -224,7 +205,20 @@ def semi_supervised(
     )
     head.build((None, copy(images[:1]).shape[-1]))
     optimizers = [keras.optimizers.SGD(rate, momentum=0.9) for rate in rates]
-    step = _fine_tuning_step(copy, head, optimizers)
+    groups = (copy.trainable_variables, head.trainable_variables)
+    for optimizer, variables in zip(optimizers, groups, strict=True):
+        optimizer.build(variables)
+
+    @tf.function
+    def train(pixels, codes):
+        with tf.GradientTape() as tape:
+            logits = head(copy(pixels, training=True))
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
+            loss = tf.reduce_mean(losses)
+        gradients = tape.gradient(loss, groups)
+        for optimizer, values, variables in zip(optimizers, gradients, groups, strict=True):
+            optimizer.apply_gradients(zip(values, variables, strict=True))
+
     scores = []
     for epoch in range(epochs):
         factor = 0.2 ** ((epoch >= 0.6 * epochs) + (epoch >= 0.8 * epochs))
@@ -237,39 +231,10 @@ def semi_supervised(
             if mirror:
                 flipped = rng.random(len(batch)) < 0.5
                 pixels = np.where(flipped[:, None, None, None], pixels[:, :, ::-1], pixels)
-            step(tf.constant(pixels), tf.constant(codes[batch], tf.int32))
+            train(tf.constant(pixels), tf.constant(codes[batch], tf.int32))
         logits = head(copy.predict(test_images, batch_size=batch_size, verbose=0)).numpy()
         scores.append(_top_accuracies(logits, _codes_of(classes, test_y)))
-    return Accuracy(
-        top1=scores[-1][0], top5=scores[-1][1], best_top1=max(top1 for top1, _ in scores)
-    )
-
-
-def _fine_tuning_step(encoder, head, optimizers):
-    groups = (encoder.trainable_variables, head.trainable_variables)
-
-    @tf.function
-    def step(images, codes):
-        with tf.GradientTape() as tape:
-            logits = head(encoder(images, training=True))
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
-            loss = tf.reduce_mean(losses)
-        gradients = tape.gradient(loss, groups)
-        for optimizer, values, variables in zip(optimizers, gradients, groups, strict=True):
-            optimizer.apply_gradients(zip(values, variables, strict=True))
-
-    for optimizer, variables in zip(optimizers, groups, strict=True):
-        optimizer.build(variables)
-    return step
-
-
-def _stratified(labels, fraction, rng) -> np.ndarray:
-    chosen = []
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        count = max(int(round(fraction * len(members))), 1)
-        chosen.append(rng.choice(members, count, replace=False))
-    return np.sort(np.concatenate(chosen))
+    return _accuracy(scores)
 
 
 def _codes_of(classes, labels) -> np.ndarray:
@@ -284,23 +249,25 @@ def _top_accuracies(logits, codes) -> tuple[float, float]:
     return float(hits[:, 0].mean()), float(hits.any(1).mean())
 
 
-def _unit_rows(x) -> np.ndarray:
-    norms = np.linalg.norm(x, axis=1, keepdims=True)
-    return x / np.maximum(norms, 1e-12)
+def _accuracy(scores: list[tuple[float, float]]) -> Accuracy:
+    """Returns the accuracy of a run from the top-1 and top-5 accuracies of its epochs."""
+    return Accuracy(top1=scores[-1][0], top5=scores[-1][1], best_top1=max(scores)[0])
 
 
-def _check_pair(x, y, name) -> tuple[np.ndarray, np.ndarray]:
-    x, y = np.asarray(x), np.asarray(y)
-    if x.ndim < 2 or len(x) == 0:
-        checks.fail(f"{name}_x", f"shape {x.shape}", "features [N, D] with N >= 1")
-    x = x.reshape(len(x), -1).astype(np.float32)
-    if y.shape != (len(x),):
-        checks.fail(f"{name}_y", f"shape {y.shape}", f"[{len(x)}], one label per sample")
-    if not np.isfinite(x).all():
-        checks.fail(f"{name}_x", "NaN or infinity", "finite features")
-    return x, y
-
-
-def _check_same_width(train_x, test_x) -> None:
-    if train_x.shape[1] != test_x.shape[1]:
-        checks.fail("test_x", f"{test_x.shape[1]} features", f"{train_x.shape[1]}, as `train_x`")
+def _checked(*data) -> list[np.ndarray]:
+    """Returns features `[N, D]` float32 and labels `[N]` for training and for test."""
+    checked = []
+    for name, x, y in zip(("train", "test"), data[::2], data[1::2], strict=True):
+        x, y = np.asarray(x), np.asarray(y)
+        if x.ndim < 2 or len(x) == 0:
+            checks.fail(f"{name}_x", f"shape {x.shape}", "features [N, D] with N >= 1")
+        x = x.reshape(len(x), -1).astype(np.float32)
+        if y.shape != (len(x),):
+            checks.fail(f"{name}_y", f"shape {y.shape}", f"[{len(x)}], one label per sample")
+        if not np.isfinite(x).all():
+            checks.fail(f"{name}_x", "NaN or infinity", "finite features")
+        checked += [x, y]
+    wanted, width = checked[0].shape[1], checked[2].shape[1]
+    if width != wanted:
+        checks.fail("test_x", f"{width} features", f"{wanted}, as `train_x`")
+    return checked

@@ -6,19 +6,12 @@ import keras
 import tensorflow as tf
 
 from tfdpm import checks
-from tfdpm.swav.normalization import BatchNorm, UnitNorm
+from tfdpm.swav.normalization import BatchNorm, unit_rows
 
 
 def _uniform_fan_in(seed: int) -> keras.initializers.Initializer:
     """Makes the published runs' initialiser of linear layers, uniform on +-1/sqrt(fan_in)."""
     return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform", seed=seed)
-
-
-def _uniform_bias(fan_in: int, seed: int) -> keras.initializers.Initializer:
-    """Makes an initialiser with these bounds for a bias."""
-    # With a zero bias, a row of inactive units would give a vector without direction.
-    bound = fan_in**-0.5
-    return keras.initializers.RandomUniform(-bound, bound, seed=seed)
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -52,36 +45,31 @@ class ProjectionHead(keras.layers.Layer):
         self.seed = checks.integer(seed, "seed")
         self.hidden = self.norm = None
         if self.hidden_units:
-            self.hidden = keras.layers.Dense(
-                self.hidden_units,
-                kernel_initializer=_uniform_fan_in(self.seed),
-                name="hidden",
-                dtype=self.dtype_policy,
-            )
+            self.hidden = self._dense(self.hidden_units, 0, "hidden")
             if self.batch_norm:
                 self.norm = BatchNorm(
                     synchronized=self.synchronized, name="norm", dtype=self.dtype_policy
                 )
-        self.output_layer = keras.layers.Dense(
-            self.embedding_dim,
-            kernel_initializer=_uniform_fan_in(self.seed + 1),
-            name="output",
-            dtype=self.dtype_policy,
+        self.output_layer = self._dense(self.embedding_dim, 1, "output")
+
+    def _dense(self, units: int, index: int, name: str) -> keras.layers.Dense:
+        start = _uniform_fan_in(self.seed + index)
+        return keras.layers.Dense(
+            units, kernel_initializer=start, name=name, dtype=self.dtype_policy
         )
-        self.unit_norm = UnitNorm(name="unit_norm")
 
     def build(self, input_shape):
         shape = tuple(input_shape)
-        if self.hidden is not None:
-            self.hidden.bias_initializer = _uniform_bias(shape[-1], self.seed + 2)
-        self.output_layer.bias_initializer = _uniform_bias(
-            self.hidden_units or shape[-1], self.seed + 3
-        )
         for layer in (self.hidden, self.norm, self.output_layer):
-            if layer is not None:
-                layer.build(shape)
-                shape = layer.compute_output_shape(shape)
-        self.unit_norm.build(shape)
+            if layer is None:
+                continue
+            if layer is not self.norm:
+                # With a zero bias, a row of inactive units would give a vector without direction.
+                bound = shape[-1] ** -0.5
+                seed = self.seed + (2 if layer is self.hidden else 3)
+                layer.bias_initializer = keras.initializers.RandomUniform(-bound, bound, seed=seed)
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
 
     def call(self, features, training=False):
         hidden = features
@@ -90,19 +78,7 @@ class ProjectionHead(keras.layers.Layer):
             if self.norm is not None:
                 hidden = self.norm(hidden, training=training)
             hidden = tf.nn.relu(hidden)
-        return self.unit_norm(self.output_layer(hidden))
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], self.embedding_dim)
-
-    def get_config(self):
-        return super().get_config() | {
-            "embedding_dim": self.embedding_dim,
-            "hidden_units": self.hidden_units,
-            "batch_norm": self.batch_norm,
-            "synchronized": self.synchronized,
-            "seed": self.seed,
-        }
+        return unit_rows(self.output_layer(hidden))
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -143,9 +119,3 @@ class Prototypes(keras.layers.Layer):
     def renormalize(self) -> None:
         """Scales every prototype to unit norm, in place."""
         self.kernel.assign(tf.math.l2_normalize(tf.convert_to_tensor(self.kernel), axis=0))
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], self.num_prototypes)
-
-    def get_config(self):
-        return super().get_config() | {"num_prototypes": self.num_prototypes, "seed": self.seed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
@@ -14,7 +15,7 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.swav import config as presets
 from tfdpm.swav.backbones import Encoder, small_resnet
-from tfdpm.swav.codes import FeatureQueue, gather_across_replicas, sinkhorn
+from tfdpm.swav.codes import FeatureQueue, gathered, sinkhorn
 from tfdpm.swav.config import SwAVConfig
 from tfdpm.swav.heads import ProjectionHead, Prototypes
 from tfdpm.swav.loss import swapped_prediction_loss
@@ -57,10 +58,32 @@ class SwAV(keras.Model):
         **options: Any,
     ):
         super().__init__(name=name, dtype=dtype)
-        self.config = _with_options(config or SwAVConfig(), options)
+        known = sorted(entry.name for entry in fields(SwAVConfig))
+        for option in sorted(options.keys() - known):
+            checks.fail(option, "an unknown option", "one of " + ", ".join(known), TypeError)
+        self.config = config = replace(config or SwAVConfig(), **options)
         self.seed = checks.integer(seed, "seed")
         self.backbone = backbone
-        self._build_layers(_feature_dim(backbone, self.config))
+        side, channels = config.views.crop_sizes[0], len(config.views.mean)
+        shape = backbone.compute_output_shape((None, side, side, channels))
+        if len(shape) != 2 or shape[-1] is None:
+            got = f"output of shape {tuple(shape)}"
+            checks.fail("backbone", got, "[B, D]: pool before the head")
+        self.head = ProjectionHead(
+            config.embedding_dim,
+            config.hidden_units,
+            config.head_batch_norm,
+            config.synchronized,
+            self.seed,
+            name="head",
+            dtype=self.dtype_policy,
+        )
+        self.head.build((None, int(shape[-1])))
+        self.prototypes = Prototypes(config.num_prototypes, self.seed + 4, name="prototypes")
+        self.prototypes.build((None, config.embedding_dim))
+        self.queue = FeatureQueue(
+            config.num_assigning_crops, config.queue_length, config.embedding_dim, name="queue"
+        )
         self._step = self.add_weight(
             name="step",
             shape=(),
@@ -72,29 +95,9 @@ class SwAV(keras.Model):
         )
         self._loss_mean = keras.metrics.Mean(name="loss")
         self._code_entropy = keras.metrics.Mean(name="code_entropy")
-        self._mean_code_entropy = MeanCodeEntropy(
-            self.config.num_prototypes, name="mean_code_entropy"
-        )
-        self._used_prototypes = PrototypeUsage(self.config.num_prototypes, name="used_prototypes")
+        self._mean_code_entropy = MeanCodeEntropy(config.num_prototypes)
+        self._used_prototypes = PrototypeUsage(config.num_prototypes, "used_prototypes")
         self.built = True
-
-    def _build_layers(self, feature_dim: int) -> None:
-        config = self.config
-        self.head = ProjectionHead(
-            config.embedding_dim,
-            config.hidden_units,
-            config.head_batch_norm,
-            config.synchronized,
-            self.seed,
-            name="head",
-            dtype=self.dtype_policy,
-        )
-        self.head.build((None, feature_dim))
-        self.prototypes = Prototypes(config.num_prototypes, self.seed + 4, name="prototypes")
-        self.prototypes.build((None, config.embedding_dim))
-        self.queue = FeatureQueue(
-            config.num_assigning_crops, config.queue_length, config.embedding_dim, name="queue"
-        )
 
     @classmethod
     def small(
@@ -187,15 +190,10 @@ class SwAV(keras.Model):
             rows = self.backbone(images, training=training)
             features.append(tf.reshape(rows, [-1, count, rows.shape[-1]]))
         features = tf.concat(features, axis=1)
-        num_views = features.shape[1]
-        flat = tf.reshape(features, [-1, features.shape[-1]])
-        embeddings = self.head(flat, training=training)
-        scores = self.prototypes(embeddings)
-        shape = [-1, num_views]
-        return (
-            tf.reshape(embeddings, [*shape, self.config.embedding_dim]),
-            tf.reshape(scores, [*shape, self.config.num_prototypes]),
-        )
+        num_views, width = features.shape[1:]
+        embeddings = self.head(tf.reshape(features, [-1, width]), training=training)
+        results = (embeddings, self.prototypes(embeddings))
+        return tuple(tf.reshape(rows, [-1, num_views, rows.shape[-1]]) for rows in results)
 
     def assign_codes(self, scores: tf.Tensor, *, use_queue: bool = True) -> tf.Tensor:
         """Assigns codes `[B, A, P]` to the first A crops of all replicas.
@@ -214,20 +212,15 @@ class SwAV(keras.Model):
             batch = tf.shape(rows)[0]
             if past is not None:
                 past_scores = self.prototypes(past[lane])
-                weights = tf.concat(
-                    [
-                        tf.ones([batch]),
-                        tf.fill([tf.shape(past_scores)[0]], tf.cast(is_active, tf.float32)),
-                    ],
-                    axis=0,
-                )
+                past_weights = tf.fill([tf.shape(past_scores)[0]], tf.cast(is_active, tf.float32))
+                weights = tf.concat([tf.ones([batch]), past_weights], axis=0)
                 rows = tf.concat([rows, past_scores], axis=0)
             lane_codes = sinkhorn(
                 rows,
                 config.sinkhorn_epsilon,
                 config.sinkhorn_iterations,
                 row_weights=weights,
-                gather_replicas=gather_across_replicas,
+                gather_replicas=lambda log_sums: gathered(log_sums[tf.newaxis], axis=0),
             )
             codes.append(lane_codes[:batch])
         return tf.stack(codes, axis=1)
@@ -239,10 +232,17 @@ class SwAV(keras.Model):
 
     def train_step(self, data):
         crops = unpack(data)
-        self._warn_if_too_few_samples(crops)
         if self.config.renormalize_prototypes:
             self.prototypes.renormalize()
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        num_prototypes, batch = self.config.num_prototypes, crops[0].shape[0]
+        samples = (batch or math.inf) * replicas + self.config.queue_length
+        if 2 * samples < num_prototypes:  # told once, while tracing
+            warnings.warn(
+                f"{samples} samples (batch and queue) share {num_prototypes} prototypes, so most "
+                "codes are guesses: lower `num_prototypes` or raise `queue_length`.",
+                stacklevel=2,
+            )
         with tf.GradientTape() as tape:
             embeddings, scores = self(crops, training=True)
             with tape.stop_recording():
@@ -252,7 +252,11 @@ class SwAV(keras.Model):
             # Gradients of the replicas are summed once, by the optimiser.
             scaled = self.optimizer.scale_loss(total / replicas)
         variables = self.trainable_variables
-        gradients = self._freeze(tape.gradient(scaled, variables), variables)
+        gradients = tape.gradient(scaled, variables)
+        # During the first steps the prototypes stay as they are.
+        is_free = tf.convert_to_tensor(self._step) >= self.config.freeze_prototypes_steps
+        place = next(i for i, v in enumerate(variables) if v is self.prototypes.kernel)
+        gradients[place] *= tf.cast(is_free, gradients[place].dtype)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if self.config.queue_length:
             lanes = embeddings[:, : self.config.num_assigning_crops]
@@ -266,48 +270,22 @@ class SwAV(keras.Model):
         loss = swapped_prediction_loss(scores, codes, temperature=self.config.temperature)
         return self._log(loss, codes)
 
-    def _freeze(self, gradients, variables):
-        """Sets the prototypes' gradient to zero during the first steps."""
-        is_free = tf.convert_to_tensor(self._step) >= self.config.freeze_prototypes_steps
-        return [
-            gradient * tf.cast(is_free, gradient.dtype)
-            if variable is self.prototypes.kernel
-            else gradient
-            for gradient, variable in zip(gradients, variables, strict=True)
-        ]
-
     def _log(self, loss, codes):
         self._loss_mean.update_state(loss)
         flat = tf.reshape(codes, [-1, self.config.num_prototypes])
         self._code_entropy.update_state(entropy(flat))
         self._mean_code_entropy.update_state(flat)
         self._used_prototypes.update_state(flat)
-        monitors = (
-            self._loss_mean,
-            self._code_entropy,
-            self._mean_code_entropy,
-            self._used_prototypes,
-        )
-        logs = {metric.name: metric.result() for metric in monitors}
+        logs = {
+            "loss": self._loss_mean.result(),
+            "code_entropy": self._code_entropy.result(),
+            "mean_code_entropy": self._mean_code_entropy.result(),
+            "used_prototypes": self._used_prototypes.result(),
+        }
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
             # There Keras takes the mean over a first axis, which scalars lack.
             return {name: value[tf.newaxis] for name, value in logs.items()}
         return logs
-
-    def _warn_if_too_few_samples(self, crops) -> None:
-        """Warns, once while tracing, of fewer than one sample for two prototypes."""
-        batch = crops[0].shape[0]
-        if batch is None:
-            return
-        samples = batch * tf.distribute.get_strategy().num_replicas_in_sync
-        samples += self.config.queue_length
-        if 2 * samples < self.config.num_prototypes:
-            warnings.warn(
-                f"{samples} samples (batch and queue) share {self.config.num_prototypes} "
-                "prototypes, so most codes are guesses: lower `num_prototypes` or raise "
-                "`queue_length`.",
-                stacklevel=2,
-            )
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Does nothing: all layers are built, and looking at a batch would cost an epoch."""
@@ -323,25 +301,5 @@ class SwAV(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
-        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"))
-        policy = keras.saving.deserialize_keras_object(config.pop("dtype"))
-        return cls(backbone, SwAVConfig(**config.pop("config")), dtype=policy, **config)
-
-
-def _with_options(config: SwAVConfig, options: dict[str, Any]) -> SwAVConfig:
-    known = {entry.name for entry in fields(SwAVConfig)}
-    for name in options:
-        if name not in known:
-            checks.fail(name, "an unknown option", "one of " + ", ".join(sorted(known)), TypeError)
-    return replace(config, **options)
-
-
-def _feature_dim(backbone: keras.Model, config: SwAVConfig) -> int:
-    views = config.views
-    shape = backbone.compute_output_shape(
-        (None, views.crop_sizes[0], views.crop_sizes[0], len(views.mean))
-    )
-    if len(shape) != 2 or shape[-1] is None:
-        checks.fail("backbone", f"output of shape {tuple(shape)}", "[B, D]: pool before the head")
-    return int(shape[-1])
+        options = keras.saving.deserialize_keras_object(config)
+        return cls(**options | {"config": SwAVConfig(**options["config"])})

@@ -18,19 +18,11 @@ def entropy(rows: tf.Tensor) -> tf.Tensor:
     return -tf.reduce_sum(tf.math.xlogy(rows, rows), axis=-1)
 
 
-@keras.saving.register_keras_serializable(package="tfdpm")
 class MeanCodeEntropy(keras.metrics.Metric):
-    """Entropy of the mean code since the last reset, in nats.
-
-    It is `ln P` if all prototypes are used equally.
-
-    Args:
-        num_prototypes: number of prototypes P.
-    """
+    """Entropy in nats of the mean code since the last reset; `ln P` if all are used equally."""
 
     def __init__(self, num_prototypes: int, name: str = "mean_code_entropy", dtype=None):
         super().__init__(name=name, dtype=dtype)
-        self.num_prototypes = num_prototypes
         self.mass = self.add_variable((num_prototypes,), "zeros", dtype="float32", name="mass")
 
     def update_state(self, codes, sample_weight=None):
@@ -41,38 +33,16 @@ class MeanCodeEntropy(keras.metrics.Metric):
         mass = tf.convert_to_tensor(self.mass)
         return entropy(mass / tf.maximum(tf.reduce_sum(mass), 1e-12))
 
-    def get_config(self):
-        return super().get_config() | {"num_prototypes": self.num_prototypes}
 
-
-@keras.saving.register_keras_serializable(package="tfdpm")
-class PrototypeUsage(keras.metrics.Metric):
-    """Share of prototypes, in [0, 1], that some sample preferred since the last reset.
-
-    Args:
-        num_prototypes: number of prototypes P.
-    """
-
-    def __init__(self, num_prototypes: int, name: str = "used_prototypes", dtype=None):
-        super().__init__(name=name, dtype=dtype)
-        self.num_prototypes = num_prototypes
-        self.hits = self.add_variable((num_prototypes,), "zeros", dtype="float32", name="hits")
+class PrototypeUsage(MeanCodeEntropy):
+    """Share of prototypes, in [0, 1], that some sample preferred since the last reset."""
 
     def update_state(self, codes, sample_weight=None):
         """Adds codes `[N, P]`."""
-        hits = tf.math.bincount(
-            tf.argmax(codes, axis=-1, output_type=tf.int32),
-            minlength=self.num_prototypes,
-            maxlength=self.num_prototypes,
-            dtype=tf.float32,
-        )
-        self.hits.assign(self.hits + hits)
+        super().update_state(tf.one_hot(tf.argmax(codes, axis=-1), codes.shape[-1]))
 
     def result(self):
-        return tf.reduce_mean(tf.cast(tf.convert_to_tensor(self.hits) > 0, tf.float32))
-
-    def get_config(self):
-        return super().get_config() | {"num_prototypes": self.num_prototypes}
+        return tf.reduce_mean(tf.cast(tf.convert_to_tensor(self.mass) > 0, tf.float32))
 
 
 class CollapseWatchdog(keras.callbacks.Callback):
@@ -97,56 +67,52 @@ class CollapseWatchdog(keras.callbacks.Callback):
         self.findings: dict[str, str] = {}
 
     def on_epoch_end(self, epoch, logs=None):
-        logs = logs or {}
-        loss = logs.get("loss")
-        if loss is not None and not math.isfinite(loss):
-            self._report(
-                "loss",
-                "the loss is not a number: lower the learning rate, or train in "
-                "bfloat16 or float32 instead of float16",
-            )
-        if epoch + 1 <= self.patience:
-            return
-        ceiling = math.log(self.model.config.num_prototypes)
+        logs = {"loss": 0.0, "code_entropy": 0.0, "used_prototypes": 1.0} | (logs or {})
+        loss, used, code_entropy = logs["loss"], logs["used_prototypes"], logs["code_entropy"]
+        config = self.model.config
+        ceiling = math.log(config.num_prototypes)
         close = (1.0 - self.margin) * ceiling
-        if loss is not None and loss > close:
-            self._report(
+        is_judged = epoch + 1 > self.patience
+        # An epoch of fewer samples cannot use every prototype.
+        num_images = config.training.num_images or math.inf
+        is_dead = used < 1.0 - self.dead_share and num_images >= config.num_prototypes
+        signs = (
+            (
+                "loss",
+                not math.isfinite(loss),
+                "the loss is not a number: lower the learning rate, or train in bfloat16 or "
+                "float32 instead of float16",
+            ),
+            (
                 "stuck",
-                f"the loss, {loss:.3f}, is stuck at ln(prototypes) = "
-                f"{ceiling:.3f}, that of an encoder that ignores its input: lower"
-                " `sinkhorn_epsilon` to 0.03, freeze the prototypes longer, "
-                "lower the learning rate, or make the crops easier",
-            )
-        if logs.get("code_entropy", 0.0) > close:
-            self._report(
+                is_judged and loss > close,
+                f"the loss, {loss:.3f}, is stuck at ln(prototypes) = {ceiling:.3f}, that of an "
+                "encoder that ignores its input: lower `sinkhorn_epsilon` to 0.03, freeze the "
+                "prototypes longer, lower the learning rate, or make the crops easier",
+            ),
+            (
                 "uniform",
-                f"the codes are uniform (entropy {logs['code_entropy']:.3f} of "
-                f"{ceiling:.3f}): lower `sinkhorn_epsilon` to 0.05 or 0.03, "
-                "and keep `renormalize_prototypes` on",
-            )
-        if logs.get("mean_code_entropy", ceiling) < 0.5 * ceiling:
-            self._report(
+                is_judged and code_entropy > close,
+                f"the codes are uniform (entropy {code_entropy:.3f} of {ceiling:.3f}): lower "
+                "`sinkhorn_epsilon` to 0.05 or 0.03, and keep `renormalize_prototypes` on",
+            ),
+            (
                 "mean",
-                "most samples share a few prototypes: raise "
-                "`sinkhorn_iterations`, or the batch or queue",
-            )
-        used = logs.get("used_prototypes", 1.0)
-        if used < 1.0 - self.dead_share and self._could_use_all():
-            self._report(
+                is_judged and logs.get("mean_code_entropy", ceiling) < 0.5 * ceiling,
+                "most samples share a few prototypes: raise `sinkhorn_iterations`, or the batch "
+                "or queue",
+            ),
+            (
                 "dead",
-                f"{1 - used:.0%} of the prototypes were no sample's first choice: "
-                "lower `num_prototypes` or raise `queue_length`",
-            )
-
-    def _could_use_all(self) -> bool:
-        """Tells whether an epoch has enough samples to use every prototype."""
-        training = self.model.config.training
-        return (training.num_images or math.inf) >= self.model.config.num_prototypes
-
-    def _report(self, name: str, text: str) -> None:
-        if name not in self.findings:
-            self.findings[name] = text
-            warnings.warn(f"SwAV may have collapsed: {text}.", stacklevel=2)
+                is_judged and is_dead,
+                f"{1 - used:.0%} of the prototypes were no sample's first choice: lower "
+                "`num_prototypes` or raise `queue_length`",
+            ),
+        )
+        for name, is_seen, text in signs:
+            if is_seen and name not in self.findings:
+                self.findings[name] = text
+                warnings.warn(f"SwAV may have collapsed: {text}.", stacklevel=2)
 
 
 class NearestNeighbours(keras.callbacks.Callback):

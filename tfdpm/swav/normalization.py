@@ -33,12 +33,12 @@ class BatchNorm(keras.layers.Layer):
 
     def build(self, input_shape):
         size = input_shape[-1]
-        # Synchronised replicas have the same averages; those of others are averaged.
-        aggregation = "only_first_replica" if self.synchronized else "mean"
         options = {"shape": (size,), "dtype": "float32", "autocast": False}
         self.gamma = self.add_weight(name="gamma", initializer="ones", **options)
         self.beta = self.add_weight(name="beta", initializer="zeros", **options)
-        options |= {"trainable": False, "aggregation": aggregation}
+        # Synchronised replicas have the same averages; those of others are averaged.
+        options["aggregation"] = "only_first_replica" if self.synchronized else "mean"
+        options["trainable"] = False
         self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **options)
         self.moving_variance = self.add_weight(
             name="moving_variance", initializer="ones", **options
@@ -54,8 +54,9 @@ class BatchNorm(keras.layers.Layer):
             variance *= count / tf.maximum(count - 1.0, 1.0)
         else:
             outputs, mean, variance = self._fused(inputs)
-        self._update(self.moving_mean, mean)
-        self._update(self.moving_variance, variance)
+        for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            value = tf.stop_gradient(tf.cast(value, tf.float32))
+            average.assign(average * self.momentum + value * (1.0 - self.momentum))
         return outputs
 
     def _fused(self, inputs):
@@ -63,10 +64,9 @@ class BatchNorm(keras.layers.Layer):
         flat = inputs if rank == 4 else tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             flat,
-            scale=tf.convert_to_tensor(self.gamma),
-            offset=tf.convert_to_tensor(self.beta),
+            tf.convert_to_tensor(self.gamma),
+            tf.convert_to_tensor(self.beta),
             epsilon=self.epsilon,
-            is_training=True,
         )
         return (outputs if rank == 4 else tf.reshape(outputs, tf.shape(inputs))), mean, variance
 
@@ -95,41 +95,21 @@ class BatchNorm(keras.layers.Layer):
         shift = self.beta - mean * scale
         return tf.cast(tf.cast(inputs, tf.float32) * scale + shift, inputs.dtype)
 
-    def _update(self, average, value):
-        value = tf.stop_gradient(tf.cast(value, tf.float32))
-        average.assign(average * self.momentum + value * (1.0 - self.momentum))
-
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def get_config(self):
-        return super().get_config() | {
-            "momentum": self.momentum,
-            "epsilon": self.epsilon,
-            "synchronized": self.synchronized,
-        }
 
-
-@keras.saving.register_keras_serializable(package="tfdpm")
-class UnitNorm(keras.layers.Layer):
-    """Layer that divides each row by its Euclidean norm, in float32.
+def unit_rows(inputs: tf.Tensor) -> tf.Tensor:
+    """Divides each row by its Euclidean norm, in float32.
 
     A row of norm below 1e-6 becomes zero and gets no gradient: both would be amplified rounding.
     """
-
-    def __init__(self, **kwargs):
-        super().__init__(**({"dtype": "float32"} | kwargs))
-
-    def call(self, inputs):
-        rows = tf.cast(inputs, tf.float32)
-        squares = tf.reduce_sum(tf.square(rows), axis=-1, keepdims=True)
-        is_zero = squares < 1e-12
-        # The inner choice keeps the gradient of the unused branch finite.
-        scale = tf.math.rsqrt(tf.where(is_zero, 1.0, squares))
-        return tf.where(is_zero, 0.0, rows * scale)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
+    rows = tf.cast(inputs, tf.float32)
+    squares = tf.reduce_sum(tf.square(rows), axis=-1, keepdims=True)
+    is_zero = squares < 1e-12
+    # The inner choice keeps the gradient of the unused branch finite.
+    scale = tf.math.rsqrt(tf.where(is_zero, 1.0, squares))
+    return tf.where(is_zero, 0.0, rows * scale)
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -155,9 +135,3 @@ class ImageStandardization(keras.layers.Layer):
         scale = 1.0 if images.dtype.is_floating else 255.0
         images = tf.cast(images, tf.float32) / scale
         return tf.cast((images - self.mean) / self.std, self.compute_dtype)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def get_config(self):
-        return super().get_config() | {"mean": self.mean, "std": self.std}

@@ -20,31 +20,19 @@ def lars_direction(
     trust_coefficient: float,
     weight_decay: float,
     adapt: bool = True,
-    epsilon: float = 1e-8,
 ) -> tf.Tensor:
     """Returns the decayed gradient, scaled to the size of the variable, [LARS] equation 6.
 
     Where the variable or the gradient has norm zero, the gradient is neither decayed nor scaled.
-
-    Args:
-        variable: weights of any shape, floating.
-        gradient: gradient of the same shape.
-        trust_coefficient: ratio of the direction's norm to the variable's, > 0.
-        weight_decay: L2 coefficient, >= 0, added to the gradient before scaling.
-        adapt: whether the gradient is scaled; otherwise it is only decayed.
-        epsilon: number added to the denominator.
-    Returns:
-        Direction of the shape and dtype of `variable`.
+    Without `adapt`, it is only decayed.
     """
     decayed = gradient + weight_decay * variable
     if not adapt:
         return decayed
-    # trust |w| / (|g| + decay |w| + epsilon) (g + decay w)
-    variable_norm = tf.norm(variable)
-    gradient_norm = tf.norm(gradient)
-    ratio = (
-        trust_coefficient * variable_norm / (gradient_norm + weight_decay * variable_norm + epsilon)
-    )
+    # trust |w| / (|g| + decay |w| + 1e-8) (g + decay w)
+    variable_norm, gradient_norm = tf.norm(variable), tf.norm(gradient)
+    denominator = gradient_norm + weight_decay * variable_norm + 1e-8
+    ratio = trust_coefficient * variable_norm / denominator
     is_regular = tf.logical_and(variable_norm > 0.0, gradient_norm > 0.0)
     return tf.where(is_regular, ratio * decayed, gradient)
 
@@ -158,30 +146,15 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return tf.where(step < self.warmup_steps, warmup, cosine)
 
     def get_config(self):
-        return {
-            "peak": self.peak,
-            "total_steps": self.total_steps,
-            "final": self.final,
-            "warmup_steps": self.warmup_steps,
-            "start": self.start,
-            "name": self.name,
-        }
+        return dict(vars(self))  # which are the arguments
 
 
 def optimizer_for(training: TrainingConfig) -> keras.optimizers.Optimizer:
-    """Makes the optimiser of the settings with its schedule.
-
-    Raises:
-        ValueError: if `training.num_images` is `None`, so that the schedule has no end.
-    """
+    """Makes the optimiser of the settings with its schedule."""
     steps = training.steps_per_epoch
     if steps is None:
-        checks.fail(
-            "num_images",
-            None,
-            "the size of the training set in `config.training`, "
-            "which sets the schedule; or pass `compile` an optimizer",
-        )
+        wanted = "the size of the training set in `config.training`, which sets the schedule; "
+        checks.fail("num_images", None, wanted + "or pass `compile` an optimizer")
     schedule = WarmupCosine(
         training.peak_learning_rate,
         training.epochs * steps,

@@ -15,11 +15,12 @@ import numpy as np
 from tfdpm import checks
 from tfdpm.swav.model import SwAV
 
-_NORM = {
-    "weight": "gamma",
-    "bias": "beta",
-    "running_mean": "moving_mean",
-    "running_var": "moving_variance",
+_NAMES = {
+    "kernel": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
 }
 
 
@@ -69,22 +70,22 @@ def convert_published_weights(
     """
     state = weights if isinstance(weights, Mapping) else _read_file(os.fspath(weights))
     places = _places(model)
-    converted, unused, mismatched, filled = {}, [], {}, set()
+    converted, unused, mismatched = {}, [], {}
     for key, value in state.items():
-        name = key.removeprefix("module.")
-        if name not in places:
+        variable = places.get(key.removeprefix("module."))
+        # Kernels `[out, in, height, width]` and `[out, in]` get the axes of Keras.
+        array = np.asarray(value)
+        array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+        if variable is None:
             unused.append(key)
-            continue
-        variable = places[name]
-        array = _to_keras_layout(np.asarray(value))
-        if array.shape != tuple(variable.shape):
+        elif array.shape != tuple(variable.shape):
             mismatched[key] = f"file {array.shape}, model {tuple(variable.shape)}"
-            continue
-        variable.assign(array)
-        converted[key] = variable.path
-        filled.add(name)
+        else:
+            variable.assign(array)
+            converted[key] = variable.path
     if not converted:
         checks.fail("weights", f"keys such as {list(state)[:3]}", "keys of a published ResNet-50")
+    filled = {key.removeprefix("module.") for key in converted}
     missing = tuple(variable.path for name, variable in places.items() if name not in filled)
     return ConversionReport(converted, tuple(unused), missing, mismatched)
 
@@ -102,42 +103,24 @@ def _read_file(path: str) -> dict[str, Any]:
     return {key: value.float().numpy() for key, value in state.items() if hasattr(value, "numpy")}
 
 
-def _to_keras_layout(array: np.ndarray) -> np.ndarray:
-    """Transposes kernels `[out, in, height, width]` and `[out, in]` to the axes of Keras."""
-    if array.ndim == 4:
-        return array.transpose(2, 3, 1, 0)
-    return array.T if array.ndim == 2 else array
-
-
 def _places(model: SwAV) -> dict[str, Any]:
     """Returns the variables of a model by their names in the published files."""
-    places = {}
+    layers = {}
     for layer in model.backbone.layers:
-        if layer.weights:
-            places.update(_layer_places(_published_name(layer.name), layer))
+        # `layer1_0_downsample_bn` is `layer1.0.downsample.1` there.
+        name = layer.name.replace("sample_conv", "sample.0").replace("sample_bn", "sample.1")
+        layers[name.replace("_", ".")] = layer
     head = model.head
     if head.hidden is None:
-        places.update(_layer_places("projection_head", head.output_layer))
+        layers["projection_head"] = head.output_layer
     else:
-        places.update(_layer_places("projection_head.0", head.hidden))
+        layers["projection_head.0"] = head.hidden
         if head.norm is not None:
-            places.update(_layer_places("projection_head.1", head.norm))
-        last = 3 if head.norm is not None else 2
-        places.update(_layer_places(f"projection_head.{last}", head.output_layer))
-    places["prototypes.weight"] = model.prototypes.kernel
-    return places
-
-
-def _layer_places(name: str, layer) -> dict[str, Any]:
-    if hasattr(layer, "moving_mean"):
-        return {f"{name}.{theirs}": getattr(layer, ours) for theirs, ours in _NORM.items()}
-    places = {f"{name}.weight": layer.kernel}
-    if getattr(layer, "bias", None) is not None:
-        places[f"{name}.bias"] = layer.bias
-    return places
-
-
-def _published_name(name: str) -> str:
-    """Translates a layer's name, such as `layer1_0_downsample_bn` to `layer1.0.downsample.1`."""
-    name = name.replace("downsample_conv", "downsample.0").replace("downsample_bn", "downsample.1")
-    return name.replace("_", ".")
+            layers["projection_head.1"] = head.norm
+        layers[f"projection_head.{2 if head.norm is None else 3}"] = head.output_layer
+    layers["prototypes"] = model.prototypes
+    return {
+        f"{name}.{_NAMES.get(variable.name, variable.name)}": variable
+        for name, layer in layers.items()
+        for variable in layer.weights
+    }

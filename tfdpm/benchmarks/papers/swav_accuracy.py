@@ -19,7 +19,6 @@ from tfdpm.benchmarks.papers.data_files import ImageFolders
 from tfdpm.benchmarks.records import Record
 from tfdpm.benchmarks.swav.feature_accuracy import measure_features
 from tfdpm.data.images.multicrop import multicrop
-from tfdpm.data.images.sources import to_unit_range
 from tfdpm.features import SwAV, convert_published_weights, linear_probe, preset, resnet50
 
 __all__ = ["measure_runs"]
@@ -111,7 +110,7 @@ def _encode(encoder: keras.Model, paths: Sequence[str]) -> np.ndarray:
 
     def crop_middle(path):
         image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-        image = to_unit_range(tf.ensure_shape(image, [None, None, 3]))
+        image = tf.image.convert_image_dtype(tf.ensure_shape(image, [None, None, 3]), tf.float32)
         size = tf.cast(tf.shape(image)[:2], tf.float32)
         size = tf.cast(tf.round(size * (_SHORTER_SIDE / tf.reduce_min(size))), tf.int32)
         image = tf.image.resize(image, size, antialias=True)

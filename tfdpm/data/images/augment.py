@@ -34,43 +34,31 @@ def crop_boxes(
     scale: tuple[float, float],
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> tf.Tensor:
-    """Draws boxes of random area and aspect ratio inside an image, in whole pixels.
+    """Draws boxes `[N, 4]` of top, left, height and width in whole pixels, float32.
 
-    The area is uniform and the logarithm of the aspect ratio is uniform. The first of ten draws
-    that fits is taken. If none fits, the box is the largest centred one of an allowed ratio.
-    `tf.image.stateless_sample_distorted_bounding_box` draws the ratio itself uniformly, and takes
-    the whole image if none fits.
-
-    Args:
-        seed: random seed, `[2]` integer; the same seed gives the same boxes.
-        num_boxes: number of boxes N.
-        height, width: size of the image in pixels.
-        scale: smallest and largest share of the image's area, in (0, 1].
-        ratio: smallest and largest ratio of width to height.
-    Returns:
-        Top, left, height and width of each box, `[N, 4]` float32 with whole numbers.
+    The share of the area is uniform in `scale`, the logarithm of width to height uniform in
+    `ratio`. The first of ten draws that fits is taken. If none fits, the box is the largest centred
+    one of an allowed ratio. `tf.image.stateless_sample_distorted_bounding_box` draws the ratio
+    itself uniformly, and takes the whole image if none fits.
     """
-    area_seed, ratio_seed, top_seed, left_seed = split_seed(seed, 4)
+    area_seed, ratio_seed, *place_seeds = split_seed(seed, 4)
     height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    image = tf.stack([height, width])
     shape = [num_boxes, CROP_TRIES]
     areas = height * width * tf.random.stateless_uniform(shape, area_seed, *scale)
     log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
     ratios = tf.exp(tf.random.stateless_uniform(shape, ratio_seed, log_low, log_high))
-    box_heights = tf.round(tf.sqrt(areas / ratios))
-    box_widths = tf.round(tf.sqrt(areas * ratios))
-    fits = (box_heights >= 1) & (box_heights <= height) & (box_widths >= 1) & (box_widths <= width)
-    first = tf.argmax(tf.cast(fits, tf.int32), axis=1)[:, tf.newaxis]
-    any_fits = tf.reduce_any(fits, axis=1)
-    whole_height = tf.minimum(height, tf.maximum(tf.round(width / ratio[0]), 1.0))
-    whole_width = tf.minimum(width, tf.maximum(tf.round(height * ratio[1]), 1.0))
-    box_height = tf.where(any_fits, tf.gather(box_heights, first, batch_dims=1)[:, 0], whole_height)
-    box_width = tf.where(any_fits, tf.gather(box_widths, first, batch_dims=1)[:, 0], whole_width)
-    free_rows, free_columns = height - box_height, width - box_width
-    top = tf.floor(tf.random.stateless_uniform([num_boxes], top_seed) * (free_rows + 1))
-    left = tf.floor(tf.random.stateless_uniform([num_boxes], left_seed) * (free_columns + 1))
-    top = tf.where(any_fits, tf.minimum(top, free_rows), tf.floor(free_rows / 2))
-    left = tf.where(any_fits, tf.minimum(left, free_columns), tf.floor(free_columns / 2))
-    return tf.stack([top, left, box_height, box_width], axis=1)
+    sizes = tf.round(tf.sqrt(tf.stack([areas / ratios, areas * ratios], axis=-1)))
+    fits = tf.reduce_all((sizes >= 1) & (sizes <= image), axis=-1)
+    first = tf.argmax(tf.cast(fits, tf.int32), axis=1)
+    any_fits = tf.reduce_any(fits, axis=1, keepdims=True)
+    largest = tf.round(tf.stack([width / ratio[0], height * ratio[1]]))
+    whole = tf.minimum(image, tf.maximum(largest, 1.0))
+    box = tf.where(any_fits, tf.gather(sizes, first, batch_dims=1), whole)
+    free = image - box
+    draws = [tf.random.stateless_uniform([num_boxes], place_seed) for place_seed in place_seeds]
+    corner = tf.minimum(tf.floor(tf.stack(draws, axis=1) * (free + 1)), free)
+    return tf.concat([tf.where(any_fits, corner, tf.floor(free / 2)), box], axis=1)
 
 
 def _resampling_matrix(start: tf.Tensor, length: tf.Tensor, size: int, extent: int) -> tf.Tensor:
@@ -90,17 +78,10 @@ def _resampling_matrix(start: tf.Tensor, length: tf.Tensor, size: int, extent: i
 def resized_crops(
     images: tf.Tensor, boxes: tf.Tensor, size: int, is_mirrored: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Cuts crops of images of one size and resizes them with antialiasing.
+    """Cuts crops `[B, V, size, size, C]` of images `[B, H, W, C]` and resizes them, antialiased.
 
-    `tf.image.crop_and_resize` takes a fifth of the time, but does not antialias.
-
-    Args:
-        images: images, `[B, H, W, C]` float32; H, W and C are known.
-        boxes: top, left, height and width in pixels, `[B, V, 4]` float32.
-        size: side of the crops in pixels.
-        is_mirrored: which crops are flipped left to right, `[B, V]` boolean; by default, none.
-    Returns:
-        Crops `[B, V, size, size, C]` float32.
+    Boxes `[B, V, 4]` are those of `crop_boxes`; crops that are mirrored, `[B, V]` boolean, are
+    flipped left to right. `tf.image.crop_and_resize` takes a fifth of the time, but aliases.
     """
     height, width, channels = images.shape[1:]
     num_views = boxes.shape[1]
@@ -175,16 +156,9 @@ def color_jitter(
 ) -> tf.Tensor:
     """Changes brightness, contrast, saturation and hue by random amounts, in random order.
 
-    Amounts are drawn per image, the order once per call.
-
-    Args:
-        seed: random seed, `[2]` integer; the same seed gives the same changes.
-        images: images, `[N, H, W, C]`; saturation and hue change only if C is 3.
-        strengths: four numbers >= 0. The first three are half widths of the factors around 1, the
-            last is that of the shift of the hue in turns, at most 0.5.
-        prob: share of images that are changed.
-    Returns:
-        Images of the same shape.
+    Amounts are drawn per image `[N, H, W, C]`, the order once per call. A share `prob` of the
+    images is changed; saturation and hue change only if C is 3. `strengths` are those of
+    `ViewConfig.jitter`.
     """
     operations = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
     available = 4 if images.shape[-1] == 3 else 2
@@ -220,14 +194,7 @@ def random_grayscale(seed: tf.Tensor, images: tf.Tensor, prob: float) -> tf.Tens
 
 
 def gaussian_blur(images: tf.Tensor, sigmas: tf.Tensor) -> tf.Tensor:
-    """Blurs each image with a Gaussian of 23 taps, mirrored at the borders.
-
-    Args:
-        images: images, `[N, H, W, C]`; H and W are known.
-        sigmas: standard deviation for each image in pixels, `[N]`, > 0.
-    Returns:
-        Images of the same shape.
-    """
+    """Blurs images `[N, H, W, C]` with Gaussians of `sigmas [N]` pixels and 23 taps, mirrored."""
     offsets = np.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, dtype=np.float32)
     taps = tf.exp(-0.5 * tf.square(offsets / sigmas[:, tf.newaxis]))
     taps /= tf.reduce_sum(taps, axis=1, keepdims=True)

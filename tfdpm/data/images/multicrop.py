@@ -81,7 +81,16 @@ def multicrop(
         epoch_seed = _fold(tf.constant([seed, 0], tf.int32), epoch)
         return _batches(source, views, epoch_seed, batch_size, steps)
 
-    batches = _epoch_numbers(initial_epoch, epochs).flat_map(one_epoch)
+    if epochs is None:
+        # Each pass over the data set takes the next number from the Python process.
+        numbers = itertools.count(initial_epoch)
+        epoch_numbers = tf.data.Dataset.from_generator(
+            lambda: iter([next(numbers)]), output_signature=tf.TensorSpec((), tf.int64)
+        )
+    else:
+        epochs = checks.integer(epochs, "epochs", minimum=1)
+        epoch_numbers = tf.data.Dataset.range(initial_epoch, initial_epoch + epochs)
+    batches = epoch_numbers.flat_map(one_epoch)
     if service is not None:
         batches = batches.apply(
             tf.data.experimental.service.distribute(
@@ -156,17 +165,6 @@ def color_and_standardize(
         images = (images - views.mean) / views.std
         results.append(tf.reshape(images, [-1, *batch.shape[1:]]))
     return tuple(results)
-
-
-def _epoch_numbers(initial_epoch: int, epochs: int | None) -> tf.data.Dataset:
-    if epochs is not None:
-        epochs = checks.integer(epochs, "epochs", minimum=1)
-        return tf.data.Dataset.range(initial_epoch, initial_epoch + epochs)
-    # Each pass over the data set takes the next number from the Python process.
-    numbers = itertools.count(initial_epoch)
-    return tf.data.Dataset.from_generator(
-        lambda: iter([next(numbers)]), output_signature=tf.TensorSpec((), tf.int64)
-    )
 
 
 def _fold(seed: tf.Tensor, number) -> tf.Tensor:

@@ -6,6 +6,7 @@ a seed.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import logging
 import os
@@ -18,7 +19,6 @@ from tfdpm import checks
 from tfdpm.data.images.augment import grayscale
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-_PROBED_FILES = 64
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -64,11 +64,6 @@ def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
     return images if have != 1 else tf.repeat(images, channels, axis=-1)
 
 
-def to_unit_range(images: tf.Tensor) -> tf.Tensor:
-    """Converts images to float32; integers are divided by the largest value of their type."""
-    return tf.image.convert_image_dtype(images, tf.float32)
-
-
 class ArraySource:
     """Images of one size in memory, read in batches.
 
@@ -107,7 +102,7 @@ class ArraySource:
 
         def load(index):
             images = tf.gather(self._images, index)
-            return to_channels(to_unit_range(images), self._channels)
+            return to_channels(tf.image.convert_image_dtype(images, tf.float32), self._channels)
 
         return indices.map(load, num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -132,23 +127,19 @@ class FileSource:
         self._channels = channels
         self._shuffle = shuffle
         self._skipped = skipped
-        self._probe(paths)
-
-    def _probe(self, paths):
-        """Raises if no file is readable, since an epoch without images would never end."""
-        for path in paths[:_PROBED_FILES]:
-            try:
+        # An epoch without a readable image would never end.
+        for path in paths[:64]:
+            with contextlib.suppress(tf.errors.OpError):
                 self._load(tf.constant(path))
-            except tf.errors.OpError:
-                continue
-            return
+                return
         checks.fail("data", f"no readable image among {paths[0]!r} and others", "image files")
 
     def _load(self, path):
         image = tf.io.decode_image(
             tf.io.read_file(path), channels=self._channels, expand_animations=False
         )
-        return to_unit_range(tf.ensure_shape(image, [None, None, self._channels]))
+        image = tf.ensure_shape(image, [None, None, self._channels])
+        return tf.image.convert_image_dtype(image, tf.float32)
 
     def images(self, seed: tf.Tensor) -> tf.data.Dataset:
         """Returns an epoch of images `[H, W, channels]` without the unreadable ones."""
@@ -202,27 +193,24 @@ class StreamSource:
 
     def images(self, seed: tf.Tensor) -> tf.data.Dataset:
         """Returns an epoch of images `[H, W, channels]`."""
-        images = self._dataset.map(_image_of, num_parallel_calls=tf.data.AUTOTUNE)
+
+        def first(*element) -> tf.Tensor:
+            image = element[0]["image"] if isinstance(element[0], dict) else element[0]
+            if image.shape.rank == 2:
+                image = image[..., tf.newaxis]
+            if image.shape.rank != 3:
+                checks.fail("data", f"elements of shape {image.shape}", "single images [H, W, C]")
+            return image
+
+        images = self._dataset.map(first, num_parallel_calls=tf.data.AUTOTUNE)
         if self._buffer:
             images = _shuffled_in_blocks(images, self._buffer, seed)
 
         def prepare(image):
-            image = to_channels(to_unit_range(image), self._channels)
+            image = to_channels(tf.image.convert_image_dtype(image, tf.float32), self._channels)
             return tf.ensure_shape(image, [None, None, self._channels])
 
         return images.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def _image_of(*element) -> tf.Tensor:
-    """Returns the image `[H, W, C]` of an element of a data set."""
-    image = element[0]
-    if isinstance(image, dict):
-        image = image["image"]
-    if image.shape.rank == 2:
-        image = image[..., tf.newaxis]
-    if image.shape.rank != 3:
-        checks.fail("data", f"elements of shape {image.shape}", "single images [H, W, C]")
-    return image
 
 
 def _shuffled_in_blocks(images: tf.data.Dataset, size: int, seed: tf.Tensor) -> tf.data.Dataset:
@@ -247,37 +235,34 @@ def open_source(
     data: Any, *, channels: int, shuffle: bool, shuffle_buffer: int, skipped: SkippedImages
 ):
     """Returns the source for `data`, which may be all that `tfdpm.data.multicrop` takes."""
+    if isinstance(data, str | os.PathLike):
+        data = _open_name(os.fspath(data))
+    if isinstance(data, list | tuple) and all(isinstance(path, str | os.PathLike) for path in data):
+        paths = [os.fspath(path) for path in data]
+        if not paths or ".tfrecord" not in os.path.basename(paths[0]):
+            return FileSource(paths, channels, shuffle, skipped)
+        data = tfrecord_images(paths, channels)
     if isinstance(data, tf.data.Dataset):
         return StreamSource(data, channels, shuffle, shuffle_buffer)
-    if isinstance(data, str | os.PathLike):
-        return _open_name(os.fspath(data), channels, shuffle, shuffle_buffer, skipped)
-    if isinstance(data, list | tuple) and data and isinstance(data[0], str | os.PathLike):
-        paths = [os.fspath(path) for path in data]
-        if _is_tfrecord(paths[0]):
-            return StreamSource(tfrecord_images(paths, channels), channels, shuffle, shuffle_buffer)
-        return FileSource(paths, channels, shuffle, skipped)
     return ArraySource(data, channels, shuffle)
 
 
-def _open_name(name, channels, shuffle, shuffle_buffer, skipped):
+def _open_name(name: str) -> Any:
+    """Returns the array, the paths or the data set that a name stands for."""
     if os.path.isdir(name):
-        return FileSource(image_files(name), channels, shuffle, skipped)
+        return image_files(name)
     if name.endswith(".npy"):
-        return ArraySource(np.load(name), channels, shuffle)
+        return np.load(name)
     if name.endswith(".npz"):
         with np.load(name) as arrays:
-            key = "x" if "x" in arrays else arrays.files[0]
-            return ArraySource(arrays[key], channels, shuffle)
-    matches = sorted(glob.glob(name))
-    if matches and _is_tfrecord(matches[0]):
-        return StreamSource(tfrecord_images(matches, channels), channels, shuffle, shuffle_buffer)
-    if matches:
-        return FileSource(matches, channels, shuffle, skipped)
+            return arrays["x" if "x" in arrays else arrays.files[0]]
+    if paths := sorted(glob.glob(name)):
+        return paths
     if os.sep in name:
         checks.fail("data", repr(name), "an existing file or folder, or the name of a data set")
     import tensorflow_datasets as tfds  # a second to import, needed for names only
 
-    return StreamSource(tfds.load(name, split="train"), channels, shuffle, shuffle_buffer)
+    return tfds.load(name, split="train")
 
 
 def image_files(folder: str) -> list[str]:
@@ -303,10 +288,6 @@ def tfrecord_images(paths: list[str], channels: int) -> tf.data.Dataset:
     total = int(records.reduce(np.int64(0), lambda count, _: count + 1))
     images = records.map(decode, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
     return images.repeat().take(total) if total else images
-
-
-def _is_tfrecord(path: str) -> bool:
-    return ".tfrecord" in os.path.basename(path)
 
 
 def _order(seed: tf.Tensor, size: int, shuffle: bool) -> tf.Tensor:
