@@ -194,14 +194,12 @@ class JointClustering(keras.Model):
     @contextlib.contextmanager
     def _kept(self, path: Path | None, stage: int) -> Iterator[EpochBackup]:
         """Keeps the autoencoder's epochs while a stage runs, and the model when it has ended."""
-        if path is None:
-            yield EpochBackup(None)
-            return
         name = f"{self.progress.fingerprint} stage {stage}"
-        backup = EpochBackup(path.with_name("joint-epochs.npz"), name)
+        backup = EpochBackup(path and path.with_name("joint-epochs.npz"), name)
         yield backup
-        with replace_file(path) as temporary:
-            self.save(temporary)
+        if path is not None:
+            with replace_file(path) as temporary:
+                self.save(temporary)
         backup.remove()
 
     def _resume(self, path: Path, fingerprint: str) -> None:
@@ -362,8 +360,8 @@ class JointClustering(keras.Model):
             model = DeepDPM(fitted.config, encoder=encoder, **options)
             model.clustering, model.subclustering = fitted.clustering, fitted.subclustering
             model.point_shape, model.built = self.progress.feature_shape, True
-            model.parts = fitted.fitted
             self._raw.model = model
+        self._raw.model.parts = fitted.fitted
         return self._raw.model
 
     # -- saving -------------------------------------------------------------------------------

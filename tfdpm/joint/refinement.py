@@ -51,7 +51,7 @@ class Refinement:
 
     Attributes:
         autoencoder: model with Keras models `encoder` and `decoder`.
-        points: `[N, ...]` float32, scaled inputs of the encoder.
+        points: `[N, ...]` float32 array or tensor, scaled inputs of the encoder.
         image_shape: `(H, W, C)` if the encoder is to see images moved a little, else `None`.
         reconstruction_weight: weight of the mean squared distance in the loss.
         batch_size: number of points per step.
@@ -59,7 +59,7 @@ class Refinement:
     """
 
     autoencoder: keras.Model
-    points: np.ndarray
+    points: np.ndarray | tf.Tensor
     image_shape: tuple[int, int, int] | None
     reconstruction_weight: float
     batch_size: int
@@ -82,8 +82,7 @@ class Refinement:
             learning_rate: learning rate at the start; a hundredth of it is left at the end.
             stage: number of the round, so that no two see the same order.
             pull: clustering term; `None` for reconstruction alone.
-            display: display that counts the epochs; `None` shows nothing.
-            backup: store of each epoch, from which an interrupted run goes on; `None` for none.
+            display, backup: what counts and what keeps each epoch; `None` for none.
         Returns:
             Losses of the last epoch, zeros if there is none.
         """
