@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from tfdpm import checks
 from tfdpm.callbacks import Checkpoint
 from tfdpm.config import DeepDPMConfig, as_config
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm import DeepDPM
+from tfdpm.deepdpm.fitting import first_points
 from tfdpm.export import ServedModel
 from tfdpm.features import learn_encoder
 from tfdpm.features.choice import FeatureChoice, choose
@@ -90,7 +90,9 @@ def fit(
     """
     if not isinstance(features, keras.Model):
         checks.one_of(features, "features", FEATURES)
-    config = _check_config(config, initial_clusters)
+    config = as_config(config)
+    if checks.integer(initial_clusters, "initial_clusters", minimum=1) != 1:
+        config = config.replace(initial_clusters=initial_clusters)
     name = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "data"
     inputs = as_features(data, name=name)
     checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
@@ -127,14 +129,6 @@ def fit(
     return model
 
 
-def _check_config(config: DeepDPMConfig | str | None, initial_clusters: int) -> DeepDPMConfig:
-    """The configuration of a name or of `None`, with another number of clusters at the start."""
-    config = as_config(config)
-    if checks.integer(initial_clusters, "initial_clusters", minimum=1) != 1:
-        config = config.replace(initial_clusters=initial_clusters)
-    return config
-
-
 def _widen_prior(config: DeepDPMConfig, choice: FeatureChoice) -> DeepDPMConfig:
     """The configuration, with a wider prior for layouts where none was asked for."""
     if choice.name in ("umap", "swav") and (config.prior, config.prior_scale) == ("auto", 1.0):
@@ -148,17 +142,7 @@ def _choose_features(features: str | keras.Model, inputs: Inputs) -> FeatureChoi
         return FeatureChoice("model", f"{features.name}, asked for")
     if features in ("none", "pca"):
         return FeatureChoice(features, "asked for")
-    return choose(features, _first_points(inputs), inputs.num_points)
-
-
-def _first_points(inputs: Inputs) -> np.ndarray:
-    """Raw points `[n, ...]` to choose by, which are all of an array or the first of a stream."""
-    if inputs.array is not None:
-        return inputs.array
-    batches, count = [], 0
-    for batch in inputs.dataset:
-        batches.append(batch.numpy())
-        count += len(batches[-1])
-        if count >= _MAX_CHOICE_POINTS:
-            break
-    return np.concatenate(batches) if batches else np.zeros((0, *inputs.feature_shape))
+    points = inputs.array
+    if points is None:
+        points = first_points(inputs.dataset, _MAX_CHOICE_POINTS)
+    return choose(features, points, inputs.num_points)

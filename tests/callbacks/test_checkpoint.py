@@ -16,7 +16,7 @@ import pytest
 
 import tfdpm
 from tfdpm import DeepDPM, DeepDPMConfig
-from tfdpm.callbacks import Checkpoint, MoveLedger, checkpoint, snapshot
+from tfdpm.callbacks import Checkpoint, MoveLedger, checkpoint
 from tfdpm.progress.files import write_arrays
 
 # Starts from one cluster and splits, so that networks and optimisers are rebuilt on the way.
@@ -68,7 +68,7 @@ def fit_and_die(path, epoch):
 
 
 def assert_same(model, expected):
-    ours, theirs = snapshot.take(model), snapshot.take(expected)
+    ours, theirs = checkpoint.take_snapshot(model), checkpoint.take_snapshot(expected)
     assert ours.keys() == theirs.keys()
     for name in theirs:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
@@ -103,10 +103,10 @@ sys.path.insert(0, {root!r})
 from tests.callbacks.test_checkpoint import CONFIG, EPOCHS, X, others
 from tfdpm import DeepDPM
 from tfdpm.callbacks import Checkpoint
-from tfdpm.callbacks import snapshot
+from tfdpm.callbacks.checkpoint import take_snapshot
 model = DeepDPM(CONFIG, seed=1)
 model.fit(X, epochs=EPOCHS, verbose=2, callbacks=[Checkpoint(sys.argv[1]), *others()])
-np.savez(sys.argv[2], labels=model.labels_, **snapshot.take(model))
+np.savez(sys.argv[2], labels=model.labels_, **take_snapshot(model))
 """
 
 
@@ -137,7 +137,7 @@ def test_killed_process_goes_on_to_the_same_model(uninterrupted, tmp_path, epoch
     assert "epoch 1/" not in result.stdout and f"epoch {EPOCHS}/" in result.stdout
     expected, _ = uninterrupted
     with np.load(files[1]) as arrays:
-        theirs = {**snapshot.take(expected), "labels": expected.labels_}
+        theirs = {**checkpoint.take_snapshot(expected), "labels": expected.labels_}
         assert set(arrays.files) == set(theirs)
         for name in theirs:
             np.testing.assert_array_equal(arrays[name], theirs[name], err_msg=name)
@@ -153,8 +153,8 @@ def test_later_fit_of_the_same_model_does_not_go_back(tmp_path):
 
 def test_checkpoint_of_another_fit_is_an_error(uninterrupted, tmp_path):
     model, _ = uninterrupted
-    arrays = snapshot.take(model)
-    assert snapshot.fits(model, arrays)
+    arrays = checkpoint.take_snapshot(model)
+    assert checkpoint.fits(model, arrays)
     progress = {"format": checkpoint._FORMAT, "epoch": 1, "callbacks": []}
     arrays["progress"] = np.frombuffer(json.dumps(progress).encode(), np.uint8)
     saving = Checkpoint(tmp_path / "fit.npz")

@@ -4,8 +4,8 @@ import numpy as np
 
 from tests.search.test_mixture_search import make_search
 from tfdpm.data import gaussian_mixture
-from tfdpm.interpret import chains
-from tfdpm.interpret.chains import chain
+from tfdpm.interpret import stability
+from tfdpm.interpret.stability import chain
 
 
 def test_chains_find_back_to_clusters_that_stand_apart():
@@ -31,7 +31,7 @@ def test_a_chain_leaves_its_search_as_it_was():
 def test_disturbing_cuts_some_clusters_through_their_means_and_leaves_the_others():
     x, y = gaussian_mixture(6, 2, 1200, seed=2)
     sample = make_search(x).sample
-    disturbed = chains._disturbed(sample, y, np.random.default_rng(0))
+    disturbed = stability._disturbed(sample, y, np.random.default_rng(0))
     assert (disturbed[disturbed < 6] == y[disturbed < 6]).all()
     is_cut = np.unique(y[disturbed >= 6])
     assert 0 < len(is_cut) < 6

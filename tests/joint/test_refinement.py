@@ -12,7 +12,8 @@ from tfdpm.joint.refinement import Losses, Pull, Refinement
 def small(points, *, weight=1.0, batch_size=10, seed=0, **options):
     autoencoder = autoencoders.dense(5, latent_dim=2, hidden_units=(8,), seed=1)
     settings = dict(image_shape=None, reconstruction_weight=weight, batch_size=batch_size)
-    return autoencoder, Refinement(autoencoder, points, seed=seed, **{**settings, **options})
+    settings |= dict(autoencoder=autoencoder, points=points, seed=seed)
+    return autoencoder, Refinement(**{**settings, **options})
 
 
 @pytest.fixture
@@ -80,9 +81,10 @@ def test_encoder_sees_moved_images_and_targets_stay() -> None:
     points[:, 2:4, 1:5] = 1.0
     autoencoder = autoencoders.dense(36, latent_dim=2, hidden_units=(8,))
     flat = points.reshape(40, 36)
-    settings = dict(reconstruction_weight=1.0, batch_size=40, seed=0)
-    still = Refinement(autoencoder, flat, image_shape=None, **settings).run(1, 1e-12, stage=0)
-    moved = Refinement(autoencoder, flat, image_shape=(6, 6, 1), **settings)
+    settings = dict(autoencoder=autoencoder, points=flat, batch_size=40, seed=0)
+    settings |= dict(reconstruction_weight=1.0)
+    still = Refinement(image_shape=None, **settings).run(1, 1e-12, stage=0)
+    moved = Refinement(image_shape=(6, 6, 1), **settings)
     losses = [moved.run(1, 1e-12, stage=stage).reconstruction for stage in (0, 1)]
     assert abs(losses[0] - losses[1]) > 1e-6
     assert abs(losses[0] - still.reconstruction) > 1e-6

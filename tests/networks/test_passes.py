@@ -13,7 +13,7 @@ from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.passes import Passes, StepSettings, epoch_order, log_targets
 from tfdpm.networks.slots import padded_density
-from tfdpm.training.array_source import default_batch_size
+from tfdpm.training.sources import default_batch_size
 
 DIM, CAPACITY, NUM_COMPONENTS = 2, 16, 3
 RNG = np.random.default_rng(0)

@@ -9,9 +9,8 @@ import tensorflow as tf
 from tfdpm.data import gaussian_mixture
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.features.preprocessing import feature_moments, fit_preprocessing
-from tfdpm.training import array_source
-from tfdpm.training.array_source import ArraySource
-from tfdpm.training.stream_source import StreamSource
+from tfdpm.training import sources
+from tfdpm.training.sources import ArraySource, StreamSource
 
 X, _ = gaussian_mixture(3, 2, 1001, seed=2)
 WEIGHTS = np.random.default_rng(0).integers(0, 3, size=len(X)).astype(float)
@@ -25,8 +24,8 @@ def model():
 
 
 def source(monkeypatch, is_large, weights):
-    monkeypatch.setattr(array_source, "_KEPT_ELEMENTS", 0 if is_large else 2**21)
-    monkeypatch.setattr(array_source, "_PIECE_ROWS", 300)
+    monkeypatch.setattr(sources, "_KEPT_ELEMENTS", 0 if is_large else 2**21)
+    monkeypatch.setattr(sources, "_PIECE_ROWS", 300)
     made = ArraySource(X, weights)
     made.use(fit_preprocessing(feature_moments(X), "auto"))
     return made
@@ -73,8 +72,8 @@ def test_features_come_in_the_order_of_the_points(monkeypatch):
 
 
 def test_fits_of_large_arrays_end_with_the_same_clusters(monkeypatch, model):
-    monkeypatch.setattr(array_source, "_KEPT_ELEMENTS", 0)
-    monkeypatch.setattr(array_source, "_PIECE_ROWS", 300)
+    monkeypatch.setattr(sources, "_KEPT_ELEMENTS", 0)
+    monkeypatch.setattr(sources, "_PIECE_ROWS", 300)
     other = DeepDPM(seed=0)
     other.fit(X, epochs=1, verbose=0)
     np.testing.assert_array_equal(model.labels_, other.labels_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import os
@@ -13,11 +14,15 @@ import keras
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.callbacks import snapshot
+from tfdpm.deepdpm import DeepDPM
+from tfdpm.interpret.genealogy import Genealogy, as_bytes, as_text
+from tfdpm.moves.ledger import MoveCounts
 from tfdpm.progress.files import read_arrays, write_arrays
+from tfdpm.search.state import MixtureState
 from tfdpm.training.progress_bar import ProgressBar
 
 _FORMAT = "tfdpm checkpoint 1"
+_PARTS = ("clustering", "subclustering", "optimizer", "subcluster_optimizer")
 _Arrays = dict[str, np.ndarray]
 _State = tuple[str, dict[str, Any]]  # class name and attributes of a callback
 
@@ -59,13 +64,13 @@ class Checkpoint(keras.callbacks.Callback):
         if not self.path.exists():
             return
         arrays, progress = _read(self.path)
-        if not snapshot.fits(self.model, arrays):
+        if not fits(self.model, arrays):
             wanted = "the checkpoint of a fit with these settings and data, or another path"
             checks.fail("path", f"{str(self.path)!r} of another fit", wanted)
-        if snapshot.is_of_earlier_fit(self.model, arrays):
-            return
-        snapshot.put_back(self.model, arrays)
-        self.model.trainer.resume_at(progress["epoch"])
+        if int(arrays["fit_start"]) != self.model.trainer.start_epoch:
+            return  # an earlier fit's
+        put_back(self.model, arrays)
+        self.model.trainer.first_epoch = progress["epoch"]
         self._callback_states = [
             (name, {key: _decode(value, arrays) for key, value in attributes.items()})
             for name, attributes in progress["callbacks"]
@@ -78,18 +83,82 @@ class Checkpoint(keras.callbacks.Callback):
             _restore(self._companions, self._callback_states)
             self._callback_states = None
         elif epoch % self.every_epochs == 0:
-            arrays = snapshot.take(self.model)
+            arrays = take_snapshot(self.model)
             progress = {"format": _FORMAT, "epoch": epoch}
             progress["callbacks"] = [_state_of(each, arrays) for each in self._companions]
-            arrays["progress"] = np.frombuffer(json.dumps(progress).encode(), np.uint8)
+            arrays["progress"] = as_bytes(json.dumps(progress))
             write_arrays(self.path, arrays)
+
+
+def take_snapshot(model: DeepDPM) -> _Arrays:
+    """All that the rest of a fit depends on, as arrays; a saved model holds what predictions need.
+
+    Nothing random is missing: every draw is a function of the seed and the epoch.
+    """
+    fitted = model.fitted
+    arrays = {f"state/{name}": value for name, value in fitted.state.to_arrays().items()}
+    for part in _PARTS:
+        for index, variable in enumerate(getattr(model, part).variables):
+            arrays[f"{part}/{index}"] = np.asarray(variable)
+    arrays["moves"] = np.array(dataclasses.astuple(fitted.result.moves))
+    arrays["capacity"] = np.array(fitted.networks.capacity)
+    start = fitted.state.epoch if model.trainer is None else model.trainer.start_epoch
+    arrays["fit_start"] = np.array(start)
+    arrays["genealogy"] = as_bytes(fitted.genealogy.to_json())
+    arrays["identity"] = as_bytes(json.dumps(_identity(model)))
+    return arrays
+
+
+def fits(model: DeepDPM, arrays: _Arrays) -> bool:
+    """Whether a snapshot is of a fit with the settings and the data of this model's fit.
+
+    Data show in the preprocessing and the prior that they lead to.
+    """
+    if json.loads(as_text(arrays["identity"])) != _identity(model):
+        return False
+    own = model.fitted.state.to_arrays()
+    return all(
+        np.array_equal(own[name], arrays[f"state/{name}"])
+        for name in own
+        if name.startswith(("preprocessing/", "prior/"))
+    )
+
+
+def put_back(model: DeepDPM, arrays: _Arrays) -> None:
+    """Brings a model whose fit has begun to where the snapshot, which `fits` it, was taken."""
+    capacity = int(arrays["capacity"])
+    if capacity > model.fitted.networks.capacity:
+        networks = model.fitted.networks.grown_to(capacity)
+        model.adopt(model.fitted.replace(networks=networks))
+    for part in _PARTS:
+        variables = getattr(model, part).variables
+        count = sum(name.startswith(f"{part}/") for name in arrays)
+        values = [arrays[f"{part}/{index}"] for index in range(count)]
+        if [v.shape for v in variables] != [v.shape for v in values]:
+            checks.fail(part, "weights of other shapes", "those of the fit that is taken up")
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+    states = {name[6:]: value for name, value in arrays.items() if name.startswith("state/")}
+    model.adopt(
+        model.fitted.replace(
+            state=MixtureState.from_arrays(states),
+            moves=MoveCounts(*(int(count) for count in arrays["moves"])),
+            genealogy=Genealogy.from_json(as_text(arrays["genealogy"])),
+            labels=None,
+        )
+    )
+
+
+def _identity(model: DeepDPM) -> dict[str, Any]:
+    """What two fits must share for one to go on where the other stopped, besides their data."""
+    return {"config": dataclasses.asdict(model.config), "seed": model.seed}
 
 
 def _read(path: Path) -> tuple[_Arrays, dict[str, Any]]:
     """Arrays and progress of a checkpoint."""
     try:
         arrays = read_arrays(path)
-        progress = json.loads(arrays["progress"].tobytes())
+        progress = json.loads(as_text(arrays["progress"]))
         is_known = progress["format"] == _FORMAT
     except (ValueError, KeyError, TypeError):
         is_known = False

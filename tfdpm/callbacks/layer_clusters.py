@@ -73,7 +73,7 @@ class ClusterFeatures(keras.callbacks.Callback):
             ValueError: if the model has no such layer.
         """
         self.records, self._labels, self._features = [], None, None
-        if self._is_callable_before_training():
+        if getattr(self.model, "inputs", None) is not None and self.model.built:
             self._features = self._feature_model()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -86,23 +86,19 @@ class ClusterFeatures(keras.callbacks.Callback):
         features = np.asarray(features, np.float32).reshape(len(features), -1)
         self.clusterer = DeepDPM(self.config, seed=self.seed)
         self.clusterer.fit(features, verbose=0)
-        labels, before = self.clusterer.labels_, self._labels
-        self._labels = labels
+        before, self._labels = self._labels, self.clusterer.labels_
         sizes = np.sort(self.clusterer.cluster_sizes_)[::-1]
         entries = {
             "feature_clusters": self.clusterer.n_clusters,
-            "largest_cluster": float(sizes[0] / len(labels)),
+            "largest_cluster": float(sizes[0] / sizes.sum()),
         }
         if before is not None:
-            entries["feature_change"] = 1.0 - metrics.nmi(before, labels)
+            entries["feature_change"] = 1.0 - metrics.nmi(before, self._labels)
         if self.y is not None:
-            entries["feature_nmi"] = metrics.nmi(self.y, labels)
+            entries["feature_nmi"] = metrics.nmi(self.y, self._labels)
         self.records = [*self.records, {"epoch": epoch, **entries, "sizes": sizes.tolist()}]
         if logs is not None:
             logs.update(entries)
-
-    def _is_callable_before_training(self) -> bool:
-        return getattr(self.model, "inputs", None) is not None and self.model.built
 
     def _feature_model(self) -> keras.Model:
         """The model from its inputs to the layer's outputs; it shares all weights."""

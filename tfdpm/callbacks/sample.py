@@ -15,18 +15,7 @@ _MAX_POINTS = 5_000
 
 
 def thinned_points(x: Any, y: Any = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Takes every n-th of more than 5,000 points.
-
-    Args:
-        x: `[N, ...]` points, as for `fit`, in memory.
-        y: `[N]` labels; `None` for none.
-
-    Returns:
-        Points `[n, ...]`, and their labels `[n]` or `None`.
-
-    Raises:
-        ValueError: if `x` is a stream.
-    """
+    """Every n-th of more than 5,000 points `[N, ...]` in memory, and of their labels, if any."""
     inputs = as_features(x, y)
     if inputs.array is None:
         checks.fail("x", "a stream", "points in memory")

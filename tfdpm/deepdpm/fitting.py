@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,21 +19,15 @@ from tfdpm.interpret.fitted import Fitted
 from tfdpm.interpret.identity import Reference, follow, identity_of, overlap
 from tfdpm.moves.transition import WHOLE, Transition
 from tfdpm.training.progress_bar import callback_list
-from tfdpm.training.trainer import EpochInfo, Trainer
+from tfdpm.training.trainer import Trainer
 
-__all__ = ["StreamPace", "fit_endless", "name_clusters", "train"]
+__all__ = ["first_points", "fit_endless", "name_clusters", "train"]
+
+_COUNTED = ("accepted_splits", "accepted_merges", "proposed_splits", "proposed_merges")
 
 
 def train(model: Any, inputs: Inputs, callbacks: Any, verbose: str | int, first: int) -> None:
-    """Epochs with their callbacks, until K is stable or someone stops the training.
-
-    Args:
-        model: the `DeepDPM`, whose `trainer` is that of this fit.
-        inputs: encoded points.
-        callbacks: Keras callbacks.
-        verbose: as for `DeepDPM.fit`.
-        first: number of the first epoch.
-    """
+    """Epochs on encoded points, with callbacks, until K is stable or someone stops the training."""
     trainer = model.trainer
     if not model.compiled:
         model.compile()
@@ -49,16 +44,23 @@ def train(model: Any, inputs: Inputs, callbacks: Any, verbose: str | int, first:
         if hasattr(callback, "accompany"):
             callback.accompany(listeners.callbacks)
     listeners.on_train_begin()
-    first = trainer.begin_epochs(model.resumed_epoch or first)
+    # A `Checkpoint` or Keras's `BackupAndRestore` may have taken up an interrupted fit.
+    trainer.first_epoch = trainer.first_epoch or model.resumed_epoch or first
     model.stop_training = False
     logs: dict[str, float] = {}
-    for epoch in range(first, most):
+    for epoch in range(trainer.first_epoch, most):
         trainer.set_learning_rates(model.fitted)
         listeners.on_epoch_begin(epoch)
         listeners.on_train_batch_begin(0)
         parts, info = trainer.step(model.fitted)
         model.adopt(parts)
-        logs = {**_logs(info, model.n_clusters), **_scores(model, inputs, trainer)}
+        logs = {
+            "loss": info.loss,
+            "subcluster_loss": info.subcluster_loss,
+            "n_clusters": model.n_clusters,
+            **{name: getattr(info.counts, name) for name in _COUNTED},
+            **_scores(model, inputs, trainer),
+        }
         listeners.on_train_batch_end(0, logs)
         listeners.on_epoch_end(epoch, logs)
         if model.stop_training or trainer.is_over(model.fitted, info):
@@ -67,19 +69,6 @@ def train(model: Any, inputs: Inputs, callbacks: Any, verbose: str | int, first:
     listeners.on_train_end(logs)
     if model.fitted.result.labels is None:  # a callback put earlier weights back
         model.adopt(trainer.finish(model.fitted))
-
-
-def _logs(info: EpochInfo, num_clusters: int) -> dict[str, float]:
-    """An epoch's logs, but for scores."""
-    return {
-        "loss": info.loss,
-        "subcluster_loss": info.subcluster_loss,
-        "n_clusters": num_clusters,
-        "accepted_splits": info.counts.accepted_splits,
-        "accepted_merges": info.counts.accepted_merges,
-        "proposed_splits": info.counts.proposed_splits,
-        "proposed_merges": info.counts.proposed_merges,
-    }
 
 
 def _scores(model: FittedModel, inputs: Inputs, trainer: Trainer) -> dict[str, float]:
@@ -98,12 +87,8 @@ def _scores(model: FittedModel, inputs: Inputs, trainer: Trainer) -> dict[str, f
 def name_clusters(model: FittedModel, reference: Reference, inputs: Inputs) -> Fitted:
     """The parts of a model whose clusters are named after, and numbered as, a reference's.
 
-    Where every cluster has kept its name, labels then mean what they meant.
-
-    Args:
-        model: that was just fitted.
-        reference: an older model.
-        inputs: raw points of the fit.
+    Where every cluster has kept its name, labels then mean what they meant. `inputs` are the raw
+    points of the fit.
     """
     batches = [inputs.array] if inputs.array is not None else inputs.dataset
     shared = overlap(reference, model, batches, model.n_clusters)
@@ -115,49 +100,28 @@ def name_clusters(model: FittedModel, reference: Reference, inputs: Inputs) -> F
     return parts.replace(identity=identity, labels=np.argsort(order)[parts.result.labels])
 
 
-class StreamPace(NamedTuple):
-    """How a stream without an end is followed.
-
-    Attributes:
-        steps_per_epoch: batches that make up an epoch.
-        epochs: numbers of the epochs.
-        forgetting: see `DeepDPM.partial_fit`.
-    """
-
-    steps_per_epoch: int
-    epochs: range
-    forgetting: float
-
-
 def fit_endless(
-    model: Any, x: Any, pace: StreamPace, callbacks: Any, verbose: str | int
+    model: Any, x: Any, steps: int, epochs: range, forgetting: float, callbacks: Any, verbose
 ) -> keras.callbacks.History:
-    """`DeepDPM.fit` on a stream that may have no end, every batch a `partial_fit`.
-
-    Args:
-        model: the `DeepDPM`.
-        x: `tf.data.Dataset` of points.
-        pace: epochs and steps.
-        callbacks: Keras callbacks.
-        verbose: as for `DeepDPM.fit`.
-    """
-    steps = checks.integer(pace.steps_per_epoch, "steps_per_epoch", minimum=1)
+    """`DeepDPM.fit` on a stream that may have no end, every batch a `partial_fit`."""
+    checks.integer(steps, "steps_per_epoch", minimum=1)
     if not isinstance(x, tf.data.Dataset):
         checks.fail("x", type(x).__name__, "a tf.data.Dataset where steps_per_epoch is given")
-    batches = iter(as_batches(x.take(steps * len(pace.epochs) + 1)).batches)
-    listeners = callback_list(model, callbacks, verbose, pace.epochs.stop)
+    batches = iter(as_batches(x.take(steps * len(epochs) + 1)).batches)
+    listeners = callback_list(model, callbacks, verbose, epochs.stop)
     listeners.on_train_begin()
     model.stop_training = False
     logs: dict[str, float] = {}
-    for epoch in pace.epochs:
+    for epoch in epochs:
         listeners.on_epoch_begin(epoch)
         listeners.on_train_batch_begin(0)
+        epoch_batches = itertools.islice(batches, steps)
         if model.parts is None:
             # The first mixture is found on a whole epoch, as far as a start looks at points.
-            model.partial_fit(_first_points(batches, steps, model.config.max_start_points))
+            model.partial_fit(first_points(epoch_batches, model.config.max_start_points))
         else:
-            for batch in _at_most(batches, steps):
-                model.partial_fit(batch.numpy(), forgetting=pace.forgetting)
+            for batch in epoch_batches:
+                model.partial_fit(batch.numpy(), forgetting=forgetting)
         remembered = float(np.sum(model.fitted.state.soft.counts))
         logs = {"n_clusters": model.n_clusters, "remembered_points": remembered}
         listeners.on_train_batch_end(0, logs)
@@ -168,16 +132,12 @@ def fit_endless(
     return model.history
 
 
-def _first_points(batches, steps: int, most: int) -> np.ndarray:
+def first_points(batches: Iterable[tf.Tensor], most: int) -> np.ndarray:
+    """The first batches of a stream, until there are `most` points or no more batches."""
     pieces, total = [], 0
-    for batch in _at_most(batches, steps):
+    for batch in batches:
         pieces.append(batch.numpy())
         total += len(pieces[-1])
         if total >= most:
             break
     return np.concatenate(pieces)
-
-
-def _at_most(batches, steps: int) -> Iterable[Any]:
-    for _, batch in zip(range(steps), batches, strict=False):
-        yield batch

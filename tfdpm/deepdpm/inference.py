@@ -332,7 +332,7 @@ class FittedModel(SerializableModel):
         Raises:
             FileExistsError: if the file exists.
         """
-        tflite_onnx.export_tflite(saved_model.serving_module(self), path)
+        tflite_onnx.export_tflite(saved_model.ServingModule(self), path)
 
     def export_onnx(self, path: str | os.PathLike[str]) -> None:
         """Writes an ONNX file with encoder, preprocessing and network; needs tf2onnx.
@@ -347,7 +347,7 @@ class FittedModel(SerializableModel):
             FileExistsError: if the file exists.
             ImportError: without tf2onnx.
         """
-        tflite_onnx.export_onnx(saved_model.serving_module(self), path)
+        tflite_onnx.export_onnx(saved_model.ServingModule(self), path)
 
     # -- internals ----------------------------------------------------------------------------
 
@@ -360,11 +360,7 @@ class FittedModel(SerializableModel):
         return self.fitted.networks.responsibilities(features, self.n_clusters)
 
     def check_points(self, shape: tuple[int, ...]) -> None:
-        """Raises ValueError unless points of this shape have as many values as those of the fit.
-
-        Args:
-            shape: shape of one raw point.
-        """
+        """Raises ValueError unless points of this shape have as many values as those of the fit."""
         num_values = self.fitted.state.preprocessing.input_dim
         if self.encoder is not None:
             num_values = int(np.prod(self.encoder.input_shape[1:]))

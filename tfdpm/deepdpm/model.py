@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import Inputs, as_features
-from tfdpm.deepdpm.fitting import StreamPace, fit_endless, name_clusters, train
+from tfdpm.deepdpm.fitting import fit_endless, name_clusters, train
 from tfdpm.deepdpm.inference import FittedModel
-from tfdpm.deepdpm.sample_view import sample_view
-from tfdpm.deepdpm.summary import summarize
 from tfdpm.features.apply_encoder import as_rows, encode_inputs
 from tfdpm.interpret.identity import Reference, check_reference
 from tfdpm.training.online import learn_batch
@@ -25,7 +25,7 @@ from tfdpm.training.trainer import Trainer
 
 __all__ = ["DeepDPM"]
 
-_MOST_PLOTTED = 5_000
+_MOST_SIZES = 20  # that the summary names
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -100,8 +100,8 @@ class DeepDPM(FittedModel):
         """
         if steps_per_epoch is not None:
             epochs = self.config.epochs if epochs is None else epochs
-            pace = StreamPace(steps_per_epoch, range(initial_epoch, epochs), forgetting)
-            return fit_endless(self, x, pace, callbacks, verbose)
+            pace = (steps_per_epoch, range(initial_epoch, epochs), forgetting)
+            return fit_endless(self, x, *pace, callbacks, verbose)
         raw = as_features(x, y)
         inputs = encode_inputs(raw, self.encoder)
         if reference is not None:
@@ -176,8 +176,29 @@ class DeepDPM(FittedModel):
         """
         super().summary(*args, print_fn=print_fn, **kwargs)
         write = print_fn or (lambda line: sys.stdout.write(line + "\n"))
-        for line in summarize(self.parts, self.features_):
+        for line in self._summary_lines():
             write(line)
+
+    def _summary_lines(self) -> list[str]:
+        if self.parts is None:
+            return ["Not fitted yet."]
+        state, moves, labels = self.parts.state, self.moves_, self.parts.result.labels
+        lines = [f"Clusters: {self.n_clusters}"]
+        if labels is not None:
+            sizes = np.sort(self.cluster_sizes_)[::-1]
+            more = f", and {len(sizes) - _MOST_SIZES} more" if len(sizes) > _MOST_SIZES else ""
+            lines.append(f"Sizes: {', '.join(map(str, sizes[:_MOST_SIZES]))}{more}")
+        if self.features_:
+            lines.append(f"Features: {self.features_}")
+        scale = np.diag(state.prior.scale.numpy())
+        lines += [
+            f"Preprocessing: {state.preprocessing.description}",
+            f"Prior: mean_precision {float(state.prior.mean_precision):.3g}, "
+            f"df {float(state.prior.df):.6g}, scale {scale.min():.3g} to {scale.max():.3g}",
+            f"Moves: {moves.accepted_splits} of {moves.proposed_splits} splits, "
+            f"{moves.accepted_merges} of {moves.proposed_merges} merges accepted",
+        ]
+        return lines + ([f"Note: {moves.advice()}"] if moves.advice() else [])
 
     def plot(
         self,
@@ -185,7 +206,7 @@ class DeepDPM(FittedModel):
         *,
         projection: str = "auto",
         decision_regions: bool = True,
-        max_points: int = _MOST_PLOTTED,
+        max_points: int = 5_000,
         seed: int = 0,
         ax: Any = None,
     ) -> Any:
@@ -212,15 +233,8 @@ class DeepDPM(FittedModel):
         """
         from tfdpm import viz
 
-        return viz.plot(
-            self,
-            sample_view(self) if x is None else x,
-            projection=projection,
-            decision_regions=decision_regions,
-            max_points=max_points,
-            seed=seed,
-            ax=ax,
-        )
+        options = {"projection": projection, "decision_regions": decision_regions, "seed": seed}
+        return viz.plot(self, self._shown(x), max_points=max_points, ax=ax, **options)
 
     def plot_clusters(
         self,
@@ -251,14 +265,9 @@ class DeepDPM(FittedModel):
         from tfdpm import viz
 
         points = images if x is None else x
-        return viz.plot_clusters(
-            images,
-            self.predict(points),
-            self.score_samples(points),
-            per_cluster=per_cluster,
-            order=order,
-            max_clusters=max_clusters,
-        )
+        options = {"per_cluster": per_cluster, "order": order, "max_clusters": max_clusters}
+        scores = (self.predict(points), self.score_samples(points))
+        return viz.plot_clusters(images, *scores, **options)
 
     def plot_history(self) -> Any:
         """Draws K with its accepted moves, the losses, and scores where labels were given.
@@ -306,8 +315,7 @@ class DeepDPM(FittedModel):
         """
         from tfdpm import viz
 
-        points = sample_view(self) if x is None else x
-        return viz.animate(self, path, points, config=config, epochs=epochs, **options)
+        return viz.animate(self, path, self._shown(x), config=config, epochs=epochs, **options)
 
     def report(
         self,
@@ -342,14 +350,21 @@ class DeepDPM(FittedModel):
         """
         from tfdpm import report
 
-        return report.write_report(
-            self,
-            path,
-            sample_view(self) if x is None else x,
-            y,
-            images,
-            title=title,
-            command=command,
-            seconds=seconds,
-            seed=seed,
+        options = {"title": title, "command": command, "seconds": seconds, "seed": seed}
+        return report.write_report(self, path, self._shown(x), y, images, **options)
+
+    def _shown(self, x: Any) -> Any:
+        """`x`, or the sample of the fit; its inputs are rows as they left the encoder, if any."""
+        if x is not None:
+            return x
+        from tfdpm import viz
+
+        search = self.fitted.result.search
+        if search is None:
+            checks.fail("x", "None, of a model without the points of its fit", "points")
+        features = np.asarray(search.features)
+        responsibilities = self.fitted.networks.responsibilities(
+            tf.constant(features, tf.float32), self.n_clusters
         )
+        shape = self.point_shape if self.encoder is None else None
+        return viz.PointSample.from_features(features, responsibilities, self.preprocessing_, shape)

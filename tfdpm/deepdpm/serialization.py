@@ -73,11 +73,7 @@ class SerializableModel(keras.Model):
         return self._initial_epoch
 
     def adopt(self, parts: Fitted) -> None:
-        """Takes over the parts that a step of a fit has led to.
-
-        Args:
-            parts: with networks that grew out of the model's own.
-        """
+        """Takes over the parts that a step of a fit has led to, with the model's grown networks."""
         networks = parts.networks
         if networks.optimizers is not None and networks.optimizers[0] is not self.optimizer:
             self.optimizer, self.subcluster_optimizer = networks.optimizers
@@ -112,13 +108,7 @@ class SerializableModel(keras.Model):
         return self
 
     def create_networks(self, feature_dim: int, hidden_units: int, capacity: int) -> NetworkPair:
-        """Untrained networks of the model, with its optimizers where it is compiled.
-
-        Args:
-            feature_dim: D, number of features.
-            hidden_units: width of the clustering network's hidden layer.
-            capacity: number of component slots.
-        """
+        """Untrained networks of D features, with C slots and the model's optimizers, if any."""
         self.clustering, self.subclustering = create_networks(
             feature_dim, hidden_units, capacity, self.config, self.seed
         )
@@ -167,17 +157,10 @@ class SerializableModel(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SerializableModel:
         """A model without weights from `get_config`'s result."""
-        settings = DeepDPMConfig(**config["config"])
-        encoder = config.get("encoder")
-        if encoder is not None:
-            encoder = keras.saving.deserialize_keras_object(encoder)
-        return cls(
-            settings,
-            seed=config["seed"],
-            encoder=encoder,
-            features=config.get("features", ""),
-            name=config["name"],
-        )
+        config = {**config, "config": DeepDPMConfig(**config["config"])}
+        if "encoder" in config:
+            config["encoder"] = keras.saving.deserialize_keras_object(config["encoder"])
+        return cls(**config)
 
     def get_build_config(self) -> dict[str, int] | None:
         """Sizes of the networks, or `None` before the first fit."""
@@ -216,25 +199,21 @@ class SerializableModel(keras.Model):
             return
         arrays = {name.replace(".", "/"): store[name] for name in names}
         state = MixtureState.from_arrays(arrays)
-        moves = MoveCounts(*(int(count) for count in np.array(arrays["moves"])))
-        result = FitResult(moves=moves)
+        found = {"moves": MoveCounts(*(int(count) for count in np.array(arrays["moves"])))}
         self.point_shape = (state.preprocessing.input_dim,)
         if "feature_shape" in arrays:
             self.point_shape = tuple(int(size) for size in np.array(arrays["feature_shape"]))
         if "genealogy" in arrays:
-            result = dataclasses.replace(
-                result,
-                genealogy=Genealogy.from_json(as_text(arrays["genealogy"])),
-                identity=Identity.from_json(as_text(arrays["identity"])),
-            )
+            found["genealogy"] = Genealogy.from_json(as_text(arrays["genealogy"]))
+            found["identity"] = Identity.from_json(as_text(arrays["identity"]))
         if "labels" in arrays:
-            result = dataclasses.replace(result, labels=np.array(arrays["labels"]))
+            found["labels"] = np.array(arrays["labels"])
         # Keras reads networks and optimizers next, which must have the slots of the file.
         capacity = int(np.array(arrays["capacity"]))
         networks = self._pair_networks() if self.parts is None else self.parts.networks
         if capacity != networks.capacity:
             networks = networks.grown_to(capacity)
-        self.adopt(Fitted(networks, state, result))
+        self.adopt(Fitted(networks, state, FitResult(**found)))
 
     def get_weights(self) -> list[np.ndarray]:
         """Network weights, then the mixture's state, so that callbacks can put both back."""

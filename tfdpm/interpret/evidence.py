@@ -63,11 +63,6 @@ def weigh_evidence(fitted: Fitted, config: DeepDPMConfig, k: int) -> Evidence:
 
     The split is that of the cluster's subclustering network or, where the sample of the fit is at
     hand and it is better, that across the cluster's principal axis.
-
-    Args:
-        fitted: the fit.
-        config: settings of the moves.
-        k: the cluster, in `[0, K)`.
     """
     size = float(fitted.state.halves.counts[k].numpy().sum())
     split, share = _best_split(fitted, config, k)
@@ -88,14 +83,15 @@ def _best_split(fitted: Fitted, config: DeepDPMConfig, k: int) -> tuple[float, f
     judge = split_judge(fitted, config)
     candidates = [judge]
     if fitted.result.search is not None:
-        sides = _principal_axis_sides(fitted.result.search.points, judge.labels == k)
-        candidates.append(dataclasses.replace(judge, sides=sides))
+        points, is_own = fitted.result.search.points, judge.labels == k
+        centred = points - points[is_own].mean(axis=0) if is_own.any() else points
+        axis = np.linalg.eigh(centred[is_own].T @ centred[is_own])[1][:, -1]
+        candidates.append(dataclasses.replace(judge, sides=(centred @ axis > 0).astype(np.int64)))
     found = []
     for candidate in candidates:
         first, second = candidate.sizes[k]
-        found.append(
-            (float(candidate.split_ratios()[k]), float(second / max(first + second, 1e-300)))
-        )
+        share = float(second / max(first + second, 1e-300))
+        found.append((float(candidate.split_ratios()[k]), share))
     return max(found)
 
 
@@ -109,10 +105,3 @@ def _merge_ratios(fitted: Fitted, config: DeepDPMConfig, k: int) -> tuple[np.nda
     others = np.delete(np.arange(fitted.state.num_components), k)
     pairs = np.stack([np.full_like(others, k), others], axis=1)
     return pairs, hastings_judge(fitted, config).pair_ratios(pairs)
-
-
-def _principal_axis_sides(points: np.ndarray, is_own: np.ndarray) -> np.ndarray:
-    """Which side of their mean, along their principal axis, some of the points are on, `[n]`."""
-    centred = points - points[is_own].mean(axis=0) if is_own.any() else points
-    axis = np.linalg.eigh(centred[is_own].T @ centred[is_own])[1][:, -1]
-    return (centred @ axis > 0).astype(np.int64)

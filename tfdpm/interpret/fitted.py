@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.interpret.genealogy import Genealogy
@@ -16,7 +17,9 @@ from tfdpm.networks.pair import NetworkPair
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.state import MixtureState, apply_transition
 
-__all__ = ["FitResult", "Fitted", "WaitingPoints"]
+__all__ = ["FitResult", "Fitted", "WaitingPoints", "slices"]
+
+_SLICE_ROWS = 16_384
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +33,6 @@ class WaitingPoints:
 
     features: np.ndarray
     since: np.ndarray
-
-    @classmethod
-    def none(cls, feature_dim: int) -> WaitingPoints:
-        """No points of D features."""
-        return cls(np.zeros((0, feature_dim), np.float32), np.zeros(0, np.int64))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +89,13 @@ class Fitted:
         known, count = self.result.identity, self.state.num_components
         return known if known is not None and len(known.ids) == count else first_identity(count)
 
+    def labels_of(self, pieces: Iterable[tf.Tensor]) -> np.ndarray:
+        """Clusters `[N]`, of the smallest unsigned type, of features `[B, D]` piece by piece."""
+        count = self.state.num_components
+        kind = np.min_scalar_type(count)
+        found = (self.networks.responsibilities(piece, count).argmax(axis=1) for piece in pieces)
+        return np.concatenate([labels.astype(kind) for labels in found])
+
     def replace(self, **changes) -> Fitted:
         """The same with other parts; names of `FitResult`'s attributes change the result."""
         of_result = {
@@ -108,11 +113,7 @@ class Fitted:
     ) -> Fitted:
         """Carries a move out on networks, optimisers, mixture and genealogy alike.
 
-        Args:
-            transition: the move.
-            proposals: that led to it.
-            config: rules of the estimates.
-            seed: random seed of new subclustering networks, together with the epoch.
+        `seed` is that of new subclustering networks, together with the epoch.
         """
         if transition.is_identity:
             return self
@@ -123,3 +124,9 @@ class Fitted:
             state=apply_transition(state, transition, config),
             genealogy=self.genealogy.after(transition, proposals, state.epoch, counts),
         )
+
+
+def slices(features: np.ndarray) -> Iterator[tf.Tensor]:
+    """Features `[N, D]` as float32 tensors, some rows at a time."""
+    for start in range(0, len(features), _SLICE_ROWS):
+        yield tf.constant(features[start : start + _SLICE_ROWS], tf.float32)

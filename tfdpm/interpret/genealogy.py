@@ -56,15 +56,10 @@ class Genealogy:
 
     @classmethod
     def of_sizes(cls, sizes: Iterable[float], stage: str) -> Genealogy:
-        """The beginning: clusters of these sizes.
-
-        Args:
-            sizes: points of each cluster.
-            stage: `"search"` or `"training"`.
-        """
-        births = _Births(())
-        current = tuple(births.add((), "start", stage, 0, size, _NO_RATIO) for size in sizes)
-        return cls(tuple(births.nodes), current)
+        """The beginning: clusters of these sizes; `stage` is `"search"` or `"training"`."""
+        nodes: list[Node] = []
+        current = tuple(_add(nodes, (), "start", stage, 0, size, _NO_RATIO) for size in sizes)
+        return cls(tuple(nodes), current)
 
     @classmethod
     def of_partitions(
@@ -81,7 +76,7 @@ class Genealogy:
                 parents is the log ratio of what made them; of merges, tails included.
         """
         start = cls.of_sizes(np.bincount(partitions[0]), "search")
-        births, current = _Births(start.nodes), list(start.current)
+        nodes, current = list(start.nodes), list(start.current)
         old, old_terms = partitions[0], terms_of(partitions[0])
         for step, new in enumerate(partitions[1:]):
             if np.array_equal(old, new):
@@ -99,25 +94,21 @@ class Genealogy:
                 names = tuple(current[parent] for parent in parents)
                 for child in children:
                     size = np.sum(new == child)
-                    born[child] = births.add(names, kind, "search", step, size, ratio)
+                    born[child] = _add(nodes, names, kind, "search", step, size, ratio)
             current, old, old_terms = born, new, new_terms
-        return cls(tuple(births.nodes), tuple(current))
+        return cls(tuple(nodes), tuple(current))
 
     def after(
         self, transition: Transition, proposals: Iterable[Proposal], epoch: int, sizes: np.ndarray
     ) -> Genealogy:
         """The genealogy after a move of the training.
 
-        Args:
-            transition: from the present clusters to the new ones.
-            proposals: among which the accepted ones are found.
-            epoch: number of the epoch.
-            sizes: points `[K]` of the clusters before the move, for halves without a proposal.
+        `sizes` are the points `[K]` of the clusters before it, for halves without a proposal.
         """
         if len(self.current) <= transition.parents.max():  # weights from elsewhere were put in
             return Genealogy.of_sizes(sizes, "training").after(transition, proposals, epoch, sizes)
         made = {each.components: each for each in proposals if each.is_accepted}
-        births, born = _Births(self.nodes), []
+        nodes, born = list(self.nodes), []
         for (first, second), half in zip(transition.parents.tolist(), transition.half, strict=True):
             if half == WHOLE and first == second:
                 born.append(self.current[first])
@@ -131,8 +122,8 @@ class Genealogy:
             else:
                 kind = "split"
                 size = float(sizes[first]) / 2 if proposal is None else proposal.sizes[half]
-            born.append(births.add(names, kind, "training", epoch, size, ratio))
-        return Genealogy(tuple(births.nodes), tuple(born))
+            born.append(_add(nodes, names, kind, "training", epoch, size, ratio))
+        return Genealogy(tuple(nodes), tuple(born))
 
     def ancestors(self, cluster: int) -> list[Node]:
         """The cluster's node, its parents, theirs and so on, youngest first."""
@@ -180,18 +171,11 @@ class Genealogy:
         return f"[{node.node}] {made}"
 
 
-class _Births:
-    """Nodes that a genealogy is extended by."""
-
-    def __init__(self, nodes: Iterable[Node]):
-        self.nodes = list(nodes)
-
-    def add(self, parents, kind: str, stage: str, step: int, size: float, ratio: float) -> int:
-        """Appends a node and returns its number."""
-        number = len(self.nodes)
-        node = Node(number, tuple(parents), kind, stage, int(step), float(size), float(ratio))
-        self.nodes.append(node)
-        return number
+def _add(nodes: list[Node], parents, kind: str, stage: str, step: int, size, ratio) -> int:
+    """Appends a node and returns its number."""
+    number, numbers = len(nodes), (float(size), float(ratio))
+    nodes.append(Node(number, tuple(parents), kind, stage, int(step), *numbers))
+    return number
 
 
 def _related_clusters(old: np.ndarray, new: np.ndarray) -> list[tuple[list[int], list[int]]]:

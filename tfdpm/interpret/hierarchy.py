@@ -16,13 +16,9 @@ __all__ = ["halve_clusters", "merged_to"]
 def halve_clusters(
     labels: np.ndarray, sides: np.ndarray, log_ratios: np.ndarray, count: int
 ) -> np.ndarray:
-    """Labels `[N]` after splitting the `count` clusters with the largest log ratios.
+    """Labels `[N]` after splitting the `count` clusters with the largest log ratios `[K]`.
 
-    Args:
-        labels: `[N]` clusters.
-        sides: `[N]` half of its cluster that a point is in, 0 or 1.
-        log_ratios: `[K]` of splitting each cluster, nats.
-        count: how many are split.
+    Their points go to the halves 0 and 1 that `sides [N]` says.
     """
     chosen = np.argsort(-log_ratios, kind="stable")[:count]
     second = np.full(len(log_ratios), -1)
@@ -38,12 +34,8 @@ def merged_to(
 ) -> np.ndarray:
     """Where each of K clusters goes when only `n_clusters` are left, `[K]` int64.
 
-    Greedy: the pair whose merging has the largest log ratio goes first.
-
-    Args:
-        n_clusters: at most K.
-        terms_of: shares of components in the log probability of a partition.
-        statistics: of the K clusters.
+    Greedy: the pair whose merging has the largest log ratio goes first. `terms_of` gives the shares
+    of components in the log probability of a partition.
     """
     parts = [np.array(part) for part in statistics]
     target = np.arange(len(parts[0]))

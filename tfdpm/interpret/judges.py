@@ -15,13 +15,7 @@ __all__ = ["hastings_judge", "merge_judge", "split_judge"]
 
 
 def hastings_judge(fitted: Fitted, config: DeepDPMConfig, min_points: float = 0.0) -> HastingsJudge:
-    """The judge by statistics of all points, with the networks' halves.
-
-    Args:
-        fitted: the fit.
-        config: settings of the moves.
-        min_points: halves of so many points or fewer are refused.
-    """
+    """The judge by statistics of all points, which refuses halves of `min_points` or fewer."""
     state = fitted.state
     return HastingsJudge(
         state.halves,
@@ -35,7 +29,7 @@ def hastings_judge(fitted: Fitted, config: DeepDPMConfig, min_points: float = 0.
 
 
 def split_judge(fitted: Fitted, config: DeepDPMConfig, min_points: float = 0.0) -> Judge:
-    """The judge of splits into the networks' halves; arguments as for `hastings_judge`."""
+    """The judge of splits into the networks' halves."""
     search = fitted.result.search
     if search is None:
         return hastings_judge(fitted, config, min_points)
@@ -45,13 +39,7 @@ def split_judge(fitted: Fitted, config: DeepDPMConfig, min_points: float = 0.0) 
 
 
 def merge_judge(fitted: Fitted, config: DeepDPMConfig, labels: np.ndarray | None = None) -> Judge:
-    """The judge of merges.
-
-    Args:
-        fitted: the fit.
-        config: settings of the moves.
-        labels: `[n]` clusters that the networks give the search's sample, if they were asked.
-    """
+    """The judge of merges; `labels [n]` are those of the search's sample, where they are known."""
     search, state = fitted.result.search, fitted.state
     if search is None:
         return hastings_judge(fitted, config)

@@ -6,18 +6,19 @@ from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import feature_moments
-from tfdpm.interpret.chains import chain
-from tfdpm.interpret.fitted import Fitted
+from tfdpm.interpret.fitted import Fitted, slices
 from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.search.initialization import resume_search
 from tfdpm.search.mixture_search import MixtureSearch
+from tfdpm.search.prior import SearchPrior
+from tfdpm.search.sample import Sample, sample_moments
 
-_SLICE_ROWS = 16_384
+_KEPT_SHARE = 0.8  # of the points, in a chain
+_CUT_SHARE = 0.5  # of the clusters, on average
 
 
 class Stability(NamedTuple):
@@ -41,11 +42,7 @@ def k_posterior(mixtures: list[MixtureParameters]) -> dict[int, float]:
 
 
 def co_assignment(labels: np.ndarray, chain_labels: np.ndarray) -> np.ndarray:
-    """Jaccard index `[N]` of each point's cluster in one partition with that in another.
-
-    Args:
-        labels, chain_labels: `[N]` non-negative integers.
-    """
+    """Jaccard index `[N]` of each point's cluster in one partition `[N]` with that in another."""
     table = np.zeros((labels.max() + 1, chain_labels.max() + 1))
     np.add.at(table, (labels, chain_labels), 1.0)
     union = table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True) - table
@@ -55,23 +52,18 @@ def co_assignment(labels: np.ndarray, chain_labels: np.ndarray) -> np.ndarray:
 def measure_stability(
     fitted: Fitted, features: np.ndarray, config: DeepDPMConfig, seeds: tuple[int, int], count: int
 ) -> Stability:
-    """Several chains of moves on parts of some points, and what they agree on.
+    """What `count` chains of moves agree on, of features `[N, D]` float32.
 
-    Args:
-        fitted: the fit.
-        features: `[N, D]` float32 features of the points.
-        config: settings of the fit.
-        seeds: random seed of the fit, and of the chains.
-        count: number of chains.
+    `seeds` are those of the fit and of the chains.
     """
     search = _search_on(fitted, features, config, seeds[0])
     mixtures = run_chains(fitted, search, count, seeds[1])
-    labels = _labels_of(fitted, features)
+    labels = fitted.labels_of(slices(features))
     scores, leading = np.zeros(len(features)), features[:, : search.points.shape[1]]
     for mixture in mixtures:
         density = LogJoint(mixture)
         chain_labels = np.concatenate(
-            [np.argmax(density(piece).numpy(), axis=1) for piece in _slices(leading)]
+            [np.argmax(density(piece).numpy(), axis=1) for piece in slices(leading)]
         )
         scores += co_assignment(labels, chain_labels) / count
     return Stability(k_posterior(mixtures), scores)
@@ -81,7 +73,7 @@ def run_chains(
     fitted: Fitted, search: MixtureSearch, count: int, seed: int
 ) -> list[MixtureParameters]:
     """Mixtures that `count` chains of moves end with, from the clusters of a search's sample."""
-    labels = _labels_of(fitted, search.features)
+    labels = fitted.labels_of(slices(search.features))
     return [chain(search, labels, seed + index) for index in range(count)]
 
 
@@ -99,16 +91,33 @@ def _search_on(
     return resume_search(features, moments, fitted.state, config, seed)
 
 
-def _labels_of(fitted: Fitted, features: np.ndarray) -> np.ndarray:
-    count = fitted.state.num_components
-    pieces = [
-        np.argmax(fitted.networks.responsibilities(piece, count), axis=1)
-        for piece in _slices(features)
-    ]
-    return np.concatenate(pieces)
+def chain(search: MixtureSearch, labels: np.ndarray, seed: int) -> MixtureParameters:
+    """Where moves lead from a disturbed partition of a random part of the sample.
+
+    Four fifths of the points are kept; every cluster is cut in two at random with probability
+    one half, so that each chain has to find its way back.
+    """
+    generator = np.random.default_rng([seed, 4])
+    count = max(2, int(_KEPT_SHARE * len(labels)))
+    kept = np.sort(generator.permutation(len(labels))[:count])
+    prior = SearchPrior(
+        search.settings,
+        count,
+        search.points.shape[1],
+        search.extra_df,
+        num_components=int(labels.max()) + 1,
+        scale=search.scale * count / len(labels),
+    )
+    part = MixtureSearch(search.points[kept], search.settings, seed, prior=prior)
+    return part.run_from(_disturbed(part.sample, labels[kept], generator))[1]
 
 
-def _slices(features: np.ndarray):
-    """Features `[B, D]` float32, slice by slice."""
-    for start in range(0, len(features), _SLICE_ROWS):
-        yield tf.constant(features[start : start + _SLICE_ROWS], tf.float32)
+def _disturbed(sample: Sample, labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Labels after random cuts through the means of some clusters."""
+    labels = np.unique(labels, return_inverse=True)[1].ravel()
+    count = int(labels.max()) + 1
+    means, _ = sample_moments(sample.hard_statistics(labels, count))
+    directions = generator.standard_normal(means.shape)
+    heights = np.einsum("nd,nd->n", sample.points - means[labels], directions[labels])
+    is_cut = generator.uniform(size=count) < _CUT_SHARE
+    return np.where(is_cut[labels] & (heights > 0), count + labels, labels)

@@ -114,13 +114,9 @@ class JointConfig:
         return dataclasses.replace(self, **changes)
 
     def fingerprint(self, points: np.ndarray, seed: int) -> str:
-        """Text that an interrupted fit has in common with the one that takes it up.
+        """Text that interrupted and further fits of `points [N, ...]` float32 have in common.
 
         Rounds may be more, so that a fit that ended can go on.
-
-        Args:
-            points: `[N, ...]` float32 raw points.
-            seed: random seed of the fit.
         """
         settings = dataclasses.asdict(self.replace(max_rounds=1))
         digest = hashlib.sha256(json.dumps([settings, seed, points.shape]).encode())

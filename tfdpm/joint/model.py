@@ -5,28 +5,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfdpm import checks, metrics
 from tfdpm.data.inputs import as_features
 from tfdpm.deepdpm.model import DeepDPM
+from tfdpm.features import autoencoder as autoencoders
 from tfdpm.features import parametric_umap
 from tfdpm.features.apply_encoder import encode, encode_inputs
-from tfdpm.features.autoencoder import Scaling
 from tfdpm.joint.config import PRESETS, JointConfig
-from tfdpm.joint.refinement import (
-    Pull,
-    Refinement,
-    encoder_shape,
-    inverse_variance,
-    new_autoencoder,
-    raw_encoder,
-)
+from tfdpm.joint.refinement import Pull, Refinement
 from tfdpm.joint.state import JointState
 from tfdpm.progress.display import ProgressDisplay
 from tfdpm.progress.epoch_backup import EpochBackup
@@ -38,14 +33,6 @@ _EMBEDDER_EPOCHS = 100  # of the network that places new points; with fewer it b
 _NOISE = 0.03  # of its inputs' standard deviation
 _CLUSTERING_STEPS = 10  # steps of progress that a clustering counts for
 _PARTS = ("autoencoder", "scaling", "embedder", "clustering")
-
-
-@dataclasses.dataclass
-class _RawModels:
-    """Models of raw points that share weights with the parts, so that Keras need not save them."""
-
-    encoder: keras.Model | None = None
-    clustering: DeepDPM | None = None
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -71,6 +58,7 @@ class JointClustering(keras.Model):
         autoencoder: the `tfdpm.features.Autoencoder`, of scaled points.
         encoder: Keras model from raw points to what DeepDPM clusters.
         clustering: the `DeepDPM` of the last round, of the encoder's features.
+        progress: how far the fits so far have come, a value that is saved with the model.
 
     Args:
         config: a `JointConfig`, or "default", "mnist", "reuters10k", "imagenet50" or
@@ -100,9 +88,11 @@ class JointClustering(keras.Model):
         self.scaling: keras.layers.Layer | None = None
         self.embedder: keras.Model | None = None
         self.clustering: DeepDPM | None = None
-        self._raw = _RawModels()
-        self._progress = JointState()
-        self.history = self._progress.history()
+        # The `DeepDPM` behind the encoder, which shares its weights with the parts: held where
+        # Keras finds and saves no models.
+        self._raw = types.SimpleNamespace(model=None)
+        self.progress = JointState()
+        self.history = self.progress.history()
 
     # -- training -----------------------------------------------------------------------------
 
@@ -147,35 +137,39 @@ class JointClustering(keras.Model):
         if path is not None and path.exists():
             self._resume(path, fingerprint)
         self._create_parts(points)
-        self._update_progress(fingerprint=fingerprint)
+        self._update(fingerprint=fingerprint)
         callback_list = keras.callbacks.CallbackList(
             list(callbacks or ()), add_history=False, model=self, epochs=max_rounds, steps=1
         )
-        display = ProgressDisplay(self._steps_left(max_rounds), 1 if verbose == "auto" else verbose)
+        done = len(self.progress.rounds)
+        steps = (max_rounds - done) * _CLUSTERING_STEPS
+        steps += max(max_rounds - max(done, 1), 0) * self.config.round_epochs
+        steps += 0 if self.progress.is_pretrained else self.config.pretrain_epochs
+        display = ProgressDisplay(steps, 1 if verbose == "auto" else verbose)
         callback_list.on_train_begin()
         self.stop_training = False
         with contextlib.closing(display):
             self._run_stages(points, inputs.labels, max_rounds, path, display, callback_list)
-        callback_list.on_train_end(self._progress.rounds[-1])
+        callback_list.on_train_end(self.progress.rounds[-1])
         return self.history
 
     def _run_stages(self, points, known, max_rounds: int, path, display, callback_list) -> None:
         """Runs pretraining and rounds, except those that were run before."""
         config, refinement = self.config, self._refinement(points)
-        if not self._progress.is_pretrained:
+        if not self.progress.is_pretrained:
             display.name_stage("pretraining")
             with self._kept(path, 0) as backup:
                 losses = refinement.run(
                     config.pretrain_epochs, config.learning_rate, 0, display=display, backup=backup
                 )
-                self._update_progress(is_pretrained=True, losses=losses)
+                self._update(is_pretrained=True, losses=losses)
             display.report(f"pretraining: reconstruction {losses.reconstruction:.4g}")
-        for number in range(len(self._progress.rounds), max_rounds):
-            if self.stop_training or self._progress.is_stable(config.stable_rounds):
+        for number in range(len(self.progress.rounds), max_rounds):
+            if self.stop_training or self.progress.is_stable(config.stable_rounds):
                 break
             callback_list.on_epoch_begin(number)
             with self._kept(path, number) as backup:
-                losses = self._progress.losses
+                losses = self.progress.losses
                 if number > 0:
                     display.name_stage(f"round {number + 1}: autoencoder")
                     settings = (config.round_epochs, config.round_learning_rate, number)
@@ -191,7 +185,7 @@ class JointClustering(keras.Model):
                 }
                 if known is not None:
                     logs |= metrics.score_labels(known, self.labels_)
-                self._update_progress(rounds=(*self._progress.rounds, logs))
+                self._update(rounds=(*self.progress.rounds, logs))
             shown = [f"K {self.n_clusters}", f"reconstruction {losses.reconstruction:.4g}"]
             shown += [f"{name} {logs[name]:.3f}" for name in ("nmi", "acc") if name in logs]
             display.report(f"round {number + 1} of at most {max_rounds}: {', '.join(shown)}")
@@ -200,45 +194,51 @@ class JointClustering(keras.Model):
     @contextlib.contextmanager
     def _kept(self, path: Path | None, stage: int) -> Iterator[EpochBackup]:
         """Keeps the autoencoder's epochs while a stage runs, and the model when it has ended."""
-        if path is None:
-            yield EpochBackup(None)
-            return
-        name = f"{self._progress.fingerprint} stage {stage}"
-        backup = EpochBackup(path.with_name("joint-epochs.npz"), name)
+        name = f"{self.progress.fingerprint} stage {stage}"
+        backup = EpochBackup(path and path.with_name("joint-epochs.npz"), name)
         yield backup
-        with replace_file(path) as temporary:
-            self.save(temporary)
+        if path is not None:
+            with replace_file(path) as temporary:
+                self.save(temporary)
         backup.remove()
 
     def _resume(self, path: Path, fingerprint: str) -> None:
         """Takes up what an interrupted fit of the same data and settings has left."""
         other = keras.saving.load_model(path)
-        if not isinstance(other, JointClustering) or other._progress.fingerprint != fingerprint:
+        if not isinstance(other, JointClustering) or other.progress.fingerprint != fingerprint:
             got = f"{str(path)!r}, kept by a fit of other data, settings or seed"
             checks.fail("directory", got, "another folder, or one without that file")
-        for name in (*_PARTS, "_raw", "_progress", "history"):
+        for name in (*_PARTS, "progress", "history"):
             setattr(self, name, getattr(other, name))
-        self.built = True
+        self._raw.model, self.built = None, True
 
     def _create_parts(self, points: np.ndarray) -> None:
         """Makes scaling and autoencoder, unless they are there."""
-        shape, before = points.shape[1:], self._progress.feature_shape
+        shape, before = points.shape[1:], self.progress.feature_shape
         if self.scaling is not None:
             if shape != before:
                 checks.fail("x", f"points {shape}", f"{before} as before")
             return
-        self._update_progress(feature_shape=shape)
-        self.scaling = Scaling.of(points)
+        width, is_dense = int(np.prod(shape)), self.config.encoder == "dense"
         if self.autoencoder is None:
-            self.autoencoder = new_autoencoder(self.config, shape, self.seed)
+            if not is_dense and len(shape) < 2:
+                checks.fail("x", f"points of shape {shape}", "images for a convolutional encoder")
+            make = autoencoders.dense if is_dense else autoencoders.convolutional
+            options = {"latent_dim": self.config.latent_dim, "seed": self.seed}
+            self.autoencoder = make(width if is_dense else shape, **options)
+        wanted = tuple(self.autoencoder.encoder.input_shape[1:])
+        if wanted not in (shape, (width,)):
+            got = f"inputs of shape {wanted}"
+            checks.fail("autoencoder", got, f"{shape}, or that flattened")
+        self.scaling = autoencoders.Scaling.of(points)
+        self._update(feature_shape=shape)
         self.built = True
 
     def _refinement(self, points: np.ndarray) -> Refinement:
-        scaled = np.asarray(self.scaling(points), np.float32)
-        shape = points.shape[1:]
+        scaled, shape = np.asarray(self.scaling(points), np.float32), points.shape[1:]
         return Refinement(
-            self.autoencoder,
-            scaled.reshape(len(points), *encoder_shape(self.autoencoder, shape)),
+            autoencoder=self.autoencoder,
+            points=tf.reshape(scaled, [-1, *self.autoencoder.encoder.input_shape[1:]]),
             image_shape=(*shape, 1)[:3] if self.config.augment and len(shape) >= 2 else None,
             reconstruction_weight=self._loss_weight(scaled),
             batch_size=self.config.batch_size,
@@ -247,20 +247,25 @@ class JointClustering(keras.Model):
 
     def _pull(self, points: np.ndarray) -> Pull:
         """The pull of latents to the means of the clusters as they are now."""
-        latents = self._latents(points)
+        latents, labels = encode(self._raw_encoder(), points), self.labels_
+        sums = np.zeros((labels.max() + 1, latents.shape[1]))
+        np.add.at(sums, labels, latents)
+        sizes = np.maximum(np.bincount(labels), 1)  # a cluster without points pulls none
+        centres = (sums / sizes[:, np.newaxis]).astype(np.float32)
         weight = 0.5 * self.config.clustering_weight * self._loss_weight(latents)
-        return Pull.to_means(latents, self.labels_, weight)
+        return Pull(centres, labels.astype(np.int32), weight)
 
     def _loss_weight(self, values: np.ndarray) -> float:
-        return inverse_variance(values) if self.config.relative_losses else 1.0
-
-    def _latents(self, points: np.ndarray) -> np.ndarray:
-        return encode(raw_encoder(self.scaling, self.autoencoder, points.shape[1:]), points)
+        """Of distances among `[N, ...]` values: one, or what makes them shares of the variance."""
+        if not self.config.relative_losses:
+            return 1.0
+        rows = values.reshape(len(values), -1)
+        return 1.0 / max(float(np.var(rows, axis=0, dtype=np.float64).sum()), 1e-12)
 
     def _cluster(self, points: np.ndarray) -> None:
         """Fits a new DeepDPM to the latents, or to their layout as a network gives it."""
-        latents = self._latents(points)
-        self._raw, self.embedder = _RawModels(), None
+        latents = encode(self._raw_encoder(), points)
+        self._raw.model = self.embedder = None
         self.clustering = DeepDPM(self.config.clustering, seed=self.seed, name="deepdpm")
         if self.config.embedding == "none":
             self.clustering.fit(latents, verbose=0)
@@ -273,29 +278,26 @@ class JointClustering(keras.Model):
             )
             layers = [keras.Input(latents.shape[1:]), *network.layers]
             self.embedder = keras.Sequential(layers, name="embedder")
-        self._update_progress(labels=self.predict_labels(points))
+        self._update(labels=self.predict_labels(points))
 
-    def _steps_left(self, max_rounds: int) -> int:
-        pretraining = 0 if self._progress.is_pretrained else self.config.pretrain_epochs
-        done = len(self._progress.rounds)
-        refining = max(max_rounds - max(done, 1), 0) * self.config.round_epochs
-        return pretraining + refining + (max_rounds - done) * _CLUSTERING_STEPS
+    def _update(self, **changes: Any) -> None:
+        self.progress = dataclasses.replace(self.progress, **changes)
+        self.history = self.progress.history()
 
-    def _update_progress(self, **changes: Any) -> None:
-        self._progress = dataclasses.replace(self._progress, **changes)
-        self.history = self._progress.history()
+    def _raw_encoder(self, embedder: keras.Model | None = None) -> keras.Model:
+        """Keras model from raw points to latents, or to what an embedder makes of them."""
+        inputs = keras.Input(self.progress.feature_shape)
+        shape = self.autoencoder.encoder.input_shape[1:]
+        features = self.autoencoder.encoder(keras.layers.Reshape(shape)(self.scaling(inputs)))
+        features = features if embedder is None else embedder(features)
+        return keras.Model(inputs, features, name="raw_encoder")
 
     # -- a fitted model -----------------------------------------------------------------------
 
     @property
     def encoder(self) -> keras.Model:
         """Keras model from raw points `[B, ...]` to the features that DeepDPM clusters."""
-        self._fitted()
-        if self._raw.encoder is None:
-            self._raw.encoder = raw_encoder(
-                self.scaling, self.autoencoder, self._progress.feature_shape, self.embedder
-            )
-        return self._raw.encoder
+        return self._raw_clustering().encoder
 
     def call(self, inputs):
         """Responsibilities `[B, K]` float32 of raw points `[B, ...]`."""
@@ -337,7 +339,7 @@ class JointClustering(keras.Model):
     def labels_(self) -> np.ndarray:
         """`[N]` int64 clusters of the training points, equal to `predict_labels(x)`."""
         self._fitted()
-        return self._progress.labels
+        return self.progress.labels
 
     @property
     def cluster_sizes_(self) -> np.ndarray:
@@ -352,18 +354,15 @@ class JointClustering(keras.Model):
     def _raw_clustering(self) -> DeepDPM:
         """The fitted `DeepDPM` behind the encoder."""
         fitted = self._fitted()
-        if self._raw.clustering is None:
+        if self._raw.model is None:
             options = {"features": f"autoencoder, {self.config.embedding}", "seed": fitted.seed}
-            model = DeepDPM(fitted.config, encoder=self.encoder, **options)
-            model.build_from_config(fitted.get_build_config())
-            state: dict[str, np.ndarray] = {}
-            fitted.save_own_variables(state)
-            state["feature_shape"] = np.array(self._progress.feature_shape, np.int64)
-            model.load_own_variables(state)
-            model.clustering.set_weights(fitted.clustering.get_weights())
-            model.subclustering.set_weights(fitted.subclustering.get_weights())
-            self._raw.clustering = model
-        return self._raw.clustering
+            encoder = self._raw_encoder(self.embedder)
+            model = DeepDPM(fitted.config, encoder=encoder, **options)
+            model.clustering, model.subclustering = fitted.clustering, fitted.subclustering
+            model.point_shape, model.built = self.progress.feature_shape, True
+            self._raw.model = model
+        self._raw.model.parts = fitted.fitted
+        return self._raw.model
 
     # -- saving -------------------------------------------------------------------------------
 
@@ -389,10 +388,10 @@ class JointClustering(keras.Model):
 
     def save_own_variables(self, store) -> None:
         """Writes how far the fit has come, which is in none of the parts."""
-        for name, array in self._progress.to_arrays().items():
+        for name, array in self.progress.to_arrays().items():
             store[name] = array
 
     def load_own_variables(self, store) -> None:
         """Reads what `save_own_variables` wrote."""
-        self._progress, self._raw = JointState.from_arrays(store), _RawModels()
-        self.history = self._progress.history()
+        self.progress, self._raw.model = JointState.from_arrays(store), None
+        self.history = self.progress.history()

@@ -35,22 +35,17 @@ class JointState:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The state as arrays that Keras can save."""
-        values = {name: value for name, value in vars(self).items() if name != "labels"}
-        text = json.dumps(values).encode()
-        return {"labels": self.labels, "progress": np.frombuffer(text, np.uint8)}
+        values = dict(vars(self))
+        labels, text = values.pop("labels"), json.dumps(values).encode()
+        return {"labels": labels, "progress": np.frombuffer(text, np.uint8)}
 
     @classmethod
     def from_arrays(cls, arrays) -> JointState:
         """The state that `to_arrays` was asked for."""
         values = json.loads(np.array(arrays["progress"]).tobytes())
-        return cls(
-            tuple(values["feature_shape"]),
-            values["is_pretrained"],
-            Losses(*values["losses"]),
-            tuple(values["rounds"]),
-            values["fingerprint"],
-            np.array(arrays["labels"]).astype(np.int64),
-        )
+        values |= {name: tuple(values[name]) for name in ("feature_shape", "rounds")}
+        values["losses"] = Losses(*values["losses"])
+        return cls(**values, labels=np.array(arrays["labels"]).astype(np.int64))
 
     def history(self) -> keras.callbacks.History:
         """Keras's `History` of the rounds."""

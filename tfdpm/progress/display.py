@@ -76,7 +76,9 @@ class ProgressDisplay:
     def report(self, text: str) -> None:
         """Writes a line with the time left, where no bar shows it."""
         if self._bar is None:
-            self.write(f"{text}, {in_words(self.seconds_left)} left")
+            left = self.seconds_left
+            in_words = f"{left:.0f} s" if left < _SECONDS_IN_WORDS else f"{left / 60:.0f} min"
+            self.write(f"{text}, {in_words} left")
 
     def close(self) -> None:
         """Ends the bar."""
@@ -84,10 +86,3 @@ class ProgressDisplay:
             self._bar.total = self._bar.n
             self._bar.close()
             self._bar = None
-
-
-def in_words(seconds: float) -> str:
-    """A duration in seconds, or in minutes where it is long."""
-    if seconds < _SECONDS_IN_WORDS:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min"

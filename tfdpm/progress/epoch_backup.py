@@ -44,7 +44,12 @@ class EpochBackup:
 
     def restore(self, variables: Sequence[Any]) -> Kept:
         """Gives variables the values that are kept, if there are any of these shapes."""
-        arrays = self._read()
+        try:
+            arrays = {} if self.path is None else read_arrays(self.path)
+        except (FileNotFoundError, ValueError):
+            return Kept()
+        if str(arrays.get("name")) != self.name:
+            return Kept()
         values = [arrays.get(f"variable_{index}") for index in range(len(variables))]
         shapes = [None if value is None else value.shape for value in values]
         if len(arrays) != len(variables) + 3 or shapes != [tuple(v.shape) for v in variables]:
@@ -81,14 +86,6 @@ class EpochBackup:
 
         kept = self.restore(_training_variables(model))
         return kept.epochs, [keras.callbacks.LambdaCallback(on_epoch_end=keep)]
-
-    def _read(self) -> dict[str, np.ndarray]:
-        """Arrays of the file; none where it is missing, damaged or of another training."""
-        try:
-            arrays = {} if self.path is None else read_arrays(self.path)
-        except (FileNotFoundError, ValueError):
-            return {}
-        return arrays if str(arrays.get("name")) == self.name else {}
 
 
 def _training_variables(model: keras.Model) -> list[Any]:

@@ -83,12 +83,7 @@ class Stages:
         self.say(f"{self._title}: {self._display.seconds:.1f} s")
 
     def progress(self, done: int, total: int) -> None:
-        """Tells how long the stage still takes, now and then.
-
-        Args:
-            done: number of finished steps.
-            total: number of all steps.
-        """
+        """Tells how long the stage still takes, now and then, after `done` of `total` steps."""
         display = self._display
         display.total = total
         display.step(done - display.done)
@@ -177,12 +172,7 @@ class BatchProgress(keras.callbacks.Callback):
 
 
 def fingerprint(x: np.ndarray, **settings: Any) -> str:
-    """Sixteen hexadecimal digits that stand for data and settings.
-
-    Args:
-        x: `[N, ...]` points of any type.
-        **settings: values that JSON can write.
-    """
+    """Sixteen hexadecimal digits that stand for points `[N, ...]` and settings that JSON knows."""
     digest = hashlib.sha256(json.dumps([x.shape, x.dtype.str, settings], sort_keys=True).encode())
     digest.update(np.ascontiguousarray(x).data)
     return digest.hexdigest()[:16]

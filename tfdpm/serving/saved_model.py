@@ -18,9 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
-from tfdpm.networks.layers import ClusteringNetwork
 from tfdpm.progress.files import create_folder
-from tfdpm.search.state import MixtureState
 from tfdpm.serving.density import ServedPredictive
 from tfdpm.serving.weights import ServedEncoder, affine, held, held_affine
 
@@ -38,23 +36,14 @@ class ServingModule(tf.Module):
     is in float32 after inputs have been centred; see `ServedPredictive` for the exception.
 
     Args:
-        state: of a fitted model.
-        clustering: its clustering network.
-        feature_shape: `(D,)`, `(H, W)` or `(H, W, C)`, the shape of one point.
-        encoder: from points of that shape to the rows that preprocessing takes; `None` where
-            these are the points themselves.
+        model: a fitted `DeepDPM`.
     """
 
-    def __init__(
-        self,
-        state: MixtureState,
-        clustering: ClusteringNetwork,
-        feature_shape: tuple[int, ...],
-        encoder: keras.Model | None = None,
-    ):
+    def __init__(self, model: Any):
         super().__init__(name="tfdpm")
+        state, clustering = model.fitted.state, model.fitted.networks.clustering
         preprocessing = state.preprocessing
-        self._encoder = None if encoder is None else ServedEncoder(encoder)
+        self._encoder = None if model.encoder is None else ServedEncoder(model.encoder)
         self._input_dim = preprocessing.input_dim
         self._normalizes_rows = preprocessing.normalizes_rows
         # Spare units stay behind: users see K clusters.
@@ -69,9 +58,12 @@ class ServingModule(tf.Module):
         projection = (preprocessing.projection, -rest @ preprocessing.projection)
         self._projection = held_affine(*projection)
         dim = preprocessing.feature_dim
-        self._is_folded = _saves_work(preprocessing.input_dim, dim, count * dim)
+        # Where the outputs cost no more from rows than by way of features, one map does both.
+        width, rows_width = count * dim, preprocessing.input_dim
+        self._is_folded = rows_width * width <= dim * (rows_width + width)
         if self._is_folded:
-            hidden_map = _composed(projection, hidden_map)
+            kernel, bias = hidden_map
+            hidden_map = (projection[0] @ kernel, projection[1] @ kernel + bias)
         self._hidden = held_affine(*hidden_map)
         self._predictive = ServedPredictive(
             state.parameters.mixture_weights,
@@ -79,25 +71,21 @@ class ServingModule(tf.Module):
             preprocessing.log_volume_change,
             projection if self._is_folded else None,
         )
-        inputs = tf.TensorSpec([None, *feature_shape], tf.float32, name="inputs")
+        inputs = tf.TensorSpec([None, *model.point_shape], tf.float32, name="inputs")
         self.serve, self.label, self.embed = (
             tf.function(method, input_signature=[inputs], autograph=False)
             for method in (self._serve, self._label, self._embed)
         )
 
-    @property
-    def signatures(self) -> dict[str, Any]:
-        """Functions of the SavedModel by the names that clients use."""
-        return {"serving_default": self.serve, "labels": self.label, "embed": self.embed}
-
     def _centred(self, inputs) -> tf.Tensor:
-        if self._encoder is not None:
-            inputs = self._encoder(inputs)
-        rows = inputs
-        if inputs.shape.rank != 2:
-            rows = tf.reshape(inputs, [-1, self._input_dim])
+        rows = inputs if self._encoder is None else self._encoder(inputs)
+        if rows.shape.rank != 2:
+            rows = tf.reshape(rows, [-1, self._input_dim])
         if self._normalizes_rows:
-            rows = _normalized(rows)
+            # A row of zeros stays. Neither huge nor tiny rows leave float32.
+            largest = tf.reduce_max(tf.abs(rows), axis=-1, keepdims=True)
+            rows = tf.math.divide_no_nan(rows, largest)
+            rows = tf.math.divide_no_nan(rows, tf.norm(rows, axis=-1, keepdims=True))
         return rows - self._center
 
     def _embed(self, inputs) -> dict[str, tf.Tensor]:
@@ -108,15 +96,13 @@ class ServingModule(tf.Module):
         rows = self._centred(inputs)
         return rows if self._is_folded else affine(rows, self._projection)
 
-    def _network(self, first) -> dict[str, tf.Tensor]:
-        logits = affine(tf.nn.relu(affine(first, self._hidden)), self._head)
-        return {
-            "labels": tf.argmax(logits, axis=-1, output_type=tf.int64),
-            "responsibilities": tf.nn.softmax(logits),
-        }
-
     def _label(self, inputs) -> dict[str, tf.Tensor]:
         return self._network(self._first(inputs))
+
+    def _network(self, first) -> dict[str, tf.Tensor]:
+        logits = affine(tf.nn.relu(affine(first, self._hidden)), self._head)
+        labels = tf.argmax(logits, axis=-1, output_type=tf.int64)
+        return {"labels": labels, "responsibilities": tf.nn.softmax(logits)}
 
     def _serve(self, inputs) -> dict[str, tf.Tensor]:
         first = self._first(inputs)
@@ -128,21 +114,24 @@ class ServingModule(tf.Module):
         }
 
 
-def serving_module(model: Any) -> ServingModule:
-    """The graph of a fitted `DeepDPM`."""
-    fitted = model.fitted
-    return ServingModule(fitted.state, fitted.networks.clustering, model.point_shape, model.encoder)
-
-
 def export(model: Any, directory: str | os.PathLike[str]) -> None:
-    """Writes the SavedModel of a fitted `DeepDPM` and its model card.
+    """Writes the SavedModel of a fitted `DeepDPM` and its card to a new folder, all or nothing.
+
+    Everything is written to a hidden folder beside it, which is then renamed; a server that
+    watches the parent never sees half a model.
 
     Args:
         model: the `DeepDPM`.
-        directory: as for `write`.
+        directory: such as `saved_models/name/1`, as TensorFlow Serving wants it; made if needed.
+
+    Raises:
+        FileExistsError: if the folder exists.
+        NotADirectoryError: if part of its path is a file.
     """
-    state = model.fitted.state
+    state, module, target = model.fitted.state, ServingModule(model), Path(directory)
+    versions = {each.__name__: each.__version__ for each in (tf, keras, np)}
     card = {
+        "format": FORMAT,
         "n_clusters": state.num_components,
         "input_shape": list(model.point_shape),
         "feature_dim": state.preprocessing.feature_dim,
@@ -152,50 +141,14 @@ def export(model: Any, directory: str | os.PathLike[str]) -> None:
         "epochs": state.epoch,
         "seed": model.seed,
         "config": dataclasses.asdict(model.config),
+        "versions": {"python": platform.python_version(), **versions},
     }
-    write(serving_module(model), directory, card)
-
-
-def _normalized(rows) -> tf.Tensor:
-    """Rows of unit length; a row of zeros stays. Neither huge nor tiny rows leave float32."""
-    rows = tf.math.divide_no_nan(rows, tf.reduce_max(tf.abs(rows), axis=-1, keepdims=True))
-    return tf.math.divide_no_nan(rows, tf.norm(rows, axis=-1, keepdims=True))
-
-
-def _composed(
-    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of one affine map after another."""
-    return first[0] @ second[0], first[1] @ second[0] + second[1]
-
-
-def _saves_work(input_dim: int, feature_dim: int, width: int) -> bool:
-    """Whether `width` outputs of raw inputs cost no more than by way of the features."""
-    return input_dim * width <= feature_dim * (input_dim + width)
-
-
-def write(module: ServingModule, directory: str | os.PathLike[str], card: dict[str, Any]) -> None:
-    """Writes a SavedModel with its card to a folder that does not exist yet, all or nothing.
-
-    Everything is written to a hidden folder beside it, which is then renamed; a server that
-    watches the parent never sees half a model.
-
-    Args:
-        module: what is served.
-        directory: such as `saved_models/name/1`, as TensorFlow Serving wants it; made if needed.
-        card: what users should know about the model; values that JSON knows.
-
-    Raises:
-        FileExistsError: if the folder exists.
-        NotADirectoryError: if part of its path is a file.
-    """
-    target = Path(directory)
+    signatures = {"serving_default": module.serve, "labels": module.label, "embed": module.embed}
     try:
         with create_folder(target) as folder:
-            tf.saved_model.save(module, str(folder), signatures=module.signatures)
+            tf.saved_model.save(module, str(folder), signatures=signatures)
             _write_warmup_requests(folder / _WARMUP_NAME, module, target.absolute().parent.name)
-            contents = {"versions": _versions(), "files": checksums(folder)}
-            text = json.dumps({"format": FORMAT, **card, **contents}, indent=2)
+            text = json.dumps({**card, "files": checksums(folder)}, indent=2)
             (folder / CARD_NAME).write_text(text + "\n", encoding="utf-8")
     except FileExistsError:
         wanted = "a version that does not exist yet"
@@ -238,12 +191,3 @@ def _field(number: int, content: bytes) -> bytes:
         length += bytes([size & 127 | 128])
         size >>= 7
     return bytes([number << 3 | 2]) + length + bytes([size]) + content
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-    }

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
-from tfdpm.interpret.fitted import Fitted, WaitingPoints
+from tfdpm.interpret.fitted import Fitted, WaitingPoints, slices
 from tfdpm.interpret.judges import hastings_judge
 from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.outliers import PredictiveTails
@@ -25,7 +25,7 @@ from tfdpm.networks.reduction import soft_statistics
 from tfdpm.networks.warm_start import start_from_mixture
 from tfdpm.search.kmeans import kmeans_labels
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
-from tfdpm.training.array_source import ArraySource
+from tfdpm.training.sources import ArraySource
 
 __all__ = ["learn_batch"]
 
@@ -34,23 +34,14 @@ _MOST_WAITING = 4096
 _LONGEST_WAIT = 8  # batches
 _FEWEST_STEPS = 20  # of gradient steps on a batch
 _REPLAYED = 1024  # fewest points drawn from the mixture that the networks are reminded of
-_PIECE_ROWS = 16_384
 
 
 def learn_batch(
     fitted: Fitted, features: np.ndarray, forgetting: float, config: DeepDPMConfig, seed: int
 ) -> Fitted:
-    """Takes one more batch into account; see `DeepDPM.partial_fit`.
+    """The parts after one more batch `[B, D]` float32, whose labels they have.
 
-    Args:
-        fitted: the model's parts.
-        features: `[B, D]` float32.
-        forgetting: share of the past that the batch replaces, in [0, 1).
-        config: settings.
-        seed: random seed.
-
-    Returns:
-        The parts to go on with; labels are the batch's.
+    See `DeepDPM.partial_fit`; `forgetting` is the share of the past that the batch replaces.
     """
     # What the search and the chains know of the past is out of date.
     fitted = fitted.replace(search=None, k_posterior=None)
@@ -64,16 +55,8 @@ def learn_batch(
     epoch = fitted.state.epoch + 1
     last_change = epoch if has_moved else fitted.state.last_change_epoch
     state = dataclasses.replace(fitted.state, epoch=epoch, last_change_epoch=last_change)
-    labels = [
-        np.argmax(
-            fitted.networks.responsibilities(
-                tf.constant(features[start : start + _PIECE_ROWS]), state.num_components
-            ),
-            axis=1,
-        )
-        for start in range(0, len(features), _PIECE_ROWS)
-    ]
-    return fitted.replace(state=state, proposals=proposals, labels=np.concatenate(labels))
+    fitted = fitted.replace(state=state, proposals=proposals)
+    return fitted.replace(labels=fitted.labels_of(slices(features)))
 
 
 def _absorb(
@@ -84,26 +67,23 @@ def _absorb(
     tails = PredictiveTails(state.parameters.mixture_weights, state.posterior())
     p_values = tails.tails(tf.constant(features))[1].numpy()
     is_novel = p_values < _NOVEL
-    earlier = fitted.result.waiting or WaitingPoints.none(features.shape[1])
-    waiting = np.concatenate([earlier.features, features[is_novel]])
-    since = np.concatenate([earlier.since, np.full(is_novel.sum(), state.epoch)])
+    waiting, since = features[is_novel], np.full(is_novel.sum(), state.epoch)
+    if fitted.result.waiting is not None:
+        waiting = np.concatenate([fitted.result.waiting.features, waiting])
+        since = np.concatenate([fitted.result.waiting.since, since])
     released = int(np.sum(since < state.epoch - _LONGEST_WAIT))
     released = max(released, len(waiting) - _MOST_WAITING)
     known = np.concatenate([features[~is_novel], waiting[:released]])
-    soft, before = state.soft.scaled(1.0 - forgetting), _num_points(state)
+    soft, before = state.soft.scaled(1.0 - forgetting), float(tf.reduce_sum(state.soft.counts))
     if len(known):
         density = LogJoint(state.parameters)
         soft = soft.plus(soft_statistics(density, tf.constant(known), tf.ones([len(known)])))
     state = _with_statistics(state, soft, config)
     if config.prior == "auto" and before > 0:
         # In proportion to the points that it stands beside; see `automatic_scale`.
-        scale = state.prior.scale * (_num_points(state) / before)
+        scale = state.prior.scale * (float(tf.reduce_sum(soft.counts)) / before)
         state = dataclasses.replace(state, prior=state.prior._replace(scale=scale))
     return fitted.replace(state=state, waiting=WaitingPoints(waiting[released:], since[released:]))
-
-
-def _num_points(state: MixtureState) -> float:
-    return float(tf.reduce_sum(state.soft.counts))
 
 
 def _with_statistics(
@@ -152,11 +132,9 @@ def _give_birth(
     fitted = fitted.apply(transition, made, config, seed)
     soft = SufficientStatistics(*(tf.concat(each, axis=0) for each in zip(*parts, strict=True)))
     taken = np.concatenate([groups[index] for index in best.values()])
-    waiting = WaitingPoints(
-        np.delete(waiting.features, taken, axis=0), np.delete(waiting.since, taken)
-    )
+    left = [np.delete(part, taken, axis=0) for part in (waiting.features, waiting.since)]
     state = _with_statistics(fitted.state, soft, config)
-    return fitted.replace(state=state, waiting=waiting), made
+    return fitted.replace(state=state, waiting=WaitingPoints(*left)), made
 
 
 def _merge(fitted: Fitted, config: DeepDPMConfig, seed: int) -> tuple[Fitted, tuple[Proposal, ...]]:
@@ -219,14 +197,8 @@ def _one_cluster(points: np.ndarray) -> SufficientStatistics:
 
 
 def _split_ratio(left, right, state: MixtureState, dp_concentration: float) -> float:
-    ratio = log_split_ratio(
-        left,
-        right,
-        state.prior,
-        dp_concentration=dp_concentration,
-        covariance=state.covariance,
-    )
-    return float(ratio[0])
+    options = {"dp_concentration": dp_concentration, "covariance": state.covariance}
+    return float(log_split_ratio(left, right, state.prior, **options)[0])
 
 
 def _groups(points: np.ndarray, state: MixtureState, dp_concentration: float) -> list[np.ndarray]:

@@ -61,14 +61,8 @@ def callback_list(
 ) -> keras.callbacks.CallbackList:
     """What a fit tells of its progress to: the caller's callbacks, and a bar unless silent.
 
-    Args:
-        model: that is fitted.
-        callbacks: one Keras callback, several, a `CallbackList` as it is, or `None`.
-        verbose: 0 silent, 1 or `"auto"` a bar, 2 a line per epoch.
-        epochs: most epochs.
-
-    Raises:
-        TypeError, ValueError: naming `callbacks` or `verbose`.
+    `callbacks` are one Keras callback, several, a `CallbackList` as it is, or `None`; what is none
+    is an error that names the argument.
     """
     if isinstance(callbacks, keras.callbacks.CallbackList):
         return callbacks

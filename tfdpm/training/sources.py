@@ -2,25 +2,313 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import tensorflow as tf
 
 from tfdpm import checks
+from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import Inputs
 from tfdpm.features.apply_encoder import as_rows
-from tfdpm.training.array_source import ArraySource
-from tfdpm.training.stream_source import StreamSource
+from tfdpm.features.preprocessing import (
+    FeatureMoments,
+    Preprocessing,
+    feature_moments,
+    normalize_rows,
+)
+from tfdpm.mixture.density import LogJoint
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
+from tfdpm.mixture.statistics import SufficientStatistics, slice_rows, zeros
+from tfdpm.networks.compilation import compiles_steps
+from tfdpm.networks.passes import Passes, epoch_order
+from tfdpm.networks.reduction import PassStatistics, first_components, soft_statistics
+from tfdpm.networks.slots import PRECISION, padded_density, padded_means
+from tfdpm.search.state import MixtureState
 
-__all__ = ["Source", "source_of"]
+__all__ = ["ArraySource", "Source", "StreamSource", "default_batch_size", "source_of"]
+
+# Features with more numbers than this (8 MiB) are not kept but computed anew in every pass, some
+# points at a time, which costs little beside the pass and no memory that grows with N.
+_KEPT_ELEMENTS = 2**21
+_PIECE_ROWS = 16_384
+
+
+class ArraySource:
+    """Points in memory.
+
+    Args:
+        array: `[N, D_in]` float32 or float64.
+        weights: `[N]` non-negative sample weights, or `None`.
+    """
+
+    def __init__(self, array: np.ndarray, weights: np.ndarray | None = None):
+        self._array = array
+        self._sample_weights = None if weights is None else np.asarray(weights, np.float64)
+        self._preprocessing: Preprocessing | None = None
+        self._features: tf.Tensor | None = None  # where they are kept
+
+    @classmethod
+    def of_features(cls, features: np.ndarray) -> ArraySource:
+        """Points `[N, D]` that are features already."""
+        source = cls(features)
+        source._features = tf.constant(features, tf.float32)
+        return source
+
+    @property
+    def num_points(self) -> int:
+        """N."""
+        return len(self._array)
+
+    def sample(self, count: int, seed: int) -> np.ndarray:
+        """At most `count` raw rows, drawn without replacement, in their order.
+
+        Rows are drawn in proportion to their weights; those without weight never are.
+        """
+        shares, candidates = None, len(self._array)
+        if self._sample_weights is not None:
+            shares = self._sample_weights / self._sample_weights.sum()
+            candidates = int(np.count_nonzero(shares))
+        if count >= candidates:
+            return self._array if candidates == len(self._array) else self._array[shares > 0]
+        generator = np.random.default_rng([seed, 1])
+        chosen = generator.choice(len(self._array), count, replace=False, p=shares)
+        return self._array[np.sort(chosen)]
+
+    def moments(self, normalizes_rows: bool) -> FeatureMoments:
+        """Moments of all raw rows, of their normalised form where asked."""
+        rows = normalize_rows(self._array.astype(np.float64)) if normalizes_rows else self._array
+        return feature_moments(rows, self._sample_weights)
+
+    def use(self, preprocessing: Preprocessing) -> None:
+        """Computes the features once, if they are few."""
+        self._preprocessing, self._features = preprocessing, None
+        if self.num_points * preprocessing.feature_dim <= _KEPT_ELEMENTS:
+            self._features = tf.constant(preprocessing.transform(self._array))
+
+    def train(
+        self,
+        passes: Passes,
+        state: MixtureState,
+        config: DeepDPMConfig,
+        seed: int,
+        trains_subclusters: bool,
+    ) -> np.ndarray:
+        """One epoch; returns the mean cluster and subcluster losses."""
+        batch_size = config.batch_size or default_batch_size(self.num_points)
+        steps = max(-(-self.num_points // batch_size), config.min_steps_per_epoch)
+        train = passes.train_array_by_xla if compiles_steps(config, steps) else passes.train_array
+        at_once = steps
+        if self._features is None:
+            # As many in each piece, so that they share a trace.
+            at_once = max(1, min(steps, _PIECE_ROWS // batch_size))
+            steps = -(-steps // at_once) * at_once
+        order = epoch_order(self.num_points, batch_size, steps, seed, state.epoch)
+        constants = (
+            padded_density(state.targets, passes.capacity),
+            *padded_means(state, passes.capacity),
+            tf.constant(state.num_components),
+            trains_subclusters,
+        )
+        losses = np.zeros(2)
+        for start in range(0, steps, at_once):
+            piece = order[start : start + at_once]
+            if self._features is not None:
+                points, weights = self._features, self._weights_of(slice(None))
+            else:
+                rows = piece.ravel()
+                points, weights = self._features_of(rows), self._weights_of(rows)
+                piece = np.arange(piece.size, dtype=np.int32).reshape(piece.shape)
+            losses += train(points, weights, tf.constant(piece), *constants).numpy()
+        return losses * at_once / steps
+
+    def reduce(self, passes: Passes, state: MixtureState) -> PassStatistics:
+        """Statistics of all points under the networks, `[K]` components."""
+        _, sub_means = padded_means(state, passes.capacity)
+        are_kept, total = self._features is not None, None
+        reduce = passes.reduce_kept_array if are_kept else passes.reduce_array
+        for features, weights in self._pieces():
+            piece = reduce(features, weights, sub_means, tf.constant(state.num_components))
+            total = piece if total is None else tf.nest.map_structure(tf.add, total, piece)
+        return first_components(total, state.num_components)
+
+    def expectation(
+        self, parameters: MixtureParameters | TMixtureParameters
+    ) -> SufficientStatistics:
+        """Statistics of all points under the E-step of a mixture, `[K]` components."""
+        log_joint, total = LogJoint(parameters, PRECISION), None
+        rows = slice_rows(int(parameters.means.shape[1]), parameters.num_components)
+        for start in range(0, self.num_points, rows):
+            chosen = slice(start, start + rows)
+            piece = soft_statistics(log_joint, self._features_of(chosen), self._weights_of(chosen))
+            total = piece if total is None else total.plus(piece)
+        return total
+
+    def feature_batches(self) -> Iterator[tf.Tensor]:
+        """Features slice by slice, in the order of the points."""
+        for start in range(0, self.num_points, _PIECE_ROWS):
+            yield self._features_of(slice(start, start + _PIECE_ROWS))
+
+    def _pieces(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+        """All features and weights, or as many at a time as fit; the last are filled up.
+
+        What fills them has no weight. Pieces of one size share a trace.
+        """
+        if self._features is not None:
+            yield self._features, self._weights_of(slice(None))
+            return
+        for start in range(0, self.num_points, _PIECE_ROWS):
+            chosen = slice(start, start + _PIECE_ROWS)
+            features, weights = self._features_of(chosen), self._weights_of(chosen)
+            missing = _PIECE_ROWS - int(features.shape[0])
+            yield tf.pad(features, [[0, missing], [0, 0]]), tf.pad(weights, [[0, missing]])
+
+    def _features_of(self, rows) -> tf.Tensor:
+        """Features of a slice of the points, or, where they are not kept, of chosen ones."""
+        if self._features is not None:
+            return self._features[rows]
+        return tf.constant(self._preprocessing.transform(self._array[rows]))
+
+    def _weights_of(self, rows) -> tf.Tensor:
+        if self._sample_weights is not None:
+            return tf.constant(self._sample_weights[rows], tf.float32)
+        if isinstance(rows, slice):
+            return tf.ones([len(range(*rows.indices(self.num_points)))])
+        return tf.ones([len(rows)])
+
+
+def default_batch_size(num_points: int) -> int:
+    """Points per step: small data get small batches, so that an epoch has enough steps."""
+    return int(np.clip(2 ** int(np.log2(max(num_points / 128, 1))), 32, 512))
+
+
+class StreamSource:
+    """Points that are read from a `tf.data` stream, once per pass.
+
+    Args:
+        batches: dataset of `[B, D_in]` float32 batches, finite.
+        num_points: N, or `None` if unknown.
+    """
+
+    def __init__(self, batches: tf.data.Dataset, num_points: int | None):
+        self._raw = batches
+        self._num_points = num_points
+        self._batches: tf.data.Dataset | None = None
+        self._num_batches: int | None = None
+        self._sample: np.ndarray | None = None
+        self._moments: FeatureMoments | None = None
+
+    @property
+    def num_points(self) -> int | None:
+        """N, known at the latest after the first pass."""
+        return self._num_points
+
+    def sample(self, count: int, seed: int) -> np.ndarray:
+        """At most `count` raw rows, each row of the stream equally likely."""
+        if self._sample is None or len(self._sample) < min(count, self._num_points or count):
+            self._sample = self._reservoir(count, np.random.default_rng([seed, 1]))
+        return self._sample
+
+    def moments(self, normalizes_rows: bool) -> FeatureMoments:
+        """Moments of the whole stream in one pass."""
+        total: FeatureMoments | None = None
+        self._num_batches = 0
+        for batch in self._raw:
+            self._num_batches += 1
+            rows = batch.numpy()
+            rows = normalize_rows(rows.astype(np.float64)) if normalizes_rows else rows
+            part = feature_moments(rows)
+            total = part if total is None else total.plus(part)
+        if total is None:
+            checks.fail("x", "a stream without batches", "at least 2 points")
+        self._num_points = int(total.num_points)
+        return total
+
+    def use(self, preprocessing: Preprocessing) -> None:
+        """Prepares batches of features with their weights."""
+
+        def prepare(raw):
+            features = preprocessing(raw)
+            return features, tf.ones_like(features[:, 0])
+
+        self._batches = self._raw.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+    def train(
+        self,
+        passes: Passes,
+        state: MixtureState,
+        config: DeepDPMConfig,
+        seed: int,
+        trains_subclusters: bool,
+    ) -> np.ndarray:
+        """One epoch; returns the mean cluster and subcluster losses."""
+        del seed  # The stream has its own batches and its own order.
+        if self._num_batches is None:
+            self._num_batches = sum(1 for _ in self._raw)
+        # Small data are passed over several times within an epoch, as those of an array are.
+        rounds = -(-config.min_steps_per_epoch // max(self._num_batches, 1))
+        means, sub_means = padded_means(state, passes.capacity)
+        return passes.train_stream(
+            self._batches.repeat(rounds),
+            padded_density(state.targets, passes.capacity),
+            means,
+            sub_means,
+            tf.constant(state.num_components),
+            trains_subclusters,
+        ).numpy()
+
+    def reduce(self, passes: Passes, state: MixtureState) -> PassStatistics:
+        """Statistics of the whole stream under the networks, `[K]` components."""
+        _, sub_means = padded_means(state, passes.capacity)
+        result = passes.reduce_stream(self._batches, sub_means, tf.constant(state.num_components))
+        return first_components(result, state.num_components)
+
+    def expectation(
+        self, parameters: MixtureParameters | TMixtureParameters
+    ) -> SufficientStatistics:
+        """Statistics of all points under the E-step of a mixture, `[K]` components."""
+        log_joint = LogJoint(parameters, PRECISION)
+
+        def add(total, batch):
+            return tuple(SufficientStatistics(*total).plus(soft_statistics(log_joint, *batch)))
+
+        nothing = zeros(parameters.num_components, int(parameters.means.shape[-1]))
+        add = tf.autograph.experimental.do_not_convert(add)
+        rows = slice_rows(nothing.feature_dim, parameters.num_components)
+        return SufficientStatistics(*self._batches.rebatch(rows).reduce(tuple(nothing), add))
+
+    def feature_batches(self) -> Iterator[tf.Tensor]:
+        """Features batch by batch, in the order of the stream."""
+        for features, _ in self._batches:
+            yield features
+
+    def _reservoir(self, count: int, generator: np.random.Generator) -> np.ndarray:
+        """The `count` rows with the smallest of one random key per row."""
+        keys, rows = np.zeros(0), []
+        for batch in self._raw:
+            rows.append(batch.numpy())
+            keys = np.concatenate([keys, generator.uniform(size=len(rows[-1]))])
+            if len(keys) > 2 * count:
+                keys, rows = _smallest(keys, rows, count)
+        if not rows:
+            checks.fail("x", "a stream without batches", "at least 2 points")
+        return _smallest(keys, rows, count)[1][0]
+
+
+def _smallest(keys: np.ndarray, rows: list, count: int) -> tuple[np.ndarray, list]:
+    """The `count` smallest keys and their rows (all, if they are fewer), in their order."""
+    joined = np.concatenate(rows)
+    if len(keys) <= count:
+        return keys, [joined]
+    kept = np.sort(np.argpartition(keys, count)[:count])
+    return keys[kept], [joined[kept]]
+
 
 Source = ArraySource | StreamSource
 
 
 def source_of(inputs: Inputs, sample_weight) -> Source:
-    """The source of a fit's points.
-
-    Args:
-        inputs: encoded where there is an encoder.
-        sample_weight: `[N]` non-negative weights, or `None`; for arrays only.
+    """The source of a fit's encoded points, with `[N]` non-negative weights where they have any.
 
     Raises:
         ValueError: naming `sample_weight`.

@@ -32,12 +32,10 @@ from tfdpm.search.initialization import (
 from tfdpm.search.judge import SampleJudge
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
 from tfdpm.search.t_refinement import fit_t_mixture
-from tfdpm.training.last_pass import LastPass
 from tfdpm.training.sources import Source
 
 __all__ = ["EpochInfo", "Trainer", "find_tails", "kinds_due"]
 
-_FEWEST_HIDDEN_UNITS, _MOST_HIDDEN_UNITS = 50, 1024
 # Networks whose loss is below this share of `settled_loss` know the mixture beyond doubt: there is
 # no reason to wait with proposals.
 _BEYOND_DOUBT = 0.2
@@ -68,7 +66,8 @@ class Trainer:
 
     Attributes:
         start_epoch: epochs that the model had been trained for when the fit began.
-        first_epoch: number that callbacks see of the first epoch.
+        first_epoch: number that callbacks see of the first epoch; 0 unless an interrupted fit goes
+            on.
     """
 
     def __init__(self, source: Source, config: DeepDPMConfig, seed: int):
@@ -76,16 +75,15 @@ class Trainer:
         self.config = config
         self.seed = seed
         self.start_epoch = self.first_epoch = 0
-        self._resumed_epoch: int | None = None
-        self._last_pass = LastPass()
+        # Weights of the networks and what a pass found under them, while both stay as they are.
+        self._last_pass: tuple[list[np.ndarray], PassStatistics] | None = None
 
     # -- the beginning ------------------------------------------------------------------------
 
     def begin(self, create_networks: Callable[[int, int, int], NetworkPair]) -> Fitted:
         """Preprocessing, prior, first mixture and networks of a model that was never fitted.
 
-        Args:
-            create_networks: makes networks for D features, H hidden units and C slots.
+        `create_networks` makes networks for D features, H hidden units and C slots.
         """
         config, seed = self.config, self.seed
         moments = self.source.moments(config.preprocessing == "normalize")
@@ -110,7 +108,8 @@ class Trainer:
         )
         networks = create_networks(
             preprocessing.feature_dim,
-            config.hidden_units or _default_hidden_units(parameters.num_components),
+            # The paper's 50, and two for each component where there are more than 25.
+            config.hidden_units or min(max(50, 2 * parameters.num_components), 1024),
             next_capacity(parameters.num_components),
         )
         # A given K starts so too, unless the networks are not to learn a mixture's posterior.
@@ -118,21 +117,14 @@ class Trainer:
         if search is not None or learns_mixture:
             features = preprocessing.transform(raw) if search is None else search.features
             start_from_mixture(networks.clustering, parameters, features, seed, t_mixture)
-        if search is None:
-            return Fitted(
-                networks, state, FitResult(genealogy=Genealogy.of_sizes(soft.counts, "training"))
-            )
-        genealogy = Genealogy.of_partitions(search.trace, search.shares)
-        result = FitResult(search=search, moves=search.moves, genealogy=genealogy)
+        result = FitResult(genealogy=Genealogy.of_sizes(soft.counts, "training"))
+        if search is not None:
+            genealogy = Genealogy.of_partitions(search.trace, search.shares)
+            result = FitResult(search=search, moves=search.moves, genealogy=genealogy)
         return Fitted(networks, state, result)
 
     def resume(self, fitted: Fitted, is_same_fit: bool) -> Fitted:
-        """Takes up a fit of a model that was fitted or loaded.
-
-        Args:
-            fitted: the model's parts.
-            is_same_fit: whether the points are those of the fit before.
-        """
+        """Takes up a fit of a fitted or loaded model, maybe on the points of the fit before."""
         preprocessing = fitted.state.preprocessing
         self.source.use(preprocessing)
         config = self.config
@@ -148,15 +140,6 @@ class Trainer:
 
     # -- an epoch -----------------------------------------------------------------------------
 
-    def resume_at(self, epoch: int) -> None:
-        """Makes the epochs of an interrupted fit go on with number `epoch`."""
-        self._resumed_epoch = epoch
-
-    def begin_epochs(self, first_epoch: int) -> int:
-        """Number of the first epoch: `first_epoch`, or that of the fit that is taken up."""
-        self.first_epoch = self._resumed_epoch or first_epoch
-        return self.first_epoch
-
     def set_learning_rates(self, fitted: Fitted) -> None:
         """Lets rates fall with the epochs since K last changed; callbacks may set others after."""
         decay, state = self.config.learning_rate_decay, fitted.state
@@ -171,7 +154,7 @@ class Trainer:
         )
         losses = self.source.train(networks.passes, state, config, self.seed, trains_halves)
         reduced = self.source.reduce(networks.passes, state)
-        self._last_pass.keep(networks, reduced)
+        self._last_pass = networks.copy_weights(), reduced
         fitted = fitted.replace(state=_m_step(state, reduced, config, trains_halves))
         fitted, proposals = self._propose(fitted, float(losses[0]))
         counts = MoveCounts.of(proposals)
@@ -220,7 +203,7 @@ class Trainer:
         self, fitted: Fitted, transition: Transition, proposals: tuple[Proposal, ...]
     ) -> tuple[Fitted, tuple[Proposal, ...]]:
         if not transition.is_identity:
-            self._last_pass.forget()
+            self._last_pass = None
         return fitted.apply(transition, proposals, self.config, self.seed), proposals
 
     # -- the end ------------------------------------------------------------------------------
@@ -261,8 +244,11 @@ class Trainer:
     def finish(self, fitted: Fitted) -> Fitted:
         """Statistics, mixture and labels as the final networks see the data."""
         config, reduced, proposals = self.config, None, ()
-        if config.subclustering == "network":  # subclusters by means follow the M-step
-            reduced = self._last_pass.recall(fitted.networks)
+        if config.subclustering == "network" and self._last_pass is not None:
+            # Subclusters by means follow the M-step. Callbacks may have put other weights in place.
+            weights, statistics = self._last_pass
+            pairs = zip(weights, fitted.networks.copy_weights(), strict=True)
+            reduced = statistics if all(np.array_equal(*pair) for pair in pairs) else None
         if reduced is None:
             reduced = self.source.reduce(fitted.networks.passes, fitted.state)
         if config.fixed_k is None:
@@ -284,24 +270,11 @@ class Trainer:
 
     def label_points(self, fitted: Fitted) -> np.ndarray:
         """Clusters `[N]` of all points, of the smallest unsigned type that holds them."""
-        num_components = fitted.state.num_components
-        kind = np.min_scalar_type(num_components)
-        pieces = [
-            np.argmax(fitted.networks.responsibilities(features, num_components), axis=1).astype(
-                kind
-            )
-            for features in self.source.feature_batches()
-        ]
-        return np.concatenate(pieces)
+        return fitted.labels_of(self.source.feature_batches())
 
 
 def find_tails(fitted: Fitted, config: DeepDPMConfig) -> Fitted:
-    """The fit with the t distributions of its components, by the points of its search.
-
-    Args:
-        fitted: the fit; without a search it gets none.
-        config: says whether points are told apart by t distributions.
-    """
+    """The fit with the t distributions of its components, by its search's points, if it has one."""
     search, state, t_mixture = fitted.result.search, fitted.state, None
     if search is not None and config.has_tails:
         t_mixture = as_tensors(fit_t_mixture(search, state.parameters))
@@ -367,8 +340,3 @@ def _subcomponent_m_step(
     )
     names = ("sub_weights", "sub_means", "sub_covariances")
     return dataclasses.replace(state, **dict(zip(names, chosen, strict=True)))
-
-
-def _default_hidden_units(num_components: int) -> int:
-    """The paper's 50, and two for each component where there are more than 25."""
-    return min(max(_FEWEST_HIDDEN_UNITS, 2 * num_components), _MOST_HIDDEN_UNITS)
