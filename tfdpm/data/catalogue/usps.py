@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_svmlight_file
 
 from tfdpm import checks
 from tfdpm.data.catalogue.download import RemoteFile, find_files
@@ -47,6 +46,8 @@ def load(
 
 
 def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    from sklearn.datasets import load_svmlight_file
+
     try:
         if path.name.startswith("zip."):
             table = np.loadtxt(path, ndmin=2, encoding="ascii")
