@@ -1,4 +1,4 @@
-"""What TensorFlow Serving is sent and answers: its own messages, the README's clients, the tools.
+"""What TensorFlow Serving is sent and answers: its messages, the printed clients, the tools.
 
 The server stands in for TensorFlow Serving: it speaks gRPC by the messages and the service of
 `tensorflow-serving-api`, and REST as its documentation has it, on top of the exported folder.
@@ -31,7 +31,7 @@ from tensorflow_serving.apis import (  # noqa: E402
 )
 
 X = tfdpm.data.gaussian_mixture(3, 4, 60, seed=0)[0].astype(np.float32)
-GUIDE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+SERVING = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +53,12 @@ def signatures(folder):
     return tf.saved_model.load(str(folder)).signatures
 
 
-def guide_function(name):
-    """A client as the guide prints it."""
-    blocks = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+def printed_client(name):
+    """A client as the documentation prints it."""
+    blocks = re.findall(r"```python\n(.*?)```", SERVING, flags=re.DOTALL)
     (block,) = (block for block in blocks if f"def {name}(" in block)
     names: dict = {}
-    exec(compile(block, "README.md", "exec"), names)
+    exec(compile(block, "serving.md", "exec"), names)
     return names[name]
 
 
@@ -93,8 +93,8 @@ def grpc_address(signatures):
     server.stop(0)
 
 
-def test_guides_grpc_client_gets_the_models_labels(model, grpc_address):
-    labels = guide_function("ask_grpc")(X, grpc_address)
+def test_printed_grpc_client_gets_the_models_labels(model, grpc_address):
+    labels = printed_client("ask_grpc")(X, grpc_address)
     np.testing.assert_array_equal(labels, model.predict_labels(X))
 
 
@@ -145,7 +145,7 @@ def answered(signatures, body):
 def rest_address(signatures):
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):  # noqa: N802
-            assert self.path == "/v1/models/demo:predict"
+            assert self.path == "/v1/models/groups:predict"
             body = self.rfile.read(int(self.headers["Content-Length"]))
             answer = json.dumps(answered(signatures, body), allow_nan=False).encode()
             self.send_response(200)
@@ -162,8 +162,8 @@ def rest_address(signatures):
     server.server_close()
 
 
-def test_guides_rest_client_gets_a_dictionary_for_each_point(model, rest_address):
-    answers = guide_function("ask_rest")(X, rest_address)
+def test_printed_rest_client_gets_a_dictionary_for_each_point(model, rest_address):
+    answers = printed_client("ask_rest")(X, rest_address)
     assert len(answers) == len(X)
     wanted = {"labels", "responsibilities", "log_density", "outlier_p"}
     assert all(set(answer) == wanted for answer in answers)
