@@ -31,9 +31,9 @@ class PredictiveTails(LogPredictive):
 
     def tails(self, points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Log density, nats, and p-value of `points [N, D]`, both `[N]` float64."""
-        distances = self._joint.distances(points)
-        logits = self._joint.at_distances(distances)
-        df, half_power = self._joint.tails
+        distances = self.components.distances(points)
+        logits = self.components.at_distances(distances)
+        df, half_power = self.components.tensors.tails
         # The operation does not broadcast.
         ones = tf.ones_like(distances)
         shares = tf.math.betainc(

@@ -39,7 +39,6 @@ def padded_density(
     tensors = LogJoint(parameters, PRECISION).tensors
     return JointTensors(
         padded(tensors.constants, MASKED_LOGIT),
-        padded(tensors.log_determinants),
         tuple(padded(part) for part in tensors.coefficients),
         tuple(padded(part, 1.0) for part in tensors.tails),
     )
