@@ -60,13 +60,15 @@ def map_t_mixture(
     df = _likeliest_df(log_weights / some, before.df, prior.dim)
     means = weighted.sums / np.where(has_points, weighted.counts, 1.0)[:, np.newaxis]
     squares = means[:, :, np.newaxis] * means[:, np.newaxis, :]
-    products = weighted.outer_products + _column(counts - weighted.counts) * squares
-    products = products + _column(gaussian_share(prior.dim, df) - 1.0) * prior.scale
+    lacking, excess = counts - weighted.counts, gaussian_share(prior.dim, df) - 1.0
+    products = weighted.outer_products + np.expand_dims(lacking, (1, 2)) * squares
+    products = products + np.expand_dims(excess, (1, 2)) * prior.scale
     as_if = SufficientStatistics(counts, counts[:, np.newaxis] * means, products)
     weights, means, scales = prior.map_mixture(as_if)
     after = TMixtureParameters(weights, means, scales, df)
     pairs = zip(after[1:], before[1:], strict=True)
-    kept = (np.where(_like(has_points, new), new, old) for new, old in pairs)
+    masks = (np.expand_dims(has_points, tuple(range(1, part.ndim))) for part in after[1:])
+    kept = (np.where(mask, *pair) for mask, pair in zip(masks, pairs, strict=True))
     return TMixtureParameters(weights, *kept)
 
 
@@ -104,11 +106,3 @@ def _likeliest_df(log_weights: np.ndarray, before: np.ndarray, dim: int) -> np.n
         low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
     df: np.ndarray = np.exp(0.5 * (low + high))
     return df
-
-
-def _column(values: np.ndarray) -> np.ndarray:
-    return np.expand_dims(values, (1, 2))
-
-
-def _like(mask: np.ndarray, part: np.ndarray) -> np.ndarray:
-    return mask.reshape(-1, *[1] * (part.ndim - 1))

@@ -1,4 +1,4 @@
-"""Metropolis acceptance with the uniform numbers given by the caller."""
+"""Metropolis acceptance of proposals, each on its own or none sharing a component."""
 
 from __future__ import annotations
 
@@ -7,27 +7,21 @@ import numpy as np
 from tfdpm import checks
 
 
-def accept(log_ratios: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+def accept(log_ratios: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
     """Accepts each proposal with probability `min(1, ratio)`: where `log u < log ratio`.
 
     Args:
-        log_ratios: any shape, nats; `-inf` never, `+inf` always.
-        uniforms: same shape, in `[0, 1]`. Ones give the greedy rule "only if it is better".
+        log_ratios: `[P]` nats; `-inf` never, `+inf` always.
+        generator: source of the uniform numbers u; `None` accepts what is better than no move.
 
     Returns:
-        Boolean array of the same shape.
-
-    Raises:
-        ValueError: if shapes differ or a uniform lies outside `[0, 1]`.
+        `[P]` bool.
     """
-    log_ratios, uniforms = np.asarray(log_ratios, float), np.asarray(uniforms, float)
-    if log_ratios.shape != uniforms.shape:
-        checks.fail("uniforms", f"shape {uniforms.shape}", f"shape {log_ratios.shape}")
-    if uniforms.size and not (uniforms.min() >= 0.0 and uniforms.max() <= 1.0):
-        checks.fail("uniforms", "values outside [0, 1]", "numbers from 0 to 1")
+    count = len(log_ratios)
+    uniforms = np.ones(count) if generator is None else generator.uniform(size=count)
     with np.errstate(divide="ignore"):
         is_accepted: np.ndarray = np.log(uniforms) < log_ratios
-        return is_accepted
+    return is_accepted
 
 
 def choose_disjoint(

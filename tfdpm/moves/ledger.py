@@ -19,12 +19,7 @@ class MoveCounts:
 
     def __add__(self, other: MoveCounts) -> MoveCounts:
         """Counts of both together."""
-        return MoveCounts(
-            *(
-                a + b
-                for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-            )
-        )
+        return MoveCounts(*map(sum, zip(*map(dataclasses.astuple, (self, other)), strict=True)))
 
     @classmethod
     def of(cls, proposals: Iterable[Proposal]) -> MoveCounts:

@@ -29,7 +29,7 @@ def propose_splits(
         The transition, and a record of each proposal.
     """
     ratios = judge.split_ratios()
-    is_split = accept(ratios, _draw_uniforms(len(ratios), generator))
+    is_split = accept(ratios, generator)
     proposals = tuple(
         Proposal("split", (k,), tuple(map(float, judge.sizes[k])), float(ratio), bool(accepted))
         for k, (ratio, accepted) in enumerate(zip(ratios, is_split, strict=True))
@@ -51,7 +51,7 @@ def propose_merges(
         The transition, and a record of each proposal.
     """
     pairs, ratios = judge.merge_ratios()
-    is_accepted = accept(ratios, _draw_uniforms(len(pairs), generator))
+    is_accepted = accept(ratios, generator)
     merged = choose_disjoint(pairs, ratios, is_accepted, order)
     made = set(map(tuple, merged.tolist()))
     sizes = judge.sizes.sum(axis=1)
@@ -87,7 +87,3 @@ def propose_removals(
         Proposal("removal", (int(k),), (0.0,), 0.0, True) for k in np.flatnonzero(~is_kept)
     )
     return transitions.of_removals(len(is_kept), is_kept), proposals
-
-
-def _draw_uniforms(count: int, generator: np.random.Generator | None) -> np.ndarray:
-    return np.ones(count) if generator is None else generator.uniform(size=count)

@@ -50,12 +50,6 @@ class Transition(NamedTuple):
         return is_new
 
 
-def identity(num_components: int) -> Transition:
-    """The move that changes nothing."""
-    order = np.arange(num_components)
-    return Transition(np.stack([order, order], axis=1), np.full(num_components, WHOLE))
-
-
 def of_splits(num_components: int, is_split: np.ndarray) -> Transition:
     """Every flagged component is replaced, in place, by its two halves.
 

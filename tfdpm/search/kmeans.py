@@ -1,4 +1,4 @@
-"""K-means: of all points, as the paper's initial mixture, and within many groups at once."""
+"""K-means: of all points, and within many groups at once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,7 @@ import warnings
 import numpy as np
 import sklearn.cluster
 import sklearn.exceptions
-import tensorflow as tf
 import threadpoolctl
-
-from tfdpm.config import DeepDPMConfig
-from tfdpm.mixture import niw
-from tfdpm.mixture.parameters import MixtureParameters, m_step
-from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 
 _KMEANS_MAX_ITERATIONS = 100
 _TILE_ROWS = 32  # of the tiles into which `grouped_kmeans` divides groups
@@ -45,38 +39,6 @@ def kmeans_labels(
         warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
         labels = estimator.fit_predict(features)
     return np.unique(labels, return_inverse=True)[1].ravel().astype(np.int32)
-
-
-def kmeans_mixture(
-    features: np.ndarray,
-    prior: niw.NIWParameters,
-    covariance: str,
-    config: DeepDPMConfig,
-    seed: int,
-) -> tuple[MixtureParameters, SufficientStatistics]:
-    """Makes the paper's initial mixture: K-means, then MAP estimates ([DeepDPM] section 4.1).
-
-    Args:
-        features: `[N, D]`.
-        prior: NIW prior.
-        covariance: structure of the components' covariances.
-        config: settings, with the initial K.
-        seed: random seed of K-means.
-
-    Returns:
-        The mixture and the hard statistics behind it.
-    """
-    labels = kmeans_labels(features, config.start_clusters, seed)
-    statistics = accumulate_hard(tf.constant(features), tf.constant(labels), int(labels.max()) + 1)
-    parameters = m_step(
-        statistics,
-        prior if config.prior_in_m_step else None,
-        concentration=config.weight_concentration,
-        denominator=config.map_denominator,
-        weight_rule=config.weight_rule,
-        covariance=covariance,
-    )
-    return parameters, statistics
 
 
 def grouped_kmeans(

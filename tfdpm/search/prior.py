@@ -1,4 +1,4 @@
-"""The prior of a search, whose scale follows the number of clusters and the evidence."""
+"""The prior of a search, whose scale follows K and the evidence, and priors from moments."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import dataclasses
 
 import numpy as np
 
-from tfdpm.mixture import niw
+from tfdpm.config import DeepDPMConfig
+from tfdpm.mixture.niw import NIWParameters, niw_parameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.prior import automatic_scale
 from tfdpm.mixture.statistics import SufficientStatistics
 
-__all__ = ["SearchPrior", "SearchSettings"]
+__all__ = ["SearchPrior", "SearchSettings", "prior_from_moments"]
 
 # Half or twice of either leaves K of the embeddings that the scale was tuned on as it is.
 _LARGEST_SCALE = 3.0  # as a multiple of the mean variance of a feature
@@ -85,17 +86,13 @@ class SearchPrior:
         """Degrees of freedom."""
         return self.settings.df + self.extra_df
 
-    def as_niw(self, multiple: float = 1.0) -> niw.NIWParameters:
-        """The current prior as tensors, for more points than those of the sample.
+    def partition_prior(self, multiple: float = 1.0) -> PartitionPrior:
+        """The current prior with the Dirichlet process, for more points than those of the sample.
 
         Args:
             multiple: number of all points over that of the sample. A fitted scale is multiplied
                 by it, since the scale is in proportion to the number of points.
         """
-        return self.partition_prior(multiple).as_niw()
-
-    def partition_prior(self, multiple: float = 1.0) -> PartitionPrior:
-        """The current prior with the Dirichlet process; `multiple` as for `as_niw`."""
         settings = self.settings
         scale = settings.fixed_scale
         if scale is None:
@@ -136,3 +133,37 @@ class SearchPrior:
         if moved:
             self.scale = fitted
         return moved
+
+
+def prior_from_moments(
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    config: DeepDPMConfig,
+    num_points: float,
+    num_components: int,
+) -> NIWParameters:
+    """Makes the configured NIW prior from the moments of all points.
+
+    Factors of the scale matrix are `prior_scale`, the degrees of freedom where `scale_times_df`
+    ([DeepDPM] eq. 8: nu * Psi), and what `config.prior` names. For `"auto"` that is the mean
+    variance times `automatic_scale`, for `"identity"` one, and for `"std"` the standard deviation
+    of each feature, as in the authors' program.
+
+    Args:
+        mean: `[D]` mean of the features, which becomes the prior mean m.
+        covariance: `[D, D]` covariance of the features.
+        config: settings of the fit; `df=None` stands for D + 2.
+        num_points: number of points N.
+        num_components: K to be expected.
+    """
+    dim = len(mean)
+    df = dim + 2.0 if config.df is None else config.df
+    variances = np.maximum(np.diag(covariance), 0.0)
+    scale, diagonal = config.prior_scale, np.ones(dim)
+    if config.prior == "auto":
+        scale *= automatic_scale(num_points, num_components, dim)
+        diagonal *= variances.mean() or 1.0
+    elif config.prior == "std":
+        diagonal = np.where(variances > 0, np.sqrt(variances), 1.0)
+    scale *= df if config.scale_times_df else 1.0
+    return niw_parameters(mean, config.mean_precision, df, np.diag(scale * diagonal))
