@@ -199,6 +199,58 @@ def test_no_folder_is_crowded() -> None:
         assert sum(lines[path] for path in files) <= MOST_SHARE * sum(lines.values()), folder
 
 
+def private_names(node: ast.AST) -> set[str]:
+    """Underscore attributes of `self` in a class."""
+    return {
+        each.attr
+        for each in ast.walk(node)
+        if isinstance(each, ast.Attribute)
+        and ast.unparse(each.value) == "self"
+        and each.attr.startswith("_")
+        and not each.attr.startswith("__")
+    }
+
+
+def test_no_class_shares_a_private_attribute_with_its_base() -> None:
+    classes = {
+        node.name: (node, [ast.unparse(base).rpartition(".")[2] for base in node.bases])
+        for path in modules().values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    }
+
+    def ancestors(name: str) -> set[str]:
+        bases = {base for base in classes[name][1] if base in classes}
+        return bases.union(*(ancestors(base) for base in bases)) if bases else bases
+
+    for name, (node, _) in classes.items():
+        for base in ancestors(name):
+            assert private_names(node) & private_names(classes[base][0]) == set(), (name, base)
+
+
+def test_nobody_sets_a_private_attribute_of_another_object() -> None:
+    for module, path in modules().items():
+        tree = ast.parse(path.read_text())
+        constructors = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef)
+            and any(ast.unparse(each) == "classmethod" for each in node.decorator_list)
+        ]
+        allowed = {id(node) for made in constructors for node in ast.walk(made)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                is_own = ast.unparse(node.value) == "self" or id(node) in allowed
+                assert is_own or not node.attr.startswith("_"), f"{module}: {ast.unparse(node)}"
+
+
+def test_deepdpm_has_at_most_two_bases_of_ours() -> None:
+    import tfdpm
+
+    own = [base for base in tfdpm.DeepDPM.__mro__ if base.__module__.startswith("tfdpm")]
+    assert len(own) <= 3
+
+
 @pytest.mark.parametrize(
     ("module", "line", "complaint"),
     [

@@ -46,11 +46,11 @@ def test_a_small_separated_mixture_is_found_exactly(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("imbalance", [1, 20])
 @pytest.mark.parametrize("dim", [2, 16])
 @pytest.mark.parametrize("num_components", [1, 3, 15, 40])
-def test_separated_mixtures_are_found_exactly(num_components, dim, imbalance, seed):
+def test_separated_mixtures_are_found_exactly(num_components, dim, imbalance):
+    seed = num_components + dim + imbalance  # another data set in each case
     x, y = tfdpm.data.gaussian_mixture(num_components, dim, imbalance=imbalance, seed=seed)
     found = tfdpm.fit(x, seed=seed, verbose=0)
     assert found.n_clusters == num_components
