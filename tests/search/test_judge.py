@@ -96,6 +96,6 @@ def test_a_resumed_search_judges_with_the_scale_of_the_prior(judged):
     again = MixtureSearch.resumed(
         x, settings, 0, first.prior.partition_prior(7.0).as_niw(), 5, 7.0 * len(x)
     )
-    assert again.scale == pytest.approx(first.scale)
+    assert again.prior.scale == pytest.approx(first.prior.scale)
     expected = SampleJudge(first.evidence, 5, labels).merge_ratios()[1]
     np.testing.assert_allclose(SampleJudge(again.evidence, 5, labels).merge_ratios()[1], expected)

@@ -1,4 +1,4 @@
-"""The passes of `training.py` on several devices or machines at once.
+"""The passes of `passes.py` on several devices or machines at once.
 
 Every replica is given all points (or the whole stream) and works on its share of them; sums of
 statistics (float64) and of gradients are exchanged, so that every machine makes the same step, the
@@ -48,7 +48,7 @@ class ReplicaPasses(Passes):
         """One gradient step, of which every replica computes the losses of its points."""
         weights = batch[1]
         count = self._strategy.num_replicas_in_sync
-        most_taught = tf.minimum(self.settings.max_subcluster_batch, tf.shape(weights)[0])
+        most_taught = tf.minimum(self.config.max_subcluster_batch, tf.shape(weights)[0])
         totals = tf.reduce_sum(weights), tf.reduce_sum(weights[:most_taught])
 
         def replica_gradients():
@@ -75,21 +75,8 @@ class ReplicaPasses(Passes):
 
         def replica_sums():
             rank = _rank()
-            last = num_points * (rank + 1) // count
-
-            def body(start, sums):
-                stop = tf.minimum(start + rows, last)
-                piece = self.sum_batch(
-                    features[start:stop], weights[start:stop], sub_means, num_components
-                )
-                return stop, [a + b for a, b in zip(sums, piece, strict=True)]
-
-            return tf.while_loop(
-                lambda start, _: start < last,
-                body,
-                (num_points * rank // count, self.zero_sums(dim)),
-                parallel_iterations=1,
-            )[1]
+            ends = num_points * rank // count, num_points * (rank + 1) // count
+            return self.sum_rows(*ends, rows, features, weights, sub_means, num_components)
 
         return pass_statistics(self._sum(replica_sums), dim)
 
