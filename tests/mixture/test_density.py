@@ -11,7 +11,8 @@ from tests.reference import niw as niw_reference
 from tests.reference import samples
 from tfdpm.mixture import density as module
 from tfdpm.mixture import evidence, niw, statistics
-from tfdpm.mixture.density import LogJoint, LogPredictive
+from tfdpm.mixture.density import LogJoint
+from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.statistics import accumulate
 
@@ -127,7 +128,7 @@ def test_log_predictive_is_a_mixture_of_scipys_multivariate_t(feature_dim):
     prior, points = samples.prior(feature_dim), samples.points(40, feature_dim)
     responsibility, weights = samples.weights(40, 2), np.array([0.3, 0.7])
     after = evidence.posterior(niw.niw_parameters(*prior), accumulate(points, responsibility))
-    density = LogPredictive(tf.constant(weights), after)
+    density = PredictiveTails(tf.constant(weights), after)
     new_points = samples.points(15, feature_dim, seed=1, scale=2.0)
     columns = [
         np.log(weight)

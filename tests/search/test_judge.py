@@ -90,7 +90,7 @@ def test_an_empty_or_single_half_is_never_split_off(judged):
 
 def test_a_resumed_search_judges_with_the_scale_of_the_prior(judged):
     search, x, labels, _ = judged
-    settings = search_settings(scale_factor=0.5)
+    settings = search_settings(prior_scale=0.5)
     first = MixtureSearch(x, settings, 0)
     first.run(1)
     again = MixtureSearch.resumed(

@@ -5,6 +5,7 @@ import pytest
 
 from tests.reference.searches import search_settings
 from tfdpm.config import DeepDPMConfig
+from tfdpm.features.preprocessing import FeatureMoments, Preprocessing
 from tfdpm.mixture.prior import automatic_scale
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.search.prior import SearchPrior, prior_from_moments
@@ -28,9 +29,11 @@ def test_more_degrees_of_freedom_leave_the_mean_of_a_covariance():
     light, heavy = make_prior(), make_prior(extra_df=6.0)
     light.scale = 1.0
     heavy.scale = 7.0
-    means = [prior.partition_prior().scale / (prior.df - 3) for prior in (light, heavy)]
+    means = [
+        prior.partition_prior().scale / (prior.partition_prior().df - 3) for prior in (light, heavy)
+    ]
     np.testing.assert_allclose(*means)
-    assert heavy.df == light.df + 6.0
+    assert heavy.partition_prior().df == light.partition_prior().df + 6.0
 
 
 def test_a_scale_on_its_floor_follows_it_and_one_above_does_not():
@@ -59,7 +62,7 @@ def test_the_fitted_scale_is_the_best_of_many():
 
 
 def test_the_scale_of_all_points_is_in_proportion_to_their_number():
-    prior = make_prior(scale_factor=0.5)
+    prior = make_prior(prior_scale=0.5)
     np.testing.assert_allclose(
         prior.partition_prior(4.0).scale, 4.0 * 0.5 * prior.scale * np.eye(2)
     )
@@ -72,6 +75,7 @@ def test_a_given_scale_is_not_fitted():
     assert prior.partition_prior().df == pytest.approx(4.0)
 
 
+AS_IT_IS = Preprocessing(np.zeros(2), np.eye(2))
 COVARIANCE = np.array([[4.0, 1.0], [1.0, 16.0]])
 
 
@@ -83,7 +87,9 @@ def test_each_kind_of_prior_has_its_scale_matrix(kind, diagonal, scale_times_df)
     config = DeepDPMConfig(
         prior=kind, prior_scale=0.5, mean_precision=0.1, df=None, scale_times_df=scale_times_df
     )
-    prior = prior_from_moments(np.array([1.0, 2.0]), COVARIANCE, config, 500, 3)
+    prior = prior_from_moments(
+        FeatureMoments(500, np.array([1.0, 2.0]), COVARIANCE), AS_IT_IS, config, 3
+    )
     factor = 0.5 * (4.0 if scale_times_df else 1.0)
     factor *= automatic_scale(500, 3, 2) if kind == "auto" else 1.0
     np.testing.assert_allclose(prior.scale, factor * np.diag(diagonal))
@@ -97,6 +103,8 @@ def test_constant_features_still_give_a_proper_prior(kind):
     config = DeepDPMConfig(
         prior=kind, prior_scale=scale, mean_precision=1.0, df=7.0, scale_times_df=False
     )
-    prior = prior_from_moments(np.zeros(2), np.zeros((2, 2)), config, 500, 3)
+    prior = prior_from_moments(
+        FeatureMoments(500, np.zeros(2), np.zeros((2, 2))), AS_IT_IS, config, 3
+    )
     np.testing.assert_allclose(prior.scale, np.eye(2))
     assert float(prior.df) == 7.0

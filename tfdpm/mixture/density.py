@@ -1,4 +1,4 @@
-"""Log densities of mixtures in TensorFlow: joint with the component, and posterior predictive."""
+"""Log densities of mixtures in TensorFlow, joint with the component."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfdpm.mixture import evidence
 from tfdpm.mixture.covariance import cholesky
-from tfdpm.mixture.niw import NIWParameters
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.statistics import moment_features
 
@@ -169,27 +167,6 @@ class LogJoint:
         return pieces.concat()
 
 
-class LogPredictive:
-    """Log posterior predictive density of a mixture: a weighted sum of multivariate t densities.
-
-    Args:
-        mixture_weights: `[K]`.
-        after: NIW posteriors of the components, batch shape `[K]`.
-
-    Attributes:
-        components: `log pi_k + log t_k(x)` of points `[N, D]`, `[N, K]` float64, nats.
-    """
-
-    def __init__(self, mixture_weights: tf.Tensor, after: NIWParameters):
-        df, loc, scale_tril = evidence.predictive(after)
-        shape = tf.linalg.matmul(scale_tril, scale_tril, transpose_b=True)
-        self.components = LogJoint(TMixtureParameters(mixture_weights, loc, shape, df))
-
-    def __call__(self, points: tf.Tensor) -> tf.Tensor:
-        """Log density of `points [N, D]`, `[N]` float64, nats."""
-        return tf.reduce_logsumexp(self.components(points), axis=-1)
-
-
 def _quadratic_form(means: tf.Tensor, whiteners: tf.Tensor) -> tf.Tensor:
     """Coefficients `[1 + D + D^2, K]` of `[1, x, x x^T]` in the squared distance."""
     # With the precision P = W^T W: (x - mu)^T P (x - mu) = mu^T P mu - 2 (P mu)^T x + x^T P x.
@@ -201,12 +178,9 @@ def _quadratic_form(means: tf.Tensor, whiteners: tf.Tensor) -> tf.Tensor:
 
 
 def _whitening_blocks(means: tf.Tensor, whiteners: tf.Tensor) -> list[tf.Tensor]:
-    """Coefficients of `[1, x]` in whitened coordinates, a few coordinates at a time.
-
-    Returns:
-        Blocks `[1 + d, w, K]` for the `w` coordinates up to the `d`-th, which do not depend on
-        later features. Components are last, so that squares are added up along all of them.
-    """
+    """Coefficients `[1 + d, w, K]` of `[1, x]` in the `w` whitened coordinates up to the `d`-th."""
+    # Coordinates do not depend on later features. Components are last, so that squares are added up
+    # along all of them.
     # W (x - mu) = -W mu + W x with W triangular; its squared norm is the squared distance.
     dim = int(means.shape[-1])
     offsets = -tf.linalg.matvec(whiteners, means)

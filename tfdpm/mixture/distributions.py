@@ -52,6 +52,12 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
         validate_args: whether densities check their arguments when evaluated.
         name: name of the distribution.
 
+    Attributes:
+        loc: `[..., D]`, prior mean m.
+        mean_precision: `[...]`, pseudo-observations behind the mean, kappa.
+        df: `[...]`, degrees of freedom, nu.
+        scale: `[..., D, D]`, inverse-Wishart scale matrix, squared feature units.
+
     Raises:
         ValueError: if ranks or sizes disagree, or a parameter is out of its range.
     """
@@ -68,13 +74,14 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
     ):
         dtype = _common_dtype(loc, mean_precision, df, scale)
         parts = (tf.convert_to_tensor(part, dtype) for part in (loc, mean_precision, df, scale))
-        self._niw = _broadcast(NIWParameters(*parts))
-        self._dim = int(self._niw.loc.shape[-1])
-        scale_tril = cholesky(self._niw.scale)
-        identity = tf.eye(self._dim, batch_shape=self._niw.df.shape, dtype=dtype)
+        niw = _broadcast(NIWParameters(*parts))
+        self.loc, self.mean_precision, self.df, self.scale = niw
+        self._dim = int(self.loc.shape[-1])
+        scale_tril = cholesky(self.scale)
+        identity = tf.eye(self._dim, batch_shape=self.df.shape, dtype=dtype)
         precision_tril = cholesky(tf.linalg.cholesky_solve(scale_tril, identity))
         covariance = tfd.TransformedDistribution(
-            tfd.WishartTriL(self._niw.df, scale_tril=precision_tril, validate_args=validate_args),
+            tfd.WishartTriL(self.df, scale_tril=precision_tril, validate_args=validate_args),
             # Precision -> its Cholesky factor -> that of the covariance -> the covariance.
             tfb.Chain(
                 [
@@ -87,44 +94,24 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
         )
 
         def mean(covariance: tf.Tensor) -> tfd.Distribution:
-            precision = self._niw.mean_precision[..., tf.newaxis, tf.newaxis]
+            precision = self.mean_precision[..., tf.newaxis, tf.newaxis]
             return tfd.MultivariateNormalTriL(
-                self._niw.loc,
+                self.loc,
                 scale_tril=cholesky(covariance / precision),
                 validate_args=validate_args,
             )
 
         super().__init__(
             MeanAndCovariance(covariance=covariance, mean=mean),
-            batch_ndims=self._niw.df.shape.rank,
+            batch_ndims=self.df.shape.rank,
             use_vectorized_map=False,
             validate_args=validate_args,
             name=name,
         )
         # What `copy` and `parameters` are about: this class's arguments, not its base class's.
         self._parameters = self._no_dependency(
-            dict(self._niw._asdict(), validate_args=validate_args, name=name)
+            dict(niw._asdict(), validate_args=validate_args, name=name)
         )
-
-    @property
-    def loc(self) -> tf.Tensor:
-        """Prior mean m, `[..., D]`."""
-        return self._niw.loc
-
-    @property
-    def mean_precision(self) -> tf.Tensor:
-        """Pseudo-observations behind the mean, kappa, `[...]`."""
-        return self._niw.mean_precision
-
-    @property
-    def df(self) -> tf.Tensor:
-        """Degrees of freedom, nu, `[...]`."""
-        return self._niw.df
-
-    @property
-    def scale(self) -> tf.Tensor:
-        """Inverse-Wishart scale matrix, `[..., D, D]`, squared feature units."""
-        return self._niw.scale
 
     def mean(self) -> MeanAndCovariance:
         """Means of both parts: `loc` and `scale / (df - D - 1)`, NaN where `df <= D + 1`."""
@@ -181,7 +168,8 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
         *ranks: int,
     ) -> list[tf.Tensor]:
         """Arrays that a function of the prior returns, of so many axes each, also in a graph."""
-        prior = [tf.cast(part, tf.float64) for part in self._niw]
+        parameters = self.loc, self.mean_precision, self.df, self.scale
+        prior = [tf.cast(part, tf.float64) for part in parameters]
         arrays = tf.numpy_function(
             lambda *parts: function(NIWParameters(*parts[:4]), SufficientStatistics(*parts[4:])),
             [*prior, *statistics],

@@ -174,9 +174,7 @@ class PointMoments:
     ) -> tf.Tensor:
         """Packed moments `[K, 1 + D + D^2]`, each component from its own points alone.
 
-        Args:
-            num_components: K.
-            members: component to the mask `[B]` of its points and the weights `[B]` of all.
+        Of a component, `members` gives the mask `[B]` of its points and the weights `[B]` of all.
         """
         width = num_moments(int(self._points.shape[-1]))
 
@@ -194,11 +192,8 @@ class PointMoments:
 
 
 def _own_moments(points: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Packed moments `[1 + D + D^2]` float64 of one component's points `[n, D]`.
-
-    Products are made about the points' mean, in their precision, and moved to the origin in
-    float64.
-    """
+    """Packed moments `[1 + D + D^2]` float64 of one component's points `[n, D]`."""
+    # Products are made about the points' mean, in their precision, and moved to the origin.
     # About any centre c, with d = x - c and the sum s of w d over points of weight w and total W:
     # sum w x x^T = sum w d d^T + c s^T + s c^T + W c c^T. The last three are cross + cross^T.
     total = tf.reduce_sum(tf.cast(weights, tf.float64))

@@ -14,8 +14,6 @@ from tfdpm.mixture.parameters import TMixtureParameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import SufficientStatistics
 
-__all__ = ["INITIAL_DF", "TStatistics", "gaussian_share", "map_t_mixture"]
-
 INITIAL_DF = 8.0
 # The range in which degrees of freedom are sought; 200 is hardly distinguishable from a Gaussian.
 _LEAST_DF, _LARGEST_DF = 0.2, 200.0
@@ -88,10 +86,7 @@ def gaussian_share(dim: int, df: np.ndarray) -> np.ndarray:
 def _likeliest_df(log_weights: np.ndarray, before: np.ndarray, dim: int) -> np.ndarray:
     """Roots `[K]` of the likelihood's derivative in the degrees of freedom, in their range.
 
-    Args:
-        log_weights: `[K]` means of `log u - u`.
-        before: `[K]` degrees of freedom of the E-step that gave the weights.
-        dim: number of features D.
+    Means `[K]` of `log u - u` come from an E-step with the degrees of freedom of before.
     """
     # [Peel and McLachlan 2000] eq. 20 with h = nu / 2 and g = (nu_before + D) / 2:
     # log h - digamma(h) + 1 + mean(log u - u) + digamma(g) - log g = 0.

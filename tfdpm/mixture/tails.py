@@ -58,11 +58,7 @@ def _best_t_log_likelihood(
 ) -> np.ndarray:
     """Largest log likelihood `[K]` over the degrees of freedom, up to the Gaussian's constant.
 
-    Args:
-        histogram: `[K, B]` number of points in each bin of distances.
-        typical: `[K, B]` mean squared distance in each bin.
-        counts: `[K]` number of points.
-        feature_dim: number of features D.
+    Of the counts `[K]`, `histogram [K, B]` are in each bin of mean squared distance `typical`.
     """
     df = _DEGREES_OF_FREEDOM[np.newaxis, :, np.newaxis]
     histogram, typical = histogram[:, np.newaxis], typical[:, np.newaxis]

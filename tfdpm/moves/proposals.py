@@ -10,8 +10,6 @@ from tfdpm.moves.judge import Judge
 from tfdpm.moves.ledger import Proposal
 from tfdpm.moves.transition import Transition
 
-__all__ = ["propose_merges", "propose_removals", "propose_splits"]
-
 
 def propose_splits(
     judge: Judge, generator: np.random.Generator | None = None

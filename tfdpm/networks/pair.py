@@ -18,8 +18,6 @@ from tfdpm.networks.replicas import ReplicaPasses
 from tfdpm.networks.slots import padded_means
 from tfdpm.search.state import MixtureState
 
-__all__ = ["NetworkPair", "base_rates", "create_networks"]
-
 _MOST_SUBCLUSTER_UNITS = 50  # [DeepDPM] supplement 7
 
 

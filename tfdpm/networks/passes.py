@@ -129,34 +129,20 @@ class Passes:
 
     # -- training ---------------------------------------------------------------------------
 
-    def array_epoch(
-        self,
-        features,
-        weights,
-        order,
-        density,
-        means,
-        sub_means,
-        num_components,
-        trains_subclusters: bool,
-    ):
+    def array_epoch(self, features, weights, order, *targets):
         """One epoch over an array. The E-step is made batch by batch: no array is N K long.
 
         Args:
             features, weights: `[N, D]` and `[N]`.
             order: `[steps, B]`, which points make up each batch.
-            density: `LogJoint.tensors` of C components, a constant of the epoch.
-            means, sub_means: `[C, D]` and `[C, 2, D]`, constants of the epoch.
-            num_components: K, scalar tensor.
-            trains_subclusters: Python bool, whether the subclustering networks learn.
+            *targets: what `gradients_of` takes after the batch, constants of the epoch.
         """
         self.count_trace()
         num_steps = tf.shape(order)[0]
 
         def body(step, total):
             batch = tf.gather(features, order[step]), tf.gather(weights, order[step])
-            losses = self.step(batch, density, means, sub_means, num_components, trains_subclusters)
-            return step + 1, total + losses
+            return step + 1, total + self.step(batch, *targets)
 
         _, total = tf.while_loop(
             lambda step, _: step < num_steps, body, (0, tf.zeros([2])), parallel_iterations=1
@@ -171,26 +157,21 @@ class Passes:
         finally:
             self._is_for_xla = False
 
-    def stream_epoch(
-        self, batches, density, means, sub_means, num_components, trains_subclusters: bool
-    ):
-        """One epoch over a stream of `(features, weights)`; arguments as for `array_epoch`."""
+    def stream_epoch(self, batches, *targets):
+        """One epoch over a stream of `(features, weights)`; targets as for `array_epoch`."""
         self.count_trace()
 
         def body(state, batch):
             total, steps = state
-            losses = self.step(batch, density, means, sub_means, num_components, trains_subclusters)
-            return total + losses, steps + 1.0
+            return total + self.step(batch, *targets), steps + 1.0
 
         body = tf.autograph.experimental.do_not_convert(body)
         total, steps = batches.reduce((tf.zeros([2]), tf.constant(0.0)), body)
         return tf.math.divide_no_nan(total, steps)
 
-    def step(self, batch, density, means, sub_means, num_components, trains_subclusters: bool):
+    def step(self, batch, *targets):
         """One gradient step of both losses; the two networks share no weight."""
-        losses, gradients = self.gradients_of(
-            batch, density, means, sub_means, num_components, trains_subclusters
-        )
+        losses, gradients = self.gradients_of(batch, *targets)
         self.apply_gradients(gradients)
         return losses
 
@@ -209,7 +190,10 @@ class Passes:
 
         Args:
             batch: features `[B, D]` and weights `[B]`.
-            density, means, sub_means, num_components, trains_subclusters: see `array_epoch`.
+            density: `LogJoint.tensors` of C components.
+            means, sub_means: `[C, D]` and `[C, 2, D]`.
+            num_components: K, scalar tensor.
+            trains_subclusters: Python bool, whether the subclustering networks learn.
             first_points: how many of them the subclustering networks learn from; `None` for the
                 setting. Batches are in random order: their first points are as good as any.
             shares: what both losses are multiplied by, for a batch that is part of a larger one.
@@ -262,8 +246,8 @@ class Passes:
 
     # -- reduction --------------------------------------------------------------------------
 
-    def array_statistics(self, features, weights, sub_means, num_components) -> PassStatistics:
-        """Statistics of all of an array, slice by slice."""
+    def array_statistics(self, features, weights, *halves) -> PassStatistics:
+        """Statistics of all of an array, slice by slice; arguments as for `sum_batch`."""
         self.count_trace()
         dim, num_points = int(features.shape[-1]), tf.shape(features)[0]
         rows = slice_rows(dim, self.capacity)
@@ -272,19 +256,15 @@ class Passes:
             # above all where the points themselves come a few at a time.
             rows = max(256, min(rows // 4, features.shape[0] // 16))
 
-        sums = self.sum_rows(0, num_points, rows, features, weights, sub_means, num_components)
+        sums = self.sum_rows(0, num_points, rows, features, weights, *halves)
         return pass_statistics(sums, dim)
 
-    def sum_rows(
-        self, start, stop, at_once: int, features, weights, sub_means, num_components
-    ) -> list[tf.Tensor]:
+    def sum_rows(self, start, stop, at_once, features, weights, *halves) -> list[tf.Tensor]:
         """As `sum_batch`, of rows `start` to `stop` of an array, so many at once."""
 
         def body(start, sums):
             end = tf.minimum(start + at_once, stop)
-            piece = self.sum_batch(
-                features[start:end], weights[start:end], sub_means, num_components
-            )
+            piece = self.sum_batch(features[start:end], weights[start:end], *halves)
             return end, [a + b for a, b in zip(sums, piece, strict=True)]
 
         sums = self.zero_sums(int(features.shape[-1]))
@@ -292,7 +272,7 @@ class Passes:
             lambda start, _: start < stop, body, (start, sums), parallel_iterations=1
         )[1]
 
-    def stream_statistics(self, batches, sub_means, num_components) -> PassStatistics:
+    def stream_statistics(self, batches, *halves) -> PassStatistics:
         """Statistics of all batches of `(features, weights)`."""
         self.count_trace()
         dim = int(batches.element_spec[0].shape[-1])
@@ -300,7 +280,7 @@ class Passes:
         batches = batches.rebatch(slice_rows(dim, self.capacity))
 
         def body(sums, batch):
-            piece = self.sum_batch(*batch, sub_means, num_components)
+            piece = self.sum_batch(*batch, *halves)
             return tuple(a + b for a, b in zip(sums, piece, strict=True))
 
         body = tf.autograph.experimental.do_not_convert(body)
@@ -313,6 +293,11 @@ class Passes:
 
     def sum_batch(self, features, weights, sub_means, num_components) -> list[tf.Tensor]:
         """Sums of moments of one batch under both networks.
+
+        Args:
+            features, weights: `[B, D]` and `[B]`.
+            sub_means: `[C, 2, D]`, of which the nearer one is the half if no network says so.
+            num_components: K, scalar tensor.
 
         Returns:
             `[C, M]` weighted by responsibilities, `[2 C, M]` of hard subclusters, and `[C, M]` of

@@ -15,8 +15,6 @@ from tfdpm.mixture.statistics import (
     unpack_moments,
 )
 
-__all__ = ["PassStatistics", "first_components", "pass_statistics", "soft_statistics"]
-
 
 class PassStatistics(NamedTuple):
     """What one pass reduces the data to, under the networks as they stand.

@@ -9,8 +9,6 @@ from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.networks.layers import MASKED_LOGIT
 from tfdpm.search.state import MixtureState
 
-__all__ = ["PRECISION", "padded_density", "padded_means"]
-
 # Of whitened coordinates in the E-step: features are centred and of unit variance.
 PRECISION = tf.float32
 

@@ -14,8 +14,6 @@ from tfdpm.moves.judge import neighbour_pairs
 from tfdpm.search.prior import SearchPrior
 from tfdpm.search.sample import Sample, sample_moments, sort_by_group
 
-__all__ = ["SampleEvidence", "subtract_tail_gain"]
-
 # Largest gain by a heavy tail that is looked for, nats per point. It only saves time on pairs that
 # no tail could make worth merging; half or twice of it gives the same partitions.
 _LARGEST_TAIL = 3.0
@@ -68,7 +66,7 @@ class SampleEvidence:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Neighbouring pairs `[P, 2]` and the log ratios `[P]` of merging them."""
         means, _ = sample_moments(statistics)
-        pairs = neighbour_pairs(means, self.prior.settings.num_neighbours)
+        pairs = neighbour_pairs(means, self.prior.settings.config.num_neighbours)
         if not len(pairs):
             return pairs, np.zeros(0)
         terms = self.terms(statistics)
@@ -97,15 +95,8 @@ class SampleEvidence:
         pairs: np.ndarray,
         union: SufficientStatistics,
     ) -> np.ndarray:
-        """Gain by a heavy tail of each pair of clusters as one, `[P]` nats.
-
-        To save memory, pairs are looked at together up to about the sample's number of points.
-
-        Args:
-            sorted_rows: rows of all clusters, as `sort_by_group` returns them.
-            pairs: `[P, 2]` clusters.
-            union: statistics `[P]` of the pairs.
-        """
+        """Gain by a heavy tail of each of the `pairs [P, 2]` of clusters as one, `[P]` nats."""
+        # To save memory, pairs are looked at together up to about the sample's number of points.
         order, starts = sorted_rows
         groups = np.cumsum(union.counts) // self.sample.num_points
         tails = np.empty(len(pairs))

@@ -14,9 +14,9 @@ from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, as_tensors
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 from tfdpm.search.kmeans import kmeans_labels
-from tfdpm.search.mixture_search import MixtureSearch, SearchSettings
+from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.model_selection import select_search
-from tfdpm.search.prior import prior_from_moments
+from tfdpm.search.prior import SearchSettings, prior_from_moments
 from tfdpm.search.state import MixtureState, estimate_mixture
 from tfdpm.search.t_refinement import refine_mixture
 from tfdpm.search.whitened_search import SearchResult, search_whitened
@@ -71,7 +71,7 @@ def initialize_mixture(
     sample = preprocessing.transform(raw)
     if not uses_search(config):
         # The paper's: K-means, then MAP estimates ([DeepDPM] section 4.1).
-        prior = _prior_of_all(moments, preprocessing, config, config.start_clusters)
+        prior = prior_from_moments(moments, preprocessing, config, config.start_clusters)
         structure = "full" if config.covariance == "auto" else config.covariance
         labels = kmeans_labels(sample, config.start_clusters, seed)
         statistics = accumulate_hard(tf.constant(sample), tf.constant(labels), labels.max() + 1)
@@ -79,7 +79,9 @@ def initialize_mixture(
         return InitialMixture(prior, parameters, None, statistics, structure, None, preprocessing)
     features, settings = _search_inputs(sample, moments, preprocessing, config)
     result = _search_samples(features, settings, leading, config, seed)
-    if _may_reshape(config):
+    leaves_features = config.preprocessing == "auto" and _has_open_prior(config)
+    leaves_moves = config.covariance in ("auto", "full") and config.splits and config.merges
+    if leaves_features and leaves_moves:
         rows = np.random.default_rng([seed, 8]).permutation(len(raw))[: config.max_start_points]
         result = search_whitened(result, raw[np.sort(rows)], moments, settings, seed)
     search, labels, parameters, used = result
@@ -119,12 +121,6 @@ def _search_samples(
         search, labels, parameters = select_search(points, settings, seed, config.start_clusters)
         results.append(SearchResult(search.with_features(part), labels, parameters, leading))
     return min(results, key=lambda result: result.parameters.num_components)
-
-
-def _may_reshape(config: DeepDPMConfig) -> bool:
-    """Whether the choice of features and prior is left to the data."""
-    is_open = config.preprocessing == "auto" and _has_open_prior(config)
-    return is_open and config.covariance in ("auto", "full") and config.splits and config.merges
 
 
 def _has_open_prior(config: DeepDPMConfig) -> bool:
@@ -181,27 +177,6 @@ def _search_inputs(
     dim = preprocessing.num_leading or distinct.shape[1]
     fixed_scale = None
     if config.prior != "auto":
-        fixed_scale = _prior_of_all(moments, preprocessing, config, 1).scale.numpy()
-    settings = SearchSettings(
-        splits=config.splits,
-        merges=config.merges,
-        dp_concentration=config.dp_concentration,
-        mean_precision=config.mean_precision,
-        df=dim + 2.0 if config.df is None else config.df,
-        scale_factor=config.prior_scale,
-        num_neighbours=config.num_neighbours,
-        weight_concentration=config.weight_concentration,
-        fixed_scale=fixed_scale,
-        covariance=config.covariance,
-    )
-    return distinct, settings
-
-
-def _prior_of_all(
-    moments: FeatureMoments, preprocessing: Preprocessing, config: DeepDPMConfig, count: int
-) -> niw.NIWParameters:
-    """The configured prior from the moments of all points, for about `count` components."""
-    projection = preprocessing.projection
-    mean = (moments.mean - preprocessing.mean) @ projection
-    covariance = projection.T @ moments.covariance @ projection
-    return prior_from_moments(mean, covariance, config, moments.num_points, count)
+        fixed_scale = prior_from_moments(moments, preprocessing, config, 1).scale.numpy()
+    df = dim + 2.0 if config.df is None else config.df
+    return distinct, SearchSettings(config, df, config.covariance, fixed_scale)

@@ -14,8 +14,6 @@ from tfdpm.search.kmeans import grouped_kmeans
 from tfdpm.search.partitions import Partition
 from tfdpm.search.sample import sort_by_group
 
-__all__ = ["split_many_ways"]
-
 _NUM_PARTS = 8
 _KMEANS_ITERATIONS = 10
 # Largest number of elements of the second moments of the pairs that are looked at together.
@@ -73,15 +71,8 @@ def _gaining_parts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Parts of G clusters where splitting gains, and the whole elsewhere.
 
-    Args:
-        evidence: evidence of the sample.
-        wholes: statistics `[G]` of the clusters.
-        rows: `[m]` rows of the sample, cluster by cluster.
-        sizes: `[G]` number of points of each cluster.
-        generator, max_parts: as for `split_many_ways`.
-
-    Returns:
-        Part `[m]` of its cluster that each row is in, and the number of parts `[G]`, 1 of a whole.
+    `rows [m]` of the sample come cluster by cluster, in `sizes [G]`. Returns the part `[m]` that
+    each is in, and the number of parts `[G]`, 1 of a whole.
     """
     owners = np.repeat(np.arange(len(sizes)), sizes)
     starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -112,13 +103,8 @@ def _join_parts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Joins the pair of parts with the largest gain, in each of G clusters, until none gains.
 
-    Args:
-        evidence: evidence of the sample.
-        statistics: `[G, S]` statistics of the parts, of which some may be empty.
-
-    Returns:
-        The part that each part was joined to, `[G, S]` (itself if it is still there), and the
-        evidence `[G, S]` of those that are still there.
+    Of parts with `statistics [G, S]`, some may be empty. Returns the part that each was joined to,
+    `[G, S]` (itself if it is still there), and the evidence `[G, S]` of those still there.
     """
     statistics = statistics.map(np.array)
     num_parts = statistics.counts.shape[1]

@@ -87,6 +87,7 @@ class _Tiles:
     Attributes:
         points: `[T, B, D]`, zeros where there is none.
         is_point: `[T, B]` bool.
+        owners: `[T]` group of each tile.
         places: `[n]` row of each point among the `T B` rows.
         squares: `[T, B]` squared norms.
     """
@@ -95,7 +96,7 @@ class _Tiles:
         sizes = np.diff(starts)
         counts = -(-sizes // _TILE_ROWS)
         self._first_tiles = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        self._owners = np.repeat(np.arange(len(sizes)), counts)
+        self.owners = np.repeat(np.arange(len(sizes)), counts)
         self.first_rows = self._first_tiles * _TILE_ROWS
         self.sizes = sizes
         shifts = self.first_rows - starts[:-1]
@@ -115,8 +116,8 @@ class _Tiles:
         Largest for the nearest centre: half of `|x|^2 - |x - c|^2`.
         """
         constants = 0.5 * np.einsum("gsd,gsd->gs", centres, centres)
-        products = centres[self._owners] @ np.swapaxes(self.points, 1, 2)
-        products -= constants[self._owners][..., np.newaxis]
+        products = centres[self.owners] @ np.swapaxes(self.points, 1, 2)
+        products -= constants[self.owners][..., np.newaxis]
         return products
 
     def squared_distances(self, centres: np.ndarray) -> np.ndarray:
@@ -127,11 +128,6 @@ class _Tiles:
     def group_sums(self, values: np.ndarray) -> np.ndarray:
         """Sums `[G, ...]` over the tiles of each group of `values [T, ...]`."""
         return np.add.reduceat(values, self._first_tiles, axis=0)
-
-    def of_group(self, values: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """Values `[T, B]` of `values [T, S, B]` at the `index [G]` of each tile's group."""
-        chosen: np.ndarray = values[np.arange(len(values)), index[self._owners]]
-        return chosen
 
     def rows(self, index: np.ndarray) -> np.ndarray:
         """Points by row, `[..., D]`."""
@@ -159,5 +155,5 @@ def _greedy_centres(tiles: _Tiles, num_clusters: int, generator: np.random.Gener
         distances = np.minimum(tiles.squared_distances(candidates), closest[:, np.newaxis])
         best = tiles.group_sums(distances.sum(axis=2)).argmin(axis=1)
         centres.append(candidates[np.arange(num_groups), best])
-        closest = tiles.of_group(distances, best)
+        closest = distances[np.arange(len(distances)), best[tiles.owners]]
     return np.stack(centres, axis=1)

@@ -23,8 +23,6 @@ from tfdpm.search.partitions import EM_ITERATIONS, EM_TOLERANCE, Partition, make
 from tfdpm.search.prior import SearchPrior, SearchSettings
 from tfdpm.search.sample import Sample
 
-__all__ = ["MixtureSearch", "SearchSettings"]
-
 
 @dataclasses.dataclass(frozen=True)
 class _Limits:
@@ -117,7 +115,7 @@ class MixtureSearch:
             points.shape[1],
             float(prior.df) - settings.df - (prior.loc.shape[0] - points.shape[1]),
             num_components=num_components,
-            scale=float(prior.scale[0, 0]) / (multiple * settings.scale_factor),
+            scale=float(prior.scale[0, 0]) / (multiple * settings.config.prior_scale),
         )
         return cls(points, settings, seed, search_prior)
 
@@ -244,12 +242,12 @@ class MixtureSearch:
     def _make_moves(self, partition: Partition, tries_two_way: bool) -> tuple[Partition, bool]:
         """Makes splits, then merges; k-way splits where no two-way split was accepted."""
         split = merged = 0
-        if self.settings.splits:
+        if self.settings.config.splits:
             if tries_two_way:
                 partition, split = self._split(partition)
             if not split:
                 partition, split = self._split_many_ways(partition)
-        if self.settings.merges:
+        if self.settings.config.merges:
             partition, merged = self._merge(partition)
             if not merged:
                 partition, merged = self._collapse(partition)

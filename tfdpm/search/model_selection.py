@@ -9,7 +9,8 @@ import numpy as np
 
 from tfdpm.mixture.covariance import STRUCTURES
 from tfdpm.mixture.parameters import MixtureParameters
-from tfdpm.search.mixture_search import MixtureSearch, SearchSettings
+from tfdpm.search.mixture_search import MixtureSearch
+from tfdpm.search.prior import SearchSettings
 
 # Points are scarce for full covariances where D^2 exceeds this share of n, or exceeds n / K.
 _SCARCE = 0.05

@@ -19,8 +19,6 @@ from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.partitions import run_em
 from tfdpm.search.sample import Sample
 
-__all__ = ["RefinedMixture", "refine_mixture", "label_by_leading_axes", "fit_t_mixture"]
-
 _EM_ITERATIONS, _EM_TOLERANCE = 40, 1e-4
 # Degrees of freedom converge more slowly than means and covariances.
 _T_EM_ITERATIONS, _T_EM_TOLERANCE = 60, 3e-5

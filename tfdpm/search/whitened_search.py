@@ -17,7 +17,8 @@ import numpy as np
 from tfdpm.features.preprocessing import FeatureMoments, Preprocessing, fit_preprocessing
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.search.kmeans import kmeans_labels
-from tfdpm.search.mixture_search import MixtureSearch, SearchSettings
+from tfdpm.search.mixture_search import MixtureSearch
+from tfdpm.search.prior import SearchSettings
 from tfdpm.search.sample import Sample
 
 
@@ -160,19 +161,12 @@ class _Turn(NamedTuple):
 def _alternate(
     features: np.ndarray, labels: np.ndarray, settings: SearchSettings, seed: int
 ) -> _Turn:
-    """Maps and searches by turns from `labels [n]` until the evidence no longer rises.
-
-    Args:
-        features: `[n, D]` float64.
-        labels: `[n]` initial clusters.
-        settings: settings with full covariances and the `df` of this D.
-        seed: random seed of the search.
-    """
+    """Maps and searches by turns from `labels [n]` until the evidence no longer rises."""
     turns: list[_Turn] = []
     for _ in range(_SETTINGS.rounds):
         search, linear = _whiten(features, labels, settings, seed)
         labels, parameters = search.run_from(labels)
-        score = search.score(labels) / len(features) + _log_volume_change(linear)
+        score = search.score(labels) / len(features) + np.linalg.slogdet(linear)[1]
         if turns and score <= turns[-1].score + _SETTINGS.least_gain:
             break
         turns.append(_Turn(score, search, labels, parameters, linear))
@@ -194,15 +188,11 @@ def _whiten(
     return _choose_prior_weight(MixtureSearch(features @ linear, settings, seed), labels), linear
 
 
-def _log_volume_change(linear: np.ndarray) -> float:
-    """Log determinant of a map `[D, D]`, which turns densities of mapped features into others."""
-    return float(np.linalg.slogdet(linear)[1])
-
-
 def _score_with_tails(search: MixtureSearch, linear: np.ndarray, labels: np.ndarray) -> float:
     """Evidence of clusters with the tails that explain them best, nats per point."""
     terms, tails = search.shares(labels)
-    return float(terms.sum() + tails.sum()) / len(labels) + _log_volume_change(linear)
+    # The map's determinant turns densities of mapped features into others.
+    return float((terms.sum() + tails.sum()) / len(labels) + np.linalg.slogdet(linear)[1])
 
 
 def _choose_prior_weight(search: MixtureSearch, labels: np.ndarray) -> MixtureSearch:
