@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.moves.test_proposals import GivenNumbers
-from tfdpm.moves.acceptance import accept, choose_disjoint
+from tfdpm.moves.proposals import accept, choose_disjoint
 
 
 @pytest.mark.parametrize("ratio", [0.05, 0.3, 0.9])

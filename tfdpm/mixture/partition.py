@@ -12,9 +12,6 @@ from tfdpm.mixture.niw import NIWParameters, niw_parameters
 from tfdpm.mixture.parameters import MixtureParameters, map_mixture_weights
 from tfdpm.mixture.statistics import SufficientStatistics
 
-# Steps of the fixed point of the prior's scale.
-_SCALE_ITERATIONS = 20
-
 
 @dataclasses.dataclass(frozen=True)
 class PartitionPrior:
@@ -91,7 +88,7 @@ class PartitionPrior:
         spread = np.maximum(added, 0.0)
         # Type-II maximum likelihood by its fixed point: s <- nu D K / sum_kd nu*_k / (s + e_kd)
         # with the eigenvalues e of posterior scale matrices less the prior's, which s leaves alone.
-        for _ in range(_SCALE_ITERATIONS):
+        for _ in range(20):
             before, share = scale, np.sum(posterior_df[:, np.newaxis] / (scale + spread))
             scale = df * spread.size / float(share)
             if abs(np.log(scale / before)) < 0.01:

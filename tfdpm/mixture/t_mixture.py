@@ -17,8 +17,6 @@ from tfdpm.mixture.statistics import SufficientStatistics
 INITIAL_DF = 8.0
 # The range in which degrees of freedom are sought; 200 is hardly distinguishable from a Gaussian.
 _LEAST_DF, _LARGEST_DF = 0.2, 200.0
-_BISECTIONS = 40
-_FEWEST_POINTS = 1.0
 
 
 class TStatistics(NamedTuple):
@@ -51,7 +49,7 @@ def map_t_mixture(
         before: mixture of the last step as NumPy arrays; a component without points keeps it.
     """
     counts, weighted, log_weights = statistics
-    has_points = counts > _FEWEST_POINTS
+    has_points = counts > 1.0
     some = np.where(has_points, counts, 1.0)
     # The weighted scatter about the mean, sum r u (x - mu) (x - mu)^T, divided by the count of
     # points; the prior's scale matrix is multiplied by `gaussian_share`.
@@ -94,7 +92,7 @@ def _likeliest_df(log_weights: np.ndarray, before: np.ndarray, dim: int) -> np.n
     constant = 1.0 + log_weights + digamma(half) - np.log(half)
     low = np.full(len(before), np.log(_LEAST_DF))
     high = np.full(len(before), np.log(_LARGEST_DF))
-    for _ in range(_BISECTIONS):  # the derivative falls with df
+    for _ in range(40):  # the derivative falls with df
         middle = 0.5 * (low + high)
         half = 0.5 * np.exp(middle)
         is_below = np.log(half) - digamma(half) + constant > 0

@@ -14,8 +14,6 @@ from tfdpm.search.kmeans import grouped_kmeans
 from tfdpm.search.partitions import Partition
 from tfdpm.search.sample import sort_by_group
 
-_NUM_PARTS = 8
-_KMEANS_ITERATIONS = 10
 # Largest number of elements of the second moments of the pairs that are looked at together.
 _MOST_ELEMENTS = 2**22
 
@@ -24,7 +22,7 @@ def split_many_ways(
     evidence: SampleEvidence,
     partition: Partition,
     generator: np.random.Generator,
-    max_parts: int = _NUM_PARTS,
+    max_parts: int = 8,
 ) -> tuple[np.ndarray, int]:
     """Splits each cluster into several parts where that gains.
 
@@ -77,7 +75,7 @@ def _gaining_parts(
     owners = np.repeat(np.arange(len(sizes)), sizes)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     points = evidence.sample.points[rows]
-    pieces = grouped_kmeans(points, starts, max_parts, generator, _KMEANS_ITERATIONS)
+    pieces = grouped_kmeans(points, starts, max_parts, generator, max_iterations=10)
     pieces += max_parts * owners
     statistics = evidence.sample.hard_statistics(pieces, max_parts * len(sizes), rows)
     statistics = statistics.map(lambda part: part.reshape(-1, max_parts, *part.shape[1:]))

@@ -10,16 +10,12 @@ import sklearn.cluster
 import sklearn.exceptions
 import threadpoolctl
 
-_KMEANS_MAX_ITERATIONS = 100
 _TILE_ROWS = 32  # of the tiles into which `grouped_kmeans` divides groups
 THREADS = threadpoolctl.ThreadpoolController()
 
 
 def kmeans_labels(
-    features: np.ndarray,
-    num_clusters: int,
-    seed: int,
-    max_iterations: int = _KMEANS_MAX_ITERATIONS,
+    features: np.ndarray, num_clusters: int, seed: int, max_iterations: int = 100
 ) -> np.ndarray:
     """Labels `[N]` of K-means, numbered without gaps; fewer clusters if points coincide.
 

@@ -14,8 +14,8 @@ import numpy as np
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.moves.acceptance import choose_disjoint
 from tfdpm.moves.ledger import MoveCounts
+from tfdpm.moves.proposals import choose_disjoint
 from tfdpm.search.evidence import SampleEvidence
 from tfdpm.search.k_way_splits import split_many_ways
 from tfdpm.search.kmeans import THREADS, kmeans_labels
