@@ -60,8 +60,7 @@ class SufficientStatistics(NamedTuple):
 
     def scaled(self, factor: tf.Tensor) -> SufficientStatistics:
         """Statistics with every weight multiplied by `factor` (scalar), as forgetting does."""
-        factor = tf.cast(factor, self.counts.dtype)
-        return self.map(lambda part: part * factor)
+        return self.map(lambda part: part * tf.cast(factor, part.dtype))
 
     @property
     def feature_dim(self) -> int:

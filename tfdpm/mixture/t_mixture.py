@@ -77,8 +77,7 @@ def gaussian_share(dim: int, df: np.ndarray) -> np.ndarray:
     """
     # The squared distance of a Gaussian follows chi-squared with D degrees of freedom, that of a
     # t, over D, Fisher's F with D and df.
-    share: np.ndarray = 2.0 * gammaincinv(0.5 * dim, 0.5) / (dim * fdtri(dim, df, 0.5))
-    return share
+    return np.asarray(2.0 * gammaincinv(0.5 * dim, 0.5) / (dim * fdtri(dim, df, 0.5)))
 
 
 def _likeliest_df(log_weights: np.ndarray, before: np.ndarray, dim: int) -> np.ndarray:

@@ -59,9 +59,8 @@ def log_targets(density, num_components, features, capacity: int) -> tf.Tensor:
     log_joint = LogJoint.of_first(num_slots, density)(features)
     targets = tf.cast(tf.nn.log_softmax(log_joint), tf.float32)
     paddings = [[0, 0], [0, capacity - num_slots]]
-    return tf.ensure_shape(
-        tf.pad(targets, paddings, constant_values=MASKED_LOGIT), [None, capacity]
-    )
+    targets = tf.pad(targets, paddings, constant_values=MASKED_LOGIT)
+    return tf.ensure_shape(targets, [None, capacity])
 
 
 def compiled(method: Callable, **options) -> Callable:

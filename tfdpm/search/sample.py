@@ -148,8 +148,7 @@ class Sample:
     def _packed(self, rows: slice, weights: np.ndarray) -> np.ndarray:
         """Sums `[K, M]` of moments of some points under `weights [K, B]`."""
         if self._moments is not None:
-            packed: np.ndarray = weights @ self._moments[rows]
-            return packed
+            return np.asarray(weights @ self._moments[rows])
         points = self._with_ones[rows]
         products = [(points * row[:, np.newaxis]).T @ points for row in weights]
         return np.stack(products).reshape(len(weights), -1)

@@ -136,8 +136,7 @@ def _pooled_covariance(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     counts, sums, products = Sample(points).hard_statistics(labels, int(labels.max()) + 1)
     # n S = sum_k (sum x x^T - s_k s_k^T / N_k)
     within = products.sum(axis=0) - (sums / counts[:, np.newaxis]).T @ sums
-    pooled: np.ndarray = 0.5 * (within + within.T) / len(points)
-    return pooled
+    return np.asarray(0.5 * (within + within.T) / len(points))
 
 
 def _num_cells(features: np.ndarray) -> int:
