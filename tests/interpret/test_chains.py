@@ -23,9 +23,9 @@ def test_a_chain_leaves_its_search_as_it_was():
     x, _ = gaussian_mixture(4, 2, 800, seed=1)
     search = make_search(x)
     labels, _ = search.run(1)
-    before = search.scale, search.moves, len(search.trace)
+    before = search.prior.scale, search.moves, len(search.trace)
     chain(search, labels, 0)
-    assert (search.scale, search.moves, len(search.trace)) == before
+    assert (search.prior.scale, search.moves, len(search.trace)) == before
 
 
 def test_disturbing_cuts_some_clusters_through_their_means_and_leaves_the_others():

@@ -11,7 +11,8 @@ from tests.reference import niw as niw_reference
 from tests.reference import samples
 from tfdpm.mixture import density as module
 from tfdpm.mixture import evidence, niw, statistics
-from tfdpm.mixture.density import LogJoint, LogPredictive, SquaredDistances
+from tfdpm.mixture.density import LogJoint
+from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.statistics import accumulate
 
@@ -109,16 +110,14 @@ def test_whitening_in_float32_is_near_whitening_in_float64():
 @pytest.mark.parametrize("largest_quadratic_dim", [64, 0])
 def test_squared_distances_are_mahalanobis_and_never_negative(monkeypatch, largest_quadratic_dim):
     monkeypatch.setattr(module, "_MAX_QUADRATIC_DIM", largest_quadratic_dim)
-    _, means, covariances = random_mixture(3, 4)
-    distances = SquaredDistances(means, covariances)
+    mixture = random_mixture(3, 4)
+    _, means, covariances = mixture
+    distances = LogJoint(mixture).distances
     points, gaussians = samples.points(20, 4), list(zip(means, covariances, strict=True))
     truth = [
         [distance.mahalanobis(x, m, np.linalg.inv(c)) ** 2 for m, c in gaussians] for x in points
     ]
     np.testing.assert_allclose(distances(points), truth, rtol=1e-9)
-    np.testing.assert_allclose(
-        distances.log_determinants, np.linalg.slogdet(covariances)[1], rtol=1e-10
-    )
     at_means = distances(means).numpy()
     np.testing.assert_allclose(np.diag(at_means), 0.0, atol=1e-12)
     assert (at_means >= 0.0).all()
@@ -129,7 +128,7 @@ def test_log_predictive_is_a_mixture_of_scipys_multivariate_t(feature_dim):
     prior, points = samples.prior(feature_dim), samples.points(40, feature_dim)
     responsibility, weights = samples.weights(40, 2), np.array([0.3, 0.7])
     after = evidence.posterior(niw.niw_parameters(*prior), accumulate(points, responsibility))
-    density = LogPredictive(tf.constant(weights), after)
+    density = PredictiveTails(tf.constant(weights), after)
     new_points = samples.points(15, feature_dim, seed=1, scale=2.0)
     columns = [
         np.log(weight)

@@ -167,6 +167,29 @@ def test_posterior_and_predictive_have_one_batch_member_per_component():
         np.testing.assert_allclose(predictive.log_prob(points[0])[k], density, rtol=1e-9)
 
 
+def test_conjugate_updates_are_the_same_in_a_graph():
+    distribution, points = random_distribution(3), samples.points(20, 3)
+    statistics = distribution.statistics(points, samples.weights(20, 4))
+
+    def update(statistics):
+        after = distribution.posterior(statistics)
+        predictive = distribution.posterior_predictive(statistics)
+        alone = distribution.posterior_predictive()
+        return (
+            distribution.log_evidence(statistics),
+            (after.loc, after.mean_precision, after.df, after.scale, after.mode()),
+            predictive.log_prob(points[0]),
+            alone.log_prob(points[0]),
+        )
+
+    graph = tf.function(update)
+    assert graph.get_concrete_function(statistics).output_shapes[0] == [4]
+    for actual, wanted in zip(
+        tf.nest.flatten(graph(statistics)), tf.nest.flatten(update(statistics)), strict=True
+    ):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     "shapes, batch",
     [

@@ -19,9 +19,9 @@ def test_parameters_are_float64_tensors():
     [
         ("loc", ([[0.0, 0.0]], 1.0, 4.0, np.eye(2)), "shape [D]"),
         ("scale", ([0.0, 0.0], 1.0, 4.0, np.eye(3)), "shape [2, 2]"),
-        ("mean_precision", ([0.0, 0.0], 0.0, 4.0, np.eye(2)), "above 0.0"),
+        ("mean_precision", ([0.0, 0.0], 0.0, 4.0, np.eye(2)), "positive numbers"),
         ("mean_precision", ([0.0, 0.0], np.nan, 4.0, np.eye(2)), "finite number"),
-        ("df", ([0.0, 0.0], 1.0, 1.0, np.eye(2)), "above 1.0"),
+        ("df", ([0.0, 0.0], 1.0, 1.0, np.eye(2)), "above D - 1 = 1"),
         ("scale", ([0.0, 0.0], 1.0, 4.0, np.diag([1.0, 0.0])), "positive definite"),
         ("scale", ([0.0, 0.0], 1.0, 4.0, np.diag([1.0, -1.0])), "positive definite"),
         ("scale", ([0.0, 0.0], 1.0, 4.0, [[1.0, 0.5], [0.0, 1.0]]), "symmetric"),

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.reference import niw as reference
 from tfdpm.mixture.partition import PartitionPrior
-from tfdpm.mixture.prior import automatic_scale, prior_from_moments
+from tfdpm.mixture.prior import automatic_scale
 from tfdpm.mixture.statistics import accumulate_hard
 
 
@@ -61,54 +61,3 @@ def test_the_automatic_scale_is_in_proportion_to_the_points_and_to_a_components_
     assert ratio == pytest.approx(8.0 ** (-2 / 3))
     with pytest.raises(ValueError, match="`num_points`"):
         automatic_scale(0, 1, 2)
-
-
-COVARIANCE = np.array([[4.0, 1.0], [1.0, 16.0]])
-
-
-@pytest.mark.parametrize(
-    ("kind", "diagonal"), [("auto", [10.0, 10.0]), ("identity", [1.0, 1.0]), ("std", [2.0, 4.0])]
-)
-@pytest.mark.parametrize("scale_times_df", [False, True])
-def test_each_kind_of_prior_has_its_scale_matrix(kind, diagonal, scale_times_df):
-    prior = prior_from_moments(
-        np.array([1.0, 2.0]),
-        COVARIANCE,
-        kind=kind,
-        scale=0.5,
-        mean_precision=0.1,
-        df=None,
-        scale_times_df=scale_times_df,
-    )
-    factor = 0.5 * (4.0 if scale_times_df else 1.0)
-    np.testing.assert_allclose(prior.scale, factor * np.diag(diagonal))
-    np.testing.assert_allclose(prior.loc, [1.0, 2.0])
-    assert float(prior.df) == 4.0 and float(prior.mean_precision) == 0.1
-
-
-@pytest.mark.parametrize("kind", ["auto", "identity", "std"])
-def test_constant_features_still_give_a_proper_prior(kind):
-    prior = prior_from_moments(
-        np.zeros(2),
-        np.zeros((2, 2)),
-        kind=kind,
-        scale=1.0,
-        mean_precision=1.0,
-        df=7.0,
-        scale_times_df=False,
-    )
-    np.testing.assert_allclose(prior.scale, np.eye(2))
-    assert float(prior.df) == 7.0
-
-
-def test_an_unknown_kind_is_named():
-    with pytest.raises(ValueError, match="`kind`: got 'flat'"):
-        prior_from_moments(
-            np.zeros(2),
-            np.eye(2),
-            kind="flat",
-            scale=1.0,
-            mean_precision=1.0,
-            df=None,
-            scale_times_df=False,
-        )

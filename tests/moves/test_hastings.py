@@ -8,9 +8,9 @@ from tests.reference import niw as niw_reference
 from tests.reference import partitions as reference
 from tests.reference import samples
 from tests.reference.judges import log_merge_ratio
-from tfdpm.mixture import niw
+from tfdpm.mixture import evidence, niw
 from tfdpm.mixture.statistics import accumulate_hard, zeros
-from tfdpm.moves.hastings import log_partition_terms, log_split_ratio
+from tfdpm.moves.hastings import log_split_ratio
 
 
 def statistics_of(points, labels, num_components=None):
@@ -138,12 +138,9 @@ def test_partition_terms_sum_to_the_log_joint_up_to_a_constant(dp_concentration)
     partitions = [[0] * 10, [0, 1] * 5, [0, 0, 2, 2, 1, 1, 1, 0, 3, 3], list(range(10))]
 
     def total(labels):
-        terms = log_partition_terms(
-            statistics_of(points, labels),
-            niw.niw_parameters(*prior),
-            dp_concentration=dp_concentration,
-        )
-        return terms.numpy().sum()
+        statistics = statistics_of(points, labels)
+        parameters = niw.niw_parameters(*prior)
+        return evidence.log_partition_terms(parameters, statistics, dp_concentration).sum()
 
     gaps = [
         total(labels) - reference.log_joint(prior, points, np.array(labels), dp_concentration)
@@ -154,7 +151,7 @@ def test_partition_terms_sum_to_the_log_joint_up_to_a_constant(dp_concentration)
 
 def test_a_component_without_points_is_no_component():
     prior = niw.niw_parameters(*samples.prior(2))
-    terms = log_partition_terms(zeros(2, 2), prior, dp_concentration=5.0)
+    terms = evidence.log_partition_terms(prior, zeros(2, 2), 5.0)
     np.testing.assert_array_equal(terms, [0.0, 0.0])
 
 

@@ -10,7 +10,13 @@ from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard, zero
 from tfdpm.moves import transition as transitions
 from tfdpm.moves.hastings import log_split_ratio
 from tfdpm.moves.judge import HastingsJudge, neighbour_pairs
-from tfdpm.moves.proposals import propose_merges, propose_removals, propose_splits
+from tfdpm.moves.proposals import (
+    accept,
+    choose_disjoint,
+    propose_merges,
+    propose_removals,
+    propose_splits,
+)
 
 PRIOR = niw.niw_parameters(np.zeros(2), 1e-4, 4.0, 0.2 * np.eye(2))
 
@@ -245,3 +251,50 @@ def test_components_without_points_are_removed_but_never_the_last():
     transition, removed = propose_removals(np.zeros(3), np.array([0.2, 0.5, 0.3]))
     np.testing.assert_array_equal(transition.parents[:, 0], [1])
     assert len(removed) == 2
+
+
+@pytest.mark.parametrize("ratio", [0.05, 0.3, 0.9])
+def test_a_proposal_is_accepted_with_probability_of_its_ratio(ratio):
+    frequency = accept(np.full(40_000, np.log(ratio)), np.random.default_rng(0)).mean()
+    assert abs(frequency - ratio) < 4 * np.sqrt(ratio * (1 - ratio) / 40_000)
+
+
+def test_each_proposal_meets_its_own_uniform():
+    log_ratios = np.log([0.3, 0.3, 0.6, 0.6])
+    accepted = accept(log_ratios, GivenNumbers([0.29, 0.31, 0.59, 0.61]))
+    np.testing.assert_array_equal(accepted, [True, False, True, False])
+
+
+def test_ratios_above_one_always_win():
+    generator = np.random.default_rng(0)
+    assert accept(np.full(100, 1e-9), generator).all()
+    assert accept(np.full(100, np.inf), generator).all()
+
+
+@pytest.mark.parametrize("generator", [None, GivenNumbers(np.ones(5))])
+def test_without_chance_only_what_is_better_is_accepted(generator):
+    log_ratios = np.array([-np.inf, -1.0, 0.0, 1e-9, np.inf])
+    np.testing.assert_array_equal(accept(log_ratios, generator), [False, False, False, True, True])
+
+
+def test_uniforms_of_zero_accept_everything_possible():
+    log_ratios = np.array([-np.inf, -1e6, 0.0])
+    np.testing.assert_array_equal(
+        accept(log_ratios, GivenNumbers(np.zeros(3))), [False, True, True]
+    )
+
+
+def test_undefined_ratios_are_refused():
+    assert not accept([np.nan], GivenNumbers([0.5])).any()
+    assert not accept([np.nan]).any()
+
+
+def test_nothing_proposed_is_nothing_accepted():
+    assert accept([], GivenNumbers([])).shape == accept([]).shape == (0,)
+
+
+def test_disjoint_pairs_are_taken_best_first():
+    pairs = np.array([[0, 1], [1, 2], [3, 4], [2, 3]])
+    gains = np.array([1.0, 5.0, 2.0, -1.0])
+    np.testing.assert_array_equal(choose_disjoint(pairs, gains, gains > 0), [[1, 2], [3, 4]])
+    assert choose_disjoint(pairs, gains, np.zeros(len(pairs), bool)).shape == (0, 2)

@@ -9,9 +9,10 @@ import tensorflow as tf
 from scipy.special import expit
 
 from tests.reference import mixture as reference
+from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
-from tfdpm.networks.passes import Passes, StepSettings, epoch_order, log_targets
+from tfdpm.networks.passes import Passes, epoch_order, log_targets
 from tfdpm.networks.slots import padded_density
 from tfdpm.training.sources import default_batch_size
 
@@ -37,8 +38,14 @@ def make_passes(cluster_loss="kl", subclustering="network", rate=1e-2, most_taug
     for network, optimizer in zip(networks, optimizers, strict=True):
         network.build((None, DIM))
         optimizer.build(network.trainable_variables)
-    settings = StepSettings(cluster_loss, "target_to_network", subclustering, most_taught)
-    return Passes(*networks, *optimizers, settings), networks
+    config = DeepDPMConfig(
+        cluster_loss=cluster_loss,
+        kl_direction="target_to_network",
+        subclustering=subclustering,
+        max_subcluster_batch=most_taught,
+        stable_epochs=None,
+    )
+    return Passes(*networks, *optimizers, config), networks
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +147,7 @@ def test_a_pass_reduces_the_data_to_the_statistics_of_a_loop(trained):
 
 def test_a_pass_without_a_graph_is_the_same_pass_and_leaves_no_trace(trained):
     passes, networks, _ = trained
-    brief = Passes(*networks, None, None, passes.settings._replace(is_brief=True))
+    brief = Passes(*networks, None, None, passes.config.replace(epochs=2))
     weights = tf.linspace(0.5, 2.0, len(FEATURES))
     results = [
         each(FEATURES, weights, SUB_MEANS, COUNT)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from tfdpm.config import DeepDPMConfig
 from tfdpm.search.prior import SearchSettings
 
 
-def search_settings(dim=2, **changes):
+def search_settings(dim=2, covariance="full", fixed_scale=None, **changes):
     values = dict(
-        splits=True,
-        merges=True,
         dp_concentration=10.0,
         mean_precision=1e-4,
-        df=dim + 2.0,
-        scale_factor=1.0,
+        prior_scale=1.0,
         num_neighbours=3,
         weight_concentration=1.0,
     )
-    return SearchSettings(**{**values, **changes})
+    config = DeepDPMConfig(**{**values, **changes})
+    return SearchSettings(config, dim + 2.0, covariance, fixed_scale)

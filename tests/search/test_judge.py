@@ -14,7 +14,7 @@ from tfdpm.search.mixture_search import MixtureSearch
 
 def slow_terms(search, x, labels):
     """`log alpha + log Gamma(N) + log f(X)` and the gain of the tail, of every cluster."""
-    prior = [np.asarray(part) for part in search.prior()]
+    prior = [np.asarray(part) for part in search.prior.partition_prior().as_niw()]
     terms = []
     for k in range(labels.max() + 1):
         rows = x[labels == k]
@@ -90,10 +90,12 @@ def test_an_empty_or_single_half_is_never_split_off(judged):
 
 def test_a_resumed_search_judges_with_the_scale_of_the_prior(judged):
     search, x, labels, _ = judged
-    settings = search_settings(scale_factor=0.5)
+    settings = search_settings(prior_scale=0.5)
     first = MixtureSearch(x, settings, 0)
     first.run(1)
-    again = MixtureSearch.resumed(x, settings, 0, first.prior(7.0), 5, 7.0 * len(x))
-    assert again.scale == pytest.approx(first.scale)
+    again = MixtureSearch.resumed(
+        x, settings, 0, first.prior.partition_prior(7.0).as_niw(), 5, 7.0 * len(x)
+    )
+    assert again.prior.scale == pytest.approx(first.prior.scale)
     expected = SampleJudge(first.evidence, 5, labels).merge_ratios()[1]
     np.testing.assert_allclose(SampleJudge(again.evidence, 5, labels).merge_ratios()[1], expected)

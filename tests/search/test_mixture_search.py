@@ -77,4 +77,4 @@ def test_a_scale_that_is_given_is_kept():
     x, _ = gaussian_mixture(3, 2, 300, seed=3)
     search = make_search(x, fixed_scale=np.diag([0.02, 0.05]))
     search.run(1)
-    np.testing.assert_allclose(search.prior().scale, np.diag([0.02, 0.05]))
+    np.testing.assert_allclose(search.prior.partition_prior().scale, np.diag([0.02, 0.05]))

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from tests.reference.searches import search_settings
+from tfdpm.config import DeepDPMConfig
+from tfdpm.features.preprocessing import FeatureMoments, Preprocessing
 from tfdpm.mixture.prior import automatic_scale
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.search.prior import SearchPrior
+from tfdpm.search.prior import SearchPrior, prior_from_moments
 
 N = 50_000
 FLOOR_OF_ONE = automatic_scale(N, 1, 2)
@@ -28,10 +30,10 @@ def test_more_degrees_of_freedom_leave_the_mean_of_a_covariance():
     light.scale = 1.0
     heavy.scale = 7.0
     means = [
-        prior.as_niw().scale.numpy() / (float(prior.as_niw().df) - 3) for prior in (light, heavy)
+        prior.partition_prior().scale / (prior.partition_prior().df - 3) for prior in (light, heavy)
     ]
     np.testing.assert_allclose(*means)
-    assert heavy.df == light.df + 6.0
+    assert heavy.partition_prior().df == light.partition_prior().df + 6.0
 
 
 def test_a_scale_on_its_floor_follows_it_and_one_above_does_not():
@@ -60,12 +62,49 @@ def test_the_fitted_scale_is_the_best_of_many():
 
 
 def test_the_scale_of_all_points_is_in_proportion_to_their_number():
-    prior = make_prior(scale_factor=0.5)
-    np.testing.assert_allclose(prior.as_niw(4.0).scale.numpy(), 4.0 * 0.5 * prior.scale * np.eye(2))
+    prior = make_prior(prior_scale=0.5)
+    np.testing.assert_allclose(
+        prior.partition_prior(4.0).scale, 4.0 * 0.5 * prior.scale * np.eye(2)
+    )
 
 
 def test_a_given_scale_is_not_fitted():
     prior = make_prior(fixed_scale=np.diag([0.02, 0.05]))
     assert not prior.fit_scale(spheres(0.5))
-    np.testing.assert_allclose(prior.as_niw(3.0).scale, np.diag([0.02, 0.05]))
+    np.testing.assert_allclose(prior.partition_prior(3.0).scale, np.diag([0.02, 0.05]))
     assert prior.partition_prior().df == pytest.approx(4.0)
+
+
+AS_IT_IS = Preprocessing(np.zeros(2), np.eye(2))
+COVARIANCE = np.array([[4.0, 1.0], [1.0, 16.0]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "diagonal"), [("auto", [10.0, 10.0]), ("identity", [1.0, 1.0]), ("std", [2.0, 4.0])]
+)
+@pytest.mark.parametrize("scale_times_df", [False, True])
+def test_each_kind_of_prior_has_its_scale_matrix(kind, diagonal, scale_times_df):
+    config = DeepDPMConfig(
+        prior=kind, prior_scale=0.5, mean_precision=0.1, df=None, scale_times_df=scale_times_df
+    )
+    prior = prior_from_moments(
+        FeatureMoments(500, np.array([1.0, 2.0]), COVARIANCE), AS_IT_IS, config, 3
+    )
+    factor = 0.5 * (4.0 if scale_times_df else 1.0)
+    factor *= automatic_scale(500, 3, 2) if kind == "auto" else 1.0
+    np.testing.assert_allclose(prior.scale, factor * np.diag(diagonal))
+    np.testing.assert_allclose(prior.loc, [1.0, 2.0])
+    assert float(prior.df) == 4.0 and float(prior.mean_precision) == 0.1
+
+
+@pytest.mark.parametrize("kind", ["auto", "identity", "std"])
+def test_constant_features_still_give_a_proper_prior(kind):
+    scale = 1.0 / automatic_scale(500, 3, 2) if kind == "auto" else 1.0
+    config = DeepDPMConfig(
+        prior=kind, prior_scale=scale, mean_precision=1.0, df=7.0, scale_times_df=False
+    )
+    prior = prior_from_moments(
+        FeatureMoments(500, np.zeros(2), np.zeros((2, 2))), AS_IT_IS, config, 3
+    )
+    np.testing.assert_allclose(prior.scale, np.eye(2))
+    assert float(prior.df) == 7.0

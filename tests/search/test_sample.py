@@ -80,7 +80,7 @@ def test_the_e_step_under_t_distributions_is_that_of_a_loop(dim):
             u[n, k] = (df + dim) / (df + squared)
     labels, statistics = sample.t_expectation(mixture)
     np.testing.assert_array_equal(labels, joint.argmax(axis=1))
-    np.testing.assert_array_equal(sample.t_labels(mixture), labels)
+    np.testing.assert_array_equal(sample.labels(mixture), labels)
     np.testing.assert_allclose(statistics.counts, shares.sum(axis=0), atol=1e-6)
     assert_statistics(statistics.weighted, reference.moments(points, shares * u), atol=1e-6)
     expected = (shares * (np.log(u) - u)).sum(axis=0)

@@ -92,7 +92,9 @@ def test_without_t_distributions_there_are_as_many_arrays():
 
 
 def test_the_identity_changes_nothing_but_that_t_distributions_are_to_be_found_anew():
-    after = apply_transition(STATE, transitions.identity(NUM_COMPONENTS), CONFIG)
+    after = apply_transition(
+        STATE, transitions.of_removals(NUM_COMPONENTS, np.ones(NUM_COMPONENTS, bool)), CONFIG
+    )
     assert_same(after, dataclasses.replace(STATE, t_mixture=None))
 
 

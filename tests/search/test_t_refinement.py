@@ -136,7 +136,7 @@ def test_the_prior_expects_the_same_share_of_each_axis_within_clusters() -> None
     search = leading_search(features, 2)
     labels, _ = search.run(1)
     prior = refine_mixture(search, labels, 5.0, True).prior
-    leading = search.prior(5.0)
+    leading = search.prior.partition_prior(5.0).as_niw()
     scale = float(leading.scale[0, 0])
     np.testing.assert_allclose(prior.scale[:2, :2], leading.scale)
     np.testing.assert_allclose(prior.scale[2:, 2:], scale * np.diag(features[:, 2:].var(axis=0)))
@@ -152,8 +152,8 @@ def test_a_search_is_taken_up_from_the_prior_in_all_axes() -> None:
     again = MixtureSearch.resumed(
         features[:, :2], search.settings, 0, prior, parameters.num_components, 2100.0
     )
-    assert again.extra_df == search.extra_df
-    assert again.scale == pytest.approx(search.scale)
+    assert again.prior.extra_df == search.prior.extra_df
+    assert again.prior.scale == pytest.approx(search.prior.scale)
     assert again.score(labels) == pytest.approx(search.score(labels))
 
 

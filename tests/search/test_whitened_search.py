@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 import tfdpm
+from tests.reference.searches import search_settings
 from tfdpm import metrics
 from tfdpm.features.preprocessing import feature_moments, fit_preprocessing
 from tfdpm.search import whitened_search as module
@@ -27,7 +28,7 @@ def overlapping(num_points=1500, dim=24, num_clusters=12, seed=0):
 def test_clusters_are_round_on_average_after_the_map():
     x, labels = overlapping()
     points = x.astype(float) - x.mean(axis=0)
-    linear = module._whitening_map(points, labels)
+    _, linear = module._whiten(points, labels, search_settings(points.shape[1]), 0)
     mapped = points @ linear
     within = sum(
         (mapped[labels == k] - mapped[labels == k].mean(axis=0)).T

@@ -104,9 +104,9 @@ def chain(search: MixtureSearch, labels: np.ndarray, seed: int) -> MixtureParame
         search.settings,
         count,
         search.points.shape[1],
-        search.extra_df,
+        search.prior.extra_df,
         num_components=int(labels.max()) + 1,
-        scale=search.scale * count / len(labels),
+        scale=search.prior.scale * count / len(labels),
     )
     part = MixtureSearch(search.points[kept], search.settings, seed, prior=prior)
     return part.run_from(_disturbed(part.sample, labels[kept], generator))[1]

@@ -24,8 +24,7 @@ def restrict_covariances(covariances: np.ndarray, structure: str) -> np.ndarray:
     if structure == "spherical":
         variances = variances.mean(axis=-1, keepdims=True)
     dim = covariances.shape[-1]
-    restricted: np.ndarray = np.eye(dim) * variances[..., np.newaxis]
-    return restricted
+    return np.asarray(np.eye(dim) * variances[..., np.newaxis])
 
 
 def cholesky(matrices: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Log densities of mixtures in TensorFlow: joint with the component, and posterior predictive."""
+"""Log densities of mixtures in TensorFlow, joint with the component."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfdpm.mixture import evidence
 from tfdpm.mixture.covariance import cholesky
-from tfdpm.mixture.niw import NIWParameters
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.statistics import moment_features
 
@@ -27,80 +25,116 @@ class JointTensors(NamedTuple):
     """The tensors of a `LogJoint`, as arguments of a compiled function; component last.
 
     Attributes:
-        constants, log_determinants: `[K]`.
-        coefficients: see `SquaredDistances`.
+        constants: `[K]`, the log joint but for the term with the distance.
+        coefficients: factors of the points' moments: `[1 + D + D^2, K]`. For many features, blocks
+            of rows of the whitening matrices, transposed, over their offset.
         tails: degrees of freedom nu and `(nu + D) / 2`, both `[K]`; empty for Gaussians.
     """
 
     constants: tf.Tensor
-    log_determinants: tf.Tensor
     coefficients: tuple[tf.Tensor, ...]
     tails: tuple[tf.Tensor, ...]
 
 
-class SquaredDistances:
-    """Squared Mahalanobis distances to K Gaussians, prepared once for many points.
+class LogJoint:
+    """`log pi_k + log p(x | k)` for fixed parameters, prepared once for many points.
 
     Args:
-        means: `[K, D]` float64.
-        covariances: `[K, D, D]` float64, positive semi-definite up to rounding.
+        parameters: the mixture, of Gaussians or of t distributions; matrices are positive
+            semi-definite up to rounding.
         precision: type of the products with points of more than 12 features, float64 or float32.
             The relative error of a whitened coordinate is that type's times the distance to the
             origin in standard deviations of the component.
 
     Attributes:
-        log_determinants: `[K]`.
-        coefficients: factors of the points' moments, component last: `[1 + D + D^2, K]`. For many
-            features, blocks of rows of the whitening matrices, transposed, over their offset.
+        tensors: the tensors of the density.
     """
 
-    def __init__(self, means: tf.Tensor, covariances: tf.Tensor, precision: tf.DType = tf.float64):
-        factors = cholesky(covariances)
+    def __init__(
+        self,
+        parameters: MixtureParameters | TMixtureParameters,
+        precision: tf.DType = tf.float64,
+    ):
+        weights, means, shapes = parameters[:3]
         dim = int(means.shape[-1])
+        factors = cholesky(shapes)
         identity = tf.eye(dim, batch_shape=tf.shape(factors)[:1], dtype=factors.dtype)
         whiteners = tf.linalg.triangular_solve(factors, identity)
-        self.log_determinants = 2.0 * tf.reduce_sum(
+        constants = tf.math.log(weights) - tf.reduce_sum(
             tf.math.log(tf.linalg.diag_part(factors)), axis=-1
         )
+        tails: tuple[tf.Tensor, ...] = ()
+        if isinstance(parameters, TMixtureParameters):
+            df = tf.convert_to_tensor(parameters.df)
+            half_power = 0.5 * (df + dim)
+            tails = df, half_power
+            constants += (
+                tf.math.lgamma(half_power)
+                - tf.math.lgamma(0.5 * df)
+                - 0.5 * dim * tf.math.log(df * math.pi)
+            )
+        else:
+            constants -= 0.5 * dim * math.log(2.0 * math.pi)
         if dim <= _MAX_QUADRATIC_DIM:
-            self.coefficients = (_quadratic_form(means, whiteners),)
+            coefficients = [_quadratic_form(means, whiteners)]
         else:
             blocks = _whitening_blocks(means, whiteners)
-            self.coefficients = tuple(tf.cast(block, precision) for block in blocks)
+            coefficients = [tf.cast(block, precision) for block in blocks]
+        self.tensors = JointTensors(constants, tuple(coefficients), tails)
 
     @classmethod
-    def from_coefficients(
-        cls, log_determinants: tf.Tensor, coefficients: tuple[tf.Tensor, ...]
-    ) -> SquaredDistances:
-        """Returns the distances with these attributes, both with the component last."""
-        distances = cls.__new__(cls)
-        distances.log_determinants, distances.coefficients = log_determinants, coefficients
-        return distances
+    def of_first(cls, num_components: tf.Tensor, tensors: JointTensors) -> LogJoint:
+        """Returns the density of the first components of another.
+
+        Args:
+            num_components: scalar integer tensor.
+            tensors: tensors of a density with at least as many components.
+        """
+        density = cls.__new__(cls)
+        density.tensors = tf.nest.map_structure(lambda part: part[..., :num_components], tensors)
+        return density
+
+    @property
+    def num_components(self) -> int:
+        """K."""
+        return int(self.tensors.constants.shape[0])
 
     def __call__(self, points: tf.Tensor, moments: tf.Tensor | None = None) -> tf.Tensor:
-        """Distances of `points [N, D]`, `[N, K]` float64, non-negative.
+        """Log joint densities of `points [N, D]`, `[N, K]` float64, nats."""
+        return self.at_distances(self.distances(points, moments))
+
+    def at_distances(self, distances: tf.Tensor) -> tf.Tensor:
+        """Log joint densities at squared Mahalanobis distances, both `[N, K]`."""
+        constants, _, tails = self.tensors
+        if not tails:
+            return constants - 0.5 * distances
+        df, half_power = tails
+        return constants - half_power * tf.math.log1p(distances / df)
+
+    def distances(self, points: tf.Tensor, moments: tf.Tensor | None = None) -> tf.Tensor:
+        """Squared Mahalanobis distances of `points [N, D]`, `[N, K]` float64, non-negative.
 
         `moments` may hold `moment_features(points)` if they are at hand already.
         """
-        first = self.coefficients[0]
-        if first.shape.rank == 2:
-            if moments is not None:
-                return self._from_moments(moments)
-            width = int(first.shape[0])
-            return self._over_slices(
-                points, lambda piece: self._from_moments(moment_features(piece)), width
-            )
-        # Small enough for a cache, where the products are squared and added up.
-        width = 4 * int(first.shape[1]) * (first.shape[2] or 64)
-        return self._over_slices(points, self._whitened, width)
+        first = self.tensors.coefficients[0]
+        if first.shape.rank == 3:
+            # Small enough for a cache, where the products are squared and added up.
+            width = 4 * int(first.shape[1]) * (first.shape[2] or 64)
+            return self._over_slices(points, self._whitened, width)
+        if moments is not None:
+            return self._from_moments(moments)
+        return self._over_slices(
+            points, lambda piece: self._from_moments(moment_features(piece)), int(first.shape[0])
+        )
 
     def _from_moments(self, moments: tf.Tensor) -> tf.Tensor:
-        return tf.maximum(tf.linalg.matmul(moments, self.coefficients[0]), 0.0)
+        return tf.maximum(tf.linalg.matmul(moments, self.tensors.coefficients[0]), 0.0)
 
     def _whitened(self, points: tf.Tensor) -> tf.Tensor:
-        points = tf.cast(points, self.coefficients[0].dtype)
+        blocks = self.tensors.coefficients
+        points = tf.cast(points, blocks[0].dtype)
         total = tf.zeros([], points.dtype)
-        for block in self.coefficients:
+        for block in blocks:
             depth, width, _ = block.shape
             ones = tf.ones_like(points[:, :1])
             known = tf.concat([ones, points[:, : depth - 1]], axis=1)
@@ -115,12 +149,12 @@ class SquaredDistances:
         slice_size = max(256, _SLICE_ELEMENTS // width)
         if points.shape[0] is not None and points.shape[0] <= slice_size:
             return function(points)
-        num_components = self.log_determinants.shape[0]
         num_points = tf.shape(points)[0]
         # Without points there is one empty slice, which has the number of components.
         num_slices = tf.maximum((num_points + slice_size - 1) // slice_size, 1)
+        element_shape = [None, self.tensors.constants.shape[0]]
         pieces = tf.TensorArray(
-            tf.float64, num_slices, infer_shape=False, element_shape=[None, num_components]
+            tf.float64, num_slices, infer_shape=False, element_shape=element_shape
         )
 
         def body(index: tf.Tensor, pieces: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
@@ -131,101 +165,6 @@ class SquaredDistances:
             lambda index, _: index < num_slices, body, (0, pieces), parallel_iterations=1
         )
         return pieces.concat()
-
-
-class LogJoint:
-    """`log pi_k + log p(x | k)` for fixed parameters, prepared once for many points.
-
-    Args:
-        parameters: the mixture, of Gaussians or of t distributions.
-        precision: see `SquaredDistances`.
-
-    Attributes:
-        distances: squared distances of points to the components.
-        tails: see `JointTensors`.
-    """
-
-    def __init__(
-        self,
-        parameters: MixtureParameters | TMixtureParameters,
-        precision: tf.DType = tf.float64,
-    ):
-        weights, means, shapes = parameters[:3]
-        self.distances = SquaredDistances(means, shapes, precision)
-        self._constants = tf.math.log(weights) - 0.5 * self.distances.log_determinants
-        self.tails: tuple[tf.Tensor, ...] = ()
-        dim = int(means.shape[-1])
-        if not isinstance(parameters, TMixtureParameters):
-            self._constants -= 0.5 * dim * math.log(2.0 * math.pi)
-            return
-        df = tf.convert_to_tensor(parameters.df)
-        half_power = 0.5 * (df + dim)
-        self.tails = df, half_power
-        self._constants += (
-            tf.math.lgamma(half_power)
-            - tf.math.lgamma(0.5 * df)
-            - 0.5 * dim * tf.math.log(df * math.pi)
-        )
-
-    @property
-    def tensors(self) -> JointTensors:
-        """The tensors of the density."""
-        distances = self.distances
-        return JointTensors(
-            self._constants, distances.log_determinants, distances.coefficients, self.tails
-        )
-
-    @classmethod
-    def of_first(cls, num_components: tf.Tensor, tensors: JointTensors) -> LogJoint:
-        """Returns the density of the first components of another.
-
-        Args:
-            num_components: scalar integer tensor.
-            tensors: tensors of a density with at least as many components.
-        """
-        density = cls.__new__(cls)
-        first = tf.nest.map_structure(lambda tensor: tensor[..., :num_components], tensors)
-        density._constants, log_determinants, coefficients, density.tails = first
-        density.distances = SquaredDistances.from_coefficients(log_determinants, coefficients)
-        return density
-
-    @property
-    def num_components(self) -> int:
-        """K."""
-        return int(self._constants.shape[0])
-
-    def __call__(self, points: tf.Tensor, moments: tf.Tensor | None = None) -> tf.Tensor:
-        """Log joint densities of `points [N, D]`, `[N, K]` float64, nats."""
-        return self.at_distances(self.distances(points, moments))
-
-    def at_distances(self, distances: tf.Tensor) -> tf.Tensor:
-        """Log joint densities at squared Mahalanobis distances, both `[N, K]`."""
-        if not self.tails:
-            return self._constants - 0.5 * distances
-        df, half_power = self.tails
-        return self._constants - half_power * tf.math.log1p(distances / df)
-
-
-class LogPredictive:
-    """Log posterior predictive density of a mixture: a weighted sum of multivariate t densities.
-
-    Args:
-        mixture_weights: `[K]`.
-        after: NIW posteriors of the components, batch shape `[K]`.
-    """
-
-    def __init__(self, mixture_weights: tf.Tensor, after: NIWParameters):
-        df, loc, scale_tril = evidence.predictive(after)
-        shape = tf.linalg.matmul(scale_tril, scale_tril, transpose_b=True)
-        self._joint = LogJoint(TMixtureParameters(mixture_weights, loc, shape, df))
-
-    def components(self, points: tf.Tensor) -> tf.Tensor:
-        """`log pi_k + log t_k(x)`, `[N, K]` float64, nats."""
-        return self._joint(points)
-
-    def __call__(self, points: tf.Tensor) -> tf.Tensor:
-        """Log density of `points [N, D]`, `[N]` float64, nats."""
-        return tf.reduce_logsumexp(self.components(points), axis=-1)
 
 
 def _quadratic_form(means: tf.Tensor, whiteners: tf.Tensor) -> tf.Tensor:
@@ -239,12 +178,9 @@ def _quadratic_form(means: tf.Tensor, whiteners: tf.Tensor) -> tf.Tensor:
 
 
 def _whitening_blocks(means: tf.Tensor, whiteners: tf.Tensor) -> list[tf.Tensor]:
-    """Coefficients of `[1, x]` in whitened coordinates, a few coordinates at a time.
-
-    Returns:
-        Blocks `[1 + d, w, K]` for the `w` coordinates up to the `d`-th, which do not depend on
-        later features. Components are last, so that squares are added up along all of them.
-    """
+    """Coefficients `[1 + d, w, K]` of `[1, x]` in the `w` whitened coordinates up to the `d`-th."""
+    # Coordinates do not depend on later features. Components are last, so that squares are added up
+    # along all of them.
     # W (x - mu) = -W mu + W x with W triangular; its squared norm is the squared distance.
     dim = int(means.shape[-1])
     offsets = -tf.linalg.matvec(whiteners, means)

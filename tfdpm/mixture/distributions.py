@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from tensorflow_probability import distributions as tfd
 from tfdpm import checks
 from tfdpm.mixture import evidence
 from tfdpm.mixture.covariance import cholesky
-from tfdpm.mixture.niw import NIWParameters
+from tfdpm.mixture.niw import NIWParameters, check_values
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate
 
 MultivariateStudentT = tfd.MultivariateStudentTLinearOperator
@@ -51,6 +52,12 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
         validate_args: whether densities check their arguments when evaluated.
         name: name of the distribution.
 
+    Attributes:
+        loc: `[..., D]`, prior mean m.
+        mean_precision: `[...]`, pseudo-observations behind the mean, kappa.
+        df: `[...]`, degrees of freedom, nu.
+        scale: `[..., D, D]`, inverse-Wishart scale matrix, squared feature units.
+
     Raises:
         ValueError: if ranks or sizes disagree, or a parameter is out of its range.
     """
@@ -67,12 +74,14 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
     ):
         dtype = _common_dtype(loc, mean_precision, df, scale)
         parts = (tf.convert_to_tensor(part, dtype) for part in (loc, mean_precision, df, scale))
-        self._niw = _broadcast(NIWParameters(*parts))
-        self._dim = int(self._niw.loc.shape[-1])
-        scale_tril = cholesky(self._niw.scale)
-        precision_tril = cholesky(tf.linalg.cholesky_solve(scale_tril, _eye_like(scale_tril)))
+        niw = _broadcast(NIWParameters(*parts))
+        self.loc, self.mean_precision, self.df, self.scale = niw
+        self._dim = int(self.loc.shape[-1])
+        scale_tril = cholesky(self.scale)
+        identity = tf.eye(self._dim, batch_shape=self.df.shape, dtype=dtype)
+        precision_tril = cholesky(tf.linalg.cholesky_solve(scale_tril, identity))
         covariance = tfd.TransformedDistribution(
-            tfd.WishartTriL(self._niw.df, scale_tril=precision_tril, validate_args=validate_args),
+            tfd.WishartTriL(self.df, scale_tril=precision_tril, validate_args=validate_args),
             # Precision -> its Cholesky factor -> that of the covariance -> the covariance.
             tfb.Chain(
                 [
@@ -85,44 +94,24 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
         )
 
         def mean(covariance: tf.Tensor) -> tfd.Distribution:
-            precision = self._niw.mean_precision[..., tf.newaxis, tf.newaxis]
+            precision = self.mean_precision[..., tf.newaxis, tf.newaxis]
             return tfd.MultivariateNormalTriL(
-                self._niw.loc,
+                self.loc,
                 scale_tril=cholesky(covariance / precision),
                 validate_args=validate_args,
             )
 
         super().__init__(
             MeanAndCovariance(covariance=covariance, mean=mean),
-            batch_ndims=self._niw.df.shape.rank,
+            batch_ndims=self.df.shape.rank,
             use_vectorized_map=False,
             validate_args=validate_args,
             name=name,
         )
         # What `copy` and `parameters` are about: this class's arguments, not its base class's.
         self._parameters = self._no_dependency(
-            dict(self._niw._asdict(), validate_args=validate_args, name=name)
+            dict(niw._asdict(), validate_args=validate_args, name=name)
         )
-
-    @property
-    def loc(self) -> tf.Tensor:
-        """Prior mean m, `[..., D]`."""
-        return self._niw.loc
-
-    @property
-    def mean_precision(self) -> tf.Tensor:
-        """Pseudo-observations behind the mean, kappa, `[...]`."""
-        return self._niw.mean_precision
-
-    @property
-    def df(self) -> tf.Tensor:
-        """Degrees of freedom, nu, `[...]`."""
-        return self._niw.df
-
-    @property
-    def scale(self) -> tf.Tensor:
-        """Inverse-Wishart scale matrix, `[..., D, D]`, squared feature units."""
-        return self._niw.scale
 
     def mean(self) -> MeanAndCovariance:
         """Means of both parts: `loc` and `scale / (df - D - 1)`, NaN where `df <= D + 1`."""
@@ -150,27 +139,46 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
 
     def posterior(self, statistics: SufficientStatistics) -> NormalInverseWishart:
         """The posterior, one per component of the statistics (see `evidence.posterior`)."""
-        after = evidence.posterior(self._float64(), statistics)
+        after = self._evaluate(evidence.posterior, statistics, 1, 0, 0, 2)
         return NormalInverseWishart(*(tf.cast(part, self.loc.dtype) for part in after))
 
     def log_evidence(self, statistics: SufficientStatistics) -> tf.Tensor:
         """Closed-form log marginal likelihood of each component's points, nats, float64."""
-        return tf.constant(evidence.log_evidence(self._float64(), statistics))
+        return self._evaluate(evidence.log_evidence, statistics, 0)[0]
 
     def posterior_predictive(
         self, statistics: SufficientStatistics | None = None
     ) -> tfd.MultivariateStudentTLinearOperator:
         """Multivariate t of the next point given the statistics (the prior's if `None`)."""
-        after = self._float64()
-        if statistics is not None:
-            after = evidence.posterior(after, statistics)
-        df, loc, scale_tril = (tf.cast(part, self.loc.dtype) for part in evidence.predictive(after))
+        if statistics is None:
+            nothing = (0.0 * part for part in (self.df, self.loc, self.scale))
+            statistics = SufficientStatistics(*(tf.cast(part, tf.float64) for part in nothing))
+        parts = self._evaluate(
+            lambda *given: evidence.predictive(evidence.posterior(*given)), statistics, 0, 1, 2
+        )
+        df, loc, scale_tril = (tf.cast(part, self.loc.dtype) for part in parts)
         return MultivariateStudentT(
             df, loc, tf.linalg.LinearOperatorLowerTriangular(scale_tril, is_non_singular=True)
         )
 
-    def _float64(self) -> NIWParameters:
-        return NIWParameters(*(tf.cast(part, tf.float64) for part in self._niw))
+    def _evaluate(
+        self,
+        function: Callable[[NIWParameters, SufficientStatistics], Any],
+        statistics: SufficientStatistics,
+        *ranks: int,
+    ) -> list[tf.Tensor]:
+        """Arrays that a function of the prior returns, of so many axes each, also in a graph."""
+        parameters = self.loc, self.mean_precision, self.df, self.scale
+        prior = [tf.cast(part, tf.float64) for part in parameters]
+        arrays = tf.numpy_function(
+            lambda *parts: function(NIWParameters(*parts[:4]), SufficientStatistics(*parts[4:])),
+            [*prior, *statistics],
+            [tf.float64] * len(ranks),
+        )
+        batch = tf.broadcast_static_shape(self.df.shape, statistics.counts.shape)
+        # One array alone is not given as a list.
+        pairs = zip(tf.nest.flatten(arrays), ranks, strict=True)
+        return [tf.ensure_shape(array, [*batch, *[self._dim] * rank]) for array, rank in pairs]
 
     def _structure(self, covariance: tf.Tensor) -> MeanAndCovariance:
         return MeanAndCovariance(covariance, tf.broadcast_to(self.loc, tf.shape(covariance)[:-1]))
@@ -184,58 +192,23 @@ def _common_dtype(*values: Any) -> tf.DType:
 
 def _broadcast(parameters: NIWParameters) -> NIWParameters:
     """Checks parameters and broadcasts them to one batch shape."""
-    _check_shapes(parameters)
-    _check_values(parameters)
     loc, mean_precision, df, scale = parameters
+    if loc.shape.rank < 1:
+        checks.fail("loc", f"shape {tuple(loc.shape)}", "shape [..., D]")
+    dim = int(loc.shape[-1])
+    if scale.shape.rank < 2 or tuple(scale.shape[-2:]) != (dim, dim):
+        checks.fail("scale", f"shape {tuple(scale.shape)}", f"shape [..., {dim}, {dim}]")
+    if tf.executing_eagerly():  # the numbers of a graph are not known yet
+        check_values(parameters)
     batches = [loc.shape[:-1], mean_precision.shape, df.shape, scale.shape[:-2]]
     try:
         batch = list(np.broadcast_shapes(*(tuple(shape) for shape in batches)))
     except ValueError:
         shapes = ", ".join(str(tuple(shape)) for shape in batches)
         checks.fail("loc, mean_precision, df, scale", f"batch shapes {shapes}", "one batch shape")
-    dim = int(loc.shape[-1])
     return NIWParameters(
         tf.broadcast_to(loc, [*batch, dim]),
         tf.broadcast_to(mean_precision, batch),
         tf.broadcast_to(df, batch),
         tf.broadcast_to(scale, [*batch, dim, dim]),
-    )
-
-
-def _check_shapes(parameters: NIWParameters) -> None:
-    loc, _, _, scale = parameters
-    if loc.shape.rank < 1:
-        checks.fail("loc", f"shape {tuple(loc.shape)}", "shape [..., D]")
-    dim = int(loc.shape[-1])
-    if scale.shape.rank < 2 or tuple(scale.shape[-2:]) != (dim, dim):
-        checks.fail("scale", f"shape {tuple(scale.shape)}", f"shape [..., {dim}, {dim}]")
-
-
-def _check_values(parameters: NIWParameters) -> None:
-    loc, mean_precision, df, scale = parameters
-    dim = int(loc.shape[-1])
-    for name, part in parameters._asdict().items():
-        if not bool(tf.reduce_all(tf.math.is_finite(part))):
-            checks.fail(name, "numbers that are not finite", "finite numbers")
-    if not bool(tf.reduce_all(mean_precision > 0)):
-        checks.fail("mean_precision", mean_precision.numpy(), "positive numbers")
-    if not bool(tf.reduce_all(df > dim - 1)):
-        checks.fail("df", df.numpy(), f"numbers above D - 1 = {dim - 1}")
-    # Half precision of the type is what rounding may take; anything more is another matrix.
-    asymmetry = tf.reduce_max(tf.abs(scale - tf.linalg.matrix_transpose(scale)))
-    if float(asymmetry) > float(tf.reduce_max(tf.abs(scale))) * np.sqrt(_epsilon(scale)):
-        checks.fail("scale", f"asymmetry {float(asymmetry):.3g}", "symmetric matrices")
-    if not bool(tf.reduce_all(tf.linalg.eigvalsh(scale) > 0)):
-        checks.fail(
-            "scale", "a matrix with a non-positive eigenvalue", "positive definite matrices"
-        )
-
-
-def _epsilon(tensor: tf.Tensor) -> float:
-    return float(np.finfo(tensor.dtype.as_numpy_dtype).eps)
-
-
-def _eye_like(matrices: tf.Tensor) -> tf.Tensor:
-    return tf.eye(
-        int(matrices.shape[-1]), batch_shape=tf.shape(matrices)[:-2], dtype=matrices.dtype
     )

@@ -113,6 +113,7 @@ def log_partition_terms(
     Returns:
         `[...]` float64, nats; 0 for a component without points, which is no component at all.
     """
+    checks.number(dp_concentration, "dp_concentration", above=0.0)
     # log alpha + log Gamma(N_k) + log f(X_k)
     counts = np.asarray(statistics.counts)
     has_points = counts > 0

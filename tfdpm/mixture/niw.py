@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
@@ -38,28 +39,41 @@ def niw_parameters(loc: Any, mean_precision: Any, df: Any, scale: Any) -> NIWPar
     Raises:
         ValueError: if a shape is wrong or a number is out of its range.
     """
-    loc = tf.convert_to_tensor(loc, tf.float64)
-    scale = tf.convert_to_tensor(scale, tf.float64)
+    parameters = NIWParameters(
+        *(tf.constant(np.asarray(part), tf.float64) for part in (loc, mean_precision, df, scale))
+    )
+    loc, scale = parameters.loc, parameters.scale
     if loc.shape.rank != 1:
         checks.fail("loc", f"shape {tuple(loc.shape)}", "shape [D]")
-    feature_dim = int(loc.shape[0])
-    if tuple(scale.shape) != (feature_dim, feature_dim):
-        checks.fail("scale", f"shape {tuple(scale.shape)}", f"shape [{feature_dim}, {feature_dim}]")
-    for name, part in (("loc", loc), ("scale", scale)):
+    dim = int(loc.shape[0])
+    if tuple(scale.shape) != (dim, dim):
+        checks.fail("scale", f"shape {tuple(scale.shape)}", f"shape [{dim}, {dim}]")
+    check_values(parameters)
+    return parameters
+
+
+def check_values(parameters: NIWParameters) -> None:
+    """Checks that the numbers of floating tensors `[..., D]` and so on are in their ranges.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    _, mean_precision, df, scale = parameters
+    dim = int(scale.shape[-1])
+    for name, part in parameters._asdict().items():
         if not bool(tf.reduce_all(tf.math.is_finite(part))):
             checks.fail(name, "numbers that are not finite", "finite numbers")
-    mean_precision = checks.number(mean_precision, "mean_precision", above=0.0)
-    df = checks.number(df, "df", above=feature_dim - 1.0)
-    eigenvalues = tf.linalg.eigvalsh(scale)
+    if not bool(tf.reduce_all(mean_precision > 0)):
+        checks.fail("mean_precision", mean_precision.numpy(), "positive numbers")
+    if not bool(tf.reduce_all(df > dim - 1)):
+        checks.fail("df", df.numpy(), f"numbers above D - 1 = {dim - 1}")
+    # Half precision of the type is what rounding may take; anything more is another matrix.
+    rounding = np.sqrt(np.finfo(scale.dtype.as_numpy_dtype).eps)
     asymmetry = float(tf.reduce_max(tf.abs(scale - tf.linalg.matrix_transpose(scale))))
-    largest = float(tf.reduce_max(tf.abs(scale)))
-    if not float(eigenvalues[0]) > 0.0 or asymmetry > 1e-8 * largest:
+    if asymmetry > rounding * float(tf.reduce_max(tf.abs(scale))):
+        checks.fail("scale", f"asymmetry {asymmetry:.3g}", "symmetric matrices")
+    smallest = float(tf.reduce_min(tf.linalg.eigvalsh(scale)))
+    if not smallest > 0.0:
         checks.fail(
-            "scale",
-            f"a matrix with smallest eigenvalue {float(eigenvalues[0]):.3g} "
-            f"and asymmetry {asymmetry:.3g}",
-            "a symmetric positive definite matrix",
+            "scale", f"a matrix with eigenvalue {smallest:.3g}", "positive definite matrices"
         )
-    return NIWParameters(
-        loc, tf.constant(mean_precision, tf.float64), tf.constant(df, tf.float64), scale
-    )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfdpm.mixture.density import LogPredictive
+from tfdpm.mixture import evidence
+from tfdpm.mixture.density import LogJoint
+from tfdpm.mixture.niw import NIWParameters
+from tfdpm.mixture.parameters import TMixtureParameters
 
 
-class PredictiveTails(LogPredictive):
+class PredictiveTails:
     """Log density and p-value of points under a mixture of multivariate t distributions.
 
     Of D-dimensional points of a multivariate t with `df` degrees of freedom, the squared
@@ -27,13 +30,25 @@ class PredictiveTails(LogPredictive):
     Args:
         mixture_weights: `[K]`.
         after: NIW posteriors of the components, batch shape `[K]`.
+
+    Attributes:
+        components: `log pi_k + log t_k(x)` of points `[N, D]`, `[N, K]` float64, nats.
     """
+
+    def __init__(self, mixture_weights: tf.Tensor, after: NIWParameters):
+        df, loc, scale_tril = evidence.predictive(after)
+        shape = tf.linalg.matmul(scale_tril, scale_tril, transpose_b=True)
+        self.components = LogJoint(TMixtureParameters(mixture_weights, loc, shape, df))
+
+    def __call__(self, points: tf.Tensor) -> tf.Tensor:
+        """Log density of `points [N, D]`, `[N]` float64, nats."""
+        return tf.reduce_logsumexp(self.components(points), axis=-1)
 
     def tails(self, points: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Log density, nats, and p-value of `points [N, D]`, both `[N]` float64."""
-        distances = self._joint.distances(points)
-        logits = self._joint.at_distances(distances)
-        df, half_power = self._joint.tails
+        distances = self.components.distances(points)
+        logits = self.components.at_distances(distances)
+        df, half_power = self.components.tensors.tails
         # The operation does not broadcast.
         ones = tf.ones_like(distances)
         shares = tf.math.betainc(

@@ -10,7 +10,6 @@ import scipy.linalg
 from tfdpm.mixture import evidence
 from tfdpm.mixture.niw import NIWParameters, niw_parameters
 from tfdpm.mixture.parameters import MixtureParameters, map_mixture_weights
-from tfdpm.mixture.prior import fit_isotropic_scale
 from tfdpm.mixture.statistics import SufficientStatistics
 
 
@@ -86,7 +85,15 @@ class PartitionPrior:
                 prior, counts, matrices, self.covariance
             )
             df -= self.dim - 1.0
-        return fit_isotropic_scale(np.maximum(added, 0.0), posterior_df, df, scale)
+        spread = np.maximum(added, 0.0)
+        # Type-II maximum likelihood by its fixed point: s <- nu D K / sum_kd nu*_k / (s + e_kd)
+        # with the eigenvalues e of posterior scale matrices less the prior's, which s leaves alone.
+        for _ in range(20):
+            before, share = scale, np.sum(posterior_df[:, np.newaxis] / (scale + spread))
+            scale = df * spread.size / float(share)
+            if abs(np.log(scale / before)) < 0.01:
+                break
+        return scale
 
     @property
     def _niw_arrays(self) -> NIWParameters:

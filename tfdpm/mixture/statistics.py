@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,22 +36,31 @@ class SufficientStatistics(NamedTuple):
     sums: tf.Tensor
     outer_products: tf.Tensor
 
+    def map(
+        self, function: Callable[..., Any], *others: SufficientStatistics
+    ) -> SufficientStatistics:
+        """Statistics of a function's value for each part, and for the same part of others."""
+        return SufficientStatistics(*map(function, self, *others))
+
     def plus(self, other: SufficientStatistics) -> SufficientStatistics:
         """Statistics of both sets of points together (shapes broadcast)."""
-        return SufficientStatistics(*(a + b for a, b in zip(self, other, strict=True)))
+        return self.map(operator.add, other)
+
+    def at(self, index: Any) -> SufficientStatistics:
+        """Statistics, as NumPy arrays, of the components at any index of NumPy."""
+        return self.map(lambda part: part[index])
 
     def select(self, indices: Any, axis: int = 0) -> SufficientStatistics:
         """Statistics of the components at `indices` along a leading axis."""
-        return SufficientStatistics(*(tf.gather(part, indices, axis=axis) for part in self))
+        return self.map(lambda part: tf.gather(part, indices, axis=axis))
 
     def total(self, axis: int = 0) -> SufficientStatistics:
         """Statistics of all components of one leading axis together."""
-        return SufficientStatistics(*(tf.reduce_sum(part, axis=axis) for part in self))
+        return self.map(lambda part: tf.reduce_sum(part, axis=axis))
 
     def scaled(self, factor: tf.Tensor) -> SufficientStatistics:
         """Statistics with every weight multiplied by `factor` (scalar), as forgetting does."""
-        factor = tf.cast(factor, self.counts.dtype)
-        return SufficientStatistics(*(part * factor for part in self))
+        return self.map(lambda part: part * tf.cast(factor, part.dtype))
 
     @property
     def feature_dim(self) -> int:
@@ -80,15 +90,10 @@ def accumulate(points: tf.Tensor, weights: tf.Tensor) -> SufficientStatistics:
     Returns:
         Statistics with `[K]` components, float64.
     """
-    feature_dim = int(points.shape[-1])
-    num_components = weights.shape[-1]
-    packed = sum_over_slices(
-        lambda x, w: PointMoments(x).soft(w),
-        points,
-        weights,
-        [num_components, num_moments(feature_dim)],
-    )
-    return unpack_moments(packed, feature_dim)
+    dim = int(points.shape[-1])
+    shape = [weights.shape[-1], num_moments(dim)]
+    packed = sum_over_slices(lambda x, w: PointMoments(x).soft(w), shape, points, weights)
+    return unpack_moments(packed, dim)
 
 
 def accumulate_hard(
@@ -108,17 +113,15 @@ def accumulate_hard(
     Returns:
         Statistics with `[K]` components, float64.
     """
-    feature_dim = int(points.shape[-1])
+    dim = int(points.shape[-1])
     if weights is None:
         weights = tf.ones_like(points[:, 0])
     packed = sum_over_slices(
         lambda x, w, z: PointMoments(x).hard(z, num_components, w),
-        points,
-        weights,
-        [num_components, num_moments(feature_dim)],
-        assignments,
+        [num_components, num_moments(dim)],
+        *(points, weights, assignments),
     )
-    return unpack_moments(packed, feature_dim)
+    return unpack_moments(packed, dim)
 
 
 class PointMoments:
@@ -170,9 +173,7 @@ class PointMoments:
     ) -> tf.Tensor:
         """Packed moments `[K, 1 + D + D^2]`, each component from its own points alone.
 
-        Args:
-            num_components: K.
-            members: component to the mask `[B]` of its points and the weights `[B]` of all.
+        Of a component, `members` gives the mask `[B]` of its points and the weights `[B]` of all.
         """
         width = num_moments(int(self._points.shape[-1]))
 
@@ -190,11 +191,8 @@ class PointMoments:
 
 
 def _own_moments(points: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Packed moments `[1 + D + D^2]` float64 of one component's points `[n, D]`.
-
-    Products are made about the points' mean, in their precision, and moved to the origin in
-    float64.
-    """
+    """Packed moments `[1 + D + D^2]` float64 of one component's points `[n, D]`."""
+    # Products are made about the points' mean, in their precision, and moved to the origin.
     # About any centre c, with d = x - c and the sum s of w d over points of weight w and total W:
     # sum w x x^T = sum w d d^T + c s^T + s c^T + W c c^T. The last three are cross + cross^T.
     total = tf.reduce_sum(tf.cast(weights, tf.float64))
@@ -254,28 +252,18 @@ def unpack_moments(packed: tf.Tensor, feature_dim: int) -> SufficientStatistics:
 
 
 def sum_over_slices(
-    reduce_slice: Callable[..., tf.Tensor],
-    points: tf.Tensor,
-    weights: tf.Tensor,
-    shape: list[int],
-    assignments: tf.Tensor | None = None,
+    reduce_slice: Callable[..., tf.Tensor], shape: list[int], *arrays: tf.Tensor
 ) -> tf.Tensor:
     """Sums `reduce_slice` over slices of the points; one call when everything fits a slice.
 
     Args:
-        reduce_slice: from a slice of each array to a tensor of `shape`.
-        points: `[N, D]`.
-        weights: `[N, ...]`.
+        reduce_slice: from a slice of each array to a float64 tensor of `shape`.
         shape: `[K, ...]` of the sum.
-        assignments: a third array of N rows, or `None`.
-
-    Returns:
-        float64.
+        *arrays: points `[N, D]` and others of N rows.
     """
-    arrays = [points, weights] + ([] if assignments is None else [assignments])
+    points = arrays[0]
     slice_size = slice_rows(int(points.shape[-1]), shape[0] or 1)
-    static = points.shape[0]
-    if static is not None and static <= slice_size:
+    if points.shape[0] is not None and points.shape[0] <= slice_size:
         return reduce_slice(*arrays)
     num_points = tf.shape(points)[0]
 

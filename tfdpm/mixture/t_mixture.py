@@ -14,13 +14,9 @@ from tfdpm.mixture.parameters import TMixtureParameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import SufficientStatistics
 
-__all__ = ["INITIAL_DF", "TStatistics", "gaussian_share", "map_t_mixture"]
-
 INITIAL_DF = 8.0
 # The range in which degrees of freedom are sought; 200 is hardly distinguishable from a Gaussian.
 _LEAST_DF, _LARGEST_DF = 0.2, 200.0
-_BISECTIONS = 40
-_FEWEST_POINTS = 1.0
 
 
 class TStatistics(NamedTuple):
@@ -53,20 +49,22 @@ def map_t_mixture(
         before: mixture of the last step as NumPy arrays; a component without points keeps it.
     """
     counts, weighted, log_weights = statistics
-    has_points = counts > _FEWEST_POINTS
+    has_points = counts > 1.0
     some = np.where(has_points, counts, 1.0)
     # The weighted scatter about the mean, sum r u (x - mu) (x - mu)^T, divided by the count of
     # points; the prior's scale matrix is multiplied by `gaussian_share`.
     df = _likeliest_df(log_weights / some, before.df, prior.dim)
     means = weighted.sums / np.where(has_points, weighted.counts, 1.0)[:, np.newaxis]
     squares = means[:, :, np.newaxis] * means[:, np.newaxis, :]
-    products = weighted.outer_products + _column(counts - weighted.counts) * squares
-    products = products + _column(gaussian_share(prior.dim, df) - 1.0) * prior.scale
+    lacking, excess = counts - weighted.counts, gaussian_share(prior.dim, df) - 1.0
+    products = weighted.outer_products + np.expand_dims(lacking, (1, 2)) * squares
+    products = products + np.expand_dims(excess, (1, 2)) * prior.scale
     as_if = SufficientStatistics(counts, counts[:, np.newaxis] * means, products)
     weights, means, scales = prior.map_mixture(as_if)
     after = TMixtureParameters(weights, means, scales, df)
     pairs = zip(after[1:], before[1:], strict=True)
-    kept = (np.where(_like(has_points, new), new, old) for new, old in pairs)
+    masks = (np.expand_dims(has_points, tuple(range(1, part.ndim))) for part in after[1:])
+    kept = (np.where(mask, *pair) for mask, pair in zip(masks, pairs, strict=True))
     return TMixtureParameters(weights, *kept)
 
 
@@ -79,17 +77,13 @@ def gaussian_share(dim: int, df: np.ndarray) -> np.ndarray:
     """
     # The squared distance of a Gaussian follows chi-squared with D degrees of freedom, that of a
     # t, over D, Fisher's F with D and df.
-    share: np.ndarray = 2.0 * gammaincinv(0.5 * dim, 0.5) / (dim * fdtri(dim, df, 0.5))
-    return share
+    return np.asarray(2.0 * gammaincinv(0.5 * dim, 0.5) / (dim * fdtri(dim, df, 0.5)))
 
 
 def _likeliest_df(log_weights: np.ndarray, before: np.ndarray, dim: int) -> np.ndarray:
     """Roots `[K]` of the likelihood's derivative in the degrees of freedom, in their range.
 
-    Args:
-        log_weights: `[K]` means of `log u - u`.
-        before: `[K]` degrees of freedom of the E-step that gave the weights.
-        dim: number of features D.
+    Means `[K]` of `log u - u` come from an E-step with the degrees of freedom of before.
     """
     # [Peel and McLachlan 2000] eq. 20 with h = nu / 2 and g = (nu_before + D) / 2:
     # log h - digamma(h) + 1 + mean(log u - u) + digamma(g) - log g = 0.
@@ -97,18 +91,10 @@ def _likeliest_df(log_weights: np.ndarray, before: np.ndarray, dim: int) -> np.n
     constant = 1.0 + log_weights + digamma(half) - np.log(half)
     low = np.full(len(before), np.log(_LEAST_DF))
     high = np.full(len(before), np.log(_LARGEST_DF))
-    for _ in range(_BISECTIONS):  # the derivative falls with df
+    for _ in range(40):  # the derivative falls with df
         middle = 0.5 * (low + high)
         half = 0.5 * np.exp(middle)
         is_below = np.log(half) - digamma(half) + constant > 0
         low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
     df: np.ndarray = np.exp(0.5 * (low + high))
     return df
-
-
-def _column(values: np.ndarray) -> np.ndarray:
-    return np.expand_dims(values, (1, 2))
-
-
-def _like(mask: np.ndarray, part: np.ndarray) -> np.ndarray:
-    return mask.reshape(-1, *[1] * (part.ndim - 1))

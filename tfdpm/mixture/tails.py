@@ -13,7 +13,6 @@ from scipy.special import gammaln
 _DEGREES_OF_FREEDOM = np.array([1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0, 50.0])
 _NUM_BINS = 96
 _LOG_RANGE = (-6.0, 8.0)
-_SCALE_ITERATIONS = 12
 
 
 def log_tail_gain(
@@ -58,11 +57,7 @@ def _best_t_log_likelihood(
 ) -> np.ndarray:
     """Largest log likelihood `[K]` over the degrees of freedom, up to the Gaussian's constant.
 
-    Args:
-        histogram: `[K, B]` number of points in each bin of distances.
-        typical: `[K, B]` mean squared distance in each bin.
-        counts: `[K]` number of points.
-        feature_dim: number of features D.
+    Of the counts `[K]`, `histogram [K, B]` are in each bin of mean squared distance `typical`.
     """
     df = _DEGREES_OF_FREEDOM[np.newaxis, :, np.newaxis]
     histogram, typical = histogram[:, np.newaxis], typical[:, np.newaxis]
@@ -70,7 +65,7 @@ def _best_t_log_likelihood(
     scale = np.ones((len(counts), 1, 1)) * np.maximum(0.3, (df - 2.0) / df)
     # EM for the scale s of a t with nu degrees of freedom: s <- sum_i u_i d_i / (N D) with the
     # weights u_i = (nu + D) / (nu + d_i / s) of squared distances d_i.
-    for _ in range(_SCALE_ITERATIONS):
+    for _ in range(12):
         weights = histogram * (df + feature_dim) / (df + typical / scale)
         scale = np.maximum((weights * typical).sum(2, keepdims=True) / (points * feature_dim), 1e-6)
     df_row = df[..., 0]

@@ -11,27 +11,6 @@ from tfdpm.mixture import evidence, niw
 from tfdpm.mixture.statistics import SufficientStatistics
 
 
-def log_partition_terms(
-    statistics: SufficientStatistics,
-    prior: niw.NIWParameters,
-    *,
-    dp_concentration: float,
-    covariance: str = "full",
-) -> tf.Tensor:
-    """Each component's share of the log joint of data and partition under the DP mixture.
-
-    `log alpha + log Gamma(N_k) + log f(X_k)`: up to a constant that depends on N alone, these sum
-    to `log p(X, z)`, so that differences between partitions are log Hastings ratios.
-
-    Returns:
-        `[...]` float64, nats; 0 for a component without points, which is no component at all.
-    """
-    dp_concentration = checks.number(dp_concentration, "dp_concentration", above=0.0)
-    return tf.constant(
-        evidence.log_partition_terms(prior, statistics, dp_concentration, covariance)
-    )
-
-
 def log_split_ratio(
     left: SufficientStatistics,
     right: SufficientStatistics,
@@ -59,12 +38,9 @@ def log_split_ratio(
     """
     if left.feature_dim != right.feature_dim:
         checks.fail("right", f"{right.feature_dim} features", f"{left.feature_dim} as in `left`")
-
-    def term(statistics: SufficientStatistics) -> tf.Tensor:
-        return log_partition_terms(
-            statistics, prior, dp_concentration=dp_concentration, covariance=covariance
-        )
-
-    ratio = term(left) + term(right) - term(left.plus(right))
+    first, second, whole = (
+        evidence.log_partition_terms(prior, part, dp_concentration, covariance)
+        for part in (left, right, left.plus(right))
+    )
     is_empty = (left.counts <= 0) | (right.counts <= 0)
-    return tf.where(is_empty, tf.constant(-math.inf, ratio.dtype), ratio)
+    return tf.where(is_empty, tf.constant(-math.inf, tf.float64), first + second - whole)

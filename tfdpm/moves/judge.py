@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.mixture import niw
+from tfdpm.mixture import evidence, niw
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.moves.hastings import log_partition_terms, log_split_ratio
+from tfdpm.moves.hastings import log_split_ratio
 
 _PAIRS_AT_ONCE = 4_096
 
@@ -59,13 +59,9 @@ class HastingsJudge:
 
     def terms(self, statistics: SufficientStatistics) -> np.ndarray:
         """Shares of components with such statistics in the log probability of a partition."""
-        terms = log_partition_terms(
-            statistics,
-            self.prior,
-            dp_concentration=self.dp_concentration,
-            covariance=self.covariance,
+        return evidence.log_partition_terms(
+            self.prior, statistics, self.dp_concentration, self.covariance
         )
-        return np.asarray(terms)
 
     def split_ratios(self) -> np.ndarray:
         """Log ratios `[K]` float64, nats; `-inf` where a half is too small or empty."""
@@ -87,8 +83,7 @@ class HastingsJudge:
 
     def pair_ratios(self, pairs: np.ndarray) -> np.ndarray:
         """Log ratios `[P]` of merging pairs `[P, 2]`; `+inf` where a component is empty."""
-        wholes = self.halves.total(axis=1)
-        return pair_ratios(self.terms, wholes, pairs)
+        return pair_ratios(self.terms, self.halves.total(axis=1), pairs)
 
 
 def pair_ratios(
@@ -133,8 +128,9 @@ def neighbour_pairs(means: np.ndarray, num_neighbours: int) -> np.ndarray:
     squares = np.sum(means**2, axis=1)
     distances = squares[:, None] + squares[None, :] - 2.0 * means @ means.T
     np.fill_diagonal(distances, np.inf)
-    nearest = np.argsort(distances, axis=1, kind="stable")
-    nearest = nearest[:, : min(num_neighbours, num_components - 1)]
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :num_neighbours][
+        :, : num_components - 1
+    ]
     first = np.repeat(np.arange(num_components), nearest.shape[1])
     pairs = np.unique(np.sort(np.stack([first, nearest.ravel()], axis=1), axis=1), axis=0)
     order = np.argsort(distances[pairs[:, 0], pairs[:, 1]], kind="stable")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -19,22 +20,16 @@ class MoveCounts:
 
     def __add__(self, other: MoveCounts) -> MoveCounts:
         """Counts of both together."""
-        return MoveCounts(
-            *(
-                a + b
-                for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
-            )
-        )
+        return MoveCounts(*map(sum, zip(*map(dataclasses.astuple, (self, other)), strict=True)))
 
     @classmethod
     def of(cls, proposals: Iterable[Proposal]) -> MoveCounts:
         """Counts of single proposals; every removal counts as made."""
-        kinds = [(each.kind, each.is_accepted) for each in proposals]
-        splits, merges = (
-            [accepted for kind, accepted in kinds if kind == name] for name in ("split", "merge")
-        )
-        removed = sum(kind == "removal" for kind, _ in kinds)
-        return cls(len(splits), sum(splits), len(merges), sum(merges), removed)
+        kinds = Counter((each.kind, each.is_accepted) for each in proposals)
+        splits, merges = (kinds["split", True], kinds["merge", True])
+        refused = (kinds["split", False], kinds["merge", False])
+        removed = kinds["removal", True]
+        return cls(splits + refused[0], splits, merges + refused[1], merges, removed)
 
     @property
     def changed(self) -> bool:

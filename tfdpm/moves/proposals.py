@@ -1,16 +1,59 @@
-"""Proposals of moves: what a judge says, what is accepted, and the transition that follows."""
+"""Proposals of moves: what a judge says, which are accepted, and the transition that follows."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from tfdpm import checks
 from tfdpm.moves import transition as transitions
-from tfdpm.moves.acceptance import accept, choose_disjoint
 from tfdpm.moves.judge import Judge
 from tfdpm.moves.ledger import Proposal
 from tfdpm.moves.transition import Transition
 
-__all__ = ["propose_merges", "propose_removals", "propose_splits"]
+
+def accept(log_ratios: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
+    """Accepts each proposal with probability `min(1, ratio)`: where `log u < log ratio`.
+
+    Args:
+        log_ratios: `[P]` nats; `-inf` never, `+inf` always.
+        generator: source of the uniform numbers u; `None` accepts what is better than no move.
+
+    Returns:
+        `[P]` bool.
+    """
+    count = len(log_ratios)
+    uniforms = np.ones(count) if generator is None else generator.uniform(size=count)
+    with np.errstate(divide="ignore"):
+        is_accepted: np.ndarray = np.log(uniforms) < log_ratios
+    return is_accepted
+
+
+def choose_disjoint(
+    pairs: np.ndarray, log_ratios: np.ndarray, is_accepted: np.ndarray, order: str = "best_first"
+) -> np.ndarray:
+    """Accepted pairs of which no two share a component.
+
+    Args:
+        pairs: `[P, 2]` candidates.
+        log_ratios: `[P]` nats.
+        is_accepted: `[P]` bool.
+        order: `"best_first"` goes through candidates by falling log ratio, so that the best of
+            several overlapping merges wins; `"sequential"` in the order of `pairs`.
+
+    Returns:
+        `[M, 2]` int, in the order of the visits.
+    """
+    checks.one_of(order, "order", ("best_first", "sequential"))
+    visits = np.arange(len(pairs))
+    if order == "best_first":
+        visits = np.argsort(-np.asarray(log_ratios), kind="stable")
+    taken: set[int] = set()
+    chosen = []
+    for first, second in (pairs[visit] for visit in visits if is_accepted[visit]):
+        if first not in taken and second not in taken:
+            taken.update((first, second))
+            chosen.append((first, second))
+    return np.asarray(chosen, int).reshape(-1, 2)
 
 
 def propose_splits(
@@ -29,7 +72,7 @@ def propose_splits(
         The transition, and a record of each proposal.
     """
     ratios = judge.split_ratios()
-    is_split = accept(ratios, _draw_uniforms(len(ratios), generator))
+    is_split = accept(ratios, generator)
     proposals = tuple(
         Proposal("split", (k,), tuple(map(float, judge.sizes[k])), float(ratio), bool(accepted))
         for k, (ratio, accepted) in enumerate(zip(ratios, is_split, strict=True))
@@ -51,19 +94,13 @@ def propose_merges(
         The transition, and a record of each proposal.
     """
     pairs, ratios = judge.merge_ratios()
-    is_accepted = accept(ratios, _draw_uniforms(len(pairs), generator))
+    is_accepted = accept(ratios, generator)
     merged = choose_disjoint(pairs, ratios, is_accepted, order)
-    made = set(map(tuple, merged.tolist()))
-    sizes = judge.sizes.sum(axis=1)
+    made = merged.tolist()
+    sizes = judge.sizes.sum(axis=1).astype(float)
     proposals = tuple(
-        Proposal(
-            "merge",
-            (first, second),
-            (float(sizes[first]), float(sizes[second])),
-            float(ratio),
-            (first, second) in made,
-        )
-        for (first, second), ratio in zip(np.asarray(pairs, int).tolist(), ratios, strict=True)
+        Proposal("merge", tuple(pair), tuple(sizes[pair].tolist()), float(ratio), pair in made)
+        for pair, ratio in zip(np.asarray(pairs, int).tolist(), ratios, strict=True)
     )
     return transitions.of_merges(len(sizes), merged), proposals
 
@@ -87,7 +124,3 @@ def propose_removals(
         Proposal("removal", (int(k),), (0.0,), 0.0, True) for k in np.flatnonzero(~is_kept)
     )
     return transitions.of_removals(len(is_kept), is_kept), proposals
-
-
-def _draw_uniforms(count: int, generator: np.random.Generator | None) -> np.ndarray:
-    return np.ones(count) if generator is None else generator.uniform(size=count)

@@ -40,20 +40,12 @@ class Transition(NamedTuple):
     @property
     def is_merged(self) -> np.ndarray:
         """`[K_new]` bool: whether the component joins two old ones."""
-        is_merged: np.ndarray = self.parents[:, 0] != self.parents[:, 1]
-        return is_merged
+        return np.asarray(self.parents[:, 0] != self.parents[:, 1])
 
     @property
     def is_new(self) -> np.ndarray:
         """`[K_new]` bool: whether the component was born in this move, by a split or a merge."""
-        is_new: np.ndarray = (self.half != WHOLE) | self.is_merged
-        return is_new
-
-
-def identity(num_components: int) -> Transition:
-    """The move that changes nothing."""
-    order = np.arange(num_components)
-    return Transition(np.stack([order, order], axis=1), np.full(num_components, WHOLE))
+        return np.asarray((self.half != WHOLE) | self.is_merged)
 
 
 def of_splits(num_components: int, is_split: np.ndarray) -> Transition:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from tfdpm.config import DeepDPMConfig
 
-__all__ = ["compiles_steps", "is_brief"]
-
 # On one core compiling took as long as 2,000 to 3,000 steps saved, of 128 or 512 points in 10 to
 # 128 dimensions, and 200 MiB. Fits often end after half of the epochs that they may take.
 _PAYING_STEPS = 20_000

@@ -29,10 +29,20 @@ def leading_corner(values, shape: tuple[int, ...]) -> tf.Tensor:
     return tf.pad(values, paddings)
 
 
-class _Growing(keras.layers.Layer):
-    """A layer whose variables can be exchanged for larger ones after it was built."""
+class _Slots(keras.layers.Layer):
+    """A layer with slots, whose variables can be exchanged for larger ones after it was built.
 
-    def _grow_weight(self, name: str, shape: tuple[int, ...]) -> None:
+    Attributes:
+        arguments: names of constructor arguments, which are attributes, too.
+    """
+
+    arguments = ("hidden_units", "capacity", "seed")
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {**super().get_config(), **{name: getattr(self, name) for name in self.arguments}}
+
+    def grow_weight(self, name: str, shape: tuple[int, ...]) -> None:
         """Replaces a weight by one of `shape`; what both have room for keeps its values."""
         old = getattr(self, name)
         self._tracker.unlock()
@@ -44,13 +54,15 @@ class _Growing(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
-class ComponentHead(_Growing):
+class ComponentHead(_Slots):
     """Output layer with one unit per component and spare units.
 
     Args:
         capacity: number of slots, C >= K.
         seed: seed of the initial weights.
     """
+
+    arguments = ("capacity", "seed")
 
     def __init__(self, capacity: int, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
@@ -74,17 +86,13 @@ class ComponentHead(_Growing):
 
     def grow(self, capacity: int) -> None:
         """Adds spare units until there are `capacity` slots."""
-        self._grow_weight("kernel", (self.kernel.shape[0], capacity))
-        self._grow_weight("bias", (capacity,))
+        self.grow_weight("kernel", (self.kernel.shape[0], capacity))
+        self.grow_weight("bias", (capacity,))
         self.capacity = capacity
-
-    def get_config(self):
-        """Constructor arguments."""
-        return {**super().get_config(), "capacity": self.capacity, "seed": self.seed}
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
-class ClusteringNetwork(keras.layers.Layer):
+class ClusteringNetwork(_Slots):
     """`f_cl`: one hidden layer, then one unit per component ([DeepDPM] eq. 3).
 
     Args:
@@ -119,19 +127,9 @@ class ClusteringNetwork(keras.layers.Layer):
         """Logits `[B, C]` of `features [B, D]`."""
         return self.head(self.hidden(features), num_components=num_components)
 
-    def get_config(self):
-        """Constructor arguments."""
-        config = super().get_config()
-        return {
-            **config,
-            "hidden_units": self.hidden_units,
-            "capacity": self.capacity,
-            "seed": self.seed,
-        }
-
 
 @keras.saving.register_keras_serializable(package="tfdpm")
-class SubclusteringNetworks(_Growing):
+class SubclusteringNetworks(_Slots):
     """`f_sub`: K small networks of two outputs each, stacked on a leading axis ([DeepDPM] eq. 4).
 
     A point only ever meets the network of its own component: kernels are gathered by assignment,
@@ -152,11 +150,10 @@ class SubclusteringNetworks(_Growing):
     def build(self, input_shape):
         """Creates the stacked kernels and biases for inputs `[B, D]`."""
         feature_dim = input_shape[-1]
-        for name, shape in self.shapes(feature_dim, self.capacity).items():
-            setattr(self, name, self.add_weight(name=name, shape=shape, initializer="zeros"))
-        fresh = self.fresh_weights(feature_dim, self.capacity, self.seed)
-        for name, value in fresh.items():
-            getattr(self, name).assign(value)
+        for name, value in self.fresh_weights(feature_dim, self.capacity, self.seed).items():
+            weight = self.add_weight(name=name, shape=value.shape, initializer="zeros")
+            weight.assign(value)
+            setattr(self, name, weight)
 
     def shapes(self, feature_dim: int, capacity: int) -> dict[str, tuple[int, ...]]:
         """Shape of each weight, slots first."""
@@ -169,13 +166,11 @@ class SubclusteringNetworks(_Growing):
 
     def fresh_weights(self, feature_dim: int, count: int, seed: int) -> dict[str, tf.Tensor]:
         """Glorot-uniform weights of `count` untrained networks."""
-        weights = {}
-        for offset, (name, shape) in enumerate(self.shapes(feature_dim, count).items()):
-            if name.endswith("bias"):
-                weights[name] = tf.zeros(shape)
-                continue
+        weights = {name: tf.zeros(shape) for name, shape in self.shapes(feature_dim, count).items()}
+        for name, stream in (("hidden_kernel", 0), ("kernel", 2)):
+            shape = weights[name].shape
             limit = (6.0 / (shape[1] + shape[2])) ** 0.5
-            weights[name] = tf.random.stateless_uniform(shape, (seed, offset), -limit, limit)
+            weights[name] = tf.random.stateless_uniform(shape, (seed, stream), -limit, limit)
         return weights
 
     def call(self, features, assignments, by_xla: bool = False):
@@ -248,15 +243,5 @@ class SubclusteringNetworks(_Growing):
     def grow(self, capacity: int) -> None:
         """Adds spare networks until there are `capacity` slots."""
         for name, shape in self.shapes(self.hidden_kernel.shape[1], capacity).items():
-            self._grow_weight(name, shape)
+            self.grow_weight(name, shape)
         self.capacity = capacity
-
-    def get_config(self):
-        """Constructor arguments."""
-        config = super().get_config()
-        return {
-            **config,
-            "hidden_units": self.hidden_units,
-            "capacity": self.capacity,
-            "seed": self.seed,
-        }

@@ -12,14 +12,11 @@ import tensorflow as tf
 from tfdpm.config import DeepDPMConfig
 from tfdpm.moves.transition import Transition
 from tfdpm.networks import resize
-from tfdpm.networks.compilation import is_brief
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
-from tfdpm.networks.passes import Passes, StepSettings
+from tfdpm.networks.passes import Passes
 from tfdpm.networks.replicas import ReplicaPasses
 from tfdpm.networks.slots import padded_means
 from tfdpm.search.state import MixtureState
-
-__all__ = ["NetworkPair", "base_rates", "create_networks"]
 
 _MOST_SUBCLUSTER_UNITS = 50  # [DeepDPM] supplement 7
 
@@ -105,24 +102,13 @@ class NetworkPair:
         kind = Passes
         if self.strategy is not None:
             kind = functools.partial(ReplicaPasses, self.strategy)
-        config = self.config
-        return kind(
-            self.clustering,
-            self.subclustering,
-            *(self.optimizers or (None, None)),
-            StepSettings(
-                config.cluster_loss,
-                config.kl_direction,
-                config.subclustering,
-                config.max_subcluster_batch,
-                is_brief(config),
-            ),
-            self._earlier_traces,
-        )
+        optimizers = self.optimizers or (None, None)
+        networks = self.clustering, self.subclustering
+        return kind(*networks, *optimizers, self.config, self._earlier_traces)
 
     def with_optimizers(
         self,
-        optimizers: tuple[keras.optimizers.Optimizer, keras.optimizers.Optimizer],
+        optimizers: tuple[keras.optimizers.Optimizer, keras.optimizers.Optimizer] | None,
         rates: tuple[float | None, ...],
     ) -> NetworkPair:
         """The same networks, to be trained by other optimisers."""
@@ -142,13 +128,12 @@ class NetworkPair:
         if self.optimizers is None:
             for layer, _ in layers:
                 layer.grow(capacity)
-            optimizers = None
-        else:
-            optimizers = tuple(
-                resize.grow_layer(layer, network, optimizer, capacity)
-                for (layer, network), optimizer in zip(layers, self.optimizers, strict=True)
-            )
-        return self.with_optimizers(optimizers, self.rates)
+            return self.with_optimizers(None, self.rates)
+        optimizers = (
+            resize.grow_layer(*layer, optimizer, capacity)
+            for layer, optimizer in zip(layers, self.optimizers, strict=True)
+        )
+        return self.with_optimizers(tuple(optimizers), self.rates)
 
     def with_room_for(self, num_components: int) -> NetworkPair:
         """Itself, or grown where there are fewer slots than components."""

@@ -7,34 +7,20 @@ so a pass is traced once per capacity; which moves follow is decided elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.statistics import PointMoments, is_wide, num_moments, slice_rows
+from tfdpm.networks.compilation import is_brief
 from tfdpm.networks.layers import MASKED_LOGIT, ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.losses import isotropic_loss, kl_cluster_loss
 from tfdpm.networks.reduction import PassStatistics, pass_statistics
 
 _FEW_SLOTS = 64
-
-
-class StepSettings(NamedTuple):
-    """The part of the configuration that is compiled into the step, and what is compiled at all.
-
-    Attributes:
-        is_brief: whether passes of small networks are not traced where that takes longer than the
-            few that are to be made.
-    """
-
-    cluster_loss: str
-    kl_direction: str
-    subclustering: str
-    max_subcluster_batch: int
-    is_brief: bool = False
 
 
 def epoch_order(num_points: int, batch_size: int, min_steps: int, seed: int, epoch: int):
@@ -73,9 +59,8 @@ def log_targets(density, num_components, features, capacity: int) -> tf.Tensor:
     log_joint = LogJoint.of_first(num_slots, density)(features)
     targets = tf.cast(tf.nn.log_softmax(log_joint), tf.float32)
     paddings = [[0, 0], [0, capacity - num_slots]]
-    return tf.ensure_shape(
-        tf.pad(targets, paddings, constant_values=MASKED_LOGIT), [None, capacity]
-    )
+    targets = tf.pad(targets, paddings, constant_values=MASKED_LOGIT)
+    return tf.ensure_shape(targets, [None, capacity])
 
 
 def compiled(method: Callable, **options) -> Callable:
@@ -97,7 +82,8 @@ class Passes:
         subclustering: the subclustering networks, built.
         optimizer: trains the clustering network.
         subcluster_optimizer: trains the subclustering networks.
-        settings: what the step computes.
+        config: settings of the step, and whether the passes of small networks are too few to be
+            traced.
         num_traces: traces made before, to go on counting from.
     """
 
@@ -107,12 +93,12 @@ class Passes:
         subclustering: SubclusteringNetworks,
         optimizer: keras.optimizers.Optimizer | None,
         subcluster_optimizer: keras.optimizers.Optimizer | None,
-        settings: StepSettings,
+        config: DeepDPMConfig,
         num_traces: int = 0,
     ):
         self._clustering, self._subclustering = clustering, subclustering
         self._optimizer, self._subcluster_optimizer = optimizer, subcluster_optimizer
-        self.settings = settings
+        self.config = config
         self._is_for_xla = False
         self.num_traces = num_traces
         # Batches of a model that learns online come in any size.
@@ -127,7 +113,7 @@ class Passes:
         sub_means = tf.TensorSpec([None, 2, features.shape[1]], tf.float32)
         self.label_batch = compiled(self._label, input_signature=[features, sub_means, count])
         self.reduce_kept_array = self.reduce_array
-        if settings.is_brief and subclustering.are_light and not is_wide(features.shape[1]):
+        if is_brief(config) and subclustering.are_light and not is_wide(features.shape[1]):
             self.label_batch, self.reduce_kept_array = self._label, self.array_statistics
         self.infer_batch = compiled(self._infer, input_signature=[features, count])
 
@@ -142,34 +128,20 @@ class Passes:
 
     # -- training ---------------------------------------------------------------------------
 
-    def array_epoch(
-        self,
-        features,
-        weights,
-        order,
-        density,
-        means,
-        sub_means,
-        num_components,
-        trains_subclusters: bool,
-    ):
+    def array_epoch(self, features, weights, order, *targets):
         """One epoch over an array. The E-step is made batch by batch: no array is N K long.
 
         Args:
             features, weights: `[N, D]` and `[N]`.
             order: `[steps, B]`, which points make up each batch.
-            density: `LogJoint.tensors` of C components, a constant of the epoch.
-            means, sub_means: `[C, D]` and `[C, 2, D]`, constants of the epoch.
-            num_components: K, scalar tensor.
-            trains_subclusters: Python bool, whether the subclustering networks learn.
+            *targets: what `gradients_of` takes after the batch, constants of the epoch.
         """
         self.count_trace()
         num_steps = tf.shape(order)[0]
 
         def body(step, total):
             batch = tf.gather(features, order[step]), tf.gather(weights, order[step])
-            losses = self.step(batch, density, means, sub_means, num_components, trains_subclusters)
-            return step + 1, total + losses
+            return step + 1, total + self.step(batch, *targets)
 
         _, total = tf.while_loop(
             lambda step, _: step < num_steps, body, (0, tf.zeros([2])), parallel_iterations=1
@@ -184,26 +156,21 @@ class Passes:
         finally:
             self._is_for_xla = False
 
-    def stream_epoch(
-        self, batches, density, means, sub_means, num_components, trains_subclusters: bool
-    ):
-        """One epoch over a stream of `(features, weights)`; arguments as for `array_epoch`."""
+    def stream_epoch(self, batches, *targets):
+        """One epoch over a stream of `(features, weights)`; targets as for `array_epoch`."""
         self.count_trace()
 
         def body(state, batch):
             total, steps = state
-            losses = self.step(batch, density, means, sub_means, num_components, trains_subclusters)
-            return total + losses, steps + 1.0
+            return total + self.step(batch, *targets), steps + 1.0
 
         body = tf.autograph.experimental.do_not_convert(body)
         total, steps = batches.reduce((tf.zeros([2]), tf.constant(0.0)), body)
         return tf.math.divide_no_nan(total, steps)
 
-    def step(self, batch, density, means, sub_means, num_components, trains_subclusters: bool):
+    def step(self, batch, *targets):
         """One gradient step of both losses; the two networks share no weight."""
-        losses, gradients = self.gradients_of(
-            batch, density, means, sub_means, num_components, trains_subclusters
-        )
+        losses, gradients = self.gradients_of(batch, *targets)
         self.apply_gradients(gradients)
         return losses
 
@@ -222,7 +189,10 @@ class Passes:
 
         Args:
             batch: features `[B, D]` and weights `[B]`.
-            density, means, sub_means, num_components, trains_subclusters: see `array_epoch`.
+            density: `LogJoint.tensors` of C components.
+            means, sub_means: `[C, D]` and `[C, 2, D]`.
+            num_components: K, scalar tensor.
+            trains_subclusters: Python bool, whether the subclustering networks learn.
             first_points: how many of them the subclustering networks learn from; `None` for the
                 setting. Batches are in random order: their first points are as good as any.
             shares: what both losses are multiplied by, for a batch that is part of a larger one.
@@ -231,22 +201,20 @@ class Passes:
             Losses, and gradients of the trainable variables of one network after the other.
         """
         features, weights = batch
-        settings = self.settings
-        if settings.cluster_loss == "kl":
+        config = self.config
+        if config.cluster_loss == "kl":
             targets = log_targets(density, num_components, features, self.capacity)
         with tf.GradientTape() as tape:
             logits = self._clustering(features, num_components=num_components)
-            if settings.cluster_loss == "kl":
+            if config.cluster_loss == "kl":
                 cluster_loss = kl_cluster_loss(
-                    logits, targets, weights, direction=settings.kl_direction
+                    logits, targets, weights, direction=config.kl_direction
                 )
             else:
                 cluster_loss = isotropic_loss(tf.nn.softmax(logits), features, means, weights)
             losses = [shares[0] * cluster_loss, tf.zeros([])]
             if trains_subclusters:
-                first = slice(
-                    settings.max_subcluster_batch if first_points is None else first_points
-                )
+                first = slice(config.max_subcluster_batch if first_points is None else first_points)
                 assignments = tf.argmax(logits[first], axis=-1, output_type=tf.int32)
                 sub_logits = self._subclustering(
                     features[first], assignments=assignments, by_xla=self._is_for_xla
@@ -277,8 +245,8 @@ class Passes:
 
     # -- reduction --------------------------------------------------------------------------
 
-    def array_statistics(self, features, weights, sub_means, num_components) -> PassStatistics:
-        """Statistics of all of an array, slice by slice."""
+    def array_statistics(self, features, weights, *halves) -> PassStatistics:
+        """Statistics of all of an array, slice by slice; arguments as for `sum_batch`."""
         self.count_trace()
         dim, num_points = int(features.shape[-1]), tf.shape(features)[0]
         rows = slice_rows(dim, self.capacity)
@@ -287,22 +255,23 @@ class Passes:
             # above all where the points themselves come a few at a time.
             rows = max(256, min(rows // 4, features.shape[0] // 16))
 
-        def body(start, sums):
-            stop = start + rows
-            piece = self.sum_batch(
-                features[start:stop], weights[start:stop], sub_means, num_components
-            )
-            return stop, [a + b for a, b in zip(sums, piece, strict=True)]
-
-        _, sums = tf.while_loop(
-            lambda start, _: start < num_points,
-            body,
-            (0, self.zero_sums(dim)),
-            parallel_iterations=1,
-        )
+        sums = self.sum_rows(0, num_points, rows, features, weights, *halves)
         return pass_statistics(sums, dim)
 
-    def stream_statistics(self, batches, sub_means, num_components) -> PassStatistics:
+    def sum_rows(self, start, stop, at_once, features, weights, *halves) -> list[tf.Tensor]:
+        """As `sum_batch`, of rows `start` to `stop` of an array, so many at once."""
+
+        def body(start, sums):
+            end = tf.minimum(start + at_once, stop)
+            piece = self.sum_batch(features[start:end], weights[start:end], *halves)
+            return end, [a + b for a, b in zip(sums, piece, strict=True)]
+
+        sums = self.zero_sums(int(features.shape[-1]))
+        return tf.while_loop(
+            lambda start, _: start < stop, body, (start, sums), parallel_iterations=1
+        )[1]
+
+    def stream_statistics(self, batches, *halves) -> PassStatistics:
         """Statistics of all batches of `(features, weights)`."""
         self.count_trace()
         dim = int(batches.element_spec[0].shape[-1])
@@ -310,7 +279,7 @@ class Passes:
         batches = batches.rebatch(slice_rows(dim, self.capacity))
 
         def body(sums, batch):
-            piece = self.sum_batch(*batch, sub_means, num_components)
+            piece = self.sum_batch(*batch, *halves)
             return tuple(a + b for a, b in zip(sums, piece, strict=True))
 
         body = tf.autograph.experimental.do_not_convert(body)
@@ -324,16 +293,20 @@ class Passes:
     def sum_batch(self, features, weights, sub_means, num_components) -> list[tf.Tensor]:
         """Sums of moments of one batch under both networks.
 
+        Args:
+            features, weights: `[B, D]` and `[B]`.
+            sub_means: `[C, 2, D]`, of which the nearer one is the half if no network says so.
+            num_components: K, scalar tensor.
+
         Returns:
             `[C, M]` weighted by responsibilities, `[2 C, M]` of hard subclusters, and `[C, M]` of
             hard clusters weighted by the first subcluster's responsibility.
         """
         capacity = self.capacity
-        logits = self._clustering(features, num_components=num_components)
-        assignments = tf.argmax(logits, axis=-1, output_type=tf.int32)
-        sub_logits = self._sub_logits(features, assignments, sub_means)
+        logits, sub_logits, assignments, is_second = self._logits(
+            features, sub_means, num_components
+        )
         first = tf.nn.softmax(tf.cast(sub_logits, tf.float64))[:, 0]
-        is_second = tf.cast(sub_logits[:, 1] > sub_logits[:, 0], tf.int32)
         weights = tf.cast(weights, tf.float64)
         responsibilities = tf.nn.softmax(tf.cast(logits, tf.float64)) * weights[:, tf.newaxis]
         moments = PointMoments(features)
@@ -343,23 +316,25 @@ class Passes:
             moments.hard(assignments, capacity, weights * first),
         ]
 
-    def _sub_logits(self, features, assignments, sub_means) -> tf.Tensor:
-        """Logits `[B, 2]` of each point's subclusters, by network or by the nearer mean."""
-        if self.settings.subclustering == "network":
-            return self._subclustering.in_groups(features, assignments)
-        centres = tf.gather(sub_means, assignments)
-        distances = tf.reduce_sum((features[:, tf.newaxis, :] - centres) ** 2, axis=-1)
-        # A softmax so steep is one-hot: one such pass is one iteration of 2-means.
-        return -1e6 * distances
-
     # -- inference --------------------------------------------------------------------------
 
     def _label(self, features, sub_means, num_components) -> tuple[tf.Tensor, tf.Tensor]:
         """Cluster `[B]` int32 and subcluster `[B]` int32 (0 or 1) of each point."""
+        return self._logits(features, sub_means, num_components)[2:]
+
+    def _logits(self, features, sub_means, num_components) -> tuple[tf.Tensor, ...]:
+        """Logits `[B, C]` and `[B, 2]` of both networks, and the likeliest of each, int32."""
         logits = self._clustering(features, num_components=num_components)
         assignments = tf.argmax(logits, axis=-1, output_type=tf.int32)
-        sub_logits = self._sub_logits(features, assignments, sub_means)
-        return assignments, tf.cast(sub_logits[:, 1] > sub_logits[:, 0], tf.int32)
+        if self.config.subclustering == "network":
+            sub_logits = self._subclustering.in_groups(features, assignments)
+        else:
+            centres = tf.gather(sub_means, assignments)
+            distances = tf.reduce_sum((features[:, tf.newaxis, :] - centres) ** 2, axis=-1)
+            # A softmax so steep is one-hot: one such pass is one iteration of 2-means.
+            sub_logits = -1e6 * distances
+        is_second = tf.cast(sub_logits[:, 1] > sub_logits[:, 0], tf.int32)
+        return logits, sub_logits, assignments, is_second
 
     def _infer(self, features, num_components) -> tf.Tensor:
         """Responsibilities `[B, C]` float32."""

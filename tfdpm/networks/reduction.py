@@ -15,8 +15,6 @@ from tfdpm.mixture.statistics import (
     unpack_moments,
 )
 
-__all__ = ["PassStatistics", "first_components", "pass_statistics", "soft_statistics"]
-
 
 class PassStatistics(NamedTuple):
     """What one pass reduces the data to, under the networks as they stand.
@@ -35,15 +33,10 @@ class PassStatistics(NamedTuple):
 def pass_statistics(sums, dim: int) -> PassStatistics:
     """Statistics from sums of moments; see `Passes.sum_batch`."""
     soft, hard_halves, soft_first = (unpack_moments(part, dim) for part in sums)
-    halves = SufficientStatistics(
-        *(tf.reshape(part, [-1, 2, *part.shape[1:]]) for part in hard_halves)
-    )
+    halves = hard_halves.map(lambda part: tf.reshape(part, [-1, 2, *part.shape[1:]]))
     # Subcluster responsibilities sum to one, so the second half is the rest.
-    soft_halves = SufficientStatistics(
-        *(
-            tf.stack([part, tf.reduce_sum(whole, axis=1) - part], axis=1)
-            for part, whole in zip(soft_first, halves, strict=True)
-        )
+    soft_halves = soft_first.map(
+        lambda first, whole: tf.stack([first, whole - first], axis=1), halves.total(axis=1)
     )
     return PassStatistics(soft, halves, soft_halves)
 
@@ -63,4 +56,4 @@ def soft_statistics(log_joint: LogJoint, features, weights) -> SufficientStatist
 
     dim = int(features.shape[-1])
     shape = [log_joint.num_components, num_moments(dim)]
-    return unpack_moments(sum_over_slices(reduce_slice, features, weights, shape), dim)
+    return unpack_moments(sum_over_slices(reduce_slice, shape, features, weights), dim)

@@ -1,4 +1,4 @@
-"""The passes of `training.py` on several devices or machines at once.
+"""The passes of `passes.py` on several devices or machines at once.
 
 Every replica is given all points (or the whole stream) and works on its share of them; sums of
 statistics (float64) and of gradients are exchanged, so that every machine makes the same step, the
@@ -32,23 +32,19 @@ class ReplicaPasses(Passes):
         self._stream_reduce = compiled(self._shared_sums, reduce_retracing=True)
         self.train_stream, self.reduce_stream = self.stream_epoch, self.stream_statistics
 
-    def stream_epoch(
-        self, batches, density, means, sub_means, num_components, trains_subclusters: bool
-    ):
+    def stream_epoch(self, batches, *targets):
         """One epoch over a stream, a call for each batch: replicas cannot run inside a dataset."""
         total, steps = tf.zeros([2]), 0
         for batch in batches:
-            total += self._stream_step(
-                batch, density, means, sub_means, num_components, trains_subclusters
-            )
+            total += self._stream_step(batch, *targets)
             steps += 1
         return total / max(steps, 1)
 
-    def step(self, batch, density, means, sub_means, num_components, trains_subclusters: bool):
+    def step(self, batch, *targets):
         """One gradient step, of which every replica computes the losses of its points."""
         weights = batch[1]
         count = self._strategy.num_replicas_in_sync
-        most_taught = tf.minimum(self.settings.max_subcluster_batch, tf.shape(weights)[0])
+        most_taught = tf.minimum(self.config.max_subcluster_batch, tf.shape(weights)[0])
         totals = tf.reduce_sum(weights), tf.reduce_sum(weights[:most_taught])
 
         def replica_gradients():
@@ -58,16 +54,14 @@ class ReplicaPasses(Passes):
             first = (most_taught - rank + count - 1) // count
             own_totals = tf.reduce_sum(own[1]), tf.reduce_sum(own[1][:first])
             shares = [tf.math.divide_no_nan(a, b) for a, b in zip(own_totals, totals, strict=True)]
-            losses, gradients = self.gradients_of(
-                own, density, means, sub_means, num_components, trains_subclusters, first, shares
-            )
+            losses, gradients = self.gradients_of(own, *targets, first, shares)
             return [tf.cast(part, tf.float64) for part in (losses, *gradients)]
 
         losses, *gradients = (tf.cast(part, tf.float32) for part in self._sum(replica_gradients))
         self.apply_gradients(gradients)
         return losses
 
-    def array_statistics(self, features, weights, sub_means, num_components) -> PassStatistics:
+    def array_statistics(self, features, weights, *halves) -> PassStatistics:
         """Statistics of all of an array, of which every replica reduces a piece."""
         self.count_trace()
         dim, num_points = int(features.shape[-1]), tf.shape(features)[0]
@@ -75,40 +69,27 @@ class ReplicaPasses(Passes):
 
         def replica_sums():
             rank = _rank()
-            last = num_points * (rank + 1) // count
-
-            def body(start, sums):
-                stop = tf.minimum(start + rows, last)
-                piece = self.sum_batch(
-                    features[start:stop], weights[start:stop], sub_means, num_components
-                )
-                return stop, [a + b for a, b in zip(sums, piece, strict=True)]
-
-            return tf.while_loop(
-                lambda start, _: start < last,
-                body,
-                (num_points * rank // count, self.zero_sums(dim)),
-                parallel_iterations=1,
-            )[1]
+            ends = num_points * rank // count, num_points * (rank + 1) // count
+            return self.sum_rows(*ends, rows, features, weights, *halves)
 
         return pass_statistics(self._sum(replica_sums), dim)
 
-    def stream_statistics(self, batches, sub_means, num_components) -> PassStatistics:
+    def stream_statistics(self, batches, *halves) -> PassStatistics:
         """Statistics of all batches of a stream."""
         dim = int(batches.element_spec[0].shape[-1])
         rows = slice_rows(dim, self.capacity) * self._strategy.num_replicas_in_sync
         sums = self.zero_sums(dim)
         for batch in batches.rebatch(rows):
-            piece = self._stream_reduce(batch, sub_means, num_components)
+            piece = self._stream_reduce(batch, *halves)
             sums = [a + b for a, b in zip(sums, piece, strict=True)]
         return pass_statistics(sums, dim)
 
-    def _shared_sums(self, batch, sub_means, num_components) -> list[tf.Tensor]:
+    def _shared_sums(self, batch, *halves) -> list[tf.Tensor]:
         count = self._strategy.num_replicas_in_sync
 
         def replica_sums():
             own = [part[_rank() :: count] for part in batch]
-            return self.sum_batch(*own, sub_means, num_components)
+            return self.sum_batch(*own, *halves)
 
         return self._sum(replica_sums)
 

@@ -71,15 +71,12 @@ def apply_to_subnetworks(
         seed: seed of the fresh weights.
     """
     source = transition.parents[:, 0]
-    is_new = transition.is_new
     feature_dim = networks.hidden_kernel.shape[1]
     fresh = networks.fresh_weights(feature_dim, networks.capacity, seed)
-    padded_new = np.zeros(networks.capacity, bool)
-    padded_new[: len(is_new)] = is_new
+    is_new = np.pad(transition.is_new, (0, networks.capacity - len(source)))
     for name, new_values in fresh.items():
         variable = getattr(networks, name)
-        keep_shape = (-1,) + (1,) * (len(variable.shape) - 1)
-        mask = padded_new.reshape(keep_shape)
+        mask = np.expand_dims(is_new, tuple(range(1, len(variable.shape))))
         moved = _gather_padded(variable, source, networks.capacity, 0)
         variable.assign(tf.where(mask, new_values, moved))
         for slot in slots_of(optimizer, variable):
@@ -104,20 +101,18 @@ def grow_layer(
     Returns:
         The optimiser to go on with.
     """
-    old_slots = [slots_of(optimizer, variable) for variable in trained.trainable_variables]
-    old_paths = [variable.path for variable in trained.trainable_variables]
-    layer.grow(capacity)
     # Exchanged variables are tracked last, so old and new ones are matched by path.
+    old_slots = {each.path: slots_of(optimizer, each) for each in trained.trainable_variables}
+    layer.grow(capacity)
     variables = trained.trainable_variables
     larger = type(optimizer).from_config(optimizer.get_config())
     larger.build(variables)
     larger.iterations.assign(optimizer.iterations)
     if isinstance(optimizer.learning_rate, keras.Variable):
         larger.learning_rate.assign(optimizer.learning_rate)
-    slots_by_path = dict(zip(old_paths, old_slots, strict=True))
     for variable in variables:
         new_slots = slots_of(larger, variable)
-        for old, new in zip(slots_by_path[variable.path], new_slots, strict=True):
+        for old, new in zip(old_slots[variable.path], new_slots, strict=True):
             new.assign(leading_corner(old, new.shape))
     return larger
 

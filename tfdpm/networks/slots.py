@@ -9,8 +9,6 @@ from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.networks.layers import MASKED_LOGIT
 from tfdpm.search.state import MixtureState
 
-__all__ = ["PRECISION", "padded_density", "padded_means"]
-
 # Of whitened coordinates in the E-step: features are centred and of unit variance.
 PRECISION = tf.float32
 
@@ -39,7 +37,6 @@ def padded_density(
     tensors = LogJoint(parameters, PRECISION).tensors
     return JointTensors(
         padded(tensors.constants, MASKED_LOGIT),
-        padded(tensors.log_determinants),
         tuple(padded(part) for part in tensors.coefficients),
         tuple(padded(part, 1.0) for part in tensors.tails),
     )

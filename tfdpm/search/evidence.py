@@ -14,10 +14,6 @@ from tfdpm.moves.judge import neighbour_pairs
 from tfdpm.search.prior import SearchPrior
 from tfdpm.search.sample import Sample, sample_moments, sort_by_group
 
-Index = np.ndarray | tuple[np.ndarray, ...]
-
-__all__ = ["SampleEvidence", "subtract_tail_gain", "select_components"]
-
 # Largest gain by a heavy tail that is looked for, nats per point. It only saves time on pairs that
 # no tail could make worth merging; half or twice of it gives the same partitions.
 _LARGEST_TAIL = 3.0
@@ -35,7 +31,7 @@ class SampleEvidence:
         self.sample, self.prior = sample, prior
 
     def terms(self, statistics: SufficientStatistics) -> np.ndarray:
-        """Each component's share of `log p(X, z)`, `[K]`."""
+        """Each component's share of `log p(X, z)`, `[...]` as the counts."""
         return self.prior.partition_prior().terms(statistics)
 
     def tail_gains(
@@ -59,9 +55,7 @@ class SampleEvidence:
         self, labels: np.ndarray, sides: np.ndarray, statistics: SufficientStatistics
     ) -> np.ndarray:
         """Log ratios `[K]` of splitting each cluster into the given sides."""
-        num_components = len(statistics.counts)
-        halves_labels = 2 * labels + sides
-        halves = self.sample.hard_statistics(halves_labels, 2 * num_components)
+        halves = self.sample.hard_statistics(2 * labels + sides, 2 * len(statistics.counts))
         terms = self.terms(halves)
         gains = terms[0::2] + terms[1::2] - self.terms(statistics)
         smallest = np.minimum(halves.counts[0::2], halves.counts[1::2])
@@ -71,26 +65,24 @@ class SampleEvidence:
         self, labels: np.ndarray, statistics: SufficientStatistics
     ) -> tuple[np.ndarray, np.ndarray]:
         """Neighbouring pairs `[P, 2]` and the log ratios `[P]` of merging them."""
-        num_neighbours = self.prior.settings.num_neighbours
-        pairs = neighbour_pairs(sample_moments(statistics)[0], num_neighbours)
+        means, _ = sample_moments(statistics)
+        pairs = neighbour_pairs(means, self.prior.settings.config.num_neighbours)
         if not len(pairs):
             return pairs, np.zeros(0)
         terms = self.terms(statistics)
-        union = select_components(statistics, pairs[:, 0]).plus(
-            select_components(statistics, pairs[:, 1])
-        )
+        union = statistics.at(pairs[:, 0]).plus(statistics.at(pairs[:, 1]))
         gains = self.terms(union) - terms[pairs[:, 0]] - terms[pairs[:, 1]]
         near = np.flatnonzero((gains <= 0) & (gains > -_LARGEST_TAIL * union.counts))
         if len(near):
             tails = self.tail_gains(labels, statistics)
             groups = sort_by_group(labels, len(statistics.counts))
-            union_tails = self._union_tails(groups, pairs[near], select_components(union, near))
+            union_tails = self._union_tails(groups, pairs[near], union.at(near))
             gains[near] += union_tails - tails[pairs[near, 0]] - tails[pairs[near, 1]]
         return pairs, gains
 
     def collapse_gain(self, labels: np.ndarray, statistics: SufficientStatistics) -> float:
         """Log ratio of making one cluster of all points, nats."""
-        whole = SufficientStatistics(*(part.sum(axis=0, keepdims=True) for part in statistics))
+        whole = statistics.map(lambda part: part.sum(axis=0, keepdims=True))
         gain = float(self.terms(whole)[0]) - float(self.terms(statistics).sum())
         if -_LARGEST_TAIL * len(labels) < gain <= 0:
             gain += self.tail_gains(np.zeros_like(labels), whole)[0]
@@ -103,15 +95,8 @@ class SampleEvidence:
         pairs: np.ndarray,
         union: SufficientStatistics,
     ) -> np.ndarray:
-        """Gain by a heavy tail of each pair of clusters as one, `[P]` nats.
-
-        To save memory, pairs are looked at together up to about the sample's number of points.
-
-        Args:
-            sorted_rows: rows of all clusters, as `sort_by_group` returns them.
-            pairs: `[P, 2]` clusters.
-            union: statistics `[P]` of the pairs.
-        """
+        """Gain by a heavy tail of each of the `pairs [P, 2]` of clusters as one, `[P]` nats."""
+        # To save memory, pairs are looked at together up to about the sample's number of points.
         order, starts = sorted_rows
         groups = np.cumsum(union.counts) // self.sample.num_points
         tails = np.empty(len(pairs))
@@ -120,9 +105,7 @@ class SampleEvidence:
             rows = [order[starts[k] : starts[k + 1]] for k in pairs[some].ravel()]
             sizes = np.array([len(part) for part in rows]).reshape(-1, 2).sum(axis=1)
             owners = np.repeat(np.arange(len(some)), sizes)
-            tails[some] = self.tail_gains(
-                owners, select_components(union, some), np.concatenate(rows)
-            )
+            tails[some] = self.tail_gains(owners, union.at(some), np.concatenate(rows))
         return tails
 
 
@@ -138,8 +121,3 @@ def subtract_tail_gain(gain: np.ndarray, tail: np.ndarray, num_points: np.ndarra
         num_points: `[K]` points of the whole.
     """
     return np.where(tail > 0, gain - tail - num_points * np.log(2.0), gain)
-
-
-def select_components(statistics: SufficientStatistics, index: Index) -> SufficientStatistics:
-    """Selects the statistics of the components at `index`, any index of NumPy."""
-    return SufficientStatistics(*(part[index] for part in statistics))

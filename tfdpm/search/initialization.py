@@ -6,17 +6,18 @@ import dataclasses
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import FeatureMoments, Preprocessing
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, as_tensors
-from tfdpm.mixture.prior import automatic_scale, prior_from_moments
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
-from tfdpm.search.kmeans import kmeans_mixture
-from tfdpm.search.mixture_search import MixtureSearch, SearchSettings
+from tfdpm.search.kmeans import kmeans_labels
+from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.model_selection import select_search
-from tfdpm.search.state import MixtureState
+from tfdpm.search.prior import SearchSettings, prior_from_moments
+from tfdpm.search.state import MixtureState, estimate_mixture
 from tfdpm.search.t_refinement import refine_mixture
 from tfdpm.search.whitened_search import SearchResult, search_whitened
 
@@ -69,20 +70,25 @@ def initialize_mixture(
         preprocessing = leading
     sample = preprocessing.transform(raw)
     if not uses_search(config):
-        prior = _prior_of_all(moments, preprocessing, config, config.start_clusters)
+        # The paper's: K-means, then MAP estimates ([DeepDPM] section 4.1).
+        prior = prior_from_moments(moments, preprocessing, config, config.start_clusters)
         structure = "full" if config.covariance == "auto" else config.covariance
-        parameters, statistics = kmeans_mixture(sample, prior, structure, config, seed)
+        labels = kmeans_labels(sample, config.start_clusters, seed)
+        statistics = accumulate_hard(tf.constant(sample), tf.constant(labels), labels.max() + 1)
+        parameters = estimate_mixture(statistics, prior, structure, config)
         return InitialMixture(prior, parameters, None, statistics, structure, None, preprocessing)
     features, settings = _search_inputs(sample, moments, preprocessing, config)
     result = _search_samples(features, settings, leading, config, seed)
-    if _may_reshape(config):
+    leaves_features = config.preprocessing == "auto" and _has_open_prior(config)
+    leaves_moves = config.covariance in ("auto", "full") and config.splits and config.merges
+    if leaves_features and leaves_moves:
         rows = np.random.default_rng([seed, 8]).permutation(len(raw))[: config.max_start_points]
         result = search_whitened(result, raw[np.sort(rows)], moments, settings, seed)
     search, labels, parameters, used = result
     multiple = moments.num_points / len(search.points)
     # One variance for all axes would be that of the leading ones.
     has_axes = used is leading and preprocessing.num_leading and search.covariance != "spherical"
-    prior, t_mixture = search.prior(multiple), None
+    prior, t_mixture = search.prior.partition_prior(multiple).as_niw(), None
     if has_axes:
         used = preprocessing
     else:
@@ -104,19 +110,17 @@ def _search_samples(
     config: DeepDPMConfig,
     seed: int,
 ) -> SearchResult:
-    """Searches samples of `features [n, D]` in the leading ones; returns the smaller K."""
+    """Searches one or two samples of `features [n, D]` in the leading ones for the smaller K."""
+    size, parts = config.max_start_points, [features]
+    if len(features) > size:
+        order = np.random.default_rng([seed, 6]).permutation(len(features))
+        parts = [features[np.sort(rows)] for rows in (order[:size], order[-size:])]
     results = []
-    for part in _samples(features, config.max_start_points, seed):
+    for part in parts:
         points = part[:, : leading.feature_dim]
         search, labels, parameters = select_search(points, settings, seed, config.start_clusters)
         results.append(SearchResult(search.with_features(part), labels, parameters, leading))
     return min(results, key=lambda result: result.parameters.num_components)
-
-
-def _may_reshape(config: DeepDPMConfig) -> bool:
-    """Whether the choice of features and prior is left to the data."""
-    is_open = config.preprocessing == "auto" and _has_open_prior(config)
-    return is_open and config.covariance in ("auto", "full") and config.splits and config.merges
 
 
 def _has_open_prior(config: DeepDPMConfig) -> bool:
@@ -126,14 +130,6 @@ def _has_open_prior(config: DeepDPMConfig) -> bool:
 def num_initial_points(config: DeepDPMConfig) -> int:
     """Largest number of points that `initialize_mixture` uses."""
     return config.max_start_points * (_NUM_SAMPLES if uses_search(config) else 1)
-
-
-def _samples(points: np.ndarray, size: int, seed: int) -> list[np.ndarray]:
-    """The points themselves, or two samples of `size` if there are more points."""
-    if len(points) <= size:
-        return [points]
-    order = np.random.default_rng([seed, 6]).permutation(len(points))
-    return [points[np.sort(order[:size])], points[np.sort(order[-size:])]]
 
 
 def uses_search(config: DeepDPMConfig) -> bool:
@@ -181,36 +177,6 @@ def _search_inputs(
     dim = preprocessing.num_leading or distinct.shape[1]
     fixed_scale = None
     if config.prior != "auto":
-        fixed_scale = _prior_of_all(moments, preprocessing, config, 1).scale.numpy()
-    settings = SearchSettings(
-        splits=config.splits,
-        merges=config.merges,
-        dp_concentration=config.dp_concentration,
-        mean_precision=config.mean_precision,
-        df=dim + 2.0 if config.df is None else config.df,
-        scale_factor=config.prior_scale,
-        num_neighbours=config.num_neighbours,
-        weight_concentration=config.weight_concentration,
-        fixed_scale=fixed_scale,
-        covariance=config.covariance,
-    )
-    return distinct, settings
-
-
-def _prior_of_all(
-    moments: FeatureMoments, preprocessing: Preprocessing, config: DeepDPMConfig, count: int
-) -> niw.NIWParameters:
-    """The configured prior from the moments of all points, for about `count` components."""
-    projection = preprocessing.projection
-    scale = config.prior_scale
-    if config.prior == "auto":
-        scale *= automatic_scale(moments.num_points, count, preprocessing.feature_dim)
-    return prior_from_moments(
-        (moments.mean - preprocessing.mean) @ projection,
-        projection.T @ moments.covariance @ projection,
-        kind=config.prior,
-        scale=scale,
-        mean_precision=config.mean_precision,
-        df=config.df,
-        scale_times_df=config.scale_times_df,
-    )
+        fixed_scale = prior_from_moments(moments, preprocessing, config, 1).scale.numpy()
+    df = dim + 2.0 if config.df is None else config.df
+    return distinct, SearchSettings(config, df, config.covariance, fixed_scale)

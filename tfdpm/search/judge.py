@@ -9,8 +9,6 @@ import numpy as np
 from tfdpm.search.evidence import SampleEvidence, subtract_tail_gain
 from tfdpm.search.kmeans import THREADS
 
-__all__ = ["SampleJudge"]
-
 
 @dataclasses.dataclass(frozen=True)
 class SampleJudge:

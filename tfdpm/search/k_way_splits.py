@@ -9,15 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.search.evidence import SampleEvidence, select_components, subtract_tail_gain
+from tfdpm.search.evidence import SampleEvidence, subtract_tail_gain
 from tfdpm.search.kmeans import grouped_kmeans
 from tfdpm.search.partitions import Partition
 from tfdpm.search.sample import sort_by_group
 
-__all__ = ["split_many_ways"]
-
-_NUM_PARTS = 8
-_KMEANS_ITERATIONS = 10
 # Largest number of elements of the second moments of the pairs that are looked at together.
 _MOST_ELEMENTS = 2**22
 
@@ -26,7 +22,7 @@ def split_many_ways(
     evidence: SampleEvidence,
     partition: Partition,
     generator: np.random.Generator,
-    max_parts: int = _NUM_PARTS,
+    max_parts: int = 8,
 ) -> tuple[np.ndarray, int]:
     """Splits each cluster into several parts where that gains.
 
@@ -51,7 +47,7 @@ def split_many_ways(
         components = large[begin : begin + at_once]
         rows = np.concatenate([order[starts[k] : starts[k + 1]] for k in components])
         sizes = starts[components + 1] - starts[components]
-        wholes = select_components(partition.statistics, components)
+        wholes = partition.statistics.at(components)
         parts, num_parts = _gaining_parts(evidence, wholes, rows, sizes, generator, max_parts)
         # The first part keeps the cluster's number.
         added = num_parts - 1
@@ -73,25 +69,16 @@ def _gaining_parts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Parts of G clusters where splitting gains, and the whole elsewhere.
 
-    Args:
-        evidence: evidence of the sample.
-        wholes: statistics `[G]` of the clusters.
-        rows: `[m]` rows of the sample, cluster by cluster.
-        sizes: `[G]` number of points of each cluster.
-        generator, max_parts: as for `split_many_ways`.
-
-    Returns:
-        Part `[m]` of its cluster that each row is in, and the number of parts `[G]`, 1 of a whole.
+    `rows [m]` of the sample come cluster by cluster, in `sizes [G]`. Returns the part `[m]` that
+    each is in, and the number of parts `[G]`, 1 of a whole.
     """
     owners = np.repeat(np.arange(len(sizes)), sizes)
     starts = np.concatenate([[0], np.cumsum(sizes)])
     points = evidence.sample.points[rows]
-    pieces = grouped_kmeans(points, starts, max_parts, generator, _KMEANS_ITERATIONS)
+    pieces = grouped_kmeans(points, starts, max_parts, generator, max_iterations=10)
     pieces += max_parts * owners
     statistics = evidence.sample.hard_statistics(pieces, max_parts * len(sizes), rows)
-    statistics = SufficientStatistics(
-        *(np.reshape(part, (-1, max_parts, *part.shape[1:])) for part in statistics)
-    )
+    statistics = statistics.map(lambda part: part.reshape(-1, max_parts, *part.shape[1:]))
     target, terms = _join_parts(evidence, statistics)
     is_part = (target == np.arange(max_parts)) & (statistics.counts > 0)
     num_parts = is_part.sum(axis=1)
@@ -100,7 +87,7 @@ def _gaining_parts(
     if pays.any():
         of_these = pays[owners]
         labels = (np.cumsum(pays) - 1)[owners[of_these]]
-        tails = evidence.tail_gains(labels, select_components(wholes, pays), rows[of_these])
+        tails = evidence.tail_gains(labels, wholes.at(pays), rows[of_these])
         gains, counts, several = gains[pays], sizes[pays], num_parts[pays] > 2
         excess = np.where(several, gains - tails, subtract_tail_gain(gains, tails, counts))
         pays[pays] = excess > 0
@@ -114,15 +101,10 @@ def _join_parts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Joins the pair of parts with the largest gain, in each of G clusters, until none gains.
 
-    Args:
-        evidence: evidence of the sample.
-        statistics: `[G, S]` statistics of the parts, of which some may be empty.
-
-    Returns:
-        The part that each part was joined to, `[G, S]` (itself if it is still there), and the
-        evidence `[G, S]` of those that are still there.
+    Of parts with `statistics [G, S]`, some may be empty. Returns the part that each was joined to,
+    `[G, S]` (itself if it is still there), and the evidence `[G, S]` of those still there.
     """
-    statistics = SufficientStatistics(*(np.array(part) for part in statistics))
+    statistics = statistics.map(np.array)
     num_parts = statistics.counts.shape[1]
     first, second = np.triu_indices(num_parts, 1)
     pair_of = np.zeros((num_parts, num_parts), int)
@@ -130,14 +112,11 @@ def _join_parts(
     others = np.array([np.delete(np.arange(num_parts), part) for part in range(num_parts)])
 
     def union_terms(rows: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        union = select_components(statistics, (rows, one)).plus(
-            select_components(statistics, (rows, other))
-        )
-        return _stacked_terms(evidence, union)
+        return evidence.terms(statistics.at((rows, one)).plus(statistics.at((rows, other))))
 
     everyone = np.arange(len(statistics.counts))[:, np.newaxis]
     is_there = statistics.counts > 0
-    terms = _stacked_terms(evidence, statistics)
+    terms = evidence.terms(statistics)
     unions = union_terms(everyone, first, second)
     gains = np.where(
         is_there[:, first] & is_there[:, second],
@@ -167,10 +146,3 @@ def _join_parts(
         gains[active] = np.where(
             is_there[active][:, first] & is_there[active][:, second], gains[active], -np.inf
         )
-
-
-def _stacked_terms(evidence: SampleEvidence, statistics: SufficientStatistics) -> np.ndarray:
-    """`SampleEvidence.terms` of statistics `[G, P]`."""
-    shape = statistics.counts.shape
-    flat = SufficientStatistics(*(part.reshape(-1, *part.shape[2:]) for part in statistics))
-    return evidence.terms(flat).reshape(shape)

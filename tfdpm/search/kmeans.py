@@ -1,4 +1,4 @@
-"""K-means: of all points, as the paper's initial mixture, and within many groups at once."""
+"""K-means: of all points, and within many groups at once."""
 
 from __future__ import annotations
 
@@ -8,24 +8,14 @@ import warnings
 import numpy as np
 import sklearn.cluster
 import sklearn.exceptions
-import tensorflow as tf
 import threadpoolctl
 
-from tfdpm.config import DeepDPMConfig
-from tfdpm.mixture import niw
-from tfdpm.mixture.parameters import MixtureParameters, m_step
-from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
-
-_KMEANS_MAX_ITERATIONS = 100
 _TILE_ROWS = 32  # of the tiles into which `grouped_kmeans` divides groups
 THREADS = threadpoolctl.ThreadpoolController()
 
 
 def kmeans_labels(
-    features: np.ndarray,
-    num_clusters: int,
-    seed: int,
-    max_iterations: int = _KMEANS_MAX_ITERATIONS,
+    features: np.ndarray, num_clusters: int, seed: int, max_iterations: int = 100
 ) -> np.ndarray:
     """Labels `[N]` of K-means, numbered without gaps; fewer clusters if points coincide.
 
@@ -45,38 +35,6 @@ def kmeans_labels(
         warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
         labels = estimator.fit_predict(features)
     return np.unique(labels, return_inverse=True)[1].ravel().astype(np.int32)
-
-
-def kmeans_mixture(
-    features: np.ndarray,
-    prior: niw.NIWParameters,
-    covariance: str,
-    config: DeepDPMConfig,
-    seed: int,
-) -> tuple[MixtureParameters, SufficientStatistics]:
-    """Makes the paper's initial mixture: K-means, then MAP estimates ([DeepDPM] section 4.1).
-
-    Args:
-        features: `[N, D]`.
-        prior: NIW prior.
-        covariance: structure of the components' covariances.
-        config: settings, with the initial K.
-        seed: random seed of K-means.
-
-    Returns:
-        The mixture and the hard statistics behind it.
-    """
-    labels = kmeans_labels(features, config.start_clusters, seed)
-    statistics = accumulate_hard(tf.constant(features), tf.constant(labels), int(labels.max()) + 1)
-    parameters = m_step(
-        statistics,
-        prior if config.prior_in_m_step else None,
-        concentration=config.weight_concentration,
-        denominator=config.map_denominator,
-        weight_rule=config.weight_rule,
-        covariance=covariance,
-    )
-    return parameters, statistics
 
 
 def grouped_kmeans(
@@ -125,6 +83,7 @@ class _Tiles:
     Attributes:
         points: `[T, B, D]`, zeros where there is none.
         is_point: `[T, B]` bool.
+        owners: `[T]` group of each tile.
         places: `[n]` row of each point among the `T B` rows.
         squares: `[T, B]` squared norms.
     """
@@ -133,7 +92,7 @@ class _Tiles:
         sizes = np.diff(starts)
         counts = -(-sizes // _TILE_ROWS)
         self._first_tiles = np.concatenate([[0], np.cumsum(counts)[:-1]])
-        self._owners = np.repeat(np.arange(len(sizes)), counts)
+        self.owners = np.repeat(np.arange(len(sizes)), counts)
         self.first_rows = self._first_tiles * _TILE_ROWS
         self.sizes = sizes
         shifts = self.first_rows - starts[:-1]
@@ -153,8 +112,8 @@ class _Tiles:
         Largest for the nearest centre: half of `|x|^2 - |x - c|^2`.
         """
         constants = 0.5 * np.einsum("gsd,gsd->gs", centres, centres)
-        products = centres[self._owners] @ np.swapaxes(self.points, 1, 2)
-        products -= constants[self._owners][..., np.newaxis]
+        products = centres[self.owners] @ np.swapaxes(self.points, 1, 2)
+        products -= constants[self.owners][..., np.newaxis]
         return products
 
     def squared_distances(self, centres: np.ndarray) -> np.ndarray:
@@ -165,11 +124,6 @@ class _Tiles:
     def group_sums(self, values: np.ndarray) -> np.ndarray:
         """Sums `[G, ...]` over the tiles of each group of `values [T, ...]`."""
         return np.add.reduceat(values, self._first_tiles, axis=0)
-
-    def of_group(self, values: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """Values `[T, B]` of `values [T, S, B]` at the `index [G]` of each tile's group."""
-        chosen: np.ndarray = values[np.arange(len(values)), index[self._owners]]
-        return chosen
 
     def rows(self, index: np.ndarray) -> np.ndarray:
         """Points by row, `[..., D]`."""
@@ -197,5 +151,5 @@ def _greedy_centres(tiles: _Tiles, num_clusters: int, generator: np.random.Gener
         distances = np.minimum(tiles.squared_distances(candidates), closest[:, np.newaxis])
         best = tiles.group_sums(distances.sum(axis=2)).argmin(axis=1)
         centres.append(candidates[np.arange(num_groups), best])
-        closest = tiles.of_group(distances, best)
+        closest = distances[np.arange(len(distances)), best[tiles.owners]]
     return np.stack(centres, axis=1)

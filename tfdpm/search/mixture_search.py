@@ -13,17 +13,15 @@ import numpy as np
 
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters
-from tfdpm.mixture.partition import PartitionPrior
-from tfdpm.moves.acceptance import choose_disjoint
+from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.ledger import MoveCounts
+from tfdpm.moves.proposals import choose_disjoint
 from tfdpm.search.evidence import SampleEvidence
 from tfdpm.search.k_way_splits import split_many_ways
 from tfdpm.search.kmeans import THREADS, kmeans_labels
 from tfdpm.search.partitions import EM_ITERATIONS, EM_TOLERANCE, Partition, make_partition, run_em
 from tfdpm.search.prior import SearchPrior, SearchSettings
 from tfdpm.search.sample import Sample
-
-__all__ = ["MixtureSearch", "SearchSettings"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +58,11 @@ class MixtureSearch:
         points: `[n, D]` distinct points, centred, mean variance one.
         settings: moves and prior.
         seed: random seed of K-means; the same seed gives the same partition.
-        extra_df: degrees of freedom beyond those of the settings, see `SearchPrior`.
-        prior: prior to begin with; `None` makes one from `settings` and `extra_df`.
+        prior: prior to begin with; `None` makes one from `settings`.
 
     Attributes:
         settings: moves and prior as given.
+        prior: the current prior.
         sample: the points.
         features: `[n, D']` of the points as networks see them; the first D are the points.
         evidence: evidence of the sample for partitions and moves.
@@ -77,19 +75,16 @@ class MixtureSearch:
         points: np.ndarray,
         settings: SearchSettings,
         seed: int,
-        extra_df: float = 0.0,
-        *,
         prior: SearchPrior | None = None,
     ):
         self.settings = settings
         self.sample = Sample(points)
         self.features = self.sample.points
         self._seed = seed
-        num_points, dim = self.points.shape
-        self._begin(prior or SearchPrior(settings, num_points, dim, extra_df))
+        self._begin(prior or SearchPrior(settings, self.sample.num_points, self.sample.dim))
 
     def _begin(self, prior: SearchPrior) -> None:
-        self._prior = prior
+        self.prior = prior
         self.evidence = SampleEvidence(self.sample, prior)
         self._generator = np.random.default_rng([self._seed, 3])
         self.moves = MoveCounts()
@@ -109,7 +104,7 @@ class MixtureSearch:
 
         Args:
             points, settings, seed: as for the class.
-            prior: result of `prior()` or `refine_mixture` for `num_points` points.
+            prior: of an earlier search or of `refine_mixture`, for `num_points` points.
             num_components: K at present.
             num_points: number of points that `prior` is for.
         """
@@ -120,15 +115,14 @@ class MixtureSearch:
             points.shape[1],
             float(prior.df) - settings.df - (prior.loc.shape[0] - points.shape[1]),
             num_components=num_components,
-            scale=float(prior.scale[0, 0]) / (multiple * settings.scale_factor),
+            scale=float(prior.scale[0, 0]) / (multiple * settings.config.prior_scale),
         )
-        return cls(points, settings, seed, prior=search_prior)
+        return cls(points, settings, seed, search_prior)
 
     def with_prior_weight(self, extra_df: float) -> MixtureSearch:
         """Returns a new search of the same points with another weight of the prior."""
         search = copy.copy(self)
-        num_points, dim = self.points.shape
-        search._begin(SearchPrior(self.settings, num_points, dim, extra_df))
+        search._begin(SearchPrior(self.settings, self.sample.num_points, self.sample.dim, extra_df))
         return search
 
     def with_features(self, features: np.ndarray) -> MixtureSearch:
@@ -147,43 +141,24 @@ class MixtureSearch:
         """Structure of the components' covariances."""
         return self.settings.covariance
 
-    @property
-    def extra_df(self) -> float:
-        """Degrees of freedom of the prior beyond those of the settings."""
-        return self._prior.extra_df
-
-    @property
-    def scale(self) -> float:
-        """Of the prior, as a multiple of I."""
-        return self._prior.scale
-
-    def prior(self, multiple: float = 1.0) -> niw.NIWParameters:
-        """The current prior as tensors, see `SearchPrior.as_niw`."""
-        return self._prior.as_niw(multiple)
-
-    def partition_prior(self, multiple: float = 1.0) -> PartitionPrior:
-        """The current prior with the Dirichlet process, see `SearchPrior.partition_prior`."""
-        return self._prior.partition_prior(multiple)
-
     def score(self, labels: np.ndarray) -> float:
         """`log p(X, z)` of the sample under the current prior, nats, up to a constant of n."""
-        statistics = self.sample.hard_statistics(labels, int(labels.max()) + 1)
-        return float(self.evidence.terms(statistics).sum())
+        return self._score(self._statistics(labels))
 
     def shares(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns each cluster's share `[K]` of `score` and the gain by a heavy tail, `[K]`."""
         with THREADS.limit(limits=1):
-            statistics = self.sample.hard_statistics(labels, int(labels.max()) + 1)
+            statistics = self._statistics(labels)
             return self.evidence.terms(statistics), self.evidence.tail_gains(labels, statistics)
 
     def fit_scale_to(self, labels: np.ndarray) -> float:
         """Sets the prior's scale by the evidence of a partition and returns its score."""
         with THREADS.limit(limits=1):
-            partition = make_partition(self.evidence, labels)
+            statistics = make_partition(self.evidence, labels).statistics
             for _ in range(_LIMITS.scale_updates):
-                if not self._prior.fit_scale(partition.statistics):
+                if not self.prior.fit_scale(statistics):
                     break
-            return self._score(partition)
+            return self._score(statistics)
 
     def run(self, initial_clusters: int) -> tuple[np.ndarray, MixtureParameters]:
         """Makes moves and EM steps until nothing changes, and fits the scale of the prior.
@@ -224,8 +199,8 @@ class MixtureSearch:
         for _ in range(_LIMITS.rounds):
             current, moved = self._make_moves(current, tries_two_way=without_gain == 0)
             # The prior follows K, so the best partition is scored anew under the present one.
-            score = self._score(current)
-            if best is None or score > self._score(best) + 1e-6 * abs(score):
+            score = self._score(current.statistics)
+            if best is None or score > self._score(best.statistics) + 1e-6 * abs(score):
                 best, without_gain = current, 0
                 self.trace.append(best.labels)
             else:
@@ -234,21 +209,22 @@ class MixtureSearch:
             if moved and without_gain < _LIMITS.rounds_without_gain:
                 continue
             current = self._run_em_from(best.labels, _LIMITS.em_iterations_between_rounds)
-            if scale_updates == _LIMITS.scale_updates or not self._prior.fit_scale(
-                current.statistics
-            ):
+            statistics = current.statistics
+            if scale_updates == _LIMITS.scale_updates or not self.prior.fit_scale(statistics):
                 break
             scale_updates += 1
-            mixture = self._prior.partition_prior().map_mixture(current.statistics)
-            current = self._run_em(mixture)
+            current = self._run_em(self.prior.partition_prior().map_mixture(statistics))
             best, without_gain = None, 0
         current = self._run_em(
             current.parameters, _LIMITS.final_em_iterations, _LIMITS.final_em_tolerance
         )
         return current.labels, current.parameters
 
-    def _score(self, partition: Partition) -> float:
-        return float(self.evidence.terms(partition.statistics).sum())
+    def _score(self, statistics: SufficientStatistics) -> float:
+        return float(self.evidence.terms(statistics).sum())
+
+    def _statistics(self, labels: np.ndarray) -> SufficientStatistics:
+        return self.sample.hard_statistics(labels, int(labels.max()) + 1)
 
     def _run_em_from(self, labels: np.ndarray, iterations: int = EM_ITERATIONS) -> Partition:
         """Makes EM steps from the mixture of clusters `labels`."""
@@ -260,18 +236,18 @@ class MixtureSearch:
         iterations: int = EM_ITERATIONS,
         tolerance: float = EM_TOLERANCE,
     ) -> Partition:
-        prior = self._prior.partition_prior()
+        prior = self.prior.partition_prior()
         return run_em(self.sample, prior, parameters, iterations, tolerance)
 
     def _make_moves(self, partition: Partition, tries_two_way: bool) -> tuple[Partition, bool]:
         """Makes splits, then merges; k-way splits where no two-way split was accepted."""
         split = merged = 0
-        if self.settings.splits:
+        if self.settings.config.splits:
             if tries_two_way:
                 partition, split = self._split(partition)
             if not split:
                 partition, split = self._split_many_ways(partition)
-        if self.settings.merges:
+        if self.settings.config.merges:
             partition, merged = self._merge(partition)
             if not merged:
                 partition, merged = self._collapse(partition)
@@ -298,11 +274,10 @@ class MixtureSearch:
         hardly more evidence than the whole. A lone cluster is therefore tried in many parts.
         """
         proposed = partition.num_components
-        labels, accepted = split_many_ways(self.evidence, partition, self._generator)
+        given = self.evidence, partition, self._generator
+        labels, accepted = split_many_ways(*given)
         if proposed == 1 and not accepted:
-            labels, accepted = split_many_ways(
-                self.evidence, partition, self._generator, _LIMITS.parts_of_lone_cluster
-            )
+            labels, accepted = split_many_ways(*given, _LIMITS.parts_of_lone_cluster)
         self.moves += MoveCounts(proposed_splits=proposed, accepted_splits=accepted)
         return (self._run_em_from(labels), accepted) if accepted else (partition, 0)
 
@@ -319,7 +294,7 @@ class MixtureSearch:
             target = np.arange(len(statistics.counts))
             target[best[:, 1]] = best[:, 0]
             labels = np.unique(target[labels], return_inverse=True)[1].ravel()
-            statistics = self.sample.hard_statistics(labels, int(labels.max()) + 1)
+            statistics = self._statistics(labels)
         return (self._run_em_from(labels), merged) if merged else (partition, 0)
 
     def _collapse(self, partition: Partition) -> tuple[Partition, int]:

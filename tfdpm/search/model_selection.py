@@ -9,7 +9,8 @@ import numpy as np
 
 from tfdpm.mixture.covariance import STRUCTURES
 from tfdpm.mixture.parameters import MixtureParameters
-from tfdpm.search.mixture_search import MixtureSearch, SearchSettings
+from tfdpm.search.mixture_search import MixtureSearch
+from tfdpm.search.prior import SearchSettings
 
 # Points are scarce for full covariances where D^2 exceeds this share of n, or exceeds n / K.
 _SCARCE = 0.05
@@ -43,31 +44,21 @@ def select_search(
         return best
     for extra_df in (round(dim / 2), dim, 2 * dim, 4 * dim):
         # The first starts afresh, in case nothing was ever split; the others go on from there.
-        labels = best[1] if best[0].extra_df else None
-        search = MixtureSearch(points, settings, seed, float(extra_df))
+        labels = best[1] if best[0].prior.extra_df else None
+        search = best[0].with_prior_weight(float(extra_df))
         firmer = _run_search(search, initial_clusters, labels, best[0].trace)
         if _score(firmer) <= _score(best):
             break
         best = firmer
-    if is_open:
-        for structure in STRUCTURES[1:]:
-            restricted = dataclasses.replace(settings, covariance=structure)
-            search = MixtureSearch(points, restricted, seed)
-            best = _select_structure(best, search, initial_clusters)
+    for structure in STRUCTURES[1:] if is_open else ():
+        restricted = dataclasses.replace(settings, covariance=structure)
+        search = MixtureSearch(points, restricted, seed)
+        # It goes on from the clusters so far if it explains them better. From one cluster alone it
+        # starts afresh, since full covariances may cost too much evidence to split it.
+        labels = best[1] if best[2].num_components > 1 else None
+        if labels is None or search.score(labels) > _score(best):
+            best = max(best, _run_search(search, initial_clusters, labels), key=_score)
     return best
-
-
-def _select_structure(best: _Result, search: MixtureSearch, initial_clusters: int) -> _Result:
-    """Selects the better one of a result and a further search with restricted covariances.
-
-    The further search goes on from the clusters of the result if it explains them better. Only
-    where there is but one cluster it starts afresh, since full covariances may cost too much
-    evidence to split it.
-    """
-    labels = best[1] if best[2].num_components > 1 else None
-    if labels is not None and search.score(labels) <= _score(best):
-        return best
-    return max(best, _run_search(search, initial_clusters, labels), key=_score)
 
 
 def _run_search(

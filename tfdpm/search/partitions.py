@@ -12,8 +12,6 @@ from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.search.evidence import SampleEvidence
 from tfdpm.search.sample import Sample
 
-__all__ = ["EM_ITERATIONS", "EM_TOLERANCE", "Partition", "make_partition", "run_em"]
-
 EM_ITERATIONS = 15
 EM_TOLERANCE = 1e-3
 

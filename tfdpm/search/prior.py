@@ -1,4 +1,4 @@
-"""The prior of a search, whose scale follows the number of clusters and the evidence."""
+"""The prior of a search, whose scale follows K and the evidence, and priors from moments."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import dataclasses
 
 import numpy as np
 
-from tfdpm.mixture import niw
+from tfdpm.config import DeepDPMConfig
+from tfdpm.features.preprocessing import FeatureMoments, Preprocessing
+from tfdpm.mixture.niw import NIWParameters, niw_parameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.prior import automatic_scale
 from tfdpm.mixture.statistics import SufficientStatistics
-
-__all__ = ["SearchPrior", "SearchSettings"]
 
 # Half or twice of either leaves K of the embeddings that the scale was tuned on as it is.
 _LARGEST_SCALE = 3.0  # as a multiple of the mean variance of a feature
@@ -20,29 +20,19 @@ _LEAST_CHANGE = 0.1  # change of the logarithm of the scale below which it count
 
 @dataclasses.dataclass(frozen=True)
 class SearchSettings:
-    """Settings of a search, taken from a `DeepDPMConfig`.
+    """Settings of a search.
 
     Attributes:
-        splits, merges: whether each kind of move is made.
-        dp_concentration: alpha of the Dirichlet process, > 0.
-        mean_precision, df: kappa and nu of the Normal-inverse-Wishart prior.
-        scale_factor: factor of the fitted scale of the prior.
-        num_neighbours: neighbours of each cluster that it may merge with.
-        weight_concentration: pseudo-points shared by all mixture weights.
-        fixed_scale: `[D, D]` scale matrix of the prior; `None` fits a multiple of I.
+        config: settings of the fit, with its moves and priors.
+        df: nu of the Normal-inverse-Wishart prior.
         covariance: structure of covariances, or `"auto"`, which only `select_search` understands.
+        fixed_scale: `[D, D]` scale matrix of the prior; `None` fits a multiple of I.
     """
 
-    splits: bool
-    merges: bool
-    dp_concentration: float
-    mean_precision: float
+    config: DeepDPMConfig
     df: float
-    scale_factor: float
-    num_neighbours: int
-    weight_concentration: float
-    fixed_scale: np.ndarray | None = None
     covariance: str = "full"
+    fixed_scale: np.ndarray | None = None
 
 
 class SearchPrior:
@@ -58,7 +48,7 @@ class SearchPrior:
         extra_df: added degrees of freedom; the scale matrix grows alike, so that the prior mean of
             a covariance stays and only its weight grows.
         num_components: K that the floor is for.
-        scale: scale to begin with, before `scale_factor`; `None` takes that of one cluster.
+        scale: scale to begin with, before `prior_scale`; `None` takes that of one cluster.
 
     Attributes:
         scale: scale of the prior, as a multiple of I.
@@ -80,32 +70,23 @@ class SearchPrior:
         self._floor = self._floor_for(num_components)
         self.scale = max(1.0 + extra_df, self._floor) if scale is None else scale
 
-    @property
-    def df(self) -> float:
-        """Degrees of freedom."""
-        return self.settings.df + self.extra_df
-
-    def as_niw(self, multiple: float = 1.0) -> niw.NIWParameters:
-        """The current prior as tensors, for more points than those of the sample.
+    def partition_prior(self, multiple: float = 1.0) -> PartitionPrior:
+        """The current prior with the Dirichlet process, for more points than those of the sample.
 
         Args:
             multiple: number of all points over that of the sample. A fitted scale is multiplied
                 by it, since the scale is in proportion to the number of points.
         """
-        return self.partition_prior(multiple).as_niw()
-
-    def partition_prior(self, multiple: float = 1.0) -> PartitionPrior:
-        """The current prior with the Dirichlet process; `multiple` as for `as_niw`."""
         settings = self.settings
         scale = settings.fixed_scale
         if scale is None:
-            scale = multiple * settings.scale_factor * self.scale * np.eye(self._dim)
+            scale = multiple * settings.config.prior_scale * self.scale * np.eye(self._dim)
         return PartitionPrior(
             scale,
-            self.df,
-            settings.mean_precision,
-            settings.dp_concentration,
-            settings.weight_concentration,
+            settings.df + self.extra_df,
+            settings.config.mean_precision,
+            settings.config.dp_concentration,
+            settings.config.weight_concentration,
             settings.covariance,
         )
 
@@ -127,7 +108,7 @@ class SearchPrior:
         """
         if self.settings.fixed_scale is not None:
             return False
-        factor = self.settings.scale_factor
+        factor = self.settings.config.prior_scale
         fitted = self.partition_prior().fit_scale(statistics, factor * self.scale)
         self._floor = self._floor_for(len(statistics.counts))
         largest = max(_LARGEST_SCALE * (1.0 + self.extra_df), self._floor)
@@ -136,3 +117,36 @@ class SearchPrior:
         if moved:
             self.scale = fitted
         return moved
+
+
+def prior_from_moments(
+    moments: FeatureMoments,
+    preprocessing: Preprocessing,
+    config: DeepDPMConfig,
+    num_components: int,
+) -> NIWParameters:
+    """Makes the configured NIW prior from the moments of all points.
+
+    Factors of the scale matrix are `prior_scale`, the degrees of freedom where `scale_times_df`
+    ([DeepDPM] eq. 8: nu * Psi), and what `config.prior` names. For `"auto"` that is the mean
+    variance times `automatic_scale`, for `"identity"` one, and for `"std"` the standard deviation
+    of each feature, as in the authors' program.
+
+    Args:
+        moments: moments of all raw inputs; their mean becomes the prior mean m.
+        preprocessing: map from raw inputs to the D features.
+        config: settings of the fit; `df=None` stands for D + 2.
+        num_components: K to be expected.
+    """
+    projection, dim = preprocessing.projection, preprocessing.feature_dim
+    df = dim + 2.0 if config.df is None else config.df
+    mean = (moments.mean - preprocessing.mean) @ projection
+    variances = np.maximum(np.diag(projection.T @ moments.covariance @ projection), 0.0)
+    scale, diagonal = config.prior_scale, np.ones(dim)
+    if config.prior == "auto":
+        scale *= automatic_scale(moments.num_points, num_components, dim)
+        diagonal *= variances.mean() or 1.0
+    elif config.prior == "std":
+        diagonal = np.where(variances > 0, np.sqrt(variances), 1.0)
+    scale *= df if config.scale_times_df else 1.0
+    return niw_parameters(mean, config.mean_precision, df, np.diag(scale * diagonal))

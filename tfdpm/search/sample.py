@@ -7,6 +7,7 @@ only where each iteration is one matrix product.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -82,13 +83,6 @@ class Sample:
             total += self._packed(rows, shares)
         return labels, TStatistics(counts, self._unpack(total), log_weights)
 
-    def t_labels(self, parameters: TMixtureParameters) -> np.ndarray:
-        """The likeliest t distribution of each point, `[n]`."""
-        labels = np.empty(self.num_points, np.int64)
-        for rows, logits, _ in self._t_log_joint(parameters):
-            logits.argmax(axis=0, out=labels[rows])
-        return labels
-
     def _t_log_joint(
         self, parameters: TMixtureParameters
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
@@ -109,10 +103,15 @@ class Sample:
             logs = np.log1p(logits, out=logits)
             yield rows, constants - half_power * logs, logs
 
-    def labels(self, parameters: MixtureParameters) -> np.ndarray:
+    def labels(self, parameters: MixtureParameters | TMixtureParameters) -> np.ndarray:
         """The likeliest component of each point, `[n]`."""
         labels = np.empty(self.num_points, np.int64)
-        for rows, logits in self._log_joint(parameters):
+        blocks: Iterator[tuple[Any, ...]]
+        if isinstance(parameters, TMixtureParameters):
+            blocks = self._t_log_joint(parameters)
+        else:
+            blocks = self._log_joint(parameters)
+        for rows, logits, *_ in blocks:
             logits.argmax(axis=0, out=labels[rows])
         return labels
 
@@ -149,8 +148,7 @@ class Sample:
     def _packed(self, rows: slice, weights: np.ndarray) -> np.ndarray:
         """Sums `[K, M]` of moments of some points under `weights [K, B]`."""
         if self._moments is not None:
-            packed: np.ndarray = weights @ self._moments[rows]
-            return packed
+            return np.asarray(weights @ self._moments[rows])
         points = self._with_ones[rows]
         products = [(points * row[:, np.newaxis]).T @ points for row in weights]
         return np.stack(products).reshape(len(weights), -1)
@@ -197,8 +195,8 @@ class Sample:
         """Makes 2-means within every cluster at once, from the given sides `[n]` of 0 and 1."""
         # A point is nearer to the second mean where x^T (m_1 - m_0) > (m_0 + m_1)^T (m_1 - m_0)/2.
         for _ in range(iterations):
-            counts, sums = self._sums(2 * assignments + sides, 2 * num_components)
-            means = sums / np.maximum(counts, 1.0)[:, np.newaxis]
+            sums = _members(2 * assignments + sides, 2 * num_components) @ self._with_ones
+            means = sums[:, 1:] / np.maximum(sums[:, :1], 1.0)
             directions = means[1::2] - means[0::2]
             thresholds = 0.5 * ((means[0::2] + means[1::2]) * directions).sum(axis=1)
             heights = np.einsum("nd,nd->n", self.points, directions[assignments])
@@ -234,10 +232,6 @@ class Sample:
             whitened = (self.points[rows[chosen]] - means[index]) @ whiteners[index].T
             distances[chosen] = np.einsum("nd,nd->n", whitened, whitened)
         return distances
-
-    def _sums(self, assignments: np.ndarray, num_groups: int) -> tuple[np.ndarray, np.ndarray]:
-        sums = _members(assignments, num_groups) @ self._with_ones
-        return sums[:, 0], sums[:, 1:]
 
 
 def _responsibilities(logits: np.ndarray) -> np.ndarray:

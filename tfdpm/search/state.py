@@ -16,6 +16,8 @@ from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, m_st
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.transition import WHOLE, Transition
 
+_SUBCOMPONENTS = ("sub_weights", "sub_means", "sub_covariances")
+
 
 @dataclasses.dataclass(frozen=True)
 class MixtureState:
@@ -66,8 +68,8 @@ class MixtureState:
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Every field as an array, by name."""
-        prior = {f"prior/{name}": value for name, value in self.prior._asdict().items()}
         groups: dict[str, Any] = {
+            "prior": self.prior,
             "parameters": self.parameters,
             "soft": self.soft,
             "halves": self.halves,
@@ -79,23 +81,18 @@ class MixtureState:
             for group, values in groups.items()
             for name, value in values._asdict().items()
         }
-        arrays.update(prior)
-        arrays.update(
-            {
-                "sub_weights": self.sub_weights,
-                "sub_means": self.sub_means,
-                "sub_covariances": self.sub_covariances,
-                "preprocessing/mean": self.preprocessing.mean,
-                "preprocessing/projection": self.preprocessing.projection,
-                "preprocessing/normalizes_rows": np.array(self.preprocessing.normalizes_rows),
-                "preprocessing/description": np.frombuffer(
-                    self.preprocessing.description.encode(), np.uint8
-                ),
-                "preprocessing/num_leading": np.array(self.preprocessing.num_leading or 0),
-                "covariance": np.frombuffer(self.covariance.encode(), np.uint8),
-                "progress": np.array([self.epoch, self.last_change_epoch]),
-            }
-        )
+        preprocessing = self.preprocessing
+        arrays |= {name: getattr(self, name) for name in _SUBCOMPONENTS} | {
+            "preprocessing/mean": preprocessing.mean,
+            "preprocessing/projection": preprocessing.projection,
+            "preprocessing/normalizes_rows": preprocessing.normalizes_rows,
+            "preprocessing/description": np.frombuffer(
+                preprocessing.description.encode(), np.uint8
+            ),
+            "preprocessing/num_leading": preprocessing.num_leading or 0,
+            "covariance": np.frombuffer(self.covariance.encode(), np.uint8),
+            "progress": [self.epoch, self.last_change_epoch],
+        }
         return {name: np.asarray(value) for name, value in arrays.items()}
 
     @classmethod
@@ -123,9 +120,7 @@ class MixtureState:
             ),
             prior=group(niw.NIWParameters, "prior"),
             parameters=group(MixtureParameters, "parameters"),
-            sub_weights=tf.constant(read("sub_weights")),
-            sub_means=tf.constant(read("sub_means")),
-            sub_covariances=tf.constant(read("sub_covariances")),
+            **{name: tf.constant(read(name)) for name in _SUBCOMPONENTS},
             soft=group(SufficientStatistics, "soft"),
             halves=group(SufficientStatistics, "halves"),
             covariance=read("covariance").tobytes().decode(),
@@ -160,7 +155,7 @@ def subcomponent_start(
 
 def whole_first(statistics: SufficientStatistics) -> SufficientStatistics:
     """Statistics `[K, 2]` of components whose halves nobody knows: all points in the first."""
-    return SufficientStatistics(*(tf.stack([part, 0 * part], axis=1) for part in statistics))
+    return statistics.map(lambda part: tf.stack([part, 0 * part], axis=1))
 
 
 def estimate_mixture(
@@ -202,69 +197,58 @@ def apply_transition(
         split_rows(means, state.sub_means),
         split_rows(covariances, state.sub_covariances),
     )
-    shares = SufficientStatistics(*(_share(part, state.sub_weights) for part in state.soft))
-    soft = SufficientStatistics(*map(split_rows, state.soft, shares))
-    hard = state.halves.total(axis=1)
-    hard = SufficientStatistics(*map(split_rows, hard, state.halves))
+    # Soft statistics are divided between the halves by their weights.
+    shares = state.soft.map(
+        lambda part: part[:, tf.newaxis] * _like(state.sub_weights, part[:, tf.newaxis])
+    )
+    soft = state.soft.map(split_rows, shares)
+    wholes = state.halves.total(axis=1)
+    hard = wholes.map(split_rows, state.halves)
     merged = np.flatnonzero(transition.is_merged)
     if len(merged):
-        soft = _add_rows(soft, merged, state.soft.select(parents[merged, 1]))
-        hard = _add_rows(hard, merged, state.halves.total(axis=1).select(parents[merged, 1]))
+        partners, rows = parents[merged, 1], merged[:, np.newaxis]
+
+        def add_rows(part: tf.Tensor, extra: tf.Tensor) -> tf.Tensor:
+            return tf.tensor_scatter_nd_add(part, rows, extra)
+
+        soft = soft.map(add_rows, state.soft.select(partners))
+        hard = hard.map(add_rows, wholes.select(partners))
         estimates = m_step(
             soft.select(merged),
             state.prior if config.prior_in_m_step else None,
             denominator=config.map_denominator,
             covariance=state.covariance,
         )
-        joint = tf.gather(weights, parents[merged, 0]) + tf.gather(weights, parents[merged, 1])
+        joint = tf.gather(weights, parents[merged, 0]) + tf.gather(weights, partners)
         estimates = estimates._replace(mixture_weights=joint)
         parameters = MixtureParameters(
             *(
-                tf.tensor_scatter_nd_update(rows, merged[:, None], new)
-                for rows, new in zip(parameters, estimates, strict=True)
+                tf.tensor_scatter_nd_update(part, rows, new)
+                for part, new in zip(parameters, estimates, strict=True)
             )
         )
-    parameters = parameters._replace(
-        mixture_weights=parameters.mixture_weights / tf.reduce_sum(parameters.mixture_weights)
-    )
-    fresh = subcomponent_start(parameters.means, parameters.covariances)
-    kept = (
-        tf.gather(part, first)
-        for part in (state.sub_weights, state.sub_means, state.sub_covariances)
-    )
+    total = tf.reduce_sum(parameters.mixture_weights)
+    parameters = parameters._replace(mixture_weights=parameters.mixture_weights / total)
     is_new = transition.is_new
-    sub = [_where(is_new, new, old) for new, old in zip(fresh, kept, strict=True)]
+    fresh = subcomponent_start(parameters.means, parameters.covariances)
+    sub = {
+        name: _where(is_new, new, tf.gather(getattr(state, name), first))
+        for name, new in zip(_SUBCOMPONENTS, fresh, strict=True)
+    }
     # Halves of new components are unknown until the next pass.
-    halves = map(_where, [is_new] * len(hard), whole_first(hard), state.halves.select(first))
+    halves = whole_first(hard).map(
+        lambda new, old: _where(is_new, new, old), state.halves.select(first)
+    )
     return dataclasses.replace(
-        state,
-        parameters=parameters,
-        sub_weights=sub[0],
-        sub_means=sub[1],
-        sub_covariances=sub[2],
-        soft=soft,
-        halves=SufficientStatistics(*halves),
-        t_mixture=None,
+        state, parameters=parameters, soft=soft, halves=halves, t_mixture=None, **sub
     )
 
 
 def _where(is_chosen: np.ndarray, chosen: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
     """Rows of one tensor where `is_chosen [K]`, else of the other."""
-    return tf.where(is_chosen.reshape((-1,) + (1,) * (len(others.shape) - 1)), chosen, others)
+    return tf.where(_like(is_chosen, others), chosen, others)
 
 
-def _share(part: tf.Tensor, sub_weights: tf.Tensor) -> tf.Tensor:
-    """Each component's soft statistics divided between its halves by their weights."""
-    weights = tf.reshape(sub_weights, tf.concat([[-1, 2], tf.ones_like(tf.shape(part)[1:])], 0))
-    return part[:, tf.newaxis] * weights
-
-
-def _add_rows(
-    statistics: SufficientStatistics, rows: np.ndarray, extra: SufficientStatistics
-) -> SufficientStatistics:
-    return SufficientStatistics(
-        *(
-            tf.tensor_scatter_nd_add(part, rows[:, None], more)
-            for part, more in zip(statistics, extra, strict=True)
-        )
-    )
+def _like(values: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+    """Values with as many axes as `part` at the end."""
+    return tf.reshape(values, [*values.shape, *[1] * (len(part.shape) - len(values.shape))])

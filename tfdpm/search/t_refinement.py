@@ -19,8 +19,6 @@ from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.partitions import run_em
 from tfdpm.search.sample import Sample
 
-__all__ = ["RefinedMixture", "refine_mixture", "label_by_leading_axes", "fit_t_mixture"]
-
 _EM_ITERATIONS, _EM_TOLERANCE = 40, 1e-4
 # Degrees of freedom converge more slowly than means and covariances.
 _T_EM_ITERATIONS, _T_EM_TOLERANCE = 60, 3e-5
@@ -57,7 +55,7 @@ def refine_mixture(
         has_tails: whether components are t distributions. A few points far out make a Gaussian so
             wide that it claims its neighbours' points.
     """
-    sample, prior = _sample_in_all_axes(search), _prior_in_all_axes(search)
+    sample, prior = _in_all_axes(search)
     with THREADS.limit(limits=1):
         statistics = sample.hard_statistics(labels, int(labels.max()) + 1)
         gaussians = prior.map_mixture(statistics)
@@ -66,7 +64,7 @@ def refine_mixture(
             partition = run_em(sample, prior, gaussians, _EM_ITERATIONS, _EM_TOLERANCE)
             return RefinedMixture(scaled_prior, partition.labels, partition.parameters, None)
         mixture = _run_t_em(sample, prior, gaussians)
-        present, labels = np.unique(sample.t_labels(mixture), return_inverse=True)
+        present, labels = np.unique(sample.labels(mixture), return_inverse=True)
         labels = labels.ravel()
         weights, *others = (part[present] for part in mixture)
         mixture = TMixtureParameters(weights / weights.sum(), *others)
@@ -86,17 +84,18 @@ def fit_t_mixture(search: MixtureSearch, parameters: MixtureParameters) -> TMixt
     """
     gaussians = MixtureParameters(*(np.asarray(part) for part in parameters))
     with THREADS.limit(limits=1):
-        return _run_t_em(_sample_in_all_axes(search), _prior_in_all_axes(search), gaussians)
+        return _run_t_em(*_in_all_axes(search), gaussians)
 
 
-def _sample_in_all_axes(search: MixtureSearch) -> Sample:
+def _in_all_axes(search: MixtureSearch) -> tuple[Sample, PartitionPrior]:
     has_more = search.features.shape != search.points.shape
-    return Sample(search.features) if has_more else search.sample
+    sample = Sample(search.features) if has_more else search.sample
+    return sample, _prior_in_all_axes(search)
 
 
 def _prior_in_all_axes(search: MixtureSearch, multiple: float = 1.0) -> PartitionPrior:
     variances = search.features[:, search.points.shape[1] :].var(axis=0)
-    return search.partition_prior(multiple).with_axes(variances)
+    return search.prior.partition_prior(multiple).with_axes(variances)
 
 
 def _run_t_em(

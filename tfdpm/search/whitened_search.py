@@ -17,7 +17,8 @@ import numpy as np
 from tfdpm.features.preprocessing import FeatureMoments, Preprocessing, fit_preprocessing
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.search.kmeans import kmeans_labels
-from tfdpm.search.mixture_search import MixtureSearch, SearchSettings
+from tfdpm.search.mixture_search import MixtureSearch
+from tfdpm.search.prior import SearchSettings
 from tfdpm.search.sample import Sample
 
 
@@ -132,22 +133,10 @@ def within_cluster_share(points: np.ndarray, labels: np.ndarray) -> float:
 def _pooled_covariance(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Pooled within-cluster covariance `[D, D]` of `points [n, D]`."""
     labels = np.unique(labels, return_inverse=True)[1].ravel()
-    statistics = Sample(points).hard_statistics(labels, int(labels.max()) + 1)
-    counts, sums, products = statistics
+    counts, sums, products = Sample(points).hard_statistics(labels, int(labels.max()) + 1)
     # n S = sum_k (sum x x^T - s_k s_k^T / N_k)
     within = products.sum(axis=0) - (sums / counts[:, np.newaxis]).T @ sums
-    pooled: np.ndarray = 0.5 * (within + within.T) / len(points)
-    return pooled
-
-
-def _whitening_map(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Map `[D, D]` after which clusters are round on average and the mean variance is one."""
-    # S^(-1/2) for the pooled covariance S = V diag(v) V^T.
-    variances, axes = np.linalg.eigh(_pooled_covariance(points, labels))
-    variances = np.maximum(variances, 1e-6 * variances.max())
-    linear: np.ndarray = (axes / np.sqrt(variances)) @ axes.T
-    linear /= np.sqrt(np.var(points @ linear, axis=0).mean())
-    return linear
+    return np.asarray(0.5 * (within + within.T) / len(points))
 
 
 def _num_cells(features: np.ndarray) -> int:
@@ -171,43 +160,38 @@ class _Turn(NamedTuple):
 def _alternate(
     features: np.ndarray, labels: np.ndarray, settings: SearchSettings, seed: int
 ) -> _Turn:
-    """Maps and searches by turns from `labels [n]` until the evidence no longer rises.
-
-    Args:
-        features: `[n, D]` float64.
-        labels: `[n]` initial clusters.
-        settings: settings with full covariances and the `df` of this D.
-        seed: random seed of the search.
-    """
-    best: _Turn | None = None
+    """Maps and searches by turns from `labels [n]` until the evidence no longer rises."""
+    turns: list[_Turn] = []
     for _ in range(_SETTINGS.rounds):
         search, linear = _whiten(features, labels, settings, seed)
         labels, parameters = search.run_from(labels)
-        score = search.score(labels) / len(features) + _log_volume_change(linear)
-        if best is not None and score <= best.score + _SETTINGS.least_gain:
+        score = search.score(labels) / len(features) + np.linalg.slogdet(linear)[1]
+        if turns and score <= turns[-1].score + _SETTINGS.least_gain:
             break
-        best = _Turn(score, search, labels, parameters, linear)
-    assert best is not None
-    return best
+        turns.append(_Turn(score, search, labels, parameters, linear))
+    return turns[-1]
 
 
 def _whiten(
     features: np.ndarray, labels: np.ndarray, settings: SearchSettings, seed: int
 ) -> tuple[MixtureSearch, np.ndarray]:
-    """A search where the clusters `labels` are round on average, and the map `[D, D]` to there."""
-    linear = _whitening_map(features, labels)
+    """A search where the clusters `labels` are round on average, and the map `[D, D]` to there.
+
+    The mean variance of the mapped features is one.
+    """
+    # S^(-1/2) for the pooled covariance S = V diag(v) V^T.
+    variances, axes = np.linalg.eigh(_pooled_covariance(features, labels))
+    variances = np.maximum(variances, 1e-6 * variances.max())
+    linear: np.ndarray = (axes / np.sqrt(variances)) @ axes.T
+    linear /= np.sqrt(np.var(features @ linear, axis=0).mean())
     return _choose_prior_weight(MixtureSearch(features @ linear, settings, seed), labels), linear
-
-
-def _log_volume_change(linear: np.ndarray) -> float:
-    """Log determinant of a map `[D, D]`, which turns densities of mapped features into others."""
-    return float(np.linalg.slogdet(linear)[1])
 
 
 def _score_with_tails(search: MixtureSearch, linear: np.ndarray, labels: np.ndarray) -> float:
     """Evidence of clusters with the tails that explain them best, nats per point."""
     terms, tails = search.shares(labels)
-    return float(terms.sum() + tails.sum()) / len(labels) + _log_volume_change(linear)
+    # The map's determinant turns densities of mapped features into others.
+    return float((terms.sum() + tails.sum()) / len(labels) + np.linalg.slogdet(linear)[1])
 
 
 def _choose_prior_weight(search: MixtureSearch, labels: np.ndarray) -> MixtureSearch:
