@@ -51,6 +51,7 @@ def fit_encoder(
     *,
     hidden_units: Sequence[int] = (256, 256),
     epochs: int | None = None,
+    noise: float = _NOISE,
     seed: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     backup: EpochBackup | None = None,
@@ -58,7 +59,8 @@ def fit_encoder(
     """Trains a network `[B, D] -> [B, d]` to map points `[N, D]` to their places `[N, d]`.
 
     The same seed gives the same weights, order and noise. By default, N decides the epochs. An
-    interrupted training goes on from `backup`.
+    interrupted training goes on from `backup`. `noise` is the standard deviation of what is added
+    to the inputs, as a share of theirs.
     """
     if epochs is None:
         epochs = max(_FEWEST_EPOCHS, -(-_FEWEST_STEPS * _BATCH_SIZE // len(x)))
@@ -77,12 +79,12 @@ def fit_encoder(
     rate = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, epochs * steps)
     encoder.compile(keras.optimizers.Adam(rate), "mse")
     first, keeping = (backup or EpochBackup(None)).resume(encoder)
-    noise = tf.constant(_NOISE * np.std(x, axis=0), tf.float32)
+    deviation = tf.constant(noise * np.std(x, axis=0), tf.float32)
 
     def disturbed(index, batch):
         rows, wanted = batch
         seeds = tf.stack([tf.cast(seed, tf.int64), index])
-        return rows + noise * tf.random.stateless_normal(tf.shape(rows), seeds), wanted
+        return rows + deviation * tf.random.stateless_normal(tf.shape(rows), seeds), wanted
 
     batches = seeded_batches((x, places), epochs, _BATCH_SIZE, seed, first)
     encoder.fit(

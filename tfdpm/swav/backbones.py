@@ -14,6 +14,9 @@ from tfdpm.data.images.view_config import PUBLISHED_MEAN, PUBLISHED_STD
 from tfdpm.swav.normalization import BatchNorm, ImageStandardization
 
 
+RESNET50_BLOCKS = (3, 4, 6, 3)  # bottleneck blocks of each stage
+
+
 class _Builder:
     """Builder of layers with consecutive seeds and the same normalisation."""
 
@@ -110,7 +113,7 @@ def resnet50(
         return (inner, 1, 1), (inner, 3, stride), (4 * inner, 1, 1)
 
     name = "resnet50" if width == 1 else f"resnet50w{width}"
-    return build.model(images, hidden, (3, 4, 6, 3), bottleneck, name)
+    return build.model(images, hidden, RESNET50_BLOCKS, bottleneck, name)
 
 
 def small_resnet(
