@@ -13,7 +13,6 @@ from tfdpm import checks
 from tfdpm.data.images.view_config import PUBLISHED_MEAN, PUBLISHED_STD
 from tfdpm.swav.normalization import BatchNorm, ImageStandardization
 
-
 RESNET50_BLOCKS = (3, 4, 6, 3)  # bottleneck blocks of each stage
 
 
