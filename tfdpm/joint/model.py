@@ -48,7 +48,7 @@ class JointClustering(keras.Model):
         model.fit(images)
         labels = model.predict_labels(new_images)
 
-    Attributes (after `fit`):
+    Attributes:
         n_clusters: int, K.
         labels_: `[N]` int64, clusters of the training points.
         cluster_sizes_: `[K]` int64.

@@ -1,7 +1,6 @@
 """The clustering network and the stacked subclustering networks, as Keras layers.
 
-Both hold spare capacity: component k lives in slot k, slots from K on are masked. Moving units
-between slots, and growing the capacity, is `resize.py`'s business.
+Both hold spare capacity: component k lives in slot k, and slots from K on are masked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The passes of `passes.py` on several devices or machines at once.
+"""Passes over the data on several devices or machines at once.
 
 Every replica is given all points (or the whole stream) and works on its share of them; sums of
 statistics (float64) and of gradients are exchanged, so that every machine makes the same step, the
