@@ -119,22 +119,24 @@ def test_killed_process_goes_on_to_the_same_model(uninterrupted, tmp_path, epoch
     files = [str(tmp_path / "fit.npz"), str(tmp_path / "result.npz")]
     command = [sys.executable, str(tmp_path / "program.py"), *files]
     generator = np.random.default_rng(0)
-    # Killed some time into an epoch, or into the writing before it; in the end left alone.
+    # Killed some time into an epoch, or into the writing before it; in the end left alone. Epochs
+    # are short: a later one than was meant may have begun, or all may have ended.
+    num_killed = 0
     for epoch in epochs:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
-        for line in process.stdout:
-            if re.match(rf"epoch {epoch}/", line):
-                break
-        else:
-            pytest.fail("the process ended before it was killed")
+        lines = (re.match(r"epoch (\d+)/", line) for line in process.stdout)
+        assert any(line and int(line[1]) >= epoch for line in lines)
         time.sleep(generator.uniform(0.0, 0.05))
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)
-        assert process.returncode == -signal.SIGKILL
-        assert not os.path.exists(files[1])
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL and not os.path.exists(files[1])
+        num_killed += 1
+    assert num_killed >= min(4, len(epochs))
     result = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=300)
     assert result.returncode == 0, result.stderr
-    assert "epoch 1/" not in result.stdout and f"epoch {EPOCHS}/" in result.stdout
+    assert "epoch 1/" not in result.stdout
     expected, _ = uninterrupted
     with np.load(files[1]) as arrays:
         theirs = {**checkpoint.take_snapshot(expected), "labels": expected.labels_}
