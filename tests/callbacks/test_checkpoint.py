@@ -129,9 +129,9 @@ def test_killed_process_goes_on_to_the_same_model(uninterrupted, tmp_path, epoch
         time.sleep(generator.uniform(0.0, 0.05))
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)
-        if process.returncode == 0:
+        if os.path.exists(files[1]):
             break
-        assert process.returncode == -signal.SIGKILL and not os.path.exists(files[1])
+        assert process.returncode == -signal.SIGKILL
         num_killed += 1
     assert num_killed >= min(4, len(epochs))
     result = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=300)
