@@ -170,9 +170,17 @@ def test_checkpoint_of_another_fit_is_an_error(uninterrupted, tmp_path):
 def other(arrays, name):
     """What another seed, or other data, would have left under this name."""
     if name != "identity":
-        return arrays[name] + 1e-9
+        return arrays[name] + 1e-3
     text = arrays[name].tobytes().replace(b'"seed": 1', b'"seed": 2')
     return np.frombuffer(text, np.uint8)
+
+
+def test_checkpoint_of_another_processor_fits(uninterrupted):
+    model, _ = uninterrupted
+    arrays = checkpoint.take_snapshot(model)
+    for name in ("state/preprocessing/mean", "state/prior/scale"):
+        arrays[name] = arrays[name] * (1 + 1e-13)
+    assert checkpoint.fits(model, arrays)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:500], lambda data: b"", lambda data: b"x"])
