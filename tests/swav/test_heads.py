@@ -30,7 +30,10 @@ def test_a_zero_row_gives_zero_not_nan():
     np.testing.assert_array_equal(embeddings, 0.0)
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy",
+    ["float32", "mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.bfloat16)],
+)
 def test_embeddings_are_unit_float32_under_any_policy(policy):
     head = ProjectionHead(4, 8, dtype=policy)
     embeddings = head(np.random.default_rng(0).normal(size=(10, 6)).astype(np.float32))

@@ -26,6 +26,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+@pytest.mark.bfloat16
 def test_images_to_accuracy_and_resuming(tmp_path):
     train = write_digits(tmp_path / "train.npz", 48, 0)
     test = write_digits(tmp_path / "test.npz", 20, 1)

@@ -13,6 +13,7 @@ from tfdpm.benchmarks.swav import step_rates, training
 from tfdpm.benchmarks.sweep import Sweep
 
 
+@pytest.mark.bfloat16
 @pytest.mark.filterwarnings("ignore:8 samples")
 def test_everything_is_measured_drawn_and_written(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(step_rates, "has_pytorch", lambda: False)
