@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tfdpm.mixture.tails import log_tail_gain
+from tfdpm.mixture.tails import log_flatness_gain, log_tail_gain
 
 
 def distances_of(x):
     """Squared Mahalanobis distances under the sample covariance."""
     offsets = x - x.mean(axis=0)
-    return np.einsum("nd,de,ne->n", offsets, np.linalg.inv(np.cov(x.T, bias=True)), offsets)
+    return np.einsum(
+        "nd,de,ne->n", offsets, np.linalg.inv(np.atleast_2d(np.cov(x.T, bias=True))), offsets
+    )
 
 
 def gain_of(x):
@@ -82,3 +84,33 @@ def test_units_of_the_distances_do_not_matter():
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_or_equal_points_gain_nothing(count):
     assert log_tail_gain(np.zeros(count), np.zeros(count, int), 1, 2)[0] == 0.0
+
+
+def slow_flatness_gain(x):
+    """Best generalised normal distribution with the likeliest scale, over the Gaussian."""
+    centred = x - x.mean()
+    gaussian = stats.norm(0, centred.std()).logpdf(centred).sum()
+    best = -np.inf
+    for power in (1.25, 1.5, 2.0, 3.0, 5.0, 8.0):
+        shape = 2 * power
+        scale = (shape * np.mean(np.abs(centred) ** shape)) ** (1 / shape)
+        best = max(best, stats.gennorm(shape, scale=scale).logpdf(centred).sum())
+    return best - gaussian - np.log(len(x))
+
+
+@pytest.mark.parametrize("draw", ["uniform", "normal", "laplace"])
+def test_gains_by_a_flat_top_are_those_of_the_generalised_normal(draw):
+    x = getattr(np.random.default_rng(0), draw)(size=(700, 1))
+    wanted = slow_flatness_gain(x[:, 0])
+    assert log_flatness_gain(distances_of(x), 1) == pytest.approx(wanted, rel=1e-9)
+    assert (wanted > 0) == (draw == "uniform")
+
+
+def test_a_disc_gains_what_its_density_tells():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5000, 2))
+    x *= np.sqrt(rng.uniform(size=(5000, 1))) / np.linalg.norm(x, axis=1, keepdims=True)
+    # The Gaussian's entropy is log(2 pi e / 4) and the disc's log(pi).
+    most = 5000 * (np.log(np.e / 2.0))
+    assert 0.85 * most < log_flatness_gain(distances_of(x), 2) < 1.02 * most
+    assert log_flatness_gain(np.zeros(5), 2) == -np.inf

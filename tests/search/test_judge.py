@@ -99,3 +99,19 @@ def test_a_resumed_search_judges_with_the_scale_of_the_prior(judged):
     assert again.prior.scale == pytest.approx(first.prior.scale)
     expected = SampleJudge(first.evidence, 5, labels).merge_ratios()[1]
     np.testing.assert_allclose(SampleJudge(again.evidence, 5, labels).merge_ratios()[1], expected)
+
+
+def test_overlapping_gaussians_are_not_merged_again():
+    rng = np.random.default_rng(0)
+    labels = np.arange(900) % 2
+    search = make_search(rng.normal(size=(900, 2)) + np.outer(labels, [3.0, 0.0]))
+    search.fit_scale_to(np.zeros(900, int))
+    labels = search.settle(np.zeros(900, int), search.run(1)[1])[0]
+    assert labels.max() == 1
+    assert search.score(labels) < search.score(np.zeros(900, int))
+    _, gains = SampleJudge(search.evidence, 2, labels).merge_ratios()
+    assert (gains < 0).all()
+    search = make_search(rng.normal(size=(900, 2)))
+    halves = (search.points[:, 0] > 0).astype(int)
+    _, gains = SampleJudge(search.evidence, 2, halves).merge_ratios()
+    assert (gains > 0).all()

@@ -78,3 +78,31 @@ def test_a_scale_that_is_given_is_kept():
     search = make_search(x, fixed_scale=np.diag([0.02, 0.05]))
     search.run(1)
     np.testing.assert_allclose(search.prior.partition_prior().scale, np.diag([0.02, 0.05]))
+
+
+@pytest.mark.parametrize(("count", "dim"), [(2000, 2), (20000, 2), (5000, 1)])
+def test_points_of_even_density_are_one_cluster(count, dim):
+    x = np.random.default_rng(0).uniform(size=(count, dim))
+    search = make_search(x)
+    labels, parameters = search.settle(*search.run(1))
+    assert labels.max() == 0 and parameters.num_components == 1
+    # Two squares apart are not one.
+    sides = np.arange(count) % 2
+    search = make_search(x + 3.0 * sides[:, np.newaxis])
+    labels, _ = search.settle(*search.run(1))
+    crossing = [len(np.unique(sides[labels == k])) for k in range(labels.max() + 1)]
+    assert max(crossing) == 1 and len(crossing) > 1
+
+
+def test_overlapping_gaussians_are_found_and_one_stays_one():
+    rng = np.random.default_rng(0)
+    truth = np.arange(1200) % 3
+    centres = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 12.0]])
+    search = make_search(centres[truth] + rng.normal(size=(1200, 2)))
+    labels, parameters = search.run(1)
+    assert labels.max() == 1
+    labels, parameters = search.settle(labels, parameters)
+    assert metrics.clustering_accuracy(truth, labels) > 0.93
+    assert parameters.num_components == 3
+    again, _ = make_search(rng.normal(size=(1200, 2))).run(1)
+    assert again.max() == 0

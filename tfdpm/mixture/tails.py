@@ -11,6 +11,7 @@ from scipy.special import gammaln
 
 # Distances are sorted into bins of their logarithm, so that fits cost nothing per point.
 _DEGREES_OF_FREEDOM = np.array([1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0, 50.0])
+_FLAT_POWERS = np.array([1.25, 1.5, 2.0, 3.0, 5.0, 8.0])
 _NUM_BINS = 96
 _LOG_RANGE = (-6.0, 8.0)
 
@@ -77,3 +78,38 @@ def _best_t_log_likelihood(
     powers = histogram * 0.5 * (df + feature_dim) * np.log1p(typical / (scale * df))
     largest: np.ndarray = (constants * points[..., 0] - powers.sum(axis=2)).max(axis=1)
     return largest
+
+
+def log_flatness_gain(distances: np.ndarray, feature_dim: int) -> float:
+    """Gain in log likelihood of the best flat-topped shape over the Gaussian of the same shape.
+
+    The shapes are elliptical power exponentials, with densities in proportion to
+    `exp(-(d / s)^beta / 2)` and beta above one [Gomez et al. 1998]: the Gaussian has beta one, and
+    a uniform ellipsoid is the limit. Points of even density gain by it as they would by two
+    Gaussians side by side. The gain is less `log n` for two further parameters, so that it may be
+    negative.
+
+    Args:
+        distances: `[n]` squared Mahalanobis distances d to the mean under the sample covariance.
+        feature_dim: number of features D.
+    """
+    count, half_dim = len(distances), 0.5 * feature_dim
+    average = distances.mean() if count else 0.0
+    if not average > 0:
+        return -np.inf
+    relative = distances / average
+    power = _FLAT_POWERS
+    # The likeliest scale has (s / D)^beta = beta / D mean((d / D)^beta), whereupon the exponent is
+    # -D / (2 beta) on average.
+    means = np.array([np.mean(relative**each) for each in power])
+    log_scale = np.log(power / feature_dim * means) / power
+    log_densities = (
+        np.log(power)
+        + gammaln(half_dim)
+        - gammaln(half_dim / power)
+        - half_dim / power * (np.log(2.0) + 1.0)
+        - half_dim * (np.log(feature_dim) + log_scale)
+    )
+    # The Gaussian's, with both less D / 2 log(pi).
+    gaussian = -half_dim * (np.log(2.0) + 1.0)
+    return float(count * (log_densities.max() - gaussian) - np.log(max(count, 2)))

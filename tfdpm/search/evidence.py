@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tfdpm.mixture.modality import dip_p_value
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.mixture.tails import log_tail_gain
+from tfdpm.mixture.tails import log_flatness_gain, log_tail_gain
 from tfdpm.moves.judge import neighbour_pairs
 from tfdpm.search.prior import SearchPrior
 from tfdpm.search.sample import Sample, sample_moments, sort_by_group
@@ -17,6 +18,8 @@ from tfdpm.search.sample import Sample, sample_moments, sort_by_group
 # Largest gain by a heavy tail that is looked for, nats per point. It only saves time on pairs that
 # no tail could make worth merging; half or twice of it gives the same partitions.
 _LARGEST_TAIL = 3.0
+# Probability of a dip in points of even density below which they are not of even density.
+_VALLEY = 0.05
 
 
 class SampleEvidence:
@@ -88,6 +91,27 @@ class SampleEvidence:
             gain += self.tail_gains(np.zeros_like(labels), whole)[0]
             gain -= self.tail_gains(labels, statistics).sum()
         return gain
+
+    def is_flat(self, parts: SufficientStatistics) -> bool:
+        """Whether one flat-topped cluster explains all points better than its `parts` do.
+
+        There must be no valley along any axis that tells the parts apart. Points of even density
+        have more evidence in many round pieces than as one Gaussian.
+        """
+        whole = parts.map(lambda part: part.sum(axis=0, keepdims=True))
+        rows = np.arange(self.sample.num_points)
+        distances = self.sample.distances_to_own(np.zeros_like(rows), whole, rows)
+        loss = self.terms(parts).sum() - self.terms(whole)[0]
+        if log_flatness_gain(distances, self.sample.dim) <= loss:
+            return False
+        means, _ = sample_moments(parts)
+        offsets = (means - sample_moments(whole)[0]) * np.sqrt(parts.counts)[:, np.newaxis]
+        # Axes along which the means differ, in units of the spread of all points.
+        covariance = sample_moments(whole)[1][0]
+        whitener = np.linalg.inv(np.linalg.cholesky(covariance))
+        axes = np.linalg.svd(offsets @ whitener.T, full_matrices=False)[2] @ whitener
+        heights = self.sample.points @ axes[: len(means) - 1].T
+        return min(map(dip_p_value, heights.T)) > _VALLEY / heights.shape[1]
 
     def _union_tails(
         self,

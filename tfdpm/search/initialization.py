@@ -85,6 +85,7 @@ def initialize_mixture(
         rows = np.random.default_rng([seed, 8]).permutation(len(raw))[: config.max_start_points]
         result = search_whitened(result, raw[np.sort(rows)], moments, settings, seed)
     search, labels, parameters, used = result
+    labels, parameters = search.settle(labels, parameters)
     multiple = moments.num_points / len(search.points)
     # One variance for all axes would be that of the leading ones.
     has_axes = used is leading and preprocessing.num_leading and search.covariance != "spherical"

@@ -8,6 +8,7 @@ import numpy as np
 
 from tfdpm.search.evidence import SampleEvidence, subtract_tail_gain
 from tfdpm.search.kmeans import THREADS
+from tfdpm.search.splits import overlap_gain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,17 @@ class SampleJudge:
             return np.where(gains > 0, subtract_tail_gain(gains, tails, statistics.counts), gains)
 
     def merge_ratios(self) -> tuple[np.ndarray, np.ndarray]:
-        """Neighbouring pairs `[P, 2]` and the log ratios `[P]` of merging them."""
+        """Neighbouring pairs `[P, 2]` and the log ratios `[P]` of merging them.
+
+        Two clusters that overlap may gain by it as long as each point counts for one of them
+        alone; see `overlap_gain`.
+        """
         with THREADS.limit(limits=1):
             statistics = self.evidence.sample.hard_statistics(self.labels, self.num_components)
-            return self.evidence.merge_gains(self.labels, statistics)
+            pairs, gains = self.evidence.merge_gains(self.labels, statistics)
+            for index in np.flatnonzero(gains > 0):
+                rows = np.flatnonzero(np.isin(self.labels, pairs[index]))
+                sides = (self.labels[rows] == pairs[index, 1]).astype(np.int64)
+                loss, _ = overlap_gain(self.evidence, rows, sides)
+                gains[index] = -loss if loss > 0 else gains[index]
+            return pairs, gains

@@ -17,11 +17,11 @@ from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.ledger import MoveCounts
 from tfdpm.moves.proposals import choose_disjoint
 from tfdpm.search.evidence import SampleEvidence
-from tfdpm.search.k_way_splits import split_many_ways
 from tfdpm.search.kmeans import THREADS, kmeans_labels
 from tfdpm.search.partitions import EM_ITERATIONS, EM_TOLERANCE, Partition, make_partition, run_em
 from tfdpm.search.prior import SearchPrior, SearchSettings
 from tfdpm.search.sample import Sample
+from tfdpm.search.splits import split_many_ways, split_overlapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,7 @@ class _Limits:
         rounds_without_gain: rounds in a row without a better partition that end the moves.
         scale_updates: largest number of times that the prior's scale is fitted.
         em_iterations_between_rounds: EM steps from the best partition before moves are tried anew.
+        overlap_rounds: largest number of rounds of splits into Gaussians that overlap.
         parts_of_lone_cluster: k-means++ parts of a single cluster that fewer parts do not explain
             better. Five hundred clusters in ten dimensions were taken for one without this.
     """
@@ -45,6 +46,7 @@ class _Limits:
     rounds_without_gain: int = 2
     scale_updates: int = 12
     em_iterations_between_rounds: int = 5
+    overlap_rounds: int = 4
     parts_of_lone_cluster: int = 64
 
 
@@ -191,6 +193,56 @@ class MixtureSearch:
             labels, parameters = self._improve(current)
             self.trace.append(labels)
             return labels, parameters
+
+    def settle(
+        self, labels: np.ndarray, parameters: MixtureParameters
+    ) -> tuple[np.ndarray, MixtureParameters]:
+        """Corrects what the moves of `run` cannot see, once it has ended.
+
+        They know Gaussians alone, and count each point for one cluster. So they cut points of even
+        density into round pieces, and take two Gaussians that overlap for one.
+
+        Args:
+            labels, parameters: `[n]` clusters and mixture that `run` ended with.
+
+        Returns:
+            Labels `[n]` and the mixture.
+        """
+        with THREADS.limit(limits=1):
+            current = Partition(labels, self._statistics(labels), parameters)
+            if self.settings.config.merges:
+                current = self._join_flat(current)
+            if self.settings.config.splits:
+                current = self._split_overlapping(current)
+            return current.labels, current.parameters
+
+    def _join_flat(self, partition: Partition) -> Partition:
+        """Makes one cluster of points of even density."""
+        count = partition.num_components
+        if count == 1:
+            return partition
+        is_flat = self.evidence.is_flat(partition.statistics)
+        self.moves += MoveCounts(proposed_merges=1, accepted_merges=int(is_flat))
+        if not is_flat:
+            return partition
+        self.trace.append(np.zeros_like(partition.labels))
+        return make_partition(self.evidence, self.trace[-1])
+
+    def _split_overlapping(self, partition: Partition) -> Partition:
+        """Splits clusters that are rather two Gaussians that overlap, until there are none."""
+        for _ in range(_LIMITS.overlap_rounds):
+            labels, accepted = split_overlapping(self.evidence, partition)
+            proposed = partition.num_components
+            self.moves += MoveCounts(proposed_splits=proposed, accepted_splits=accepted)
+            if not accepted:
+                break
+            partition = self._run_em(
+                make_partition(self.evidence, labels).parameters,
+                _LIMITS.final_em_iterations,
+                _LIMITS.final_em_tolerance,
+            )
+            self.trace.append(partition.labels)
+        return partition
 
     def _improve(self, current: Partition) -> tuple[np.ndarray, MixtureParameters]:
         """Makes rounds of moves and fits the prior's scale until neither changes anything."""

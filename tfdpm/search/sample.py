@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.special import gammaln
+from scipy.special import entr, gammaln
 
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.partition import log_joint_coefficients, triangle_moments, whitening
@@ -63,6 +63,14 @@ class Sample:
             logits.argmax(axis=0, out=labels[rows])
             total += self._packed(rows, _responsibilities(logits))
         return labels, self._unpack(total)
+
+    def entropy(self, parameters: MixtureParameters) -> float:
+        """Sum of the entropies of all points' responsibilities, nats."""
+        total = 0.0
+        for _, logits in self._log_joint(parameters):
+            shares = _responsibilities(logits)
+            total += float(entr(shares).sum())
+        return total
 
     def t_expectation(self, parameters: TMixtureParameters) -> tuple[np.ndarray, TStatistics]:
         """Makes an E-step under t distributions and its reduction; see `expectation`."""

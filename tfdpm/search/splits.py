@@ -1,21 +1,28 @@
-"""Splits of clusters into more than two parts at once.
+"""Splits that no cut of a cluster into two separate sides finds.
 
-They serve layouts, such as a grid, in which no cut into two parts gains anything. All clusters are
-looked at together.
+Some layouts, such as a grid, gain nothing by a cut into two parts but by one into several. Of two
+Gaussians that overlap, a cut counts the points between them for one of them alone, and so
+underrates both; there responsibilities are shared.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from tfdpm.mixture.modality import dip_p_value
 from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.mixture.tails import log_flatness_gain, log_tail_gain
 from tfdpm.search.evidence import SampleEvidence, subtract_tail_gain
 from tfdpm.search.kmeans import grouped_kmeans
-from tfdpm.search.partitions import Partition
-from tfdpm.search.sample import sort_by_group
+from tfdpm.search.partitions import Partition, run_em
+from tfdpm.search.sample import Sample, sample_moments, sort_by_group
 
 # Largest number of elements of the second moments of the pairs that are looked at together.
 _MOST_ELEMENTS = 2**22
+# Two Gaussians must have a larger dip between them than half of all points of even density. The
+# evidence decides; the dip only refuses pieces of a shape that is no Gaussian.
+_VALLEY = 0.5
+_OVERLAP_ITERATIONS, _OVERLAP_TOLERANCE = 60, 1e-4
 
 
 def split_many_ways(
@@ -146,3 +153,79 @@ def _join_parts(
         gains[active] = np.where(
             is_there[active][:, first] & is_there[active][:, second], gains[active], -np.inf
         )
+
+
+def split_overlapping(evidence: SampleEvidence, partition: Partition) -> tuple[np.ndarray, int]:
+    """Splits each cluster whose points are rather two Gaussians that overlap.
+
+    Args:
+        evidence: evidence of the sample.
+        partition: K clusters.
+
+    Returns:
+        Labels `[n]` after the splits, and how many clusters were split.
+    """
+    labels, accepted = partition.labels.copy(), 0
+    order, starts = sort_by_group(partition.labels, partition.num_components)
+    sides = evidence.sample.principal_axis_sides(partition.labels, partition.statistics)
+    nearest = evidence.sample.two_means_sides(partition.labels, partition.num_components, sides)
+    for component in range(partition.num_components):
+        rows = order[starts[component] : starts[component + 1]]
+        gain, parts = max(
+            (overlap_gain(evidence, rows, start[rows]) for start in (sides, nearest)),
+            key=lambda result: result[0],
+        )
+        if gain > 0:
+            labels[rows[parts == 1]] = partition.num_components + accepted
+            accepted += 1
+    return labels, accepted
+
+
+def overlap_gain(
+    evidence: SampleEvidence, rows: np.ndarray, sides: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Gain in evidence by two Gaussians that share responsibility for some points, over one.
+
+    The evidence of shared responsibilities is the variational lower bound: the terms of their
+    statistics, and their entropy. What one heavy-tailed or flat-topped shape would explain as well
+    is subtracted, and there must be a valley between the two: points of even density would have
+    any number of Gaussians.
+
+    Args:
+        evidence: evidence of the sample.
+        rows: `[m]` rows of the sample.
+        sides: `[m]` Gaussian that each of them begins in, 0 or 1.
+
+    Returns:
+        The gain, nats, minus infinity if there is no second Gaussian, and sides `[m]` that have it.
+    """
+    sample, prior = Sample(evidence.sample.points[rows]), evidence.prior.partition_prior()
+    halves = sample.hard_statistics(sides, 2)
+    if halves.counts.min() <= 1:
+        return -np.inf, sides
+    start = prior.map_mixture(halves)
+    partition = run_em(sample, prior, start, _OVERLAP_ITERATIONS, _OVERLAP_TOLERANCE)
+    if partition.num_components < 2:
+        return -np.inf, sides
+    whole = halves.map(lambda part: part.sum(axis=0, keepdims=True))
+    soft = sample.expectation(partition.parameters)[1]
+    gain = float(evidence.terms(soft).sum() - evidence.terms(whole)[0])
+    gain += sample.entropy(partition.parameters)
+    if gain <= 0:
+        return gain, partition.labels
+    everyone = np.zeros_like(sides)
+    distances = sample.distances_to_own(everyone, whole, np.arange(len(rows)))
+    tail = log_tail_gain(distances, everyone, 1, sample.dim)
+    gain = float(subtract_tail_gain(np.array([gain]), tail, whole.counts)[0])
+    gain -= max(log_flatness_gain(distances, sample.dim), 0.0)
+    if gain > 0 and dip_p_value(sample.points @ _discriminant(soft)) > _VALLEY:
+        return -np.inf, partition.labels
+    return gain, partition.labels
+
+
+def _discriminant(statistics: SufficientStatistics) -> np.ndarray:
+    """Direction `[D]` that tells two clusters apart best under one covariance for both."""
+    means, covariances = sample_moments(statistics)
+    pooled = covariances.mean(axis=0)
+    pooled += 1e-9 * np.trace(pooled) * np.eye(len(pooled))
+    return np.linalg.solve(pooled, means[1] - means[0])

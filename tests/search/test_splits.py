@@ -4,13 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import special, stats
 
 from tests.search.test_mixture_search import make_search
 from tfdpm import metrics
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.search import k_way_splits as many_way
-from tfdpm.search.k_way_splits import split_many_ways
+from tfdpm.search import splits as many_way
 from tfdpm.search.partitions import make_partition
+from tfdpm.search.splits import overlap_gain, split_many_ways, split_overlapping
 
 NUM_PARTS = 6
 
@@ -98,3 +99,56 @@ def test_parts_are_joined_as_one_pair_after_another_would_be():
             assert (target[group, members] == kept).all()
             np.testing.assert_allclose(terms[group, kept], expected[kept], rtol=1e-8)
     assert num_joined > 3
+
+
+def gain_of_two(x, sides):
+    search = make_search(x)
+    search.fit_scale_to(np.zeros(len(x), int))
+    return overlap_gain(search.evidence, np.arange(len(x)), sides)
+
+
+def slow_gain_of_two(search, x, sides):
+    """The variational bound of two Gaussians less the evidence of one, by plain EM."""
+    prior = search.prior.partition_prior()
+
+    def statistics(shares):
+        outer = np.einsum("nk,nd,ne->kde", shares, x, x)
+        return SufficientStatistics(shares.sum(axis=0), shares.T @ x, outer)
+
+    shares = np.eye(2)[sides]
+    for _ in range(300):
+        weights, means, covariances = prior.map_mixture(statistics(shares))
+        logs = [
+            np.log(weight) + stats.multivariate_normal(mean, covariance).logpdf(x)
+            for weight, mean, covariance in zip(weights, means, covariances, strict=True)
+        ]
+        shares = special.softmax(np.stack(logs, axis=1), axis=1)
+    bound = prior.terms(statistics(shares)).sum() + stats.entropy(shares, axis=1).sum()
+    return bound - prior.terms(statistics(np.ones((len(x), 1))))[0]
+
+
+def test_overlapping_gaussians_gain_by_shared_responsibility():
+    rng = np.random.default_rng(0)
+    truth = np.arange(900) % 2
+    x = rng.normal(size=(900, 2)) + np.outer(truth, [3.0, 0.0])
+    search = make_search(x)
+    search.fit_scale_to(np.zeros(900, int))
+    gain, sides = overlap_gain(search.evidence, np.arange(900), truth)
+    wanted = slow_gain_of_two(search, search.points, truth)
+    assert gain == pytest.approx(wanted, rel=0.1) and gain > 5.0
+    assert metrics.clustering_accuracy(truth, sides) > 0.9
+    # Each point counted for one of them, they have less evidence than one.
+    assert search.score(truth) < search.score(np.zeros(900, int))
+    partition = make_partition(search.evidence, np.zeros(900, int))
+    labels, accepted = split_overlapping(search.evidence, partition)
+    assert accepted == 1 and metrics.clustering_accuracy(truth, labels) > 0.9
+
+
+@pytest.mark.parametrize("draw", ["normal", "uniform", "standard_t"])
+@pytest.mark.parametrize("seed", range(3))
+def test_one_cloud_gains_nothing_by_a_second_gaussian(draw, seed):
+    rng = np.random.default_rng(seed)
+    arguments = (3,) if draw == "standard_t" else ()
+    x = getattr(rng, draw)(*arguments, size=(900, 2))
+    assert gain_of_two(x, (x[:, 0] > np.median(x[:, 0])).astype(int))[0] <= 0
+    assert gain_of_two(x, np.eye(900, dtype=int)[0])[0] == -np.inf
