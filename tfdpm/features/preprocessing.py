@@ -11,6 +11,7 @@ from sklearn.utils.extmath import svd_flip
 
 from tfdpm import checks
 from tfdpm.config import PREPROCESSING
+from tfdpm.features.resolution import column_steps, repeats_by_chance
 
 # Largest over median variance above which columns have mixed units and get unit variance each.
 _MIXED_UNITS = 1000.0
@@ -74,6 +75,9 @@ class Preprocessing:
         normalizes_rows: whether rows are first scaled to unit Euclidean length.
         description: description of the map in words.
         num_leading: number of leading features in which K is sought; `None` for all.
+        steps: distances between the values of each raw input that takes few of them, `[D_in]`
+            float64, 0 for others; `None` for none.
+        counts_copies: whether equal rows count each; see `resolution.repeats_by_chance`.
     """
 
     mean: np.ndarray
@@ -81,6 +85,8 @@ class Preprocessing:
     normalizes_rows: bool = False
     description: str = ""
     num_leading: int | None = None
+    steps: np.ndarray | None = None
+    counts_copies: bool = False
 
     @property
     def input_dim(self) -> int:
@@ -99,6 +105,24 @@ class Preprocessing:
         return dataclasses.replace(
             self, projection=self.projection[:, : self.num_leading], num_leading=None
         )
+
+    def with_resolution(self, raw: np.ndarray) -> Preprocessing:
+        """Returns the map of values that come in the steps of a sample `raw [n, D_in]`."""
+        if self.normalizes_rows:
+            return self
+        steps = column_steps(raw)
+        if not steps.any():
+            return self
+        counts_copies = repeats_by_chance(raw, steps)
+        return dataclasses.replace(self, steps=steps, counts_copies=counts_copies)
+
+    @property
+    def rounding(self) -> np.ndarray | None:
+        """Covariance `[D, D]` of a point within its steps, in features; `None` for none."""
+        if self.steps is None:
+            return None
+        scaled = self.projection * (self.steps / np.sqrt(12.0))[:, np.newaxis]
+        return np.asarray(scaled.T @ scaled)
 
     @property
     def log_volume_change(self) -> float:

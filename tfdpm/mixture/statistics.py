@@ -62,6 +62,13 @@ class SufficientStatistics(NamedTuple):
         """Statistics with every weight multiplied by `factor` (scalar), as forgetting does."""
         return self.map(lambda part: part * tf.cast(factor, part.dtype))
 
+    def widened(self, covariance: Any) -> SufficientStatistics:
+        """Statistics of points that are spread each by `covariance [D, D]`; `None` for none."""
+        if covariance is None:
+            return self
+        spread = self.counts[..., None, None] * covariance
+        return self._replace(outer_products=self.outer_products + spread)
+
     @property
     def feature_dim(self) -> int:
         """Number of features, D."""

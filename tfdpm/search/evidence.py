@@ -108,10 +108,12 @@ class SampleEvidence:
         offsets = (means - sample_moments(whole)[0]) * np.sqrt(parts.counts)[:, np.newaxis]
         # Axes along which the means differ, in units of the spread of all points.
         covariance = sample_moments(whole)[1][0]
+        covariance += (1e-6 * np.trace(covariance) / self.sample.dim) * np.eye(self.sample.dim)
         whitener = np.linalg.inv(np.linalg.cholesky(covariance))
         axes = np.linalg.svd(offsets @ whitener.T, full_matrices=False)[2] @ whitener
         heights = self.sample.points @ axes[: len(means) - 1].T
-        return min(map(dip_p_value, heights.T)) > _VALLEY / heights.shape[1]
+        least = min(dip_p_value(column) for column in heights.T)
+        return least > _VALLEY / heights.shape[1]
 
     def _union_tails(
         self,

@@ -65,6 +65,8 @@ def initialize_mixture(
         config: settings of the fit.
         seed: random seed; the same seed gives the same mixture.
     """
+    if uses_search(config):
+        preprocessing = preprocessing.with_resolution(raw)
     leading = preprocessing.leading()
     if not (uses_search(config) and _has_open_prior(config)):
         preprocessing = leading
@@ -100,6 +102,7 @@ def initialize_mixture(
         )
         t_mixture = None if t_mixture is None else as_tensors(t_mixture)
     statistics = accumulate_hard(search.features, labels, parameters.num_components)
+    statistics = statistics.widened(used.rounding)
     parameters = as_tensors(parameters)
     return InitialMixture(prior, parameters, t_mixture, statistics, search.covariance, search, used)
 
@@ -169,15 +172,16 @@ def _search_inputs(
     preprocessing: Preprocessing,
     config: DeepDPMConfig,
 ) -> tuple[np.ndarray, SearchSettings]:
-    """Features `[n, D]` of distinct points and settings of a search in the leading ones.
+    """Features `[n, D]` of the points that count and settings of a search in the leading ones.
 
-    Copies of a point are no evidence for a tight cluster, so each counts once. Arguments are those
-    of `initialize_mixture`; `sample` is `[N, D]` features.
+    Copies of a point are no evidence for a tight cluster, so each counts once, unless there are few
+    values. Arguments are those of `initialize_mixture`; `sample` is `[N, D]` features.
     """
-    distinct = np.unique(sample, axis=0)
-    dim = preprocessing.num_leading or distinct.shape[1]
+    counted = sample if preprocessing.counts_copies else np.unique(sample, axis=0)
+    dim = preprocessing.num_leading or counted.shape[1]
     fixed_scale = None
     if config.prior != "auto":
         fixed_scale = prior_from_moments(moments, preprocessing, config, 1).scale.numpy()
     df = dim + 2.0 if config.df is None else config.df
-    return distinct, SearchSettings(config, df, config.covariance, fixed_scale)
+    rounding = preprocessing.rounding
+    return counted, SearchSettings(config, df, config.covariance, fixed_scale, rounding)

@@ -20,7 +20,6 @@ from tfdpm.search.evidence import SampleEvidence
 from tfdpm.search.kmeans import THREADS, kmeans_labels
 from tfdpm.search.partitions import EM_ITERATIONS, EM_TOLERANCE, Partition, make_partition, run_em
 from tfdpm.search.prior import SearchPrior, SearchSettings
-from tfdpm.search.sample import Sample
 from tfdpm.search.splits import split_many_ways, split_overlapping
 
 
@@ -57,7 +56,7 @@ class MixtureSearch:
     """The search over partitions of one sample by their probability.
 
     Args:
-        points: `[n, D]` distinct points, centred, mean variance one.
+        points: `[n, D]` points, centred, mean variance one.
         settings: moves and prior.
         seed: random seed of K-means; the same seed gives the same partition.
         prior: prior to begin with; `None` makes one from `settings`.
@@ -80,7 +79,7 @@ class MixtureSearch:
         prior: SearchPrior | None = None,
     ):
         self.settings = settings
-        self.sample = Sample(points)
+        self.sample = settings.sample(points)
         self.features = self.sample.points
         self._seed = seed
         self._begin(prior or SearchPrior(settings, self.sample.num_points, self.sample.dim))

@@ -12,6 +12,7 @@ from tfdpm.mixture.niw import NIWParameters, niw_parameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.prior import automatic_scale
 from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.search.sample import Sample
 
 # Half or twice of either leaves K of the embeddings that the scale was tuned on as it is.
 _LARGEST_SCALE = 3.0  # as a multiple of the mean variance of a feature
@@ -27,12 +28,21 @@ class SearchSettings:
         df: nu of the Normal-inverse-Wishart prior.
         covariance: structure of covariances, or `"auto"`, which only `select_search` understands.
         fixed_scale: `[D, D]` scale matrix of the prior; `None` fits a multiple of I.
+        rounding: covariance of each point about its value, `[D', D']` of all features; `None` for
+            none.
     """
 
     config: DeepDPMConfig
     df: float
     covariance: str = "full"
     fixed_scale: np.ndarray | None = None
+    rounding: np.ndarray | None = None
+
+    def sample(self, points: np.ndarray) -> Sample:
+        """The sample of points `[n, D]` of the first D features."""
+        dim = points.shape[1]
+        rounding = None if self.rounding is None else self.rounding[:dim, :dim]
+        return Sample(points, rounding)
 
 
 class SearchPrior:

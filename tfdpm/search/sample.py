@@ -35,14 +35,18 @@ class Sample:
 
     Args:
         points: `[n, D]` floating.
+        rounding: covariance `[D, D]` of each point about its value, which statistics include;
+            `None` for none.
 
     Attributes:
         points: `[n, D]` float64.
+        rounding: as given.
         num_points: n.
         dim: D.
     """
 
-    def __init__(self, points: np.ndarray):
+    def __init__(self, points: np.ndarray, rounding: np.ndarray | None = None):
+        self.rounding = rounding
         self.points = np.ascontiguousarray(points, np.float64)
         self.num_points, self.dim = self.points.shape
         self._with_ones = np.concatenate([np.ones((self.num_points, 1)), self.points], axis=1)
@@ -165,11 +169,17 @@ class Sample:
         """Statistics from sums of `triangle_moments`, or of products of points with ones before."""
         dim = self.dim
         if self._moments is None:
-            return _from_squares(packed.reshape(-1, 1 + dim, 1 + dim))
+            return self._from_squares(packed.reshape(-1, 1 + dim, 1 + dim))
         place = np.empty((dim, dim), np.int64)
         rows, columns = np.triu_indices(dim)
         place[rows, columns] = place[columns, rows] = 1 + dim + np.arange(len(rows))
-        return SufficientStatistics(packed[:, 0], packed[:, 1 : 1 + dim], packed[:, place])
+        parts = packed[:, 0], packed[:, 1 : 1 + dim], packed[:, place]
+        return SufficientStatistics(*parts).widened(self.rounding)
+
+    def _from_squares(self, squares: np.ndarray) -> SufficientStatistics:
+        """Statistics from sums of `[1, x] [1, x]^T`, `[K, 1 + D, 1 + D]`."""
+        parts = squares[:, 0, 0], squares[:, 0, 1:], squares[:, 1:, 1:]
+        return SufficientStatistics(*parts).widened(self.rounding)
 
     def hard_statistics(
         self, assignments: np.ndarray, num_components: int, rows: np.ndarray | None = None
@@ -184,7 +194,7 @@ class Sample:
         for index in np.flatnonzero(np.diff(starts)):
             block = ordered[starts[index] : starts[index + 1]]
             np.matmul(block.T, block, out=squares[index])
-        return _from_squares(squares)
+        return self._from_squares(squares)
 
     def principal_axis_sides(
         self, assignments: np.ndarray, statistics: SufficientStatistics
@@ -269,11 +279,6 @@ def sort_by_group(assignments: np.ndarray, num_groups: int) -> tuple[np.ndarray,
     order = np.argsort(assignments.astype(kind), kind="stable")
     counts = np.bincount(assignments, minlength=num_groups)
     return order, np.concatenate([[0], np.cumsum(counts)])
-
-
-def _from_squares(squares: np.ndarray) -> SufficientStatistics:
-    """Statistics from sums of `[1, x] [1, x]^T`, `[K, 1 + D, 1 + D]`."""
-    return SufficientStatistics(squares[:, 0, 0], squares[:, 0, 1:], squares[:, 1:, 1:])
 
 
 def sample_moments(statistics: SufficientStatistics) -> tuple[np.ndarray, np.ndarray]:

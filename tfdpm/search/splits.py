@@ -199,7 +199,8 @@ def overlap_gain(
     Returns:
         The gain, nats, minus infinity if there is no second Gaussian, and sides `[m]` that have it.
     """
-    sample, prior = Sample(evidence.sample.points[rows]), evidence.prior.partition_prior()
+    sample = Sample(evidence.sample.points[rows], evidence.sample.rounding)
+    prior = evidence.prior.partition_prior()
     halves = sample.hard_statistics(sides, 2)
     if halves.counts.min() <= 1:
         return -np.inf, sides

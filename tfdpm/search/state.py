@@ -90,6 +90,9 @@ class MixtureState:
                 preprocessing.description.encode(), np.uint8
             ),
             "preprocessing/num_leading": preprocessing.num_leading or 0,
+            # Without rows where there are none, as for `t_mixture`.
+            "preprocessing/steps": [] if preprocessing.steps is None else preprocessing.steps,
+            "preprocessing/counts_copies": preprocessing.counts_copies,
             "covariance": np.frombuffer(self.covariance.encode(), np.uint8),
             "progress": [self.epoch, self.last_change_epoch],
         }
@@ -106,9 +109,10 @@ class MixtureState:
             return kind(*(tf.constant(read(f"{prefix}/{name}")) for name in kind._fields))
 
         progress = read("progress")
-        # Models of before have no such entry.
+        # Models of before have no such entries.
         has_minor = "preprocessing/num_leading" in arrays
         num_leading = int(read("preprocessing/num_leading")) or None if has_minor else None
+        has_steps = "preprocessing/steps" in arrays and len(read("preprocessing/steps")) > 0
         has_tails = "t_mixture/df" in arrays and len(read("t_mixture/df")) > 0
         return cls(
             preprocessing=Preprocessing(
@@ -117,6 +121,8 @@ class MixtureState:
                 bool(read("preprocessing/normalizes_rows")),
                 read("preprocessing/description").tobytes().decode(),
                 num_leading,
+                read("preprocessing/steps") if has_steps else None,
+                has_steps and bool(read("preprocessing/counts_copies")),
             ),
             prior=group(niw.NIWParameters, "prior"),
             parameters=group(MixtureParameters, "parameters"),

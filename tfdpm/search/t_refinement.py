@@ -89,7 +89,7 @@ def fit_t_mixture(search: MixtureSearch, parameters: MixtureParameters) -> TMixt
 
 def _in_all_axes(search: MixtureSearch) -> tuple[Sample, PartitionPrior]:
     has_more = search.features.shape != search.points.shape
-    sample = Sample(search.features) if has_more else search.sample
+    sample = search.settings.sample(search.features) if has_more else search.sample
     return sample, _prior_in_all_axes(search)
 
 

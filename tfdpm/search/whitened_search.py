@@ -85,11 +85,16 @@ def search_whitened(
     if share < _SETTINGS.overlap:
         return result
     wide = fit_preprocessing(moments, "auto", wider=_SETTINGS.wider).leading()
-    features, rows = _transform_distinct(wide, raw)
+    wide = dataclasses.replace(
+        wide,
+        steps=result.preprocessing.steps,
+        counts_copies=result.preprocessing.counts_copies,
+    )
+    features, rows = _transform_counted(wide, raw)
     is_wider = wide.feature_dim > result.preprocessing.feature_dim
     if is_wider and not _num_cells(features):
         wide, is_wider = result.preprocessing, False
-        features, rows = _transform_distinct(wide, raw)
+        features, rows = _transform_counted(wide, raw)
     num_cells = _num_cells(features)
     if not num_cells or not (is_wider or share >= _SETTINGS.hardly_clustered):
         return result
@@ -98,7 +103,9 @@ def search_whitened(
     present_labels = Sample(narrow).labels(result.parameters)
     if is_wider and result.parameters.num_components > 1:
         initial_labels.append(present_labels)
-    settings = dataclasses.replace(settings, df=wide.feature_dim + 2.0, covariance="full")
+    settings = dataclasses.replace(
+        settings, df=wide.feature_dim + 2.0, covariance="full", rounding=wide.rounding
+    )
     best, best_score = result, _score_in_wider_features(result, wide, features)
     # Many clusters must also explain more than heavy tails of the present ones do.
     least = _score_with_tails(*_whiten(features, present_labels, settings, seed), present_labels)
@@ -116,11 +123,14 @@ def search_whitened(
     return best
 
 
-def _transform_distinct(
+def _transform_counted(
     preprocessing: Preprocessing, raw: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct features `[m, D]` float64 and a row of `raw` that has each of them."""
-    features, rows = np.unique(preprocessing.transform(raw), axis=0, return_index=True)
+    """Features `[m, D]` float64 of the points that count, and a row of `raw` for each."""
+    features = preprocessing.transform(raw)
+    if preprocessing.counts_copies:
+        return features.astype(np.float64), np.arange(len(raw))
+    features, rows = np.unique(features, axis=0, return_index=True)
     return features.astype(np.float64), rows
 
 
@@ -180,10 +190,13 @@ def _whiten(
     The mean variance of the mapped features is one.
     """
     # S^(-1/2) for the pooled covariance S = V diag(v) V^T.
-    variances, axes = np.linalg.eigh(_pooled_covariance(features, labels))
+    pooled, rounding = _pooled_covariance(features, labels), settings.rounding
+    variances, axes = np.linalg.eigh(pooled if rounding is None else pooled + rounding)
     variances = np.maximum(variances, 1e-6 * variances.max())
     linear: np.ndarray = (axes / np.sqrt(variances)) @ axes.T
     linear /= np.sqrt(np.var(features @ linear, axis=0).mean())
+    if rounding is not None:
+        settings = dataclasses.replace(settings, rounding=linear.T @ rounding @ linear)
     return _choose_prior_weight(MixtureSearch(features @ linear, settings, seed), labels), linear
 
 

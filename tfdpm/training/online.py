@@ -77,7 +77,8 @@ def _absorb(
     soft, before = state.soft.scaled(1.0 - forgetting), float(tf.reduce_sum(state.soft.counts))
     if len(known):
         density = LogJoint(state.parameters)
-        soft = soft.plus(soft_statistics(density, tf.constant(known), tf.ones([len(known)])))
+        added = soft_statistics(density, tf.constant(known), tf.ones([len(known)]))
+        soft = soft.plus(added.widened(state.preprocessing.rounding))
     state = _with_statistics(state, soft, config)
     if config.prior == "auto" and before > 0:
         # In proportion to the points that it stands beside; see `automatic_scale`.

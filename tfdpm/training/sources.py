@@ -22,7 +22,7 @@ from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics, slice_rows, zeros
 from tfdpm.networks.compilation import compiles_steps
 from tfdpm.networks.passes import Passes, epoch_order
-from tfdpm.networks.reduction import PassStatistics, first_components, soft_statistics
+from tfdpm.networks.reduction import PassStatistics, first_components, soft_statistics, widened
 from tfdpm.networks.slots import PRECISION, padded_density, padded_means
 from tfdpm.search.state import MixtureState
 
@@ -130,7 +130,8 @@ class ArraySource:
         for features, weights in self._pieces():
             piece = reduce(features, weights, sub_means, tf.constant(state.num_components))
             total = piece if total is None else tf.nest.map_structure(tf.add, total, piece)
-        return first_components(total, state.num_components)
+        total = first_components(total, state.num_components)
+        return widened(total, state.preprocessing.rounding)
 
     def expectation(
         self, parameters: MixtureParameters | TMixtureParameters
@@ -142,7 +143,7 @@ class ArraySource:
             chosen = slice(start, start + rows)
             piece = soft_statistics(log_joint, self._features_of(chosen), self._weights_of(chosen))
             total = piece if total is None else total.plus(piece)
-        return total
+        return total.widened(self._preprocessing.rounding)
 
     def feature_batches(self) -> Iterator[tf.Tensor]:
         """Features slice by slice, in the order of the points."""
@@ -193,6 +194,7 @@ class StreamSource:
     def __init__(self, batches: tf.data.Dataset, num_points: int | None):
         self._raw = batches
         self._num_points = num_points
+        self._preprocessing: Preprocessing | None = None
         self._batches: tf.data.Dataset | None = None
         self._num_batches: int | None = None
         self._sample: np.ndarray | None = None
@@ -226,6 +228,7 @@ class StreamSource:
 
     def use(self, preprocessing: Preprocessing) -> None:
         """Prepares batches of features with their weights."""
+        self._preprocessing = preprocessing
 
         def prepare(raw):
             features = preprocessing(raw)
@@ -261,7 +264,8 @@ class StreamSource:
         """Statistics of the whole stream under the networks, `[K]` components."""
         _, sub_means = padded_means(state, passes.capacity)
         result = passes.reduce_stream(self._batches, sub_means, tf.constant(state.num_components))
-        return first_components(result, state.num_components)
+        result = first_components(result, state.num_components)
+        return widened(result, state.preprocessing.rounding)
 
     def expectation(
         self, parameters: MixtureParameters | TMixtureParameters
@@ -275,7 +279,8 @@ class StreamSource:
         nothing = zeros(parameters.num_components, int(parameters.means.shape[-1]))
         add = tf.autograph.experimental.do_not_convert(add)
         rows = slice_rows(nothing.feature_dim, parameters.num_components)
-        return SufficientStatistics(*self._batches.rebatch(rows).reduce(tuple(nothing), add))
+        total = SufficientStatistics(*self._batches.rebatch(rows).reduce(tuple(nothing), add))
+        return total.widened(self._preprocessing.rounding)
 
     def feature_batches(self) -> Iterator[tf.Tensor]:
         """Features batch by batch, in the order of the stream."""
