@@ -65,7 +65,7 @@ def test_without_forgetting_batches_add_up_to_the_whole():
     for start in (300, 500, 700):
         model.partial_fit(x[start : start + 200])
     waiting, counts = model.fitted.result.waiting, model.fitted.state.soft.counts
-    np.testing.assert_allclose(np.sum(counts) + len(waiting.features), 900, rtol=1e-6)
+    np.testing.assert_allclose(np.sum(counts) + len(waiting), 900, rtol=1e-6)
     assert nearest(model) == [0, 1, 2]
     distances = np.linalg.norm(model.means_[:, np.newaxis] - MEANS, axis=2).min(axis=1)
     assert distances.max() < 0.25  # standard error 0.06 along each axis

@@ -17,7 +17,7 @@ from tfdpm.data.streams import as_batches
 from tfdpm.deepdpm.inference import FittedModel
 from tfdpm.interpret.fitted import Fitted
 from tfdpm.interpret.identity import Reference, follow, identity_of, overlap
-from tfdpm.moves.transition import WHOLE, Transition
+from tfdpm.moves.transition import of_order
 from tfdpm.training.progress_bar import callback_list
 from tfdpm.training.trainer import Trainer
 
@@ -94,8 +94,7 @@ def name_clusters(model: FittedModel, reference: Reference, inputs: Inputs) -> F
     shared = overlap(reference, model, batches, model.n_clusters)
     identity = follow(identity_of(reference), shared)
     order = np.argsort(identity.ids)
-    transition = Transition(np.stack([order, order], axis=1), np.full(len(order), WHOLE))
-    parts = model.fitted.apply(transition, (), model.config, model.seed)
+    parts = model.fitted.apply(of_order(order), (), model.config, model.seed)
     identity = dataclasses.replace(identity, ids=tuple(sorted(identity.ids)))
     return parts.replace(identity=identity, labels=np.argsort(order)[parts.result.labels])
 
@@ -122,8 +121,10 @@ def fit_endless(
         else:
             for batch in epoch_batches:
                 model.partial_fit(batch.numpy(), forgetting=forgetting)
-        remembered = float(np.sum(model.fitted.state.soft.counts))
-        logs = {"n_clusters": model.n_clusters, "remembered_points": remembered}
+        logs = {"n_clusters": 0.0, "remembered_points": 0.0}
+        if model.parts is not None:
+            remembered = float(np.sum(model.fitted.state.soft.counts))
+            logs = {"n_clusters": model.n_clusters, "remembered_points": remembered}
         listeners.on_train_batch_end(0, logs)
         listeners.on_epoch_end(epoch, logs)
         if model.stop_training:

@@ -17,7 +17,7 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm.fitting import fit_endless, name_clusters, train
 from tfdpm.deepdpm.inference import FittedModel
-from tfdpm.features.apply_encoder import as_rows, encode_inputs
+from tfdpm.features.apply_encoder import as_rows, check_point_shape, encode_inputs
 from tfdpm.interpret.identity import Reference, check_reference
 from tfdpm.training.online import learn_batch
 from tfdpm.training.sources import source_of
@@ -113,6 +113,7 @@ class DeepDPM(FittedModel):
             train(self, inputs, callbacks, verbose, first)
         finally:
             self.trainer = None
+        self.memory = None
         if reference is not None:
             self.adopt(name_clusters(self, reference, raw))
         return self.history
@@ -127,23 +128,31 @@ class DeepDPM(FittedModel):
         return config
 
     def partial_fit(self, x, y=None, *, forgetting: float = 0.0) -> DeepDPM:
-        """Takes one more batch into account; the first call is a `fit`.
+        """Takes one more batch into account; the first two points make a fit.
 
         1. Past statistics are multiplied by `1 - forgetting`, the batch's, weighted by its
            responsibilities under the mixture, are added, and the mixture is estimated anew. With
            `forgetting` 0 all points count alike; otherwise the statistics remember about
-           `1 / forgetting` batches.
-        2. Points that no cluster would produce once in a thousand times wait, for at most 8
-           batches and at most 4,096 of them. A group of them becomes a cluster where the Hastings
-           ratio of splitting it off ([DeepDPM] eq. 2) says so; those that waited longest go to
-           their nearest cluster.
-        3. Neighbours merge by the same ratio, and clusters that are forgotten, down to fewer than
-           D + 2 points, die.
-        4. The networks learn from the batch, and from points drawn from the mixture, so that
-           clusters which the batch does not show are not unlearned.
+           `1 / forgetting` batches. Points that no cluster would produce once in a thousand times
+           wait.
+        2. A sample of the points is remembered, of at most `max_start_points`, in which forgotten
+           points become as rare as in the statistics. K is that of a fit of this sample. It is
+           fitted anew when as many points came as it stood for at the last fit, when more points
+           wait than there should be, or when points vary in directions that the features do not
+           show, such as a column that was constant. So a first batch need not show anything yet.
+        3. Clusters that are forgotten, down to fewer than D + 2 points, die.
+        4. The networks learn from the batch and from remembered points, so that clusters which the
+           batch does not show are not unlearned.
+
+        Clusters that are the same keep their names in `ids_`; `identity_` says what the last fit
+        of the sample made of them, and `tree_` is that of this fit. A saved model holds the sample,
+        and goes on as if never saved. A model that was fitted by `fit` remembers points drawn from
+        its mixture instead, and keeps its features.
 
         Args:
-            x: `[B, D]` points, as for `fit`; at least 2 in the first call, any number later.
+            x: `[B, D]` points, as for `fit`, any number of them. Where the first calls bring fewer
+                than two points (or than `config.start_clusters`), these are held back, and the
+                model is not fitted yet.
             y: accepted as everywhere in scikit-learn; not used.
             forgetting: share of the past that each batch replaces, in [0, 1).
 
@@ -153,17 +162,22 @@ class DeepDPM(FittedModel):
         forgetting = checks.number(forgetting, "forgetting", minimum=0.0)
         if forgetting >= 1.0:
             checks.fail("forgetting", forgetting, "less than 1")
-        if self.parts is None:
-            self.fit(x, y, verbose=0)
-            return self
-        inputs = encode_inputs(as_features(x, y, minimum_points=1), self.encoder)
-        if inputs.array is None:
+        raw = as_features(x, y, minimum_points=1)
+        if raw.array is None:
             checks.fail("x", "a stream", "one batch in memory; or fit(..., steps_per_epoch=n)")
-        self.check_points(inputs.feature_shape)
+        inputs = encode_inputs(raw, self.encoder)
+        if self.parts is not None:
+            self.check_points(inputs.feature_shape)
+        elif self.memory is not None:
+            check_point_shape(inputs.feature_shape, int(np.prod(self.point_shape)))
+        else:
+            self.point_shape = inputs.feature_shape
         if not self.compiled:
             self.compile()
-        features = self.preprocessing_.transform(as_rows(inputs.array))
-        self.adopt(learn_batch(self.fitted, features, forgetting, self.config, self.seed))
+        given = (as_rows(inputs.array), forgetting, self.create_networks, self.config, self.seed)
+        parts, self.memory = learn_batch(self.parts, self.memory, *given)
+        if parts is not None:
+            self.adopt(parts)
         return self
 
     def summary(self, *args, print_fn: Callable[[str], Any] | None = None, **kwargs) -> None:

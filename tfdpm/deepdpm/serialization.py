@@ -19,6 +19,7 @@ from tfdpm.networks.fused_adam import FusedAdam
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.pair import NetworkPair, base_rates, create_networks
 from tfdpm.search.state import MixtureState
+from tfdpm.training.memory import Memory
 
 __all__ = ["SerializableModel"]
 
@@ -31,6 +32,7 @@ class SerializableModel(keras.Model):
         clustering: clustering network; `None` before the first fit.
         subclustering: subclustering networks; `None` before the first fit.
         subcluster_optimizer: optimizer of the subclustering networks; `None` before `compile`.
+        memory: what is remembered of the points of `partial_fit`; `None` without any.
         point_shape: shape of one raw point, `(D,)`, `(H, W)` or `(H, W, C)`; empty before a fit.
     """
 
@@ -50,6 +52,7 @@ class SerializableModel(keras.Model):
         self.config = as_config(config)
         self.seed = checks.integer(seed, "seed", minimum=0, maximum=2**31 - 1)
         self.parts: Fitted | None = None
+        self.memory: Memory | None = None
         self.point_shape: tuple[int, ...] = ()
         self.clustering: ClusteringNetwork | None = None
         self.subclustering: SubclusteringNetworks | None = None
@@ -75,6 +78,11 @@ class SerializableModel(keras.Model):
     def adopt(self, parts: Fitted) -> None:
         """Takes over the parts that a step of a fit has led to, with the model's grown networks."""
         networks = parts.networks
+        layers = networks.clustering, networks.subclustering
+        if layers != (self.clustering, self.subclustering):
+            for old in (self.clustering, self.subclustering):
+                self._tracker.untrack(old)
+            self.clustering, self.subclustering = layers
         if networks.optimizers is not None and networks.optimizers[0] is not self.optimizer:
             self.optimizer, self.subcluster_optimizer = networks.optimizers
         if self.parts is None or networks is not self.parts.networks:
@@ -109,11 +117,27 @@ class SerializableModel(keras.Model):
 
     def create_networks(self, feature_dim: int, hidden_units: int, capacity: int) -> NetworkPair:
         """Untrained networks of D features, with C slots and the model's optimizers, if any."""
-        self.clustering, self.subclustering = create_networks(
-            feature_dim, hidden_units, capacity, self.config, self.seed
+        layers = create_networks(feature_dim, hidden_units, capacity, self.config, self.seed)
+        if self.parts is None:
+            self.clustering, self.subclustering = layers
+            self.built = True
+            return self._pair_networks()
+        # Keras optimisers refuse new variables. What `adopt` has not yet taken over stays.
+        networks, optimizers = self.parts.networks, None
+        if networks.optimizers is not None:
+            first, second = networks.optimizers
+            optimizers = (
+                type(first).from_config(first.get_config()),
+                type(second).from_config(second.get_config()),
+            )
+        return NetworkPair(
+            *layers,
+            optimizers,
+            self.config,
+            strategy=networks.strategy,
+            rates=self._base_rates,
+            num_traces=networks.num_traces,
         )
-        self.built = True
-        return self._pair_networks()
 
     def _pair_networks(self) -> NetworkPair:
         optimizers = (self.optimizer, self.subcluster_optimizer) if self.compiled else None
@@ -179,6 +203,11 @@ class SerializableModel(keras.Model):
 
     def save_own_variables(self, store) -> None:
         """Writes what is no network weight: mixture, prior, statistics, labels, genealogy."""
+        if self.memory is not None:
+            for name, value in self.memory.to_arrays().items():
+                store[f"memory.{name}"] = value
+        if self.memory is not None or self.parts is not None:
+            store["feature_shape"] = np.array(self.point_shape, np.int64)
         if self.parts is None:
             return
         result = self.parts.result
@@ -186,11 +215,12 @@ class SerializableModel(keras.Model):
             store[name.replace("/", ".")] = value
         store["moves"] = np.array(dataclasses.astuple(result.moves))
         store["capacity"] = np.array(self.clustering.capacity)
-        store["feature_shape"] = np.array(self.point_shape, np.int64)
         store["genealogy"] = as_bytes(self.parts.genealogy.to_json())
         store["identity"] = as_bytes(self.parts.identity.to_json())
         if result.labels is not None:
             store["labels"] = result.labels
+        if result.waiting is not None:
+            store["waiting"] = result.waiting
 
     def load_own_variables(self, store) -> None:
         """Reads what `save_own_variables` wrote."""
@@ -198,16 +228,25 @@ class SerializableModel(keras.Model):
         if not names:
             return
         arrays = {name.replace(".", "/"): store[name] for name in names}
+        self.memory = None
+        if "memory/rows" in arrays:
+            own = {name[7:]: each for name, each in arrays.items() if name.startswith("memory/")}
+            self.memory = Memory.from_arrays(own)
+        if "capacity" not in arrays:  # too few points yet for a fit
+            self.point_shape = _shape(arrays["feature_shape"])
+            return
         state = MixtureState.from_arrays(arrays)
         found = {"moves": MoveCounts(*(int(count) for count in np.array(arrays["moves"])))}
         self.point_shape = (state.preprocessing.input_dim,)
         if "feature_shape" in arrays:
-            self.point_shape = tuple(int(size) for size in np.array(arrays["feature_shape"]))
+            self.point_shape = _shape(arrays["feature_shape"])
         if "genealogy" in arrays:
             found["genealogy"] = Genealogy.from_json(as_text(arrays["genealogy"]))
             found["identity"] = Identity.from_json(as_text(arrays["identity"]))
         if "labels" in arrays:
             found["labels"] = np.array(arrays["labels"])
+        if "waiting" in arrays:
+            found["waiting"] = np.array(arrays["waiting"])
         # Keras reads networks and optimizers next, which must have the slots of the file.
         capacity = int(np.array(arrays["capacity"]))
         networks = self._pair_networks() if self.parts is None else self.parts.networks
@@ -237,3 +276,7 @@ class SerializableModel(keras.Model):
             # A copy from before the networks grew fills the leading slots.
             paddings = [(0, b - a) for a, b in zip(value.shape, variable.shape, strict=True)]
             variable.assign(np.pad(value, paddings))
+
+
+def _shape(sizes: Any) -> tuple[int, ...]:
+    return tuple(int(size) for size in np.array(sizes))

@@ -19,6 +19,7 @@ _LEADING_VARIANCE = 0.99
 _KEPT_VARIANCE = 0.999
 _AXES_PER_ROOT = 0.4  # principal axes for the square root of N: what covariances can be learned of
 _SLICE_ROWS = 16_384  # in float64 at a time
+_STANDARDISED = "standardised columns"
 
 
 class FeatureMoments(NamedTuple):
@@ -97,6 +98,11 @@ class Preprocessing:
     def feature_dim(self) -> int:
         """Number of features of the mixture, D."""
         return self.projection.shape[1]
+
+    @property
+    def has_own_units(self) -> bool:
+        """Whether each column was brought to unit variance."""
+        return self.description.startswith(_STANDARDISED)
 
     def leading(self) -> Preprocessing:
         """Returns the map to the leading features alone."""
@@ -197,7 +203,7 @@ def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) ->
     mixed = variances.max() > _MIXED_UNITS * np.median(variances[is_varying])
     if kind == "standardize" or (kind == "auto" and mixed):
         scales[is_varying] = 1.0 / np.sqrt(variances[is_varying])
-    description = "standardised columns" if scales[is_varying].max() != 1.0 else "centred"
+    description = _STANDARDISED if scales[is_varying].max() != 1.0 else "centred"
     projection, num_leading = np.diag(scales), input_dim
     if kind == "auto":
         scaled = covariance * np.outer(scales, scales)

@@ -17,22 +17,9 @@ from tfdpm.networks.pair import NetworkPair
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.state import MixtureState, apply_transition
 
-__all__ = ["FitResult", "Fitted", "WaitingPoints", "slices"]
+__all__ = ["FitResult", "Fitted", "slices"]
 
 _SLICE_ROWS = 16_384
-
-
-@dataclasses.dataclass(frozen=True)
-class WaitingPoints:
-    """Points that no cluster explains, oldest first.
-
-    Attributes:
-        features: `[m, D]` float32.
-        since: `[m]` epochs in which they came.
-    """
-
-    features: np.ndarray
-    since: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +36,8 @@ class FitResult:
         genealogy: splits and merges so far; `None` where weights came from elsewhere.
         identity: names of the clusters; `None` where they are the clusters' numbers.
         k_posterior: share of split/merge chains that ended with each K, once it was asked for.
-        waiting: points of `partial_fit` that wait for a cluster of their own.
+        waiting: `[m, D]` float32 features of points of `partial_fit` that no cluster explains, and
+            that wait for the next search.
     """
 
     labels: np.ndarray | None = None
@@ -59,7 +47,7 @@ class FitResult:
     genealogy: Genealogy | None = None
     identity: Identity | None = None
     k_posterior: dict[int, float] | None = None
-    waiting: WaitingPoints | None = None
+    waiting: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)

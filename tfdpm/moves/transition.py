@@ -91,3 +91,8 @@ def of_removals(num_components: int, is_kept: np.ndarray) -> Transition:
         checks.fail("is_kept", is_kept.tolist(), f"{num_components} flags, at least one true")
     survivors = np.flatnonzero(is_kept)
     return Transition(np.stack([survivors, survivors], axis=1), np.full(len(survivors), WHOLE))
+
+
+def of_order(order: np.ndarray) -> Transition:
+    """Components stay and are numbered anew: `order [K]` are their old numbers."""
+    return Transition(np.stack([order, order], axis=1), np.full(len(order), WHOLE))

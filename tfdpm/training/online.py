@@ -1,78 +1,194 @@
-"""Clustering batch by batch: statistics that fade, clusters that are born and die.
+"""Clustering batch by batch: statistics that fade, and searches among the points remembered.
 
-Nothing but statistics, networks and the points that no cluster explains is kept between batches.
+Nothing but statistics, networks, a sample of the points and those that no cluster explains is kept
+between batches.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
-from tfdpm.interpret.fitted import Fitted, WaitingPoints, slices
-from tfdpm.interpret.judges import hastings_judge
+from tfdpm.interpret.fitted import Fitted, slices
+from tfdpm.interpret.identity import Identity, follow
 from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import MixtureParameters
-from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
+from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves import transition as transitions
-from tfdpm.moves.hastings import log_split_ratio
-from tfdpm.moves.ledger import Proposal
-from tfdpm.moves.proposals import propose_merges
+from tfdpm.networks.pair import NetworkPair
 from tfdpm.networks.reduction import soft_statistics
 from tfdpm.networks.warm_start import start_from_mixture
-from tfdpm.search.kmeans import kmeans_labels
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
+from tfdpm.training.memory import Memory
 from tfdpm.training.sources import ArraySource
+from tfdpm.training.trainer import Trainer
 
 __all__ = ["learn_batch"]
 
-_NOVEL = 1e-3  # p-value under the predictive below which a point waits for a cluster of its own
+_NOVEL = 1e-3  # p-value under the predictive below which no cluster explains a point
 _MOST_WAITING = 4096
-_LONGEST_WAIT = 8  # batches
+_FEWEST_POINTS = 2  # that a fit takes
 _FEWEST_STEPS = 20  # of gradient steps on a batch
-_REPLAYED = 1024  # fewest points drawn from the mixture that the networks are reminded of
+_REPLAYED = 1024  # fewest remembered points that the networks are reminded of
+_SURPRISE = 4.0  # standard deviations by which novel points must be more than expected
+
+_CreateNetworks = Callable[[int, int, int], NetworkPair]
 
 
 def learn_batch(
-    fitted: Fitted, features: np.ndarray, forgetting: float, config: DeepDPMConfig, seed: int
-) -> Fitted:
-    """The parts after one more batch `[B, D]` float32, whose labels they have.
+    fitted: Fitted | None,
+    memory: Memory | None,
+    rows: np.ndarray,
+    forgetting: float,
+    create_networks: _CreateNetworks,
+    config: DeepDPMConfig,
+    seed: int,
+) -> tuple[Fitted | None, Memory]:
+    """The parts, whose labels are the batch's, and the memory after one more batch.
 
-    See `DeepDPM.partial_fit`; `forgetting` is the share of the past that the batch replaces.
+    See `DeepDPM.partial_fit`. The first fit waits for two points, or as many as it starts
+    with clusters.
+
+    Args:
+        fitted, memory: parts and memory so far; `None` where there are none.
+        rows: `[B, D_in]` the batch.
+        forgetting: share of the past that the batch replaces.
+        create_networks: makes networks for D features, H hidden units and C slots.
+        config: settings of the model.
+        seed: random seed of the model.
     """
-    # What the search and the chains know of the past is out of date.
-    fitted = fitted.replace(search=None, k_posterior=None)
-    fitted = _absorb(fitted, features, forgetting, config)
-    fitted, births = _give_birth(fitted, config, seed)
-    fitted, merges = _merge(fitted, config, seed)
-    fitted, has_removed = _remove_forgotten(fitted, forgetting, config, seed)
-    proposals = (*births, *merges)
-    has_moved = has_removed or any(each.is_accepted for each in proposals)
-    fitted = _train_networks(fitted, features, has_moved, config, seed)
-    epoch = fitted.state.epoch + 1
-    last_change = epoch if has_moved else fitted.state.last_change_epoch
-    state = dataclasses.replace(fitted.state, epoch=epoch, last_change_epoch=last_change)
-    fitted = fitted.replace(state=state, proposals=proposals)
-    return fitted.replace(labels=fitted.labels_of(slices(features)))
+    if memory is None:
+        memory = _recall(fitted, config, seed) if fitted else Memory(rows[:0])
+    if fitted is not None and memory.is_recalled:
+        preprocessing = fitted.state.preprocessing
+        rows = preprocessing.inverse(preprocessing.transform(rows))
+    memory = memory.after(rows, forgetting, config.max_start_points, seed)
+    has_enough = len(memory.rows) >= max(_FEWEST_POINTS, config.start_clusters)
+    if fitted is None and not has_enough:
+        return None, memory
+    learned = None if fitted is None else _learn_known(fitted, rows, forgetting, config)
+    if learned is None or (has_enough and _is_outdated(learned, memory, rows)):
+        fitted, memory = _search(fitted, memory, create_networks, config, seed)
+    else:
+        learned, has_removed = _remove_forgotten(learned, forgetting, config, seed)
+        fitted = _train_networks(learned, memory, rows, has_removed, config, seed)
+    features = fitted.state.preprocessing.transform(rows)
+    return fitted.replace(labels=fitted.labels_of(slices(features))), memory
 
 
-def _absorb(
-    fitted: Fitted, features: np.ndarray, forgetting: float, config: DeepDPMConfig
+def _recall(fitted: Fitted, config: DeepDPMConfig, seed: int) -> Memory:
+    """What stands for the points of a model that was fitted elsewhere: points of its mixture."""
+    state = fitted.state
+    total = float(tf.reduce_sum(state.soft.counts))
+    count = int(min(np.ceil(total), config.max_start_points))
+    drawn = _draw_points(state.parameters, count, np.random.default_rng([seed, state.epoch, 8]))
+    return Memory(
+        state.preprocessing.inverse(drawn),
+        num_points=total,
+        share=min(1.0, count / max(total, 1.0)),
+        num_searched=total,
+        novel_share=_NOVEL,
+        is_recalled=True,
+    )
+
+
+def _search(
+    before: Fitted | None,
+    memory: Memory,
+    create_networks: _CreateNetworks,
+    config: DeepDPMConfig,
+    seed: int,
+) -> tuple[Fitted, Memory]:
+    """A fit of the remembered points, whose clusters are named and numbered as those before."""
+    trainer = Trainer(ArraySource(memory.rows), config, seed)
+    fitted = trainer.begin(create_networks)
+    while fitted.state.epoch < config.epochs:
+        trainer.set_learning_rates(fitted)
+        fitted, info = trainer.step(fitted)
+        if trainer.is_over(fitted, info):
+            break
+    fitted = trainer.finish(fitted)
+    state = _for_points(fitted.state, memory, config)
+    features = state.preprocessing.transform(memory.rows)
+    novel_share = max(_NOVEL, float(np.mean(_p_values(state, features) < _NOVEL)))
+    if before is not None:
+        shared = _shared(before, fitted, memory.rows)
+        epoch = before.state.epoch + 1
+        has_changed = before.state.num_components != state.num_components
+        last_change = epoch if has_changed else before.state.last_change_epoch
+        state = dataclasses.replace(state, epoch=epoch, last_change_epoch=last_change)
+        moves = before.result.moves + fitted.result.moves
+        fitted = fitted.replace(state=state, moves=moves)
+        identity = follow(before.identity, shared)
+        order = np.argsort(identity.ids)
+        fitted = fitted.apply(transitions.of_order(order), (), config, seed)
+        identity = dataclasses.replace(identity, ids=tuple(sorted(identity.ids)))
+        fitted = fitted.replace(identity=identity)
+    else:
+        fitted = fitted.replace(state=state)
+    return fitted, memory.searched(state.preprocessing, novel_share)
+
+
+def _for_points(state: MixtureState, memory: Memory, config: DeepDPMConfig) -> MixtureState:
+    """The state of a sample's fit with statistics and prior for all points that it stands for."""
+    multiple = memory.num_points / len(memory.rows)
+    soft, prior = state.soft.scaled(multiple), state.prior
+    if config.prior == "auto":
+        # In proportion to the points that it stands beside; see `automatic_scale`.
+        prior = prior._replace(scale=prior.scale * multiple)
+    return dataclasses.replace(
+        state,
+        prior=prior,
+        soft=soft,
+        halves=state.halves.scaled(multiple),
+        parameters=estimate_mixture(soft, prior, state.covariance, config),
+    )
+
+
+def _shared(before: Fitted, after: Fitted, rows: np.ndarray) -> np.ndarray:
+    """`[K_before + 1, K_after]` numbers of points in common, the last row of novel ones."""
+    num_before = before.state.num_components
+    features = before.state.preprocessing.transform(rows)
+    old = before.labels_of(slices(features)).astype(np.int64)
+    old = np.where(_p_values(before.state, features) < _NOVEL, num_before, old)
+    new = after.labels_of(slices(after.state.preprocessing.transform(rows)))
+    shared = np.zeros((num_before + 1, after.state.num_components))
+    np.add.at(shared, (old, new), 1.0)
+    return shared
+
+
+def _is_outdated(fitted: Fitted, memory: Memory, rows: np.ndarray) -> bool:
+    """Whether the last search knew too little: few points, fewer directions, or fewer clusters."""
+    if memory.is_due or memory.is_beyond(fitted.state.preprocessing, rows):
+        return True
+    expected = memory.novel_share * memory.num_new
+    usual = expected + _SURPRISE * np.sqrt(expected)
+    return len(fitted.result.waiting) > usual + fitted.state.preprocessing.feature_dim + 2
+
+
+def _p_values(state: MixtureState, features: np.ndarray) -> np.ndarray:
+    """P-values `[B]` of features under the posterior predictive."""
+    tails = PredictiveTails(state.parameters.mixture_weights, state.posterior())
+    return np.concatenate([tails.tails(piece)[1].numpy() for piece in slices(features)])
+
+
+def _learn_known(
+    fitted: Fitted, rows: np.ndarray, forgetting: float, config: DeepDPMConfig
 ) -> Fitted:
     """Past statistics fade, the batch's known points come in, the others wait."""
-    state = fitted.state
-    tails = PredictiveTails(state.parameters.mixture_weights, state.posterior())
-    p_values = tails.tails(tf.constant(features))[1].numpy()
-    is_novel = p_values < _NOVEL
-    waiting, since = features[is_novel], np.full(is_novel.sum(), state.epoch)
-    if fitted.result.waiting is not None:
-        waiting = np.concatenate([fitted.result.waiting.features, waiting])
-        since = np.concatenate([fitted.result.waiting.since, since])
-    released = int(np.sum(since < state.epoch - _LONGEST_WAIT))
-    released = max(released, len(waiting) - _MOST_WAITING)
+    # What the search and the chains know of the past is out of date.
+    fitted = fitted.replace(search=None, k_posterior=None, proposals=())
+    features = fitted.state.preprocessing.transform(rows)
+    state, waiting = fitted.state, fitted.result.waiting
+    is_novel = _p_values(state, features) < _NOVEL
+    pieces = [features[is_novel]] if waiting is None else [waiting, features[is_novel]]
+    waiting = np.concatenate(pieces)
+    released = max(0, len(waiting) - _MOST_WAITING)
     known = np.concatenate([features[~is_novel], waiting[:released]])
     soft, before = state.soft.scaled(1.0 - forgetting), float(tf.reduce_sum(state.soft.counts))
     if len(known):
@@ -84,7 +200,7 @@ def _absorb(
         # In proportion to the points that it stands beside; see `automatic_scale`.
         scale = state.prior.scale * (float(tf.reduce_sum(soft.counts)) / before)
         state = dataclasses.replace(state, prior=state.prior._replace(scale=scale))
-    return fitted.replace(state=state, waiting=WaitingPoints(waiting[released:], since[released:]))
+    return fitted.replace(state=state, waiting=waiting[released:])
 
 
 def _with_statistics(
@@ -100,55 +216,6 @@ def _with_statistics(
     )
 
 
-def _give_birth(
-    fitted: Fitted, config: DeepDPMConfig, seed: int
-) -> tuple[Fitted, tuple[Proposal, ...]]:
-    """Groups of waiting points become clusters of their own, where the ratio says so."""
-    if not config.proposes_splits:
-        return fitted, ()
-    state, waiting = fitted.state, fitted.result.waiting
-    owners = LogJoint(state.parameters)(tf.constant(waiting.features)).numpy().argmax(axis=1)
-    proposals, groups = [], []
-    best: dict[int, int] = {}  # the best proposal of each parent
-    for rows in _groups(waiting.features, state, config.dp_concentration):
-        parent = int(np.bincount(owners[rows]).argmax())
-        rest, new = state.soft.select([parent]), _one_cluster(waiting.features[rows])
-        ratio = _split_ratio(rest, new, state, config.dp_concentration)
-        sizes = float(rest.counts[0]), float(len(rows))
-        proposals.append(Proposal("split", (parent,), sizes, ratio, False))
-        groups.append(rows)
-        if ratio > (0.0 if parent not in best else proposals[best[parent]].log_ratio):
-            best[parent] = len(proposals) - 1
-    if not best:
-        return fitted, tuple(proposals)
-    chosen = set(best.values())
-    made = tuple(each._replace(is_accepted=index in chosen) for index, each in enumerate(proposals))
-    parts = []
-    for k in range(state.num_components):
-        parts.append(state.soft.select([k]))
-        if k in best:
-            parts.append(_one_cluster(waiting.features[groups[best[k]]]))
-    is_split = np.isin(np.arange(state.num_components), list(best))
-    transition = transitions.of_splits(state.num_components, is_split)
-    fitted = fitted.apply(transition, made, config, seed)
-    soft = SufficientStatistics(*(tf.concat(each, axis=0) for each in zip(*parts, strict=True)))
-    taken = np.concatenate([groups[index] for index in best.values()])
-    left = [np.delete(part, taken, axis=0) for part in (waiting.features, waiting.since)]
-    state = _with_statistics(fitted.state, soft, config)
-    return fitted.replace(state=state, waiting=WaitingPoints(*left)), made
-
-
-def _merge(fitted: Fitted, config: DeepDPMConfig, seed: int) -> tuple[Fitted, tuple[Proposal, ...]]:
-    """Neighbours merge by the plain Hastings ratio."""
-    if not config.proposes_merges:
-        return fitted, ()
-    generator = np.random.default_rng([seed, fitted.state.epoch, 7])
-    uniforms = generator if config.stochastic_acceptance else None
-    judge = hastings_judge(fitted, config)
-    transition, proposals = propose_merges(judge, uniforms, config.merge_order)
-    return _moved(fitted, transition, proposals, config, seed), proposals
-
-
 def _remove_forgotten(
     fitted: Fitted, forgetting: float, config: DeepDPMConfig, seed: int
 ) -> tuple[Fitted, bool]:
@@ -158,26 +225,34 @@ def _remove_forgotten(
     is_kept = (counts >= fewest) | (counts == counts.max())
     if forgetting == 0 or config.fixed_k is not None or is_kept.all():
         return fitted, False
-    return _moved(fitted, transitions.of_removals(len(counts), is_kept), (), config, seed), True
-
-
-def _moved(fitted: Fitted, transition, proposals, config: DeepDPMConfig, seed: int) -> Fitted:
-    """The fit after a move, with a mixture that follows from the statistics."""
-    if transition.is_identity:
-        return fitted
-    fitted = fitted.apply(transition, proposals, config, seed)
-    return fitted.replace(state=_with_statistics(fitted.state, fitted.state.soft, config))
+    ids = np.array(fitted.identity.ids)
+    identity = Identity(
+        tuple(ids[is_kept].tolist()),
+        kept=tuple(ids[is_kept].tolist()),
+        deaths=tuple(ids[~is_kept].tolist()),
+        next_id=fitted.identity.next_id,
+    )
+    fitted = fitted.apply(transitions.of_removals(len(counts), is_kept), (), config, seed)
+    state = _with_statistics(fitted.state, fitted.state.soft, config)
+    return fitted.replace(state=state, identity=identity), True
 
 
 def _train_networks(
-    fitted: Fitted, features: np.ndarray, has_moved: bool, config: DeepDPMConfig, seed: int
+    fitted: Fitted,
+    memory: Memory,
+    rows: np.ndarray,
+    has_removed: bool,
+    config: DeepDPMConfig,
+    seed: int,
 ) -> Fitted:
-    """The networks learn from the batch and from points drawn from the mixture."""
+    """The networks learn from the batch and from points that are remembered."""
     state = fitted.state
     generator = np.random.default_rng([seed, state.epoch, 8])
-    drawn = _draw_points(state.parameters, max(_REPLAYED, len(features)), generator)
-    points = np.concatenate([features, drawn])
-    if has_moved:
+    known = memory.rows if len(memory.rows) else rows
+    # As many each time, so that batches of one size share a trace.
+    chosen = generator.integers(len(known), size=max(_REPLAYED, len(rows)))
+    points = state.preprocessing.transform(np.concatenate([rows, known[chosen]]))
+    if has_removed:
         parameters = state.parameters
         start_from_mixture(fitted.networks.clustering, parameters, points, seed)
         fresh = subcomponent_start(parameters.means, parameters.covariances)
@@ -190,35 +265,10 @@ def _train_networks(
         seed,
         config.subclustering == "network",
     )
+    epoch = state.epoch + 1
+    last_change = epoch if has_removed else state.last_change_epoch
+    state = dataclasses.replace(state, epoch=epoch, last_change_epoch=last_change)
     return fitted.replace(state=state)
-
-
-def _one_cluster(points: np.ndarray) -> SufficientStatistics:
-    return accumulate_hard(tf.constant(points), tf.zeros([len(points)], tf.int32), 1)
-
-
-def _split_ratio(left, right, state: MixtureState, dp_concentration: float) -> float:
-    options = {"dp_concentration": dp_concentration, "covariance": state.covariance}
-    return float(log_split_ratio(left, right, state.prior, **options)[0])
-
-
-def _groups(points: np.ndarray, state: MixtureState, dp_concentration: float) -> list[np.ndarray]:
-    """Rows of `points [n, D]` in groups that no cut by 2-means improves; each at least D + 2."""
-    fewest = points.shape[1] + 2
-    groups, open_groups = [], [np.arange(len(points))]
-    while open_groups:
-        rows = open_groups.pop()
-        if len(rows) < fewest:
-            continue
-        sides = kmeans_labels(points[rows], 2, seed=0)
-        halves = [rows[sides == side] for side in (0, 1)]
-        if min(map(len, halves)) > 0:
-            left, right = (_one_cluster(points[half]) for half in halves)
-            if _split_ratio(left, right, state, dp_concentration) > 0:
-                open_groups.extend(halves)
-                continue
-        groups.append(rows)
-    return groups
 
 
 def _draw_points(parameters: MixtureParameters, count: int, generator) -> np.ndarray:
