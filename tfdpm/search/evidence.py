@@ -113,7 +113,7 @@ class SampleEvidence:
         axes = np.linalg.svd(offsets @ whitener.T, full_matrices=False)[2] @ whitener
         heights = self.sample.points @ axes[: len(means) - 1].T
         least = min(dip_p_value(column) for column in heights.T)
-        return least > _VALLEY / heights.shape[1]
+        return bool(least > _VALLEY / heights.shape[1])
 
     def _union_tails(
         self,
