@@ -121,6 +121,7 @@ _add(
     "Scores on a folder of labelled sets with several references and noise.",
     "folder out seed seeds peers features only",
     {"features": (str, Option(help="As in tfdpm.fit."), "auto")},
+    peers="kmeans,gmm,hdbscan",
 )
 _add(
     "images",
