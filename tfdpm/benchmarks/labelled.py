@@ -43,9 +43,9 @@ class LabelledData(NamedTuple):
         """Number of classes, of the first reference where there are several."""
         return self.reference_k[0] if self.references else len(np.unique(self.y))
 
-    def as_rows(self, *, normalize: bool = False) -> LabelledData:
-        """Returns the same data with x as `[N, D]` float32, if asked with rows of unit length."""
-        x = self.x.reshape(len(self.x), -1).astype(np.float32)
+    def as_rows(self, *, normalize: bool = False, dtype: type = np.float32) -> LabelledData:
+        """Returns the same data with x as `[N, D]` floats, if asked with rows of unit length."""
+        x = self.x.reshape(len(self.x), -1).astype(dtype)
         if normalize:
             lengths = np.linalg.norm(x, axis=1, keepdims=True)
             x = x / np.where(lengths > 0, lengths, 1)

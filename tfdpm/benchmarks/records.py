@@ -142,6 +142,7 @@ def measure_peer(
     peer: str,
     method: str | None = None,
     given_k: int | None = None,
+    dtype: type = np.float32,
 ) -> Record:
     """Measures a method of scikit-learn on points as rows.
 
@@ -151,8 +152,9 @@ def measure_peer(
         peer: key of `PEERS`.
         method: name in the tables; `None` for that of the peer.
         given_k: K for methods that need one; `None` for the number of classes.
+        dtype: type of the rows' floats.
     """
-    data = data.as_rows()
+    data = data.as_rows(dtype=dtype)
     with measure_time() as cost:
         labels = PEERS[peer](data.x, given_k or data.true_k, seed)
     return {**describe_clusters(data, method or peer, seed, labels), **cost}

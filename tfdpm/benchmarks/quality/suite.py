@@ -48,7 +48,8 @@ def run(sweep: Sweep, *, folder: str | Path, peers: str, features: str, only: st
     sets = read_suite(folder, only)
     methods: list[Method] = [partial(measure_or_fail, measure=fit, method=_OURS)]
     for name in names:
-        measure = partial(measure_peer, peer=name)
+        # Of float32 columns with wide units, a Gaussian mixture may find no covariance.
+        measure = partial(measure_peer, peer=name, dtype=np.float64)
         methods.append(partial(measure_or_fail, measure=measure, method=name))
     results: Record = {"benchmark": "suite", "folder": str(folder), "features": features}
     sweep.measure(results, sets, methods, group_by=("data", "method"))
