@@ -111,7 +111,7 @@ class SampleEvidence:
         whitener = np.linalg.inv(np.linalg.cholesky(covariance))
         axes = np.linalg.svd(offsets @ whitener.T, full_matrices=False)[2] @ whitener
         heights = self.sample.points @ axes[: len(means) - 1].T
-        return min(map(dip_p_value, heights.T)) > _VALLEY / heights.shape[1]
+        return bool(min(map(dip_p_value, heights.T)) > _VALLEY / heights.shape[1])
 
     def _union_tails(
         self,
