@@ -57,8 +57,9 @@ class DeepDPMConfig:
             `prior_scale * I`, `"std"` is `prior_scale * diag(standard deviations)`.
             Default `"auto"`.
         prior_scale: factor on the scale matrix, > 0. It is dimensionless for `"auto"`, where 1
-            leaves the matrix as found, else in squared feature units. Larger values give fewer
-            clusters; [DeepDPM] supplement 7.1 uses 0.005. Default `1.0`.
+            leaves the matrix as found, else in squared feature units. Far larger values
+            give fewer clusters where shapes are odd; smaller ones give more or fewer. [DeepDPM]
+            supplement 7.1 uses 0.005. Default `1.0`.
         scale_times_df: whether the scale matrix is multiplied by `df` (nu * Psi of [DeepDPM]).
             Default `False`.
         mean_precision: kappa, number of pseudo-observations behind the prior mean, > 0.

@@ -35,7 +35,7 @@ class DeepDPMClusterer(
         config: a `DeepDPMConfig` or a preset's name; `None` for the defaults.
         initial_clusters: K at the start; `None` for the configuration's value, as in the next four.
         fixed_k: constant K, where it is known.
-        prior_scale: factor on the prior's scale matrix; larger values give fewer clusters.
+        prior_scale: factor on the prior's scale matrix; far larger values give fewer clusters.
         dp_concentration: concentration alpha of the Dirichlet process.
         epochs: largest number of epochs of a fit.
         reject_below: p-value below which `predict` gives -1 to a point; `None` rejects no point.

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfdpm.benchmarks.labelled import LabelledData, draw_points, read_labelled, thin_classes
+from tfdpm.benchmarks.labelled import (
+    LabelledData,
+    draw_points,
+    read_labelled,
+    read_suite,
+    thin_classes,
+)
 
 
 def test_images_become_rows_of_pixels_and_classes_are_counted(tmp_path) -> None:
@@ -57,6 +63,41 @@ def test_points_that_are_drawn_keep_pairs_and_order() -> None:
     np.testing.assert_array_equal(kept.x[:, 0], kept.y)
     assert np.all(np.diff(kept.y) > 0)
     assert draw_points(data, 100, seed=0) is data
+    (other,) = draw_points(data._replace(references=(100 + data.y,)), 10, seed=0).references
+    np.testing.assert_array_equal(other, 100 + kept.y)
+
+
+def test_a_suite_has_every_reference_of_every_file(tmp_path) -> None:
+    x = np.zeros((4, 2))
+    np.savez(tmp_path / "two.npz", x=x, y_2=[1, 1, 1, 1], y=[1, 2, 3, 0], y_1=[1, 1, 2, 2])
+    np.savez(tmp_path / "one.npz", x=x, y=[2, 2, 5, 5])
+    one, two = read_suite(tmp_path)
+    assert [one.name, two.name] == ["one", "two"]
+    assert (one.reference_k, two.reference_k, two.true_k) == ([2], [3, 2, 1], 3)
+    np.testing.assert_array_equal(two.references, [[1, 2, 3, 0], [1, 1, 2, 2], [1, 1, 1, 1]])
+    assert two.as_rows().references is two.references
+    assert [data.name for data in read_suite(tmp_path, "tw")] == ["two"]
+
+
+def test_folders_and_files_that_are_no_suite_are_named(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match="^`FOLDER`: got .*nowhere"):
+        read_suite(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=f"no .npz file in {tmp_path}"):
+        read_suite(tmp_path)
+    x = np.zeros((2, 2))
+    for arrays, message in (
+        ({"x": x}, "wrong.npz with x, wanted arrays x and y"),
+        ({"y": np.ones(2)}, "wrong.npz with y, wanted arrays x and y"),
+        ({"x": x, "y": np.ones(3)}, r"y \(3,\) in .*wrong.npz"),
+        ({"x": x, "y": np.ones(2), "y_1": np.ones(3)}, r"y_1 float64 \(3,\) in .*wrong.npz"),
+        ({"x": x, "y": np.zeros(2, int)}, r"y int64 \(2,\) in .*wrong.npz.*not all of them 0"),
+        ({"x": x, "y": np.array(["a", "b"])}, r"y <U1 \(2,\) in .*wrong.npz"),
+    ):
+        np.savez(tmp_path / "wrong.npz", **arrays)
+        with pytest.raises(ValueError, match=f"^`FOLDER`: got .*{message}"):
+            read_suite(tmp_path)
+    with pytest.raises(ValueError, match="whose name contains 'right'"):
+        read_suite(tmp_path, "right")
 
 
 def test_classes_are_thinned_as_the_name_says() -> None:

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from tfdpm.benchmarks import records
 from tfdpm.benchmarks.labelled import LabelledData
@@ -25,6 +26,34 @@ def test_noise_counts_against_the_scores_but_is_no_cluster() -> None:
     noisy = records.score_clusters(known, np.array([5, 5, 2, -1]))
     assert noisy["clusters"] == 2
     assert noisy["acc"] == pytest.approx(0.75)
+
+
+def test_the_best_of_several_references_counts_without_its_noise() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(-1, 4, 60)
+    references = [rng.integers(0, 3, 60), np.where(labels > 1, 2, rng.integers(0, 3, 60))]
+    scores = records.score_references(references, labels)
+    pairs = []
+    for known in references:
+        kept = [i for i in range(60) if known[i] != 0]
+        pairs.append(([known[i] for i in kept], [labels[i] for i in kept]))
+    assert scores["ari"] == pytest.approx(max(adjusted_rand_score(*pair) for pair in pairs))
+    wanted = max(normalized_mutual_info_score(*pair) for pair in pairs)
+    assert scores["nmi"] == pytest.approx(wanted)
+    assert scores["clusters"] == 4
+    noise = np.array([1, 1, 2, 2, 0, 0])
+    scores = records.score_references([noise], np.array([7, 7, 5, 5, 7, 5]))
+    assert (scores["ari"], scores["acc"]) == (1.0, 1.0)
+
+
+def test_references_and_not_y_alone_are_scored_where_there_are_any() -> None:
+    y, other = np.array([1, 1, 2, 3]), np.array([1, 1, 1, 2])
+    data = LabelledData("a", np.zeros((4, 1)), y, (y, other))
+    record = records.describe_clusters(data, "m", 0, other)
+    assert record["ari"] == 1.0
+    assert (record["true_clusters"], record["reference_clusters"]) == (3, [3, 2])
+    alone = records.describe_clusters(data._replace(references=()), "m", 0, other)
+    assert alone["ari"] < 0.5 and "reference_clusters" not in alone
 
 
 def test_a_block_is_timed_and_its_warnings_are_kept() -> None:

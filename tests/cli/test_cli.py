@@ -242,6 +242,9 @@ def test_bench_has_the_options_of_each_benchmark_alone(monkeypatch, capsys) -> N
         (["bench", "speed", "--points", "10,ten"], "`--points`: got '10,ten', wanted positive"),
         (["bench", "speed", "--threads", "0"], "--threads"),
         (["bench", "quality"], "`--data`: got no file"),
+        (["bench", "suite"], "Missing argument 'FOLDER'"),
+        (["bench", "suite", "nowhere"], "`FOLDER`: got 'nowhere', wanted an existing folder"),
+        (["bench", "suite", "nowhere", "--features", "x"], "`--features`: got 'x', wanted one of"),
         (["dance"], "No such command 'dance'"),
     ],
 )

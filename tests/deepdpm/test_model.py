@@ -159,6 +159,19 @@ def test_the_summary_tells_the_number_sizes_prior_and_moves(model):
     assert "clustering" in text
 
 
+@pytest.mark.parametrize("kind", ["normal", "uniform"])
+def test_one_cloud_is_one_cluster_at_any_scale_and_no_other_scale_is_advised(kind):
+    x = getattr(np.random.default_rng(0), kind)(size=(1000, 2))
+    for scale in (0.01, 1.0, 100.0):
+        model = fit(x, config=FAST.replace(prior_scale=scale), epochs=1)
+        assert model.n_clusters == 1
+        lines = []
+        model.summary(print_fn=lambda text, lines=lines, **_: lines.append(text))
+        made = model.moves_
+        assert lines[-1].startswith(f"Moves: {made.accepted_splits} of {made.proposed_splits} ")
+        assert "prior_scale" not in "\n".join(lines)
+
+
 def test_a_model_that_was_not_fitted_says_so(capsys):
     model = DeepDPM()
     model.summary()

@@ -15,13 +15,6 @@ def test_any_accepted_move_is_a_change():
     assert MoveCounts(removed=1).changed
 
 
-def test_the_advice_says_which_way_the_prior_would_have_to_move():
-    assert "smaller" in MoveCounts(10, 0, 10, 1).advice()
-    assert "larger" in MoveCounts(10, 10, 10, 0).advice()
-    assert MoveCounts(10, 3, 10, 1).advice() == ""
-    assert MoveCounts(0, 0, 10, 1).advice() == ""
-
-
 def test_counts_of_proposals_tell_kinds_apart():
     made = [
         ("split", True),

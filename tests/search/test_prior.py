@@ -8,7 +8,9 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import FeatureMoments, Preprocessing
 from tfdpm.mixture.prior import automatic_scale
 from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.search.evidence import SampleEvidence
 from tfdpm.search.prior import SearchPrior, prior_from_moments
+from tfdpm.search.sample import Sample
 
 N = 50_000
 FLOOR_OF_ONE = automatic_scale(N, 1, 2)
@@ -73,6 +75,25 @@ def test_a_given_scale_is_not_fitted():
     assert not prior.fit_scale(spheres(0.5))
     np.testing.assert_allclose(prior.partition_prior(3.0).scale, np.diag([0.02, 0.05]))
     assert prior.partition_prior().df == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(("dim", "distance"), [(2, 5.0), (5, 6.0)])
+def test_a_split_gains_most_at_a_scale_in_between(dim, distance):
+    rng = np.random.default_rng(0)
+    sides = np.arange(400) % 2
+    x = rng.normal(size=(400, dim)) + distance * sides[:, np.newaxis] * np.eye(dim)[0]
+    sample = Sample((x - x.mean(axis=0)) / np.sqrt(x.var(axis=0).mean()))
+    whole = np.zeros_like(sides)
+    gains = []
+    for scale in 10.0 ** np.arange(-6, 6):
+        settings = search_settings(dim, fixed_scale=scale * np.eye(dim))
+        evidence = SampleEvidence(sample, SearchPrior(settings, 400, dim))
+        gains += [*evidence.split_gains(whole, sides, sample.hard_statistics(whole, 1))]
+    best = int(np.argmax(gains))
+    assert 0 < best < len(gains) - 1 and gains[best] > 0
+    assert (np.diff(gains[: best + 1]) > 0).all() and (np.diff(gains[best:]) < 0).all()
+    # Each factor of ten below costs a further cluster nu D / 2 log 10 nats, nu = D + 2.
+    assert gains[1] - gains[0] == pytest.approx((dim + 2) * dim / 2 * np.log(10.0), rel=1e-3)
 
 
 AS_IT_IS = Preprocessing(np.zeros(2), np.eye(2))

@@ -11,7 +11,7 @@ import numpy as np
 from tfdpm import checks
 from tfdpm.data import imbalance
 
-__all__ = ["LabelledData", "draw_points", "read_labelled", "thin_classes"]
+__all__ = ["LabelledData", "draw_points", "read_labelled", "read_suite", "thin_classes"]
 
 # The start of a file's name -> the data set whose printed percentages thin its classes.
 _THINNED_LIKE = {"mnist": "mnist", "usps": "usps", "fashion": "fashion_mnist"}
@@ -24,20 +24,28 @@ class LabelledData(NamedTuple):
         name: name in tables and records.
         x: `[N, ...]` points or images.
         y: `[N]` classes.
+        references: several labellings `[N]` that are right, the first of them y; 0 means noise,
+            which is not scored. None where y is the only one and has no noise.
     """
 
     name: str
     x: np.ndarray
     y: np.ndarray
+    references: tuple[np.ndarray, ...] = ()
+
+    @property
+    def reference_k(self) -> list[int]:
+        """Number of classes of each reference, noise left out."""
+        return [len(np.unique(labels[labels > 0])) for labels in self.references]
 
     @property
     def true_k(self) -> int:
-        """Number of classes."""
-        return len(np.unique(self.y))
+        """Number of classes, of the first reference where there are several."""
+        return self.reference_k[0] if self.references else len(np.unique(self.y))
 
-    def as_rows(self, *, normalize: bool = False) -> LabelledData:
-        """Returns the same data with x as `[N, D]` float32, if asked with rows of unit length."""
-        x = self.x.reshape(len(self.x), -1).astype(np.float32)
+    def as_rows(self, *, normalize: bool = False, dtype: type = np.float32) -> LabelledData:
+        """Returns the same data with x as `[N, D]` floats, if asked with rows of unit length."""
+        x = self.x.reshape(len(self.x), -1).astype(dtype)
         if normalize:
             lengths = np.linalg.norm(x, axis=1, keepdims=True)
             x = x / np.where(lengths > 0, lengths, 1)
@@ -67,7 +75,28 @@ def read_labelled(paths: Sequence[str | Path]) -> list[LabelledData]:
     for path in paths:
         if not Path(path).is_file():
             checks.fail("--data", repr(str(path)), "an existing .npz file", FileNotFoundError)
-    return [_read_file(Path(path)) for path in paths]
+    return [_read_file(Path(path), "--data") for path in paths]
+
+
+def read_suite(folder: str | Path, only: str = "") -> list[LabelledData]:
+    """Reads the .npz files of a folder, sorted by name, with further references `y_1`, `y_2`, ...
+
+    Args:
+        folder: folder of files with `x` `[N, ...]`, and `y` `[N]` in which 0 means noise.
+        only: text that a file's name has to contain.
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if there is no such file, an array is missing or has the wrong shape, or a
+            reference has no class above 0.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        checks.fail("FOLDER", repr(str(folder)), "an existing folder", FileNotFoundError)
+    paths = [path for path in sorted(folder.glob("*.npz")) if only in path.stem]
+    if not paths:
+        named = f" whose name contains {only!r}" if only else ""
+        checks.fail("FOLDER", f"no .npz file{named} in {folder}", "at least one")
+    return [_read_references(path, _read_file(path, "FOLDER")) for path in paths]
 
 
 def thin_classes(data: LabelledData, seed: int) -> LabelledData:
@@ -90,15 +119,29 @@ def draw_points(data: LabelledData, max_points: int | None, seed: int) -> Labell
         return data
     chosen = np.random.default_rng([seed, 11]).choice(len(data.x), max_points, replace=False)
     chosen.sort()
-    return LabelledData(data.name, data.x[chosen], data.y[chosen])
+    references = tuple(labels[chosen] for labels in data.references)
+    return LabelledData(data.name, data.x[chosen], data.y[chosen], references)
 
 
-def _read_file(path: Path) -> LabelledData:
+def _read_file(path: Path, argument: str) -> LabelledData:
     with np.load(path) as arrays:
         for name in ("x", "y"):
             if name not in arrays:
-                checks.fail("--data", f"{path} with {', '.join(arrays)}", "arrays x and y")
+                checks.fail(argument, f"{path} with {', '.join(arrays)}", "arrays x and y")
         x, y = arrays["x"], arrays["y"]
     if x.ndim < 2 or y.shape != (len(x),):
-        checks.fail("--data", f"x {x.shape} and y {y.shape} in {path}", "x [N, ...] and y [N]")
+        checks.fail(argument, f"x {x.shape} and y {y.shape} in {path}", "x [N, ...] and y [N]")
     return LabelledData(path.stem, x, y)
+
+
+def _read_references(path: Path, data: LabelledData) -> LabelledData:
+    """Returns what was read from a file with all of its references."""
+    with np.load(path) as arrays:
+        found = {name: arrays[name] for name in arrays if name == "y" or name.startswith("y_")}
+    for name, labels in found.items():
+        is_right = labels.shape == data.y.shape and labels.dtype.kind in "iuf"
+        if not is_right or not (labels > 0).any():
+            got = f"{name} {labels.dtype} {labels.shape} in {path}"
+            checks.fail("FOLDER", got, f"{len(data.y)} numbers of classes, not all of them 0")
+    others = [found[name] for name in sorted(found.keys() - {"y"})]
+    return data._replace(references=(data.y, *others))

@@ -28,6 +28,7 @@ __all__ = [
     "measure_peer",
     "measure_time",
     "score_clusters",
+    "score_references",
     "summarize",
     "write_results",
 ]
@@ -46,6 +47,20 @@ def score_clusters(known: np.ndarray, labels: np.ndarray) -> Record:
         **metrics.score_labels(known, labels),
         "clusters": len(np.unique(labels[labels >= 0])),
     }
+
+
+def score_references(references: Iterable[np.ndarray], labels: np.ndarray) -> Record:
+    """Returns the best of each score over several references, and the number of clusters.
+
+    Points that a reference calls noise (0) are not scored by it.
+
+    Args:
+        references: labellings `[N]` that are all right.
+        labels: `[N]` clusters; -1 is noise, as for `score_clusters`.
+    """
+    scores = [metrics.score_labels(known[known > 0], labels[known > 0]) for known in references]
+    best = {name: max(each[name] for each in scores) for name in scores[0]}
+    return {**best, "clusters": len(np.unique(labels[labels >= 0]))}
 
 
 @contextlib.contextmanager
@@ -68,7 +83,15 @@ def measure_time() -> Iterator[Record]:
 def describe_clusters(data: LabelledData, method: str, seed: int, labels: np.ndarray) -> Record:
     """Returns what was clustered, by which method and seed, with the scores of the labels `[N]`."""
     record = {"data": data.name, "method": method, "seed": seed}
-    return {**record, **score_clusters(data.y, labels), "true_clusters": data.true_k}
+    if not data.references:
+        return {**record, **score_clusters(data.y, labels), "true_clusters": data.true_k}
+    scores = score_references(data.references, labels)
+    return {
+        **record,
+        **scores,
+        "true_clusters": data.true_k,
+        "reference_clusters": data.reference_k,
+    }
 
 
 def measure_fit(
@@ -119,6 +142,7 @@ def measure_peer(
     peer: str,
     method: str | None = None,
     given_k: int | None = None,
+    dtype: type = np.float32,
 ) -> Record:
     """Measures a method of scikit-learn on points as rows.
 
@@ -128,8 +152,9 @@ def measure_peer(
         peer: key of `PEERS`.
         method: name in the tables; `None` for that of the peer.
         given_k: K for methods that need one; `None` for the number of classes.
+        dtype: type of the rows' floats.
     """
-    data = data.as_rows()
+    data = data.as_rows(dtype=dtype)
     with measure_time() as cost:
         labels = PEERS[peer](data.x, given_k or data.true_k, seed)
     return {**describe_clusters(data, method or peer, seed, labels), **cost}

@@ -37,6 +37,12 @@ _POINTS = Option(metavar="FILE.npz...", help="Arrays x and y; one file or severa
 _OPTIONS: dict[str, tuple[Any, Any, Any]] = {
     "files": (list[Path] | None, Argument(metavar="FILE.npz", help="The same as --data."), None),
     "data": (list[Path] | None, _POINTS, None),
+    "folder": (
+        Path,
+        Argument(metavar="FOLDER", help="Files .npz: x, y, maybe y_1, y_2, ...; 0 is noise."),
+        inspect.Parameter.empty,
+    ),
+    "only": (str, Option(metavar="TEXT", help="Only sets whose name contains it."), ""),
     "out": (Path | None, Option(metavar="FILE.json", help="Default: bench_NAME.json."), None),
     "seed": (int, Option(min=0, help="First random seed."), 0),
     "seeds": (int, Option(min=1, help="Number of seeds."), 1),
@@ -107,6 +113,14 @@ _add(
     "Scores on iris, wine, breast cancer and any files.",
     f"{_FILES} seeds peers",
     seeds=3,
+    peers="kmeans,gmm,hdbscan",
+)
+_add(
+    "suite",
+    "quality.suite",
+    "Scores on a folder of labelled sets with several references and noise.",
+    "folder out seed seeds peers features only",
+    {"features": (str, Option(help="As in tfdpm.fit."), "auto")},
     peers="kmeans,gmm,hdbscan",
 )
 _add(

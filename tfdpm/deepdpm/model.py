@@ -212,7 +212,7 @@ class DeepDPM(FittedModel):
             f"Moves: {moves.accepted_splits} of {moves.proposed_splits} splits, "
             f"{moves.accepted_merges} of {moves.proposed_merges} merges accepted",
         ]
-        return lines + ([f"Note: {moves.advice()}"] if moves.advice() else [])
+        return lines
 
     def plot(
         self,

@@ -64,5 +64,5 @@ def _second_interval_gains(ordered: np.ndarray, densities: np.ndarray) -> np.nda
     first = np.maximum.accumulate(ends - np.minimum.accumulate(starts, axis=1), axis=1)
     best_ends = np.maximum.accumulate(ends[:, ::-1], axis=1)
     last = np.maximum.accumulate(best_ends - starts[:, ::-1], axis=1)[:, ::-1]
-    two: np.ndarray = (first[:, :-1] + last[:, 1:]).max(axis=1) - first[:, -1]
-    return np.asarray(np.maximum(two, 0.0))
+    gains: np.ndarray = (first[:, :-1] + last[:, 1:]).max(axis=1) - first[:, -1]
+    return gains.clip(min=0.0)

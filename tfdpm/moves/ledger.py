@@ -36,19 +36,6 @@ class MoveCounts:
         """Whether K's components are no longer the same."""
         return bool(self.accepted_splits or self.accepted_merges or self.removed)
 
-    def advice(self) -> str:
-        """Which way the prior's scale would have to move, in words; empty if both kinds occur.
-
-        [DeepDPM] supplement 7.4: a scale too small lets only splits happen, one too large none.
-        """
-        if not self.proposed_splits or not self.proposed_merges:
-            return ""
-        if self.accepted_splits == 0:
-            return "no split was accepted: a smaller prior_scale would allow more clusters"
-        if self.accepted_splits == self.proposed_splits and self.accepted_merges == 0:
-            return "every split was accepted and no merge: a larger prior_scale would allow fewer"
-        return ""
-
 
 class Proposal(NamedTuple):
     """One proposed move, as a ledger keeps it.

@@ -26,8 +26,8 @@ def describe_prior(model: Any, num_points: int) -> list[str]:
     return [
         f"Before it sees any point, a cluster is expected to be a ball with a standard deviation "
         f"of about {_range(spread)} (in the model's features, whose mean variance is one where "
-        f"they were brought to one scale). This size is {source}. A smaller ball would make more "
-        f"clusters, a larger one fewer.",
+        f"they were brought to one scale). This size is {source}. A far larger ball leaves fewer "
+        f"clusters where they have odd shapes; where they stand apart, K hardly depends on it.",
         f"That expectation weighs as much as {df:.4g} points on a cluster's shape, and as "
         f"{kappa:.2g} points on where its centre is. A cluster of {num_points:,} points hardly "
         f"feels either; one of {max(int(df), 2)} points feels the first strongly.",
@@ -63,17 +63,14 @@ def describe_k(count: int, posterior: Mapping[int, float]) -> str:
     )
 
 
-def describe_moves(model: Any) -> list[str]:
-    """Describes how many moves were proposed and made, with the model's advice if it has any."""
+def describe_moves(model: Any) -> str:
+    """Describes in one sentence how many moves were proposed and made."""
     made = model.moves_
-    sentences = [
+    return (
         f"{made.accepted_splits:,} of {made.proposed_splits:,} proposed splits and "
         f"{made.accepted_merges:,} of {made.proposed_merges:,} proposed merges were made, "
         "those before the first epoch included."
-    ]
-    if made.advice():
-        sentences.append(f"{made.advice().capitalize()}.")
-    return sentences
+    )
 
 
 def _range(values: np.ndarray) -> str:

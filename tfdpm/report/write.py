@@ -109,7 +109,7 @@ def _build_overview(model: Any, facts: Facts, figures: dict, seconds: float | No
         note = paragraphs(note, soft=True)
         cards.append(card("Number of clusters, move by move", note, chart("search")))
     if "k" in figures:
-        moves = paragraphs(*sentences.describe_moves(model), soft=True)
+        moves = paragraphs(sentences.describe_moves(model), soft=True)
         cards.append(card("Number of clusters, epoch by epoch", chart("k"), moves))
     else:
         none = "This model was loaded: how it was trained is not kept in its file."
@@ -248,7 +248,7 @@ def _build_made(
     details = f"<summary>all settings</summary><pre>{html.escape(settings)}</pre>"
     cards += [
         card("The prior in plain words", prior, wide=True),
-        card("Preprocessing", paragraphs(columns, *sentences.describe_moves(model))),
+        card("Preprocessing", paragraphs(columns, sentences.describe_moves(model))),
         card("Versions", table(("", ""), [*steps, *facts.versions.items()])),
         card("Genealogy", family, chart("tree"), wide=True),
         card("Configuration", f"<details>{details}</details>", wide=True),

@@ -13,6 +13,7 @@ from tfdpm.features.preprocessing import FeatureMoments, Preprocessing
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, as_tensors
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
+from tfdpm.moves.ledger import MoveCounts
 from tfdpm.search.kmeans import kmeans_labels
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.model_selection import select_search
@@ -124,7 +125,9 @@ def _search_samples(
         points = part[:, : leading.feature_dim]
         search, labels, parameters = select_search(points, settings, seed, config.start_clusters)
         results.append(SearchResult(search.with_features(part), labels, parameters, leading))
-    return min(results, key=lambda result: result.parameters.num_components)
+    moves = sum((result.search.moves for result in results), MoveCounts())
+    best = min(results, key=lambda result: result.parameters.num_components)
+    return best._replace(search=best.search.with_moves(moves))
 
 
 def _has_open_prior(config: DeepDPMConfig) -> bool:

@@ -67,7 +67,7 @@ class MixtureSearch:
         sample: the points.
         features: `[n, D']` of the points as networks see them; the first D are the points.
         evidence: evidence of the sample for partitions and moves.
-        moves: moves proposed and accepted so far.
+        moves: moves proposed and accepted so far, in the searches it was chosen from too.
         trace: labels `[n]` of the initial partition, of each better one, and of the final one.
     """
 
@@ -130,6 +130,12 @@ class MixtureSearch:
         """Returns this search with other features `[n, D']` of its points for the networks."""
         search = copy.copy(self)
         search.features = features
+        return search
+
+    def with_moves(self, moves: MoveCounts) -> MixtureSearch:
+        """Returns this search with other counts of moves, such as those of several searches."""
+        search = copy.copy(self)
+        search.moves = moves
         return search
 
     @property

@@ -33,11 +33,12 @@ def select_search(
         initial_clusters: K of the initial K-means.
 
     Returns:
-        The search, its labels `[n]` and its mixture.
+        The search with the moves of all, its labels `[n]` and its mixture.
     """
     is_open = settings.covariance == "auto"
     settings = dataclasses.replace(settings, covariance="full") if is_open else settings
     best = _run_search(MixtureSearch(points, settings, seed), initial_clusters)
+    moves = best[0].moves
     num_points, dim = points.shape
     is_scarce = dim**2 > min(_SCARCE * num_points, num_points / best[2].num_components)
     if settings.fixed_scale is not None or not is_scarce or settings.covariance != "full":
@@ -47,6 +48,7 @@ def select_search(
         labels = best[1] if best[0].prior.extra_df else None
         search = best[0].with_prior_weight(float(extra_df))
         firmer = _run_search(search, initial_clusters, labels, best[0].trace)
+        moves += firmer[0].moves
         if _score(firmer) <= _score(best):
             break
         best = firmer
@@ -58,7 +60,8 @@ def select_search(
         labels = best[1] if best[2].num_components > 1 else None
         if labels is None or search.score(labels) > _score(best):
             best = max(best, _run_search(search, initial_clusters, labels), key=_score)
-    return best
+            moves += search.moves
+    return best[0].with_moves(moves), best[1], best[2]
 
 
 def _run_search(

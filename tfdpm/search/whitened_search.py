@@ -16,6 +16,7 @@ import numpy as np
 
 from tfdpm.features.preprocessing import FeatureMoments, Preprocessing, fit_preprocessing
 from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.moves.ledger import MoveCounts
 from tfdpm.search.kmeans import kmeans_labels
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.prior import SearchSettings
@@ -74,6 +75,8 @@ def search_whitened(
 ) -> SearchResult:
     """Searches in whitened coordinates if clusters overlap; returns the better result.
 
+    The moves of the search that is returned are those of all.
+
     Args:
         result: result of the search in principal axes.
         raw: `[n, D_in]` raw sample.
@@ -107,10 +110,12 @@ def search_whitened(
         settings, df=wide.feature_dim + 2.0, covariance="full", rounding=wide.rounding
     )
     best, best_score = result, _score_in_wider_features(result, wide, features)
+    moves = result.search.moves
     # Many clusters must also explain more than heavy tails of the present ones do.
     least = _score_with_tails(*_whiten(features, present_labels, settings, seed), present_labels)
     for labels in initial_labels:
         turn = _alternate(features, labels, settings, seed)
+        moves += turn.moves
         with_tails = _score_with_tails(turn.search, turn.linear, turn.labels)
         if turn.score > best_score and with_tails > least:
             whitened = dataclasses.replace(
@@ -120,7 +125,7 @@ def search_whitened(
             )
             best = SearchResult(turn.search, turn.labels, turn.parameters, whitened)
             best_score = turn.score
-    return best
+    return best._replace(search=best.search.with_moves(moves))
 
 
 def _transform_counted(
@@ -165,6 +170,7 @@ class _Turn(NamedTuple):
     labels: np.ndarray
     parameters: MixtureParameters
     linear: np.ndarray
+    moves: MoveCounts  # of all turns so far
 
 
 def _alternate(
@@ -172,14 +178,16 @@ def _alternate(
 ) -> _Turn:
     """Maps and searches by turns from `labels [n]` until the evidence no longer rises."""
     turns: list[_Turn] = []
+    moves = MoveCounts()
     for _ in range(_SETTINGS.rounds):
         search, linear = _whiten(features, labels, settings, seed)
         labels, parameters = search.run_from(labels)
+        moves += search.moves
         score = search.score(labels) / len(features) + np.linalg.slogdet(linear)[1]
         if turns and score <= turns[-1].score + _SETTINGS.least_gain:
             break
-        turns.append(_Turn(score, search, labels, parameters, linear))
-    return turns[-1]
+        turns.append(_Turn(score, search, labels, parameters, linear, moves))
+    return turns[-1]._replace(moves=moves)
 
 
 def _whiten(
