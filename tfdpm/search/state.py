@@ -81,7 +81,8 @@ class MixtureState:
             for group, values in groups.items()
             for name, value in values._asdict().items()
         }
-        preprocessing = self.preprocessing
+        preprocessing, no_logs = self.preprocessing, np.zeros(0)
+        logs = preprocessing.log_scales
         arrays |= {name: getattr(self, name) for name in _SUBCOMPONENTS} | {
             "preprocessing/mean": preprocessing.mean,
             "preprocessing/projection": preprocessing.projection,
@@ -90,6 +91,7 @@ class MixtureState:
                 preprocessing.description.encode(), np.uint8
             ),
             "preprocessing/num_leading": preprocessing.num_leading or 0,
+            "preprocessing/log_scales": no_logs if logs is None else logs,
             "covariance": np.frombuffer(self.covariance.encode(), np.uint8),
             "progress": [self.epoch, self.last_change_epoch],
         }
@@ -106,8 +108,10 @@ class MixtureState:
             return kind(*(tf.constant(read(f"{prefix}/{name}")) for name in kind._fields))
 
         progress = read("progress")
-        # Models of before have no such entry.
+        # Models of before have no such entries.
         has_minor = "preprocessing/num_leading" in arrays
+        has_logs = "preprocessing/log_scales" in arrays
+        log_scales = read("preprocessing/log_scales") if has_logs else np.zeros(0)
         num_leading = int(read("preprocessing/num_leading")) or None if has_minor else None
         has_tails = "t_mixture/df" in arrays and len(read("t_mixture/df")) > 0
         return cls(
@@ -117,6 +121,7 @@ class MixtureState:
                 bool(read("preprocessing/normalizes_rows")),
                 read("preprocessing/description").tobytes().decode(),
                 num_leading,
+                log_scales if len(log_scales) else None,
             ),
             prior=group(niw.NIWParameters, "prior"),
             parameters=group(MixtureParameters, "parameters"),
