@@ -48,9 +48,10 @@ class DeepDPMConfig:
 
     Data
         preprocessing: how columns are scaled. `"auto"` centres them, brings wildly different units
-            to one and projects to principal axes. `"center"` only centres, `"standardize"` gives
-            each column unit variance, `"normalize"` gives rows unit length (the authors' program),
-            `"none"` changes nothing. Default `"auto"`.
+            to one and projects to principal axes; skewed positive columns of a table become
+            logarithms where that gives more evidence. `"center"` only centres, `"standardize"`
+            gives each column unit variance, `"normalize"` gives rows unit length (the authors'
+            program), `"none"` changes nothing. Default `"auto"`.
 
     Prior (Normal-inverse-Wishart)
         prior: shape of the prior's scale matrix. `"auto"` finds it from the data, `"identity"` is

@@ -1,4 +1,4 @@
-"""What the initial mixture tells of the searches that it was chosen from."""
+"""The search before training: moves of all its parts, and logarithms of skewed columns."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from tests.search.test_whitened_search import overlapping
-from tfdpm import DeepDPMConfig
+from tfdpm import DeepDPMConfig, metrics
 from tfdpm.data import gaussian_mixture
 from tfdpm.features.preprocessing import feature_moments, fit_preprocessing
 from tfdpm.search import initialization, whitened_search
 from tfdpm.search.mixture_search import MixtureSearch
+from tfdpm.search.whitened_search import partition_evidence
+
+CONFIG = DeepDPMConfig()
 
 
 def initialize(x, **changes):
@@ -65,3 +68,103 @@ def test_moves_of_all_prior_weights_structures_and_turns_are_counted(counted, mo
     mixture = initialize(overlapping(600)[0])
     assert len(runs) > 1 and min(runs) > 1 and len(counted) == sum(runs) + 1
     assert dataclasses.astuple(mixture.search.moves) == tuple(sum(counted))
+
+
+def initial_mixture(x, config=CONFIG, **options):
+    moments = feature_moments(x)
+    preprocessing = fit_preprocessing(moments, config.preprocessing)
+    return initialization.initialize_mixture(x, moments, preprocessing, config, 0, **options)
+
+
+def draws(kind, columns=3, num_points=600, seed=0):
+    generator = np.random.default_rng(seed)
+    arguments = (2.0,) if kind == "gamma" else ()
+    return getattr(generator, kind)(*arguments, size=(num_points, columns))
+
+
+def blobs(sizes, seed=0):
+    """Gaussian clusters of three positive columns, and their labels."""
+    generator = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    x = 5.0 * generator.normal(size=(len(sizes), 3))[labels] + generator.normal(
+        size=(len(labels), 3)
+    )
+    return x - x.min(axis=0), labels
+
+
+@pytest.mark.parametrize("kind", ["exponential", "lognormal", "gamma"])
+def test_one_skewed_cluster_is_cut_unless_it_has_logarithms(kind):
+    x = draws(kind)
+    plain, found = initial_mixture(x, takes_logs=False), initial_mixture(x)
+    assert plain.parameters.num_components > 2 and plain.preprocessing.log_scales is None
+    assert found.parameters.num_components == 1
+    assert np.isfinite(found.preprocessing.log_scales).all()
+
+
+def test_clusters_of_lognormal_columns_are_found():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 900)
+    logs = np.array([[0.0, 2.0, 0.0], [3.0, 0.0, 1.0], [5.0, 4.0, 3.0]])[labels]
+    x = np.exp(logs + 0.7 * generator.normal(size=(900, 3)))
+    found = initial_mixture(x)
+    features = found.preprocessing.transform(x)
+    np.testing.assert_allclose(np.unique(features, axis=0), found.search.features, atol=1e-6)
+    owners = np.asarray(found.statistics.counts)
+    assert len(owners) == 3 and found.preprocessing.log_scales is not None
+    predicted = ((features[:, None] - np.asarray(found.parameters.means)) ** 2).sum(-1).argmin(1)
+    assert metrics.ari(labels, predicted) > 0.95
+    assert initial_mixture(x, takes_logs=False).parameters.num_components > 3
+
+
+@pytest.mark.parametrize("sizes", [(300, 300, 300), (800, 80, 40)])
+def test_positive_blobs_stay_as_they_are(sizes):
+    x, _ = blobs(sizes)
+    plain, found = initial_mixture(x, takes_logs=False), initial_mixture(x)
+    assert found.preprocessing.log_scales is None
+    np.testing.assert_array_equal(found.parameters.means, plain.parameters.means)
+
+
+def test_a_column_without_skewness_has_no_logarithm():
+    generator = np.random.default_rng(0)
+    x = np.stack([generator.exponential(size=900), 10 + generator.normal(size=900)], axis=1)
+    np.testing.assert_array_equal(
+        np.isfinite(initial_mixture(x).preprocessing.log_scales), [True, False]
+    )
+
+
+@pytest.mark.parametrize(
+    "changes", [{"preprocessing": "center"}, {"prior": "identity"}, {"covariance": "diagonal"}]
+)
+def test_settings_of_the_user_leave_no_logarithms(changes):
+    assert (
+        initial_mixture(draws("exponential"), CONFIG.replace(**changes)).preprocessing.log_scales
+        is None
+    )
+
+
+def test_wide_tables_are_left():
+    x = draws("exponential", columns=initialization._MOST_COLUMNS + 1, num_points=200)
+    assert initial_mixture(x).preprocessing.log_scales is None
+
+
+def test_evidence_follows_the_units_of_the_columns():
+    x, labels = blobs((200, 200, 200))
+    settings = initialization.SearchSettings(CONFIG, 5.0)
+    units = np.array([10.0, 0.5, 3.0])
+    evidence = [partition_evidence(points, labels, settings, 0) for points in (x, x * units + 7.0)]
+    assert evidence[1] == pytest.approx(evidence[0] - np.log(units).sum(), abs=1e-6)
+    assert evidence[0] > partition_evidence(x, np.roll(labels, 100), settings, 0) + 0.5
+
+
+def test_evidence_of_logarithms_is_that_of_raw_columns():
+    # Of log-normal columns, one Gaussian's likelihood lacks 1/2 log((e^v - 1) e^v / v) per column.
+    deviation = 0.5
+    x = np.exp(deviation * np.random.default_rng(0).normal(size=(20_000, 2)))
+    labels, arguments = np.zeros(len(x), int), (CONFIG, 0)
+    scores = [
+        initialization._raw_evidence(x, labels, np.full(2, scale), *arguments)
+        for scale in (np.inf, 1e-6)
+    ]
+    variance = deviation**2
+    gain = np.log(np.expm1(variance) * np.exp(variance) / variance)
+    assert scores[1] - scores[0] == pytest.approx(gain, abs=0.02)

@@ -36,7 +36,16 @@ def make_state():
     sub = m_step(accumulate(POINTS, samples.weights(60, 2 * NUM_COMPONENTS, seed=5)), prior)
     shares = samples.weights(NUM_COMPONENTS, 2, seed=4)
     return MixtureState(
-        preprocessing=Preprocessing(np.ones(3), samples.points(3, DIM), True, "as chosen: é", 1),
+        preprocessing=Preprocessing(
+            np.ones(3),
+            samples.points(3, DIM),
+            True,
+            "as chosen: é",
+            1,
+            log_scales=np.array([2.0, np.inf, 0.5]),
+            steps=np.array([0.0, 1.0, 0.25]),
+            counts_copies=True,
+        ),
         prior=prior,
         parameters=m_step(soft, prior),
         sub_weights=tf.constant(shares),
@@ -70,6 +79,9 @@ def test_a_state_survives_the_way_through_arrays():
     assert again.preprocessing.normalizes_rows is True
     assert again.preprocessing.description == "as chosen: é"
     assert again.preprocessing.num_leading == 1
+    np.testing.assert_array_equal(again.preprocessing.log_scales, [2.0, np.inf, 0.5])
+    np.testing.assert_array_equal(again.preprocessing.steps, [0.0, 1.0, 0.25])
+    assert again.preprocessing.counts_copies is True
     assert again.num_components == NUM_COMPONENTS
 
 
@@ -89,6 +101,16 @@ def test_without_t_distributions_there_are_as_many_arrays():
     older = {name: value for name, value in arrays.items() if not name.startswith("t_mixture")}
     assert MixtureState.from_arrays(older).t_mixture is None
     assert STATE.targets is STATE.t_mixture
+
+
+def test_without_logarithms_there_are_as_many_arrays():
+    preprocessing = dataclasses.replace(STATE.preprocessing, log_scales=None)
+    arrays = dataclasses.replace(STATE, preprocessing=preprocessing).to_arrays()
+    assert arrays.keys() == STATE.to_arrays().keys()
+    assert MixtureState.from_arrays(arrays).preprocessing.log_scales is None
+    # States that were saved before there were any.
+    del arrays["preprocessing/log_scales"]
+    assert MixtureState.from_arrays(arrays).preprocessing.log_scales is None
 
 
 def test_the_identity_changes_nothing_but_that_t_distributions_are_to_be_found_anew():

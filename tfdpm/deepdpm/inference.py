@@ -114,8 +114,9 @@ class FittedModel(SerializableModel):
         Returns:
             `[N]` float64, nats.
         """
-        density, volume = self._tails(), self.fitted.state.preprocessing.log_volume_change
-        return np.concatenate([density(piece).numpy() for piece in self._features_of(x)]) + volume
+        density, change = self._tails(), self.fitted.state.preprocessing.log_volume_change
+        pieces = (piece.numpy() for piece in self._features_of(x))
+        return np.concatenate([density(piece).numpy() + change(piece) for piece in pieces])
 
     def embed(self, x) -> np.ndarray:
         """Features of raw points, which the mixture sees.
@@ -151,15 +152,17 @@ class FittedModel(SerializableModel):
 
     @property
     def means_(self) -> np.ndarray:
-        """`[K, D]` component means in raw units."""
+        """`[K, D]` component means in raw units; medians of columns that became logarithms."""
         state = self.fitted.state
         return state.preprocessing.inverse(state.parameters.means.numpy())
 
     @property
     def covariances_(self) -> np.ndarray:
-        """`[K, D, D]` component covariances in squared raw units."""
-        state = self.fitted.state
-        return state.preprocessing.inverse_covariance(state.parameters.covariances.numpy())
+        """`[K, D, D]` component covariances in squared raw units, to first order for logarithms."""
+        parameters = self.fitted.state.parameters
+        return self.preprocessing_.inverse_covariance(
+            parameters.covariances.numpy(), parameters.means.numpy()
+        )
 
     @property
     def weights_(self) -> np.ndarray:
@@ -178,7 +181,7 @@ class FittedModel(SerializableModel):
 
     @property
     def preprocessing_(self) -> Preprocessing:
-        """The affine map from raw points to the features that the mixture sees."""
+        """The map from raw points to the features that the mixture sees."""
         return self.fitted.state.preprocessing
 
     @property

@@ -108,7 +108,12 @@ class DeepDPM(FittedModel):
             check_reference(reference, self)
         config = self._fit_config(inputs, batch_size, epochs)
         first = checks.integer(initial_epoch, "initial_epoch", minimum=0)
-        self.trainer = Trainer(source_of(inputs, sample_weight), config, self.seed)
+        # Only columns of a table have meanings of their own, of which one may be a size.
+        is_table = (
+            self.encoder is None and inputs.array is not None and len(inputs.feature_shape) == 1
+        )
+        source = source_of(inputs, sample_weight)
+        self.trainer = Trainer(source, config, self.seed, takes_logs=is_table)
         try:
             train(self, inputs, callbacks, verbose, first)
         finally:

@@ -1,4 +1,4 @@
-"""The affine map from raw features to those of the mixture, which removes units and shifts."""
+"""The map from raw features to those of the mixture, which removes units, shifts and skewness."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sklearn.utils.extmath import svd_flip
 from tfdpm import checks
 from tfdpm.config import PREPROCESSING
 from tfdpm.features.resolution import column_steps, repeats_by_chance
+from tfdpm.features.skewness import compress, expand, log_slopes
 
 # Largest over median variance above which columns have mixed units and get unit variance each.
 _MIXED_UNITS = 1000.0
@@ -68,17 +69,21 @@ def feature_moments(features: np.ndarray, weights: np.ndarray | None = None) -> 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Map `(x - mean) @ projection` of raw inputs, whose rows may be normalised first.
+    """Map `(x - mean) @ projection` of raw inputs.
+
+    Before, rows may be normalised, and skewed columns may be replaced by logarithms.
 
     Attributes:
-        mean: mean of the raw inputs, `[D_in]` float64.
+        mean: mean of the inputs of the affine map, `[D_in]` float64.
         projection: matrix of the map, `[D_in, D]` float64.
         normalizes_rows: whether rows are first scaled to unit Euclidean length.
         description: description of the map in words.
         num_leading: number of leading features in which K is sought; `None` for all.
-        steps: distances between the values of each raw input that takes few of them, `[D_in]`
-            float64, 0 for others; `None` for none.
+        steps: widths of the intervals that values stand for, `[D_in]` float64, of a raw input or of
+            its logarithm; see `resolution.column_steps`. `None` if no values are shared.
         counts_copies: whether equal rows count each; see `resolution.repeats_by_chance`.
+        log_scales: scales `[D_in]` float64 of logarithms, see `skewness.compress`, infinite for
+            columns without; `None` where no column has one.
     """
 
     mean: np.ndarray
@@ -88,6 +93,7 @@ class Preprocessing:
     num_leading: int | None = None
     steps: np.ndarray | None = None
     counts_copies: bool = False
+    log_scales: np.ndarray | None = None
 
     @property
     def input_dim(self) -> int:
@@ -130,21 +136,54 @@ class Preprocessing:
         scaled = self.projection * (self.steps / np.sqrt(12.0))[:, np.newaxis]
         return np.asarray(scaled.T @ scaled)
 
-    @property
-    def log_volume_change(self) -> float:
-        """`log |det projection|` where the map can be inverted, else 0.
+    def after_logs(self, log_scales: np.ndarray, units: np.ndarray) -> Preprocessing:
+        """Returns this map after logarithms.
 
-        Log densities of features plus this are log densities of raw inputs.
+        Args:
+            log_scales: scales `[D_in]` of the logarithms.
+            units: numbers `[D_in]` by which this map wants them divided.
         """
-        if self.normalizes_rows or self.input_dim != self.feature_dim:
-            return 0.0
-        return float(np.linalg.slogdet(self.projection)[1])
+        count = int(np.isfinite(log_scales).sum())
+        return dataclasses.replace(
+            self,
+            mean=self.mean * units,
+            projection=self.projection / units[:, np.newaxis],
+            description=f"logarithms of {count} columns, {self.description}",
+            steps=None if self.steps is None else self.steps * units,
+            log_scales=log_scales,
+        )
+
+    @property
+    def is_invertible(self) -> bool:
+        """Whether features determine the raw inputs."""
+        return not self.normalizes_rows and self.input_dim == self.feature_dim
+
+    @property
+    def log_determinant(self) -> float:
+        """`log |det projection|` where the map can be inverted, else 0."""
+        return float(np.linalg.slogdet(self.projection)[1]) if self.is_invertible else 0.0
+
+    def log_volume_change(self, features: np.ndarray) -> np.ndarray:
+        """Log determinants `[N]` of the map's derivative at the points with `features [N, D]`.
+
+        Log densities of features plus these are log densities of raw inputs. They are 0 where the
+        map cannot be inverted.
+        """
+        change = np.full(len(features), self.log_determinant)
+        if self.log_scales is not None and self.is_invertible:
+            change += log_slopes(self._compressed(features), self.log_scales).sum(axis=1)
+        return change
 
     def __call__(self, raw) -> tf.Tensor:
         """Maps raw inputs `[B, D_in]` to features `[B, D]` float32, with arithmetic in float64."""
         raw = tf.cast(raw, tf.float64)
         if self.normalizes_rows:
             raw = tf.math.l2_normalize(raw, axis=-1)
+        if self.log_scales is not None:
+            has_log = np.isfinite(self.log_scales)
+            scales = np.where(has_log, self.log_scales, 1.0)
+            logs = tf.sign(raw) * scales * tf.math.log1p(tf.abs(raw) / scales)
+            raw = tf.where(has_log, logs, raw)
         return tf.cast(tf.linalg.matmul(raw - self.mean, self.projection), tf.float32)
 
     def transform(self, raw: np.ndarray) -> np.ndarray:
@@ -154,18 +193,34 @@ class Preprocessing:
             rows = raw[start : start + _SLICE_ROWS].astype(np.float64)
             if self.normalizes_rows:
                 rows = normalize_rows(rows)
+            if self.log_scales is not None:
+                rows = compress(rows, self.log_scales)
             rows -= self.mean
             features[start : start + _SLICE_ROWS] = rows @ self.projection
         return features
 
     def inverse(self, features: np.ndarray) -> np.ndarray:
         """Returns the raw inputs nearest to the mean that have `features [..., D]`."""
-        return features @ np.linalg.pinv(self.projection) + self.mean
+        rows = self._compressed(features)
+        return rows if self.log_scales is None else expand(rows, self.log_scales)
 
-    def inverse_covariance(self, covariances: np.ndarray) -> np.ndarray:
-        """Maps covariances `[..., D, D]` of features to those of raw inputs."""
+    def inverse_covariance(self, covariances: np.ndarray, means: np.ndarray) -> np.ndarray:
+        """Maps covariances of features to those of raw inputs, to first order at the means.
+
+        Args:
+            covariances: `[..., D, D]`.
+            means: `[..., D]` features, which only matter beside logarithms.
+        """
         back = np.linalg.pinv(self.projection)
-        return back.T @ covariances @ back
+        covariances = back.T @ covariances @ back
+        if self.log_scales is None:
+            return covariances
+        slopes = np.exp(-log_slopes(self._compressed(means), self.log_scales))
+        return slopes[..., :, np.newaxis] * covariances * slopes[..., np.newaxis, :]
+
+    def _compressed(self, features: np.ndarray) -> np.ndarray:
+        """The inputs `[..., D_in]` of the affine map that are nearest to its mean."""
+        return features @ np.linalg.pinv(self.projection) + self.mean
 
 
 def normalize_rows(rows: np.ndarray) -> np.ndarray:

@@ -9,7 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
-from tfdpm.features.preprocessing import FeatureMoments, Preprocessing
+from tfdpm.features.preprocessing import (
+    FeatureMoments,
+    Preprocessing,
+    feature_moments,
+    fit_preprocessing,
+)
+from tfdpm.features.skewness import compress, fit_log_scales, has_skewed_columns, log_slopes
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, as_tensors
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
@@ -18,13 +24,20 @@ from tfdpm.search.kmeans import kmeans_labels
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.model_selection import select_search
 from tfdpm.search.prior import SearchSettings, prior_from_moments
+from tfdpm.search.sample import Sample
 from tfdpm.search.state import MixtureState, estimate_mixture
 from tfdpm.search.t_refinement import refine_mixture
-from tfdpm.search.whitened_search import SearchResult, search_whitened
+from tfdpm.search.whitened_search import SearchResult, partition_evidence, search_whitened
 
 # Where clusters touch, the K that a search ends with varies with its sample. Of two searches the
 # smaller K is the one that both samples support.
 _NUM_SAMPLES = 2
+
+# Tables of more columns are not looked at for skewed ones.
+_MOST_COLUMNS = 50
+# Gain in evidence by logarithms below which columns stay as they are, nats per point. One skewed
+# column gains 0.15 or more where it was cut into pieces. Half or twice changes no K of such draws.
+_LEAST_LOG_GAIN = 0.05
 
 
 class InitialMixture(NamedTuple):
@@ -56,6 +69,8 @@ def initialize_mixture(
     preprocessing: Preprocessing,
     config: DeepDPMConfig,
     seed: int,
+    *,
+    takes_logs: bool = True,
 ) -> InitialMixture:
     """Finds the prior and the initial mixture of a fit.
 
@@ -65,14 +80,12 @@ def initialize_mixture(
         preprocessing: map from raw inputs to features that the moments alone suggest.
         config: settings of the fit.
         seed: random seed; the same seed gives the same mixture.
+        takes_logs: whether skewed columns may be replaced by their logarithms, as in a table.
     """
-    if uses_search(config):
-        preprocessing = preprocessing.with_resolution(raw)
-    leading = preprocessing.leading()
     if not (uses_search(config) and _has_open_prior(config)):
-        preprocessing = leading
-    sample = preprocessing.transform(raw)
+        preprocessing = preprocessing.leading()
     if not uses_search(config):
+        sample = preprocessing.transform(raw)
         # The paper's: K-means, then MAP estimates ([DeepDPM] section 4.1).
         prior = prior_from_moments(moments, preprocessing, config, config.start_clusters)
         structure = "full" if config.covariance == "auto" else config.covariance
@@ -80,22 +93,16 @@ def initialize_mixture(
         statistics = accumulate_hard(tf.constant(sample), tf.constant(labels), labels.max() + 1)
         parameters = estimate_mixture(statistics, prior, structure, config)
         return InitialMixture(prior, parameters, None, statistics, structure, None, preprocessing)
-    features, settings = _search_inputs(sample, moments, preprocessing, config)
-    result = _search_samples(features, settings, leading, config, seed)
-    leaves_features = config.preprocessing == "auto" and _has_open_prior(config)
-    leaves_moves = config.covariance in ("auto", "full") and config.splits and config.merges
-    if leaves_features and leaves_moves:
-        rows = np.random.default_rng([seed, 8]).permutation(len(raw))[: config.max_start_points]
-        result = search_whitened(result, raw[np.sort(rows)], moments, settings, seed)
+    result = _search_features(raw, moments, preprocessing, config, seed)
+    if takes_logs and _leaves_features(config) and raw.shape[1] <= _MOST_COLUMNS:
+        result = _search_logs(result, raw, moments, config, seed)
     search, labels, parameters, used = result
-    labels, parameters = search.settle(labels, parameters)
     multiple = moments.num_points / len(search.points)
     # One variance for all axes would be that of the leading ones.
-    has_axes = used is leading and preprocessing.num_leading and search.covariance != "spherical"
+    has_axes = used.num_leading is not None and search.covariance != "spherical"
     prior, t_mixture = search.prior.partition_prior(multiple).as_niw(), None
-    if has_axes:
-        used = preprocessing
-    else:
+    if not has_axes:
+        used = used.leading()
         search = search.with_features(search.points)
     if has_axes or config.has_tails:
         prior, labels, parameters, t_mixture = refine_mixture(
@@ -106,6 +113,111 @@ def initialize_mixture(
     statistics = statistics.widened(used.rounding)
     parameters = as_tensors(parameters)
     return InitialMixture(prior, parameters, t_mixture, statistics, search.covariance, search, used)
+
+
+def _search_features(
+    raw: np.ndarray,
+    moments: FeatureMoments,
+    preprocessing: Preprocessing,
+    config: DeepDPMConfig,
+    seed: int,
+) -> SearchResult:
+    """Searches in leading features, and again where clusters overlap, and settles what was found.
+
+    The result's map may go to further features than the leading ones that it is about. Arguments
+    are those of `initialize_mixture`.
+    """
+    preprocessing = preprocessing.with_resolution(raw)
+    leading = preprocessing.leading()
+    features, settings = _search_inputs(
+        preprocessing.transform(raw), moments, preprocessing, config
+    )
+    result = _search_samples(features, settings, leading, config, seed)
+    if _leaves_features(config):
+        rows = _sample_rows(len(raw), config, seed)
+        result = search_whitened(result, raw[rows], moments, settings, seed)
+    search, labels, parameters, used = result
+    labels, parameters = search.settle(labels, parameters)
+    return SearchResult(search, labels, parameters, preprocessing if used is leading else used)
+
+
+def _search_logs(
+    plain: SearchResult,
+    raw: np.ndarray,
+    moments: FeatureMoments,
+    config: DeepDPMConfig,
+    seed: int,
+) -> SearchResult:
+    """Searches with logarithms of skewed columns, if there are any; returns the better result.
+
+    What counts is the evidence of the raw columns, since clusters make a column skewed as well.
+
+    Args:
+        plain: result of the search without logarithms.
+        raw, moments, config, seed: as for `initialize_mixture`.
+    """
+    rows = np.unique(raw[_sample_rows(len(raw), config, seed)], axis=0)
+    labels = _labels_of(plain, rows)
+    if not has_skewed_columns(rows, labels):
+        return plain
+    no_logs = np.full(raw.shape[1], np.inf)
+    best, best_score = plain, _raw_evidence(rows, labels, no_logs, config, seed) + _LEAST_LOG_GAIN
+    # Clusters may be what makes columns skewed, or pieces that skewed columns were cut into.
+    scales = [fit_log_scales(rows, start) for start in (np.zeros_like(labels), labels)]
+    for log_scales in np.unique(scales, axis=0):
+        if np.isinf(log_scales).all():
+            continue
+        result = _search_with_logs(log_scales, raw, moments, config, seed)
+        score = _raw_evidence(rows, _labels_of(result, rows), log_scales, config, seed)
+        # Logarithms are to undo cuts. Where they stretch what is small, clusters may multiply.
+        has_more = result.parameters.num_components > plain.parameters.num_components
+        if score > best_score and not has_more:
+            best, best_score = result, score
+    return best
+
+
+def _search_with_logs(
+    log_scales: np.ndarray,
+    raw: np.ndarray,
+    moments: FeatureMoments,
+    config: DeepDPMConfig,
+    seed: int,
+) -> SearchResult:
+    """Searches the logarithms of these scales `[D_in]`; else as `_search_features`."""
+    compressed = compress(raw.astype(np.float64), log_scales)
+    # Logarithms have no units, so no column keeps its own.
+    deviations = compressed.std(axis=0)
+    units = np.where(np.isfinite(log_scales), log_scales, np.where(deviations > 0, deviations, 1.0))
+    compressed /= units
+    # Raw inputs are a fair sample of all points.
+    sample_moments = feature_moments(compressed)._replace(num_points=moments.num_points)
+    preprocessing = fit_preprocessing(sample_moments, config.preprocessing)
+    result = _search_features(compressed, sample_moments, preprocessing, config, seed)
+    return result._replace(preprocessing=result.preprocessing.after_logs(log_scales, units))
+
+
+def _labels_of(result: SearchResult, rows: np.ndarray) -> np.ndarray:
+    """Clusters `[n]`, none of them empty, of raw `rows [n, D_in]`."""
+    features = result.preprocessing.leading().transform(rows).astype(np.float64)
+    labels = Sample(features).labels(result.parameters)
+    return np.unique(labels, return_inverse=True)[1].ravel()
+
+
+def _raw_evidence(
+    rows: np.ndarray, labels: np.ndarray, log_scales: np.ndarray, config: DeepDPMConfig, seed: int
+) -> float:
+    """Evidence of a partition of raw `rows [n, D_in]` by their logarithms, nats per point."""
+    points = compress(rows.astype(np.float64), log_scales)
+    slopes = log_slopes(points, log_scales).sum(axis=1).mean()
+    points = points[:, np.ptp(rows, axis=0) > 0]
+    settings = SearchSettings(config, points.shape[1] + 2.0)
+    return partition_evidence(points, labels, settings, seed) + float(slopes)
+
+
+def _sample_rows(num_points: int, config: DeepDPMConfig, seed: int) -> np.ndarray:
+    """Indices of at most `max_start_points` points, in their order."""
+    rows = np.random.default_rng([seed, 8]).permutation(num_points)[: config.max_start_points]
+    return np.sort(rows)
 
 
 def _search_samples(
@@ -128,6 +240,12 @@ def _search_samples(
     moves = sum((result.search.moves for result in results), MoveCounts())
     best = min(results, key=lambda result: result.parameters.num_components)
     return best._replace(search=best.search.with_moves(moves))
+
+
+def _leaves_features(config: DeepDPMConfig) -> bool:
+    """Whether features other than those asked for may be searched."""
+    leaves_moves = config.covariance in ("auto", "full") and config.splits and config.merges
+    return config.preprocessing == "auto" and _has_open_prior(config) and leaves_moves
 
 
 def _has_open_prior(config: DeepDPMConfig) -> bool:

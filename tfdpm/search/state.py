@@ -81,7 +81,8 @@ class MixtureState:
             for group, values in groups.items()
             for name, value in values._asdict().items()
         }
-        preprocessing = self.preprocessing
+        preprocessing, no_logs = self.preprocessing, np.zeros(0)
+        logs = preprocessing.log_scales
         arrays |= {name: getattr(self, name) for name in _SUBCOMPONENTS} | {
             "preprocessing/mean": preprocessing.mean,
             "preprocessing/projection": preprocessing.projection,
@@ -93,6 +94,7 @@ class MixtureState:
             # Without rows where there are none, as for `t_mixture`.
             "preprocessing/steps": [] if preprocessing.steps is None else preprocessing.steps,
             "preprocessing/counts_copies": preprocessing.counts_copies,
+            "preprocessing/log_scales": no_logs if logs is None else logs,
             "covariance": np.frombuffer(self.covariance.encode(), np.uint8),
             "progress": [self.epoch, self.last_change_epoch],
         }
@@ -111,6 +113,8 @@ class MixtureState:
         progress = read("progress")
         # Models of before have no such entries.
         has_minor = "preprocessing/num_leading" in arrays
+        has_logs = "preprocessing/log_scales" in arrays
+        log_scales = read("preprocessing/log_scales") if has_logs else np.zeros(0)
         num_leading = int(read("preprocessing/num_leading")) or None if has_minor else None
         has_steps = "preprocessing/steps" in arrays and len(read("preprocessing/steps")) > 0
         has_tails = "t_mixture/df" in arrays and len(read("t_mixture/df")) > 0
@@ -123,6 +127,7 @@ class MixtureState:
                 num_leading,
                 read("preprocessing/steps") if has_steps else None,
                 has_steps and bool(read("preprocessing/counts_copies")),
+                log_scales if len(log_scales) else None,
             ),
             prior=group(niw.NIWParameters, "prior"),
             parameters=group(MixtureParameters, "parameters"),

@@ -128,6 +128,26 @@ def search_whitened(
     return best._replace(search=best.search.with_moves(moves))
 
 
+def partition_evidence(
+    points: np.ndarray, labels: np.ndarray, settings: SearchSettings, seed: int
+) -> float:
+    """Evidence of a partition of `points [n, D]`, nats per point.
+
+    It has the prior's scale and weight that explain the partition best, and no axis is left out.
+
+    Args:
+        points: distinct points; columns may have any units, but none is constant.
+        labels: `[n]` clusters in `[0, K)`, none of them empty.
+        settings: settings of a search in D features.
+        seed: random seed, as for `MixtureSearch`.
+    """
+    deviations = points.std(axis=0)
+    standardised = (points - points.mean(axis=0)) / deviations
+    search, linear = _whiten(standardised, labels, settings, seed)
+    score = search.score(labels) / len(points) + np.linalg.slogdet(linear)[1]
+    return float(score - np.log(deviations).sum())
+
+
 def _transform_counted(
     preprocessing: Preprocessing, raw: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

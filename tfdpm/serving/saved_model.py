@@ -51,6 +51,8 @@ class ServingModule(tf.Module):
         hidden, head = clustering.hidden, clustering.head
         hidden_map = (np.asarray(hidden.kernel, np.float64), np.asarray(hidden.bias, np.float64))
         self._head = held_affine(np.asarray(head.kernel)[:, :count], np.asarray(head.bias)[:count])
+        self._log_scales = preprocessing.log_scales
+        self._counts_slopes = self._log_scales is not None and preprocessing.is_invertible
         # Rows are centred by the rounded mean, exactly; the rest of the mean is in the bias.
         center = preprocessing.mean.astype(np.float32)
         self._center = held(center)
@@ -68,7 +70,7 @@ class ServingModule(tf.Module):
         self._predictive = ServedPredictive(
             state.parameters.mixture_weights,
             state.posterior(),
-            preprocessing.log_volume_change,
+            preprocessing.log_determinant,
             projection if self._is_folded else None,
         )
         inputs = tf.TensorSpec([None, *model.point_shape], tf.float32, name="inputs")
@@ -86,18 +88,23 @@ class ServingModule(tf.Module):
             largest = tf.reduce_max(tf.abs(rows), axis=-1, keepdims=True)
             rows = tf.math.divide_no_nan(rows, largest)
             rows = tf.math.divide_no_nan(rows, tf.norm(rows, axis=-1, keepdims=True))
+        if self._log_scales is not None:
+            has_log = np.isfinite(self._log_scales)
+            scales = np.where(has_log, self._log_scales, 1.0).astype(np.float32)
+            # Not every runtime has log1p.
+            logs = tf.sign(rows) * scales * tf.math.log(1.0 + tf.abs(rows) / scales)
+            rows = tf.where(has_log, logs, rows)
         return rows - self._center
 
     def _embed(self, inputs) -> dict[str, tf.Tensor]:
         return {"features": affine(self._centred(inputs), self._projection)}
 
-    def _first(self, inputs) -> tf.Tensor:
-        """What the first kernels are multiplied with."""
-        rows = self._centred(inputs)
+    def _first(self, rows) -> tf.Tensor:
+        """What the first kernels are multiplied with, of centred rows."""
         return rows if self._is_folded else affine(rows, self._projection)
 
     def _label(self, inputs) -> dict[str, tf.Tensor]:
-        return self._network(self._first(inputs))
+        return self._network(self._first(self._centred(inputs)))
 
     def _network(self, first) -> dict[str, tf.Tensor]:
         logits = affine(tf.nn.relu(affine(first, self._hidden)), self._head)
@@ -105,11 +112,17 @@ class ServingModule(tf.Module):
         return {"labels": labels, "responsibilities": tf.nn.softmax(logits)}
 
     def _serve(self, inputs) -> dict[str, tf.Tensor]:
-        first = self._first(inputs)
+        rows = self._centred(inputs)
+        first = self._first(rows)
         log_density, p_values = self._predictive(tf.cast(first, self._predictive.dtype))
+        log_density = tf.cast(log_density, tf.float32)
+        if self._counts_slopes:
+            # See `skewness.log_slopes`.
+            logs = tf.abs(rows + self._center) / self._log_scales.astype(np.float32)
+            log_density -= tf.reduce_sum(logs, axis=-1)
         return {
             **self._network(first),
-            "log_density": tf.cast(log_density, tf.float32),
+            "log_density": log_density,
             "outlier_p": tf.cast(p_values, tf.float32),
         }
 

@@ -63,6 +63,7 @@ class Trainer:
         source: points of the fit.
         config: settings of the fit.
         seed: random seed; the same seed gives the same fit.
+        takes_logs: see `initialize_mixture`.
 
     Attributes:
         start_epoch: epochs that the model had been trained for when the fit began.
@@ -70,10 +71,11 @@ class Trainer:
             on.
     """
 
-    def __init__(self, source: Source, config: DeepDPMConfig, seed: int):
+    def __init__(self, source: Source, config: DeepDPMConfig, seed: int, takes_logs: bool = False):
         self.source = source
         self.config = config
         self.seed = seed
+        self._takes_logs = takes_logs
         self.start_epoch = self.first_epoch = 0
         # Weights of the networks and what a pass found under them, while both stay as they are.
         self._last_pass: tuple[list[np.ndarray], PassStatistics] | None = None
@@ -89,7 +91,9 @@ class Trainer:
         moments = self.source.moments(config.preprocessing == "normalize")
         preprocessing = fit_preprocessing(moments, config.preprocessing)
         raw = self.source.sample(num_initial_points(config), seed)
-        found = initialize_mixture(raw, moments, preprocessing, config, seed)
+        found = initialize_mixture(
+            raw, moments, preprocessing, config, seed, takes_logs=self._takes_logs
+        )
         prior, parameters, t_mixture, soft, covariance, search, preprocessing = found
         self.source.use(preprocessing)
         num_points = self.source.num_points
