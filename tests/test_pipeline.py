@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -62,10 +63,13 @@ def test_layouts_have_a_wider_prior_unless_one_is_asked_for():
     from tfdpm.pipeline import _widen_prior
 
     layout, plain = FeatureChoice("umap", ""), FeatureChoice("none", "")
-    assert _widen_prior(FAST, layout) == FAST.replace(prior_scale=4.0)
-    assert _widen_prior(FAST, plain) == FAST
+    for num_points, scale in [(None, 4.0), (100_000, 4.0), (5_000, 2.0), (1_000, 1.0)]:
+        assert _widen_prior(FAST, layout, num_points) == FAST.replace(prior_scale=scale)
+    images = dataclasses.replace(layout, image_shape=(8, 8, 1))
+    assert _widen_prior(FAST, images, 1_000) == FAST.replace(prior_scale=4.0)
+    assert _widen_prior(FAST, plain, 100_000) == FAST
     for own in (FAST.replace(prior_scale=2.0), DeepDPMConfig.paper()):
-        assert _widen_prior(own, layout) == own
+        assert _widen_prior(own, layout, None) == own
 
 
 def test_labels_are_those_of_predict_labels(model):

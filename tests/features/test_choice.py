@@ -27,7 +27,7 @@ def texts(count=600, topics=6, seed=0):
     [
         (sklearn.datasets.load_iris, "fewer than"),
         (sklearn.datasets.load_wine, "fewer than"),
-        (sklearn.datasets.load_breast_cancer, "different units"),
+        (sklearn.datasets.load_breast_cancer, "few features"),
     ],
 )
 def test_small_tables_stay_as_they_are(loader, reason):
@@ -40,6 +40,22 @@ def test_small_tables_stay_as_they_are(loader, reason):
 def test_gaussian_mixtures_stay_as_they_are(dim, num_components):
     x, _ = gaussian_mixture(num_components, dim, 800, seed=dim)
     assert choose("auto", x).name == "none"
+
+
+def curved_sheet(dim, count=700, seed=0):
+    generator = np.random.default_rng(seed)
+    angles = generator.uniform(0, 3, size=(count, 2))
+    return np.sin(angles @ generator.normal(size=(2, dim)) * 2)
+
+
+def test_tables_are_not_laid_out_however_curved():
+    assert curvature(curved_sheet(40)) < 0.6
+    assert choose("auto", curved_sheet(40)).name == "none"
+    wide = curved_sheet(100)
+    assert choose("auto", wide).name == "umap"
+    units = np.exp(2.0 * np.random.default_rng(1).normal(size=100))
+    choice = choose("auto", wide * units)
+    assert choice.name == "none" and "different units" in choice.reason
 
 
 def test_digits_are_images_whose_neighbours_count():

@@ -15,9 +15,13 @@ class _Settings:
     """Limits of the rule behind `features="auto"`."""
 
     min_points: int = 500  # fewer do not show the shape of a curved set
-    few_features: int = 16  # so few are clustered as they are
+    few_features: int = 16  # so few have no directions that tell more than distances
     sample_size: int = 2000
     neighbours: int = 10
+    # Fewer features, unless of images, or of variances that differ by a factor of e on average,
+    # are columns of a table. Layouts of tables were worse than the columns as they are.
+    table_features: int = 64
+    table_deviation: float = 1.0  # of the logarithms of the columns' variances
     # Dimension near a point, as a share of that of a Gaussian of the same covariance, below which
     # sets count as curved. Signed vectors of many features have a limit of their own: embeddings
     # carry noise in all directions, which hides the curved sets of their subjects.
@@ -86,9 +90,9 @@ def _automatic(sample, rows, image_shape, num_points: int, most: float) -> tuple
         colour = "grey" if channels == 1 else f"{channels} channels"
         text = f"N = {num_points:,} {kind} of {height} x {width}, {colour}"
         return "umap", f"{text}: alike images are neighbours, but no Gaussians of pixels"
-    if rows.shape[1] <= _SETTINGS.few_features:
+    if rows.shape[1] < _SETTINGS.table_features:
         return "none", f"{size}: few features, clustered as they are"
-    if _has_mixed_units(rows):
+    if _is_table(rows):
         return "none", f"{size}: columns of different units, a table"
     share = curvature(rows)
     text = f"{size}: near a point {share:.0%} of the dimension of a Gaussian of this covariance"
@@ -160,6 +164,13 @@ def _local_dimension(rows: np.ndarray) -> float:
         return 0.0
     inverse = np.mean(np.log(distances[:, -1:] / distances[:, :-1]))
     return float(1.0 / max(inverse, 1e-12))
+
+
+def _is_table(rows: np.ndarray) -> bool:
+    """Whether columns vary so differently that they can hardly be numbers of one kind."""
+    variances = rows.var(axis=0, dtype=np.float64)
+    logs = np.log(variances[variances > 0])
+    return bool(len(logs)) and logs.std() > _SETTINGS.table_deviation
 
 
 def _has_mixed_units(rows: np.ndarray) -> bool:
