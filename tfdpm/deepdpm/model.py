@@ -108,12 +108,8 @@ class DeepDPM(FittedModel):
             check_reference(reference, self)
         config = self._fit_config(inputs, batch_size, epochs)
         first = checks.integer(initial_epoch, "initial_epoch", minimum=0)
-        # Only columns of a table have meanings of their own, of which one may be a size.
-        is_table = (
-            self.encoder is None and inputs.array is not None and len(inputs.feature_shape) == 1
-        )
         source = source_of(inputs, sample_weight)
-        self.trainer = Trainer(source, config, self.seed, takes_logs=is_table)
+        self.trainer = Trainer(source, config, self.seed, takes_logs=self._is_table(inputs))
         try:
             train(self, inputs, callbacks, verbose, first)
         finally:
@@ -122,6 +118,11 @@ class DeepDPM(FittedModel):
         if reference is not None:
             self.adopt(name_clusters(self, reference, raw))
         return self.history
+
+    def _is_table(self, inputs: Inputs) -> bool:
+        """Whether columns have meanings of their own, of which one may be a skewed size."""
+        has_columns = inputs.array is not None and len(inputs.feature_shape) == 1
+        return self.encoder is None and has_columns
 
     def _fit_config(self, inputs: Inputs, batch_size, epochs) -> DeepDPMConfig:
         given = {"batch_size": batch_size, "epochs": epochs}
@@ -180,7 +181,8 @@ class DeepDPM(FittedModel):
         if not self.compiled:
             self.compile()
         given = (as_rows(inputs.array), forgetting, self.create_networks, self.config, self.seed)
-        parts, self.memory = learn_batch(self.parts, self.memory, *given)
+        is_table = self._is_table(inputs)
+        parts, self.memory = learn_batch(self.parts, self.memory, *given, takes_logs=is_table)
         if parts is not None:
             self.adopt(parts)
         return self

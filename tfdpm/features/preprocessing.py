@@ -171,7 +171,7 @@ class Preprocessing:
         """
         change = np.full(len(features), self.log_determinant)
         if self.log_scales is not None and self.is_invertible:
-            change += log_slopes(self._compressed(features), self.log_scales).sum(axis=1)
+            change += log_slopes(self.nearest_affine_inputs(features), self.log_scales).sum(axis=1)
         return change
 
     def __call__(self, raw) -> tf.Tensor:
@@ -191,17 +191,23 @@ class Preprocessing:
         features = np.empty((len(raw), self.feature_dim), np.float32)
         for start in range(0, len(raw), _SLICE_ROWS):
             rows = raw[start : start + _SLICE_ROWS].astype(np.float64)
-            if self.normalizes_rows:
-                rows = normalize_rows(rows)
-            if self.log_scales is not None:
-                rows = compress(rows, self.log_scales)
-            rows -= self.mean
+            rows = self.affine_inputs(rows) - self.mean
             features[start : start + _SLICE_ROWS] = rows @ self.projection
         return features
 
+    def affine_inputs(self, rows: np.ndarray) -> np.ndarray:
+        """Raw `rows [N, D_in]` float64 as the affine map takes them: normalised, or logarithms."""
+        if self.normalizes_rows:
+            rows = normalize_rows(rows)
+        return rows if self.log_scales is None else compress(rows, self.log_scales)
+
+    def nearest_affine_inputs(self, features: np.ndarray) -> np.ndarray:
+        """The inputs `[..., D_in]` of the affine map that are nearest to its mean."""
+        return features @ np.linalg.pinv(self.projection) + self.mean
+
     def inverse(self, features: np.ndarray) -> np.ndarray:
         """Returns the raw inputs nearest to the mean that have `features [..., D]`."""
-        rows = self._compressed(features)
+        rows = self.nearest_affine_inputs(features)
         return rows if self.log_scales is None else expand(rows, self.log_scales)
 
     def inverse_covariance(self, covariances: np.ndarray, means: np.ndarray) -> np.ndarray:
@@ -215,12 +221,8 @@ class Preprocessing:
         covariances = back.T @ covariances @ back
         if self.log_scales is None:
             return covariances
-        slopes = np.exp(-log_slopes(self._compressed(means), self.log_scales))
+        slopes = np.exp(-log_slopes(self.nearest_affine_inputs(means), self.log_scales))
         return slopes[..., :, np.newaxis] * covariances * slopes[..., np.newaxis, :]
-
-    def _compressed(self, features: np.ndarray) -> np.ndarray:
-        """The inputs `[..., D_in]` of the affine map that are nearest to its mean."""
-        return features @ np.linalg.pinv(self.projection) + self.mean
 
 
 def normalize_rows(rows: np.ndarray) -> np.ndarray:

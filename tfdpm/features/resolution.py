@@ -1,8 +1,7 @@
 """How finely each column's values are told apart, and whether rows repeat because of that.
 
-Counts, answers of questionnaires, flags, rounded measurements and zeros that stand for "none" are
-values that many points share. A cluster of them may lie on one value, but a density cannot tell
-more than the values do: each stands for an interval, whose variance is a twelfth of its squared
+Counts, answers of questionnaires, flags and rounded measurements are values that many points share.
+A cluster of them may lie on one value, but a density cannot tell more than the values do: each stands for an interval, whose variance is a twelfth of its squared
 width, as in Sheppard's corrections.
 """
 
@@ -25,8 +24,8 @@ def column_steps(rows: np.ndarray, seed: int = 0) -> np.ndarray:
     """Root mean square width `[D]` of the intervals that values stand for; 0 if none are shared.
 
     A shared value reaches to the next one that at least a hundredth as many points share: on a
-    grid that is the step, of two values their distance. A spike among values of single points
-    reaches as far as as many others. Values of single points have no width.
+    grid that is the step, of two values their distance. Values of single points have no width, nor
+    has the only shared one among them.
 
     Args:
         rows: `[n, D]` floating, of which 4,096 are looked at.
@@ -77,9 +76,7 @@ def _step(column: np.ndarray) -> float:
         gaps = np.concatenate([[np.inf], np.diff(shared[is_next]), [np.inf]])
         of_these = least[is_next] == level
         widths[least == level] = np.minimum(gaps[:-1], gaps[1:])[of_these]
-    for place in np.flatnonzero(np.isinf(widths)):
-        distances = np.sort(np.abs(column - shared[place]))
-        widths[place] = distances[min(2 * sizes[place], len(column)) - 1]
+    widths[np.isinf(widths)] = 0.0
     order = np.argsort(widths)
     cut = np.searchsorted(np.cumsum(sizes[order]), _WIDEST * sizes.sum())
     widths = np.minimum(widths, widths[order[min(cut, len(order) - 1)]])

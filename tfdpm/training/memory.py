@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfdpm.features.preprocessing import Preprocessing, normalize_rows
+from tfdpm.features.preprocessing import Preprocessing
 
 __all__ = ["Memory"]
 
@@ -36,7 +36,8 @@ class Memory:
         is_recalled: whether some rows were drawn from the mixture of a model that was fitted
             elsewhere. They vary in the directions of its features alone.
         units: `[D_in]` factors of the columns in the two following numbers.
-        spread: mean squared distance of `rows` from their mean at the last search.
+        spread: mean squared distance of `rows`, or of their logarithms, from their mean at the last
+            search.
         outside: part of it that the features do not show.
     """
 
@@ -82,7 +83,8 @@ class Memory:
 
     def searched(self, preprocessing: Preprocessing, novel_share: float) -> Memory:
         """Returns the memory just after a search that led to this map to features."""
-        rows, units = self.rows.astype(np.float64), np.ones(self.rows.shape[1])
+        units = np.ones(self.rows.shape[1])
+        rows = preprocessing.affine_inputs(self.rows.astype(np.float64))
         if preprocessing.has_own_units:
             deviations = rows.std(axis=0)
             least = _LEAST_UNIT * deviations[deviations > 0].min()
@@ -95,7 +97,7 @@ class Memory:
             units=units,
             spread=float(np.sum((rows.std(axis=0) * units) ** 2)),
         )
-        return dataclasses.replace(found, outside=found._outside_of(preprocessing, rows))
+        return dataclasses.replace(found, outside=found._outside_of(preprocessing, self.rows))
 
     def is_beyond(self, preprocessing: Preprocessing, rows: np.ndarray) -> bool:
         """Whether `rows [B, D_in]` vary in directions that the features do not show."""
@@ -106,10 +108,9 @@ class Memory:
 
     def _outside_of(self, preprocessing: Preprocessing, rows: np.ndarray) -> float:
         """Mean squared distance of rows from those with the same features."""
-        rows = rows.astype(np.float64)
-        if preprocessing.normalizes_rows:
-            rows = normalize_rows(rows)
-        shown = preprocessing.inverse((rows - preprocessing.mean) @ preprocessing.projection)
+        rows = preprocessing.affine_inputs(rows.astype(np.float64))
+        features = (rows - preprocessing.mean) @ preprocessing.projection
+        shown = preprocessing.nearest_affine_inputs(features)
         return float(np.mean(np.sum(((rows - shown) * self.units) ** 2, axis=1)))
 
     def to_arrays(self) -> dict[str, np.ndarray]:

@@ -48,6 +48,7 @@ def learn_batch(
     create_networks: _CreateNetworks,
     config: DeepDPMConfig,
     seed: int,
+    takes_logs: bool,
 ) -> tuple[Fitted | None, Memory]:
     """The parts, whose labels are the batch's, and the memory after one more batch.
 
@@ -61,6 +62,7 @@ def learn_batch(
         create_networks: makes networks for D features, H hidden units and C slots.
         config: settings of the model.
         seed: random seed of the model.
+        takes_logs: see `initialize_mixture`.
     """
     if memory is None:
         memory = _recall(fitted, config, seed) if fitted else Memory(rows[:0])
@@ -73,7 +75,7 @@ def learn_batch(
         return None, memory
     learned = None if fitted is None else _learn_known(fitted, rows, forgetting, config)
     if learned is None or (has_enough and _is_outdated(learned, memory, rows)):
-        fitted, memory = _search(fitted, memory, create_networks, config, seed)
+        fitted, memory = _search(fitted, memory, create_networks, config, seed, takes_logs)
     else:
         learned, has_removed = _remove_forgotten(learned, forgetting, config, seed)
         fitted = _train_networks(learned, memory, rows, has_removed, config, seed)
@@ -103,9 +105,10 @@ def _search(
     create_networks: _CreateNetworks,
     config: DeepDPMConfig,
     seed: int,
+    takes_logs: bool,
 ) -> tuple[Fitted, Memory]:
     """A fit of the remembered points, whose clusters are named and numbered as those before."""
-    trainer = Trainer(ArraySource(memory.rows), config, seed)
+    trainer = Trainer(ArraySource(memory.rows), config, seed, takes_logs)
     fitted = trainer.begin(create_networks)
     while fitted.state.epoch < config.epochs:
         trainer.set_learning_rates(fitted)

@@ -95,7 +95,7 @@ def _train(model: SwAV, train: LabelledData, test: LabelledData, epochs: int, se
     """Trains the model; returns time, loss by epoch, kNN accuracy by epoch and warnings."""
     every = max(epochs // _CURVE_POINTS, 1)
     watchdog = CollapseWatchdog()
-    neighbours = NearestNeighbours(*train[1:], *test[1:], every=every)
+    neighbours = NearestNeighbours(train.x, train.y, test.x, test.y, every=every)
     views = multicrop(train.x, seed=seed, **model.view_options())
     with measure_time() as cost:
         history = model.fit(views, verbose=0, callbacks=[watchdog, neighbours]).history
