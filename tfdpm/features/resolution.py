@@ -1,8 +1,9 @@
 """How finely each column's values are told apart, and whether rows repeat because of that.
 
 Counts, answers of questionnaires, flags and rounded measurements are values that many points share.
-A cluster of them may lie on one value, but a density cannot tell more than the values do: each stands for an interval, whose variance is a twelfth of its squared
-width, as in Sheppard's corrections.
+A cluster of them may lie on one value, but a density cannot tell more than the values do. Each of
+them stands for an interval, whose variance is a twelfth of its squared width, as in Sheppard's
+corrections.
 """
 
 from __future__ import annotations
