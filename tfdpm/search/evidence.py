@@ -19,7 +19,7 @@ from tfdpm.search.sample import Sample, sample_moments, sort_by_group
 # no tail could make worth merging; half or twice of it gives the same partitions.
 _LARGEST_TAIL = 3.0
 # Probability of a dip in points of even density below which they are not of even density.
-_VALLEY = 0.05
+_VALLEY = 0.01
 
 
 class SampleEvidence:
