@@ -18,10 +18,10 @@ class _Settings:
     few_features: int = 16  # so few have no directions that tell more than distances
     sample_size: int = 2000
     neighbours: int = 10
-    # Fewer features, unless of images, or of variances that differ by a factor of e on average,
-    # are columns of a table. Layouts of tables were worse than the columns as they are.
+    # Fewer features, unless of images, are columns of a table, and so are those whose variances
+    # differ by this factor between quartiles. Layouts of tables were worse than their columns.
     table_features: int = 64
-    table_deviation: float = 1.0  # of the logarithms of the columns' variances
+    table_ratio: float = 30.0
     # Dimension near a point, as a share of that of a Gaussian of the same covariance, below which
     # sets count as curved. Signed vectors of many features have a limit of their own: embeddings
     # carry noise in all directions, which hides the curved sets of their subjects.
@@ -169,8 +169,9 @@ def _local_dimension(rows: np.ndarray) -> float:
 def _is_table(rows: np.ndarray) -> bool:
     """Whether columns vary so differently that they can hardly be numbers of one kind."""
     variances = rows.var(axis=0, dtype=np.float64)
-    logs = np.log(variances[variances > 0])
-    return bool(len(logs)) and logs.std() > _SETTINGS.table_deviation
+    # Quartiles, since an embedding may have a few columns that hardly vary.
+    low, high = np.quantile(variances, [0.25, 0.75])
+    return bool(high > _SETTINGS.table_ratio * low)
 
 
 def _has_mixed_units(rows: np.ndarray) -> bool:
