@@ -187,9 +187,10 @@ def overlap_gain(
     """Gain in evidence by two Gaussians that share responsibility for some points, over one.
 
     The evidence of shared responsibilities is the variational lower bound: the terms of their
-    statistics, and their entropy. What one heavy-tailed or flat-topped shape would explain as well
-    is subtracted, and there must be a valley between the two: points of even density would have
-    any number of Gaussians.
+    statistics, and their entropy. What one flat-topped shape would explain as well is subtracted,
+    and there must be a valley between the two: points of even density would have any number of
+    Gaussians. Two Gaussians that overlap have a flatter top than one; a heavy tail is a sign of one
+    cluster, or of two apart that other moves find.
 
     Args:
         evidence: evidence of the sample.
@@ -197,27 +198,26 @@ def overlap_gain(
         sides: `[m]` Gaussian that each of them begins in, 0 or 1.
 
     Returns:
-        The gain, nats, minus infinity if there is no second Gaussian, and sides `[m]` that have it.
+        The gain, nats, and sides `[m]` that have it. The gain is minus infinity for a heavy tail,
+        or where there is no second Gaussian.
     """
+    everyone = np.zeros_like(sides)
+    whole = evidence.sample.hard_statistics(everyone, 1, rows)
+    distances = evidence.sample.distances_to_own(everyone, whole, rows)
+    if log_tail_gain(distances, everyone, 1, evidence.sample.dim)[0] > 0:
+        return -np.inf, sides
     sample = Sample(evidence.sample.points[rows], evidence.sample.rounding)
-    prior = evidence.prior.partition_prior()
     halves = sample.hard_statistics(sides, 2)
     if halves.counts.min() <= 1:
         return -np.inf, sides
+    prior = evidence.prior.partition_prior()
     start = prior.map_mixture(halves)
     partition = run_em(sample, prior, start, _OVERLAP_ITERATIONS, _OVERLAP_TOLERANCE)
     if partition.num_components < 2:
         return -np.inf, sides
-    whole = halves.map(lambda part: part.sum(axis=0, keepdims=True))
     soft = sample.expectation(partition.parameters)[1]
     gain = float(evidence.terms(soft).sum() - evidence.terms(whole)[0])
     gain += sample.entropy(partition.parameters)
-    if gain <= 0:
-        return gain, partition.labels
-    everyone = np.zeros_like(sides)
-    distances = sample.distances_to_own(everyone, whole, np.arange(len(rows)))
-    tail = log_tail_gain(distances, everyone, 1, sample.dim)
-    gain = float(subtract_tail_gain(np.array([gain]), tail, whole.counts)[0])
     gain -= max(log_flatness_gain(distances, sample.dim), 0.0)
     if gain > 0 and dip_p_value(sample.points @ _discriminant(soft)) > _VALLEY:
         return -np.inf, partition.labels
