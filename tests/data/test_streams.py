@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfdpm.data import as_features
-from tfdpm.data.streams import as_batches, reading_error
+from tfdpm.data.streams import as_batches, draw_rows, reading_error
 
 X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 Y = np.arange(20)
@@ -148,3 +148,22 @@ def test_wrong_streams_get_one_error_that_names_them(dataset, error, message) ->
 def test_batch_size_is_checked() -> None:
     with pytest.raises(ValueError, match="`batch_size`"):
         as_batches(slices(X), batch_size=0)
+
+
+def test_rows_are_drawn_evenly_and_stay_in_order() -> None:
+    stream = tf.data.Dataset.range(1000).batch(64)
+    times = np.zeros(1000)
+    for seed in range(200):
+        rows = draw_rows(stream, 100, np.random.default_rng(seed))
+        assert len(rows) == 100 and (np.diff(rows) > 0).all()
+        times[rows] += 1
+    # Of 200 draws of a tenth, each row is in 20, with a standard deviation of 4.2.
+    assert times.min() > 4 and times.max() < 42
+    np.testing.assert_allclose(times.reshape(10, 100).sum(axis=1), 2000, atol=200)
+
+
+def test_few_rows_are_all_drawn() -> None:
+    stream = tf.data.Dataset.range(70).batch(64)
+    np.testing.assert_array_equal(draw_rows(stream, 100, np.random.default_rng(0)), np.arange(70))
+    with pytest.raises(ValueError, match="`data`: got a stream without batches"):
+        draw_rows(stream.take(0), 100, np.random.default_rng(0), name="data")

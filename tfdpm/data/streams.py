@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
 
-__all__ = ["Stream", "as_batches", "reading_error"]
+__all__ = ["Stream", "as_batches", "draw_rows", "reading_error"]
 
 _IMAGE_CHANNELS = (1, 3, 4)
 
@@ -67,6 +68,37 @@ def as_batches(dataset: tf.data.Dataset, *, name: str = "x", batch_size: int = 1
     labelled = None if y_spec is None else checked
     batches = checked if labelled is None else checked.map(lambda x, _: x)
     return Stream(batches, labelled, num_points, tuple(shape))
+
+
+def draw_rows(
+    batches: tf.data.Dataset, count: int, generator: np.random.Generator, *, name: str = "x"
+) -> np.ndarray:
+    """Draws at most `count` rows of `[B, ...]` batches in one pass, all rows equally likely.
+
+    They come in the order of the stream. At most twice as many and a batch are held in memory.
+
+    Raises:
+        ValueError: if there are no batches.
+    """
+    keys, kept = np.zeros(0), []
+    for batch in batches:
+        kept.append(batch.numpy())
+        # Those with the smallest of one random key per row are kept.
+        keys = np.concatenate([keys, generator.uniform(size=len(kept[-1]))])
+        if len(keys) > 2 * count:
+            keys, kept = _smallest(keys, kept, count)
+    if not kept:
+        checks.fail(name, "a stream without batches", "at least 2 points")
+    return _smallest(keys, kept, count)[1][0]
+
+
+def _smallest(keys: np.ndarray, rows: list, count: int) -> tuple[np.ndarray, list]:
+    """The `count` smallest keys and their rows (all, if they are fewer), in their order."""
+    joined = np.concatenate(rows)
+    if len(keys) <= count:
+        return keys, [joined]
+    chosen = np.sort(np.argpartition(keys, count)[:count])
+    return keys[chosen], [joined[chosen]]
 
 
 def reading_error(error: Exception) -> ValueError | None:

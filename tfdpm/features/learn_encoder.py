@@ -10,6 +10,7 @@ import numpy as np
 from tfdpm import checks
 from tfdpm.data.images.multicrop import multicrop
 from tfdpm.data.inputs import Inputs
+from tfdpm.data.streams import draw_rows
 from tfdpm.features import autoencoder, encoders, parametric_umap
 from tfdpm.features.apply_encoder import encode
 from tfdpm.features.choice import FeatureChoice
@@ -66,25 +67,7 @@ def points_to_learn_from(inputs: Inputs, kind: str, seed: int) -> np.ndarray:
         if len(array) > most:
             array = array[np.sort(generator.choice(len(array), most, replace=False))]
         return array.astype(np.float32, copy=False)
-    kept: list[np.ndarray] = []
-    keys = np.zeros(0)
-    for batch in inputs.dataset:
-        kept.append(batch.numpy())
-        keys = np.concatenate([keys, generator.uniform(size=len(kept[-1]))])
-        if len(keys) > 2 * most:
-            keys, rows = _smallest(keys, np.concatenate(kept), most)
-            kept = [rows]
-    if not kept:
-        checks.fail("data", "a stream without batches", "at least 2 points")
-    return _smallest(keys, np.concatenate(kept), most)[1]
-
-
-def _smallest(keys, rows, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the smallest keys and their rows, in the order of the rows."""
-    if len(keys) <= count:
-        return keys, rows
-    chosen = np.sort(np.argpartition(keys, count)[:count])
-    return keys[chosen], rows[chosen]
+    return draw_rows(inputs.dataset, most, generator, name="data")
 
 
 def learn_encoder(

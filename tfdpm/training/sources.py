@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import Inputs
+from tfdpm.data.streams import draw_rows
 from tfdpm.features.apply_encoder import as_rows
 from tfdpm.features.preprocessing import (
     FeatureMoments,
@@ -208,7 +209,7 @@ class StreamSource:
     def sample(self, count: int, seed: int) -> np.ndarray:
         """At most `count` raw rows, each row of the stream equally likely."""
         if self._sample is None or len(self._sample) < min(count, self._num_points or count):
-            self._sample = self._reservoir(count, np.random.default_rng([seed, 1]))
+            self._sample = draw_rows(self._raw, count, np.random.default_rng([seed, 1]))
         return self._sample
 
     def moments(self, normalizes_rows: bool) -> FeatureMoments:
@@ -286,27 +287,6 @@ class StreamSource:
         """Features batch by batch, in the order of the stream."""
         for features, _ in self._batches:
             yield features
-
-    def _reservoir(self, count: int, generator: np.random.Generator) -> np.ndarray:
-        """The `count` rows with the smallest of one random key per row."""
-        keys, rows = np.zeros(0), []
-        for batch in self._raw:
-            rows.append(batch.numpy())
-            keys = np.concatenate([keys, generator.uniform(size=len(rows[-1]))])
-            if len(keys) > 2 * count:
-                keys, rows = _smallest(keys, rows, count)
-        if not rows:
-            checks.fail("x", "a stream without batches", "at least 2 points")
-        return _smallest(keys, rows, count)[1][0]
-
-
-def _smallest(keys: np.ndarray, rows: list, count: int) -> tuple[np.ndarray, list]:
-    """The `count` smallest keys and their rows (all, if they are fewer), in their order."""
-    joined = np.concatenate(rows)
-    if len(keys) <= count:
-        return keys, [joined]
-    kept = np.sort(np.argpartition(keys, count)[:count])
-    return keys[kept], [joined[kept]]
 
 
 Source = ArraySource | StreamSource
