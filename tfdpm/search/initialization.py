@@ -85,12 +85,12 @@ def initialize_mixture(
     if not (uses_search(config) and _has_open_prior(config)):
         preprocessing = preprocessing.leading()
     if not uses_search(config):
-        sample = preprocessing.transform(raw)
+        features = preprocessing.transform(raw)
         # The paper's: K-means, then MAP estimates ([DeepDPM] section 4.1).
         prior = prior_from_moments(moments, preprocessing, config, config.start_clusters)
         structure = "full" if config.covariance == "auto" else config.covariance
-        labels = kmeans_labels(sample, config.start_clusters, seed)
-        statistics = accumulate_hard(tf.constant(sample), tf.constant(labels), labels.max() + 1)
+        labels = kmeans_labels(features, config.start_clusters, seed)
+        statistics = accumulate_hard(tf.constant(features), tf.constant(labels), labels.max() + 1)
         parameters = estimate_mixture(statistics, prior, structure, config)
         return InitialMixture(prior, parameters, None, statistics, structure, None, preprocessing)
     result = _search_features(raw, moments, preprocessing, config, seed)
@@ -109,8 +109,8 @@ def initialize_mixture(
             search, labels, multiple, config.has_tails
         )
         t_mixture = None if t_mixture is None else as_tensors(t_mixture)
-    statistics = accumulate_hard(search.features, labels, parameters.num_components)
-    statistics = statistics.widened(used.rounding)
+    sample = Sample(search.features, used.rounding)
+    statistics = sample.hard_statistics(labels, parameters.num_components).map(tf.constant)
     parameters = as_tensors(parameters)
     return InitialMixture(prior, parameters, t_mixture, statistics, search.covariance, search, used)
 
