@@ -71,6 +71,17 @@ def test_without_forgetting_batches_add_up_to_the_whole():
     assert distances.max() < 0.25  # standard error 0.06 along each axis
 
 
+def test_a_stream_is_as_many_batches():
+    x, _ = batch([0, 1, 2], 900)
+    model, other = DeepDPM(seed=0), DeepDPM(seed=0)
+    model.partial_fit(tf.data.Dataset.from_tensor_slices(x).batch(300), forgetting=0.1)
+    for start in (0, 300, 600):
+        other.partial_fit(x[start : start + 300], forgetting=0.1)
+    np.testing.assert_array_equal(model.means_, other.means_)
+    np.testing.assert_array_equal(model.labels_, other.labels_)
+    assert len(model.labels_) == 300 and nearest(model) == [0, 1, 2]
+
+
 def test_an_endless_stream_is_followed_epoch_by_epoch():
     def endless():
         for step in range(10**9):

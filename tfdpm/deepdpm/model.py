@@ -156,21 +156,23 @@ class DeepDPM(FittedModel):
         its mixture instead, and keeps its features.
 
         Args:
-            x: `[B, D]` points, as for `fit`, any number of them. Where the first calls bring fewer
-                than two points (or than `config.start_clusters`), these are held back, and the
-                model is not fitted yet.
+            x: `[B, D]` points, as for `fit`, any number of them; each batch of a `tf.data.Dataset`
+                counts as one. Where the first calls bring fewer than two points (or than
+                `config.start_clusters`), these are held back, and the model is not fitted yet.
             y: accepted as everywhere in scikit-learn; not used.
             forgetting: share of the past that each batch replaces, in [0, 1).
 
         Returns:
-            The model itself; `labels_` are the batch's.
+            The model itself; `labels_` are the last batch's.
         """
         forgetting = checks.number(forgetting, "forgetting", minimum=0.0)
         if forgetting >= 1.0:
             checks.fail("forgetting", forgetting, "less than 1")
         raw = as_features(x, y, minimum_points=1)
         if raw.array is None:
-            checks.fail("x", "a stream", "one batch in memory; or fit(..., steps_per_epoch=n)")
+            for batch in raw.dataset:
+                self.partial_fit(batch.numpy(), forgetting=forgetting)
+            return self
         inputs = encode_inputs(raw, self.encoder)
         if self.parts is not None:
             self.check_points(inputs.feature_shape)
