@@ -54,7 +54,7 @@ MAY_IMPORT = {
 # Packages from outside that only some rooms may import.
 ONLY_IN = {
     "tensorflow_probability": ("mixture",),
-    "typer": ("cli",),
+    "typer": ("cli", "benchmarks"),
     "rich": ("cli", "benchmarks", "training", "callbacks"),
 }
 NOT_IN = {

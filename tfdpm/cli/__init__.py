@@ -1,4 +1,4 @@
-"""The command line `tfdpm`: one module for each command, and how errors end.
+"""The command line `tfdpm`: its commands, and how errors end.
 
 Commands import what they need when they run, so that `--help` is quick.
 """
@@ -13,9 +13,8 @@ import typer
 import typer.core
 
 from tfdpm import startup
-from tfdpm.cli.bench import app as bench_app
+from tfdpm.benchmarks.commands import bench, reproduce
 from tfdpm.cli.fit import fit
-from tfdpm.cli.reproduce import reproduce
 from tfdpm.cli.saved import export, predict
 from tfdpm.cli.swav import app as swav_app
 from tfdpm.data.streams import reading_error
@@ -45,7 +44,7 @@ app = typer.Typer(
 )
 for _command in (fit, predict, export, reproduce):
     app.command()(_command)
-app.add_typer(bench_app, name="bench")
+app.add_typer(bench, name="bench")
 app.add_typer(swav_app, name="swav")
 
 

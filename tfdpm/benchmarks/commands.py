@@ -1,4 +1,7 @@
-"""`tfdpm bench`: a sub-command for each benchmark, which prints a table and writes JSON."""
+"""The commands `tfdpm bench`, with a sub-command for each benchmark, and `tfdpm reproduce`.
+
+Benchmarks print a table and write JSON. They are imported when they run.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from typer import Argument, Option
 
 from tfdpm import checks
 
-app = typer.Typer(help="Measure, print a table, and write it as JSON.")
+bench = typer.Typer(help="Measure, print a table, and write it as JSON.")
 
 
 def _parse_numbers(param: typer.CallbackParam, value: str) -> tuple[int, ...]:
@@ -97,7 +100,7 @@ def _add(name: str, module: str, text: str, options: str, own: Any = (), **defau
         )
     run.__signature__ = inspect.Signature(parameters)
     run.__annotations__ = {each.name: each.annotation for each in parameters}
-    app.command(name, help=text)(run)
+    bench.command(name, help=text)(run)
 
 
 _add(
@@ -187,3 +190,38 @@ _add(
     f"{_FILES} repeats threads epochs max_points quick",
     {"epochs": (int, Option(min=1, help="Epochs of the small preset."), 20)},
 )
+
+
+def reproduce(
+    name: Annotated[
+        str,
+        Argument(
+            metavar="NAME",
+            help="table1 to table6, figure1, figure4, supplement1, supplement2, "
+            "swav-figure2, swav-figure3 or swav-table3.",
+        ),
+    ],
+    data: Annotated[
+        Path, Option(metavar="DIR", help="Folder with the data sets' .npz files.")
+    ] = Path(),
+    configuration: Annotated[str, Option(help="default, paper or official.")] = "default",
+    seeds: Annotated[int, Option(min=1, help="Number of seeds.")] = 1,
+    seed: Annotated[int, Option(min=0, help="First random seed.")] = 0,
+    peers: Annotated[
+        bool, Option("--peers", help="Run K-means, GMM and DBSCAN too, where printed.")
+    ] = False,
+    epochs: Annotated[int | None, Option(min=1, help="Most epochs of a fit.")] = None,
+    max_points: Annotated[int | None, Option(min=2, help="Most points of each data set.")] = None,
+    out: Annotated[
+        Path | None,
+        Option(metavar="FILE.json", help="Default: reproduce_NAME.json; a picture beside."),
+    ] = None,
+) -> None:
+    """Run an experiment of the DeepDPM or SwAV paper beside its printed numbers."""
+    from tfdpm.benchmarks.papers import run
+    from tfdpm.benchmarks.sweep import Sweep
+
+    sweep = Sweep(
+        out=out or Path(f"reproduce_{name}.json"), seed=seed, seeds=seeds, max_points=max_points
+    )
+    run(name, data, sweep, configuration=configuration, peers=peers, epochs=epochs)
