@@ -200,12 +200,15 @@ def _alternate(
     moves = MoveCounts()
     for _ in range(_SETTINGS.rounds):
         search, linear = _whiten(features, labels, settings, seed)
+        initial_labels = labels
         labels, parameters = search.run_from(labels)
         moves += search.moves
         score = search.score(labels) / len(features) + np.linalg.slogdet(linear)[1]
         if turns and score <= turns[-1].score + _SETTINGS.least_gain:
             break
         turns.append(_Turn(score, search, labels, parameters, linear, moves))
+        if np.array_equal(labels, initial_labels):
+            break
     return turns[-1]._replace(moves=moves)
 
 
