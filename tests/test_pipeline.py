@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -58,18 +58,17 @@ def test_separated_mixtures_are_found_exactly(num_components, dim, imbalance):
     assert metrics.ari(y, found.labels_) > 0.98
 
 
-def test_layouts_have_a_wider_prior_unless_one_is_asked_for():
-    from tfdpm.features.choice import FeatureChoice
-    from tfdpm.pipeline import _widen_prior
+def test_layouts_have_a_scale_of_their_own_unless_one_is_asked_for(monkeypatch):
+    from tfdpm import pipeline
 
-    layout, plain = FeatureChoice("umap", ""), FeatureChoice("none", "")
-    for num_points, scale in [(None, 4.0), (100_000, 4.0), (5_000, 2.0), (1_000, 1.0)]:
-        assert _widen_prior(FAST, layout, num_points) == FAST.replace(prior_scale=scale)
-    images = dataclasses.replace(layout, image_shape=(8, 8, 1))
-    assert _widen_prior(FAST, images, 1_000) == FAST.replace(prior_scale=4.0)
-    assert _widen_prior(FAST, plain, 100_000) == FAST
-    for own in (FAST.replace(prior_scale=2.0), DeepDPMConfig.paper()):
-        assert _widen_prior(own, layout, None) == own
+    x = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
+    places = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
+    monkeypatch.setattr(pipeline.learn_encoder, "learn_encoder", lambda *_: places)
+    monkeypatch.setattr(pipeline, "fit_layout_scale", lambda *_, are_images: 8.0 + are_images)
+    asked = FAST.replace(prior_scale=2.0)
+    for config, features, scale in [(FAST, "umap", 8.0), (asked, "umap", 2.0), (FAST, "none", 1.0)]:
+        found = tfdpm.fit(x, features=features, config=config, epochs=1, verbose=0)
+        assert found.config.prior_scale == scale
 
 
 def test_labels_are_those_of_predict_labels(model):

@@ -15,6 +15,7 @@ from tfdpm.config import DeepDPMConfig, as_config
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.deepdpm.fitting import first_points
+from tfdpm.deepdpm.layout_prior import fit_layout_scale
 from tfdpm.export import ServedModel
 from tfdpm.features import learn_encoder
 from tfdpm.features.choice import FeatureChoice, choose
@@ -23,11 +24,6 @@ from tfdpm.progress.stages import Stages, fingerprint
 
 FEATURES = learn_encoder.FEATURES
 _MAX_CHOICE_POINTS = 4096  # of a stream, by which features="auto" chooses
-# A layout by neighbours pulls points together wherever a few are close, and so makes clusters of
-# chance. A wider prior joins them; much wider ones join classes as well. Of embeddings, few points
-# may be of many classes that are small, and these would be joined first.
-_LAYOUT_PRIOR_SCALE = 4.0
-_POINTS_OF_ONE_SCALE = 2500  # embeddings for each time that the prior is as wide
 
 
 def fit(
@@ -59,8 +55,8 @@ def fit(
               principal axes. For tables, and for features that are embedded already.
             - `"pca"`: the ten leading principal axes.
             - `"umap"`: a network that places points by their neighbours (images are described by
-              scattering first). For images, and for embeddings of texts. The prior found from
-              the data is then up to four times as wide, unless `config` has a `prior_scale`.
+              scattering first). For images, and for embeddings of texts. Neighbours
+              then tell how wide the prior is, unless `config` has a `prior_scale`.
             - `"autoencoder"`: the ten latents of an autoencoder.
             - `"swav"`: SwAV on many views of each image, then `"umap"`. For photographs; it takes
               hours without an accelerator.
@@ -114,13 +110,22 @@ def fit(
         encoder = as_encoder(features, inputs.feature_shape)
     else:
         encoder = learn_encoder.learn_encoder(choice, sample, stages, seed)
-    config = _widen_prior(config, choice, inputs.num_points)
-    model = DeepDPM(config, seed=seed, encoder=encoder, features=str(choice))
     callbacks = list(callbacks)
     checkpoint = stages.path("clusters", ".npz")
     if checkpoint is not None and not any(isinstance(each, Checkpoint) for each in callbacks):
         callbacks.append(Checkpoint(checkpoint))
     with stages.stage(learn_encoder.CLUSTERS):
+        if choice.name in ("umap", "swav") and (config.prior, config.prior_scale) == ("auto", 1.0):
+            scale = fit_layout_scale(
+                encoder,
+                sample,
+                config,
+                inputs.num_points or len(sample),
+                seed,
+                are_images=choice.image_shape is not None,
+            )
+            config = config.replace(prior_scale=scale)
+        model = DeepDPM(config, seed=seed, encoder=encoder, features=str(choice))
         model.fit(
             inputs,
             epochs=epochs,
@@ -129,18 +134,6 @@ def fit(
             reference=reference,
         )
     return model
-
-
-def _widen_prior(
-    config: DeepDPMConfig, choice: FeatureChoice, num_points: int | None
-) -> DeepDPMConfig:
-    """The configuration, with a wider prior for layouts where none was asked for."""
-    if choice.name not in ("umap", "swav") or (config.prior, config.prior_scale) != ("auto", 1.0):
-        return config
-    scale = _LAYOUT_PRIOR_SCALE
-    if choice.image_shape is None and num_points is not None:
-        scale = min(scale, max(1.0, num_points / _POINTS_OF_ONE_SCALE))
-    return config.replace(prior_scale=scale)
 
 
 def _choose_features(features: str | keras.Model, inputs: Inputs) -> FeatureChoice:

@@ -58,6 +58,30 @@ def test_many_copies_of_one_point_give_finite_weights():
     assert np.isfinite(graph.data).all() and graph.data.max() <= 1.0 + 1e-12
 
 
+def test_modularity_is_that_of_a_loop_over_all_pairs():
+    labels = np.random.default_rng(1).integers(0, 3, len(X))
+    indices = manifold.neighbours(X, 5)[0]
+    ends = np.bincount(indices.ravel(), minlength=len(X))
+    for resolution in (0.5, 1.0):
+        expected = sum(
+            (float(j in indices[i]) - resolution * 5 * ends[j] / indices.size) / indices.size
+            for i in range(len(X))
+            for j in range(len(X))
+            if labels[i] == labels[j]
+        )
+        assert manifold.modularity(indices, labels, resolution) == pytest.approx(expected)
+
+
+def test_modularity_is_largest_for_the_groups_and_nothing_for_one_cluster():
+    x, labels = far_groups()
+    indices = manifold.neighbours(x, 10)[0]
+    assert manifold.modularity(indices, labels) == pytest.approx(2 / 3)
+    assert manifold.modularity(indices, np.zeros_like(labels)) == pytest.approx(0.0)
+    halves = 2 * labels + np.arange(len(x)) % 2
+    for others in (np.minimum(labels, 1), halves):
+        assert manifold.modularity(indices, others, 0.7) < manifold.modularity(indices, labels, 0.7)
+
+
 def test_curve_is_one_up_to_the_minimum_distance_and_falls_exponentially():
     a, b = manifold.closeness_curve(0.5)
     curve = lambda d: 1.0 / (1.0 + a * d ** (2 * b))  # noqa: E731

@@ -13,6 +13,7 @@ from tests.reference.searches import search_settings
 from tfdpm import metrics
 from tfdpm.features.preprocessing import feature_moments, fit_preprocessing
 from tfdpm.search import whitened_search as module
+from tfdpm.search.mixture_search import MixtureSearch
 
 
 def overlapping(num_points=1500, dim=24, num_clusters=12, seed=0):
@@ -85,6 +86,20 @@ def test_overlapping_clusters_of_scarce_points_are_found(monkeypatch):
     plain.fit(x, verbose=0)
     assert with_rounding > metrics.nmi(labels, plain.labels_) + 0.05
     assert abs(model.n_clusters - 12) <= 3
+
+
+def test_turns_end_with_the_first_that_changes_no_cluster(monkeypatch):
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 100)
+    features = 10.0 * generator.normal(size=(4, 6))[labels] + generator.normal(size=(400, 6))
+    searches = []
+    real = MixtureSearch.run_from
+    monkeypatch.setattr(
+        MixtureSearch, "run_from", lambda self, *given: searches.append(self) or real(self, *given)
+    )
+    turn = module._alternate(features, labels, search_settings(6), 0)
+    np.testing.assert_array_equal(turn.labels, labels)
+    assert searches == [turn.search]
 
 
 def test_separate_clusters_keep_their_principal_axes():

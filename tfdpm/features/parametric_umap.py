@@ -15,7 +15,6 @@ from tfdpm.progress.epoch_backup import EpochBackup
 
 __all__ = ["fit_encoder", "neighbour_layout"]
 
-_NUM_NEIGHBOURS = 15  # as in [UMAP]; 10 to 25 give much the same
 _EMBEDDING_DIM = 10  # as in [DeepDPM]'s two-step runs; in fewer dimensions clusters are torn
 _BATCH_SIZE = 256
 _FEWEST_STEPS, _FEWEST_EPOCHS = 2000, 25
@@ -34,7 +33,7 @@ def neighbour_layout(
 
     `on_epoch` is called with the numbers of epochs done and in all.
     """
-    indices, distances = umap.neighbours(x, min(_NUM_NEIGHBOURS, len(x) - 1))
+    indices, distances = umap.neighbours(x, min(umap.NUM_NEIGHBOURS, len(x) - 1))
     return umap.layout(
         umap.membership_graph(indices, distances),
         umap.principal_start(x, embedding_dim, seed),

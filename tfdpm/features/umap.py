@@ -10,8 +10,9 @@ import scipy.optimize
 import scipy.sparse
 import sklearn.neighbors
 
-__all__ = ["layout", "membership_graph", "neighbours"]
+__all__ = ["layout", "membership_graph", "modularity", "neighbours"]
 
+NUM_NEIGHBOURS = 15  # as in [UMAP]; 10 to 25 give much the same
 _NEGATIVES = 5  # points that are pushed away for each one that is pulled, as in [UMAP]'s program
 _LARGEST_STEP = 4.0  # along each axis, before the learning rate, as there
 
@@ -54,6 +55,21 @@ def membership_graph(indices: np.ndarray, distances: np.ndarray) -> scipy.sparse
     )
     other_way = one_way.T.tocsr()
     return (one_way + other_way - one_way.multiply(other_way)).tocsr()
+
+
+def modularity(indices: np.ndarray, labels: np.ndarray, resolution: float = 1.0) -> float:
+    """Computes edges within clusters less those of chance, [Reichardt and Bornholdt 2006].
+
+    Args:
+        indices: neighbours `[N, k]` of each point.
+        labels: clusters `[N]`, integers from zero.
+        resolution: multiple of what chance gives; less than one is for fewer, larger clusters.
+    """
+    # Q = sum_c (e_cc - r a_c b_c): e_cc is the share of edges within c, a_c and b_c those of edges
+    # that begin and end there.
+    begins = np.bincount(labels) / len(labels)
+    ends = np.bincount(labels[indices].ravel(), minlength=len(begins)) / indices.size
+    return float((labels[indices] == labels[:, np.newaxis]).mean() - resolution * begins @ ends)
 
 
 def closeness_curve(min_dist: float) -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,6 +13,8 @@ from tfdpm.search.prior import SearchSettings
 
 # Points are scarce for full covariances where D^2 exceeds this share of n, or exceeds n / K.
 _SCARCE = 0.05
+# What a prior may be worth in further points, as multiples of D.
+_PRIOR_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 _Result = tuple[MixtureSearch, np.ndarray, MixtureParameters]
 
@@ -21,11 +22,10 @@ _Result = tuple[MixtureSearch, np.ndarray, MixtureParameters]
 def select_search(
     points: np.ndarray, settings: SearchSettings, seed: int, initial_clusters: int
 ) -> _Result:
-    """Searches once, or where points are scarce several times, and keeps the best search.
+    """Searches with the prior's weight and structure that explain the clusters found best.
 
-    Where points are scarce for full covariances, further searches are made and the one with the
-    largest evidence is kept. Full covariances get firmer priors as long as the evidence rises:
-    the prior is worth D / 2, D, 2 D and at most 4 D further points. Under the structure `"auto"`,
+    Where points are scarce for full covariances, the search goes on from its clusters with the
+    weight that explains them best, as long as the evidence rises. Under the structure `"auto"`,
     diagonal and spherical covariances are tried too.
 
     Args:
@@ -37,43 +37,54 @@ def select_search(
     """
     is_open = settings.covariance == "auto"
     settings = dataclasses.replace(settings, covariance="full") if is_open else settings
-    best = _run_search(MixtureSearch(points, settings, seed), initial_clusters)
-    moves = best[0].moves
+    search = MixtureSearch(points, settings, seed)
+    has_weight = settings.covariance == "full" and settings.fixed_scale is None
     num_points, dim = points.shape
-    is_scarce = dim**2 > min(_SCARCE * num_points, num_points / best[2].num_components)
-    if settings.fixed_scale is not None or not is_scarce or settings.covariance != "full":
+    is_scarce = dim**2 > _SCARCE * num_points
+    if has_weight and is_scarce:
+        # A prior that is worth too little may never split the first cluster.
+        search = search.with_prior_weight(float(round(dim / 2)))
+    best = search, *search.run(initial_clusters)
+    is_scarce |= dim**2 > num_points / best[2].num_components
+    if not (has_weight and is_scarce):
         return best
-    for extra_df in (round(dim / 2), dim, 2 * dim, 4 * dim):
-        # The first starts afresh, in case nothing was ever split; the others go on from there.
-        labels = best[1] if best[0].prior.extra_df else None
-        search = best[0].with_prior_weight(float(extra_df))
-        firmer = _run_search(search, initial_clusters, labels, best[0].trace)
-        moves += firmer[0].moves
-        if _score(firmer) <= _score(best):
+    moves = search.moves
+    while (search := choose_prior_weight(*best[:2])).prior.extra_df != best[0].prior.extra_df:
+        weighed = search, *search.run_from(best[1], best[0].trace)
+        moves += search.moves
+        if _score(weighed) <= _score(best):
             break
-        best = firmer
+        best = weighed
     for structure in STRUCTURES[1:] if is_open else ():
-        restricted = dataclasses.replace(settings, covariance=structure)
-        search = MixtureSearch(points, restricted, seed)
+        search = MixtureSearch(points, dataclasses.replace(settings, covariance=structure), seed)
         # It goes on from the clusters so far if it explains them better. From one cluster alone it
         # starts afresh, since full covariances may cost too much evidence to split it.
-        labels = best[1] if best[2].num_components > 1 else None
-        if labels is None or search.score(labels) > _score(best):
-            best = max(best, _run_search(search, initial_clusters, labels), key=_score)
-            moves += search.moves
+        if best[2].num_components == 1:
+            found = search.run(initial_clusters)
+        elif search.fit_scale_to(best[1]) > _score(best):
+            found = search.run_from(best[1])
+        else:
+            continue
+        best = max(best, (search, *found), key=_score)
+        moves += search.moves
     return best[0].with_moves(moves), best[1], best[2]
 
 
-def _run_search(
-    search: MixtureSearch,
-    initial_clusters: int,
-    labels: np.ndarray | None = None,
-    trace: Sequence[np.ndarray] = (),
-) -> _Result:
-    """Runs a search from K-means, or from `labels` that the partitions of `trace` led to."""
-    if labels is None:
-        return search, *search.run(initial_clusters)
-    return search, *search.run_from(labels, trace)
+def choose_prior_weight(search: MixtureSearch, labels: np.ndarray) -> MixtureSearch:
+    """Returns the search whose prior has the weight and scale with the most evidence for `labels`.
+
+    Args:
+        search: search whose points and settings are kept.
+        labels: `[n]` clusters in `[0, K)`, none of them empty.
+    """
+    best, best_score = search, -np.inf
+    for multiple in _PRIOR_WEIGHTS:
+        weighed = search.with_prior_weight(float(round(multiple * search.points.shape[1])))
+        score = weighed.fit_scale_to(labels)
+        if score <= best_score:
+            break
+        best, best_score = weighed, score
+    return best
 
 
 def _score(result: _Result) -> float:

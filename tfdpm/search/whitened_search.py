@@ -19,6 +19,7 @@ from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.moves.ledger import MoveCounts
 from tfdpm.search.kmeans import kmeans_labels
 from tfdpm.search.mixture_search import MixtureSearch
+from tfdpm.search.model_selection import choose_prior_weight
 from tfdpm.search.prior import SearchSettings
 from tfdpm.search.sample import Sample
 
@@ -38,7 +39,6 @@ class _Settings:
             takes dozens.
         rounds: largest number of turns of mapping and search.
         least_gain: gain in evidence below which a turn is the last, nats per point.
-        prior_weights: what the prior may be worth in further points, as multiples of D.
     """
 
     overlap: float = 0.25
@@ -51,7 +51,6 @@ class _Settings:
     most_products: float = 2e9
     rounds: int = 8
     least_gain: float = 1e-5
-    prior_weights: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 _SETTINGS = _Settings()
@@ -201,12 +200,15 @@ def _alternate(
     moves = MoveCounts()
     for _ in range(_SETTINGS.rounds):
         search, linear = _whiten(features, labels, settings, seed)
+        initial_labels = labels
         labels, parameters = search.run_from(labels)
         moves += search.moves
         score = search.score(labels) / len(features) + np.linalg.slogdet(linear)[1]
         if turns and score <= turns[-1].score + _SETTINGS.least_gain:
             break
         turns.append(_Turn(score, search, labels, parameters, linear, moves))
+        if np.array_equal(labels, initial_labels):
+            break
     return turns[-1]._replace(moves=moves)
 
 
@@ -225,7 +227,7 @@ def _whiten(
     linear /= np.sqrt(np.var(features @ linear, axis=0).mean())
     if rounding is not None:
         settings = dataclasses.replace(settings, rounding=linear.T @ rounding @ linear)
-    return _choose_prior_weight(MixtureSearch(features @ linear, settings, seed), labels), linear
+    return choose_prior_weight(MixtureSearch(features @ linear, settings, seed), labels), linear
 
 
 def _score_with_tails(search: MixtureSearch, linear: np.ndarray, labels: np.ndarray) -> float:
@@ -233,18 +235,6 @@ def _score_with_tails(search: MixtureSearch, linear: np.ndarray, labels: np.ndar
     terms, tails = search.shares(labels)
     # The map's determinant turns densities of mapped features into others.
     return float((terms.sum() + tails.sum()) / len(labels) + np.linalg.slogdet(linear)[1])
-
-
-def _choose_prior_weight(search: MixtureSearch, labels: np.ndarray) -> MixtureSearch:
-    """Returns the search whose prior has the weight with the largest evidence for `labels`."""
-    best, best_score = search, search.fit_scale_to(labels)
-    for multiple in _SETTINGS.prior_weights:
-        firmer = search.with_prior_weight(float(round(multiple * search.points.shape[1])))
-        score = firmer.fit_scale_to(labels)
-        if score <= best_score:
-            break
-        best, best_score = firmer, score
-    return best
 
 
 def _score_in_wider_features(

@@ -1,0 +1,50 @@
+"""The scale of the prior after a layout: clumps of chance are joined, and classes are not."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from tfdpm import DeepDPMConfig
+from tfdpm.deepdpm import layout_prior as module
+from tfdpm.features.encoders import chained
+
+
+def scale_for(x, *, clumped, config=None, are_images=False) -> float:
+    """The scale for points `[N, 8]`, whose first two columns a layout keeps or makes clumps of."""
+    inputs = keras.Input((8,))
+    outputs = inputs[:, :2]
+    if clumped:
+        outputs = outputs + 0.45 * keras.ops.sin(2.0 * outputs)
+    encoder = chained(
+        keras.Sequential([keras.Input((8,)), keras.layers.Identity()], name="rows"),
+        keras.Model(inputs, outputs, name="places"),
+    )
+    config = config or DeepDPMConfig()
+    return module.fit_layout_scale(encoder, x, config, len(x), 0, are_images=are_images)
+
+
+def clouds(centres, per_cloud=300):
+    generator = np.random.default_rng(0)
+    points = 1.5 * generator.normal(size=(len(centres) * per_cloud, 8))
+    points[:, :2] += np.repeat(centres, per_cloud, axis=0)
+    return points.astype(np.float32)
+
+
+GRID = [(15.0 * i, 15.0 * j) for i in range(4) for j in range(4)]
+
+
+def test_clumps_of_chance_have_a_wider_prior_than_the_same_points_without_them():
+    x = clouds([(0, 0), (20, 0)])
+    assert scale_for(x, clumped=True) >= 4.0
+    assert scale_for(x, clumped=False) == 1.0
+
+
+def test_many_small_classes_keep_the_prior_that_the_data_suggest():
+    assert scale_for(clouds(GRID, 60), clumped=False) == 1.0
+
+
+def test_images_and_fits_without_a_search_have_their_least_scale():
+    x = clouds([(0, 0), (20, 0)])
+    assert scale_for(x, clumped=False, are_images=True) == 4.0
+    assert scale_for(x, clumped=True, config=DeepDPMConfig(start="kmeans")) == 1.0
