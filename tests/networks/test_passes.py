@@ -77,9 +77,12 @@ def test_the_last_batch_is_filled_and_small_data_are_passed_over_again():
     np.testing.assert_array_equal(np.bincount(order.ravel()), np.full(10, 10))
 
 
-@pytest.mark.parametrize(("num_points", "expected"), [(50, 32), (10_000, 64), (10**7, 512)])
-def test_batches_grow_with_the_data_between_bounds(num_points, expected):
-    assert default_batch_size(num_points) == expected
+@pytest.mark.parametrize(
+    ("num_points", "num_slots", "expected"),
+    [(50, 16, 32), (10_000, 16, 64), (10**7, 16, 512), (10_000, 80, 128), (50, 2048, 512)],
+)
+def test_batches_grow_with_data_and_clusters_between_bounds(num_points, num_slots, expected):
+    assert default_batch_size(num_points, num_slots) == expected
 
 
 def test_targets_are_the_responsibilities_of_the_mixture():

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.data import gaussian_mixture
 from tfdpm.deepdpm import DeepDPM
+from tfdpm.moves.ledger import MoveCounts
+from tfdpm.training import trainer as module
 from tfdpm.training.sources import ArraySource
-from tfdpm.training.trainer import Trainer, kinds_due
+from tfdpm.training.trainer import Trainer, is_new_start, kinds_due
 
 
 @pytest.mark.parametrize(
@@ -48,3 +51,62 @@ def test_last_pass_serves_the_end_unless_weights_have_changed(monkeypatch):
     bias.assign(before)
     trainer.finish(fitted)
     assert len(passes) == 1
+
+
+class EagerJudge:
+    """Splits every cluster and merges the first pair, whatever the points say."""
+
+    def __init__(self, num_components):
+        self.sizes = np.full((num_components, 2), 50.0)
+
+    def split_ratios(self):
+        return np.ones(len(self.sizes))
+
+    def merge_ratios(self):
+        return np.array([[0, 1]]), np.ones(1)
+
+
+def test_moves_that_undo_each_other_end(monkeypatch):
+    for name in ("split_judge", "merge_judge"):
+        monkeypatch.setattr(
+            module, name, lambda fitted, *given: EagerJudge(fitted.state.num_components)
+        )
+    x, _ = gaussian_mixture(4, 2, 400, seed=0)
+    config = DeepDPMConfig(first_move_epoch=0, move_interval_epochs=1, min_steps_per_epoch=1)
+    model = DeepDPM(config, seed=0)
+    model.compile()
+    trainer = Trainer(ArraySource(x), config, 0)
+    fitted, made = trainer.begin(model.create_networks), []
+    for _ in range(3):
+        fitted, info = trainer.step(fitted)
+        made.append((info.counts.accepted_splits, info.counts.accepted_merges))
+    assert made == [(4, 1), (0, 1), (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("moves", "num_components", "expected"), [(1, 10, True), (1, 99, True), (1, 200, False)]
+)
+def test_a_few_moves_among_many_clusters_are_no_new_start(moves, num_components, expected):
+    assert is_new_start(MoveCounts(accepted_splits=moves), num_components) == expected
+    assert is_new_start(MoveCounts(accepted_merges=moves), num_components) == expected
+    assert is_new_start(MoveCounts(removed=moves), num_components) == expected
+    assert not is_new_start(MoveCounts(proposed_splits=9), num_components)
+
+
+@pytest.mark.parametrize(("units", "share"), [(50, 1.0), (400, 1.0), (800, 0.5)])
+def test_wide_networks_learn_by_less(units, share):
+    model = DeepDPM(DeepDPMConfig(hidden_units=units, learning_rate=0.01), seed=0)
+    model.compile()
+    pair = model.create_networks(2, units, 16)
+    pair.set_learning_rates(0.5)
+    assert float(pair.optimizers[0].learning_rate) == pytest.approx(0.005 * share)
+    rate = model.config.subcluster_learning_rate
+    assert float(pair.optimizers[1].learning_rate) == pytest.approx(0.5 * rate)
+
+
+def test_a_fit_of_a_hundred_clusters_ends_with_each_of_them():
+    x, y = gaussian_mixture(100, 8, 6_000, seed=1)
+    model = DeepDPM(seed=0)
+    model.fit(x, verbose=0)
+    assert model.n_clusters == 100 and model.fitted.state.epoch <= 4
+    assert adjusted_rand_score(y, model.labels_) > 0.999

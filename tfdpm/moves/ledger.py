@@ -32,9 +32,14 @@ class MoveCounts:
         return cls(splits + refused[0], splits, merges + refused[1], merges, removed)
 
     @property
+    def num_made(self) -> int:
+        """Number of accepted moves of all kinds."""
+        return self.accepted_splits + self.accepted_merges + self.removed
+
+    @property
     def changed(self) -> bool:
         """Whether K's components are no longer the same."""
-        return bool(self.accepted_splits or self.accepted_merges or self.removed)
+        return self.num_made > 0
 
 
 class Proposal(NamedTuple):

@@ -34,11 +34,15 @@ from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_star
 from tfdpm.search.t_refinement import fit_t_mixture
 from tfdpm.training.sources import Source
 
-__all__ = ["EpochInfo", "Trainer", "find_tails", "kinds_due"]
+__all__ = ["EpochInfo", "Trainer", "find_tails", "is_new_start", "kinds_due"]
 
 # Networks whose loss is below this share of `settled_loss` know the mixture beyond doubt: there is
 # no reason to wait with proposals.
 _BEYOND_DOUBT = 0.2
+# Share of the components up to which moves leave the learning rates and the patience as they are:
+# one move among hundreds is no reason to learn all others anew. Up to 100 clusters every move
+# counts; at half or twice of it, up to 200 or 50. Fits of 200 and 500 end alike at all three.
+_FEW_MOVES = 0.01
 _LEAST_HALF = 1e-3  # share of its component below which a subcomponent is started again
 
 
@@ -163,10 +167,9 @@ class Trainer:
         fitted, proposals = self._propose(fitted, float(losses[0]))
         counts = MoveCounts.of(proposals)
         state, epoch = fitted.state, fitted.state.epoch + 1
+        last_change = epoch if is_new_start(counts, state.num_components) else None
         state = dataclasses.replace(
-            state,
-            epoch=epoch,
-            last_change_epoch=epoch if counts.changed else state.last_change_epoch,
+            state, epoch=epoch, last_change_epoch=last_change or state.last_change_epoch
         )
         fitted = fitted.replace(
             state=state, moves=fitted.result.moves + counts, proposals=proposals
@@ -180,6 +183,8 @@ class Trainer:
         splits_due, merges_due = kinds_due(config, state.epoch)
         if self._may_settle(fitted) and loss <= _BEYOND_DOUBT * config.settled_loss:
             splits_due, merges_due = config.proposes_splits, config.proposes_merges
+        if self._has_merged(fitted):
+            splits_due = False
         # The search has sampled already; its ratios are no acceptance probabilities.
         is_stochastic = config.stochastic_acceptance and fitted.result.search is None
         uniforms = generator if is_stochastic else None
@@ -203,6 +208,12 @@ class Trainer:
             fitted = find_tails(fitted, config)
         return fitted, made
 
+    def _has_merged(self, fitted: Fitted) -> bool:
+        """Whether this fit has merged what its search found: a split could undo it for ever."""
+        nodes = () if fitted.result.search is None else fitted.genealogy.nodes
+        made = ((node.stage, node.kind) for node in nodes if node.step >= self.start_epoch)
+        return ("training", "merge") in made
+
     def _apply(
         self, fitted: Fitted, transition: Transition, proposals: tuple[Proposal, ...]
     ) -> tuple[Fitted, tuple[Proposal, ...]]:
@@ -220,8 +231,7 @@ class Trainer:
         if not self._may_settle(fitted):
             return False
         has_proposed = info.counts.proposed_splits + info.counts.proposed_merges > 0
-        is_unchanged = fitted.state.last_change_epoch < fitted.state.epoch
-        return has_proposed and is_unchanged and info.loss <= self.config.settled_loss
+        return has_proposed and not info.counts.changed and info.loss <= self.config.settled_loss
 
     def expected_epochs(self, fitted: Fitted, most: int) -> int:
         """Epochs that the fit will have made if no further move is accepted; at most `most`."""
@@ -283,6 +293,11 @@ def find_tails(fitted: Fitted, config: DeepDPMConfig) -> Fitted:
     if search is not None and config.has_tails:
         t_mixture = as_tensors(fit_t_mixture(search, state.parameters))
     return fitted.replace(state=dataclasses.replace(state, t_mixture=t_mixture))
+
+
+def is_new_start(counts: MoveCounts, num_components: int) -> bool:
+    """Whether so many of K components moved that rates and patience begin anew."""
+    return counts.num_made > _FEW_MOVES * num_components
 
 
 def kinds_due(config: DeepDPMConfig, epoch: int) -> tuple[bool, bool]:
