@@ -83,7 +83,7 @@ def test_coins_beside_one_cluster_are_no_clusters():
 def test_unlike_frames_and_arrays_are_refused(model):
     with pytest.raises(ValueError, match="`x`: got 'Ross' in column 'island'"):
         model.predict(NEW.replace("Dream", "Ross"))
-    with pytest.raises(ValueError, match=r"got no columns \['sex'\]"):
+    with pytest.raises(ValueError, match=r"got missing columns \['sex'\]"):
         model.score_samples(NEW.drop(columns="sex"))
     with pytest.raises(ValueError, match="wanted 7 values as in fit: length, depth, tagged, isl"):
         model.predict(np.zeros((2, 5)))

@@ -127,9 +127,8 @@ def _places(names: tuple[str, ...], wanted: tuple[str, ...], name: str) -> list[
     if len(names) == len(wanted) and (has_no_names or names == wanted):
         return list(range(len(names)))
     missing, other = ([e for e in a if e not in b] for a, b in ((wanted, names), (names, wanted)))
-    got = [f"no columns {missing}"] * bool(missing) + [f"unknown columns {other}"] * bool(other)
-    wanted_names = f"those of fit, each once: {list(wanted)}"
-    checks.fail(name, " and ".join(got or ["repeated columns"]), wanted_names)
+    got = f"missing columns {missing} and unknown columns {other}"
+    checks.fail(name, got, f"those of fit, each once: {list(wanted)}")
 
 
 def _texts(column: Any, name: str) -> tuple[np.ndarray, list[str]]:
