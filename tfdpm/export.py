@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
+from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import as_features
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.serving.saved_model import CARD_NAME, FORMAT, checksums
@@ -44,6 +45,7 @@ class ServedModel:
         n_clusters: int, K.
         input_dim: int, values of one point.
         input_shape: shape of one point.
+        columns: names and categories of the columns of frames, as `DeepDPM.columns`.
     """
 
     def __init__(self, signatures: dict[str, Any], card: dict[str, Any]):
@@ -52,6 +54,8 @@ class ServedModel:
         )
         self.card = card
         self.input_shape = tuple(card["input_shape"])
+        found = card.get("columns")  # cards of before have none
+        self.columns = Columns() if found is None else Columns.from_json(json.dumps(found))
         self.n_clusters = int(card["n_clusters"])
         self.input_dim = int(np.prod(self.input_shape))
         # Whitened features of all components are held at once.
@@ -89,10 +93,10 @@ class ServedModel:
 
     def _collect(self, signature, names: tuple[str, ...], x) -> list[np.ndarray]:
         """The outputs of those names for all points, in one pass."""
-        inputs = as_features(x, minimum_points=1)
+        inputs = as_features(x, minimum_points=1, columns=self.columns)
         if int(np.prod(inputs.feature_shape)) != self.input_dim:
             got = f"points of shape {inputs.feature_shape}"
-            checks.fail("x", got, f"{self.input_dim} values as in fit")
+            checks.fail("x", got, self.columns.describe(self.input_dim))
         batches = inputs.dataset
         if batches is None:
             starts = range(0, len(inputs.array), self._rows)

@@ -42,11 +42,11 @@ def fit(
     """Clusters data whose number of clusters nobody knows.
 
     Args:
-        data: `[N, D]` array-like, tensor or DataFrame of numbers; images `[N, H, W]` or
-            `[N, H, W, C]`; a pair `(x, y)`, whose labels are used for scores only; a
-            `tf.data.Dataset` of x or `(x, y)`; a path to a .npy, .npz, .csv or .parquet file or a
-            folder of images; or the name of a data set ("digits" and "blobs" are embedded, others
-            come through TFDS).
+        data: `[N, D]` array-like or tensor of numbers; a DataFrame of numbers, text and categories,
+            whose names and categories the model keeps; images `[N, H, W]` or `[N, H, W, C]`; a
+            pair `(x, y)`, whose labels are used for scores only; a `tf.data.Dataset` of x or
+            `(x, y)`; a path to a .npy, .npz, .csv or .parquet file or a folder of images; or the
+            name of a data set ("digits" and "blobs" are embedded, others come through TFDS).
         features: how raw points become what is clustered. The model keeps the way, and takes raw
             points from then on.
             - `"auto"`: one of the others, chosen by shape, size and distances; see
@@ -92,7 +92,8 @@ def fit(
     if checks.integer(initial_clusters, "initial_clusters", minimum=1) != 1:
         config = config.replace(initial_clusters=initial_clusters)
     name = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "data"
-    inputs = as_features(data, name=name)
+    known = getattr(reference, "columns", None)
+    inputs = as_features(data, name=name, columns=known if known and known.names else None)
     checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
     choice = _choose_features(features, inputs)
     names = learn_encoder.STAGES[choice.name]
@@ -142,6 +143,8 @@ def _choose_features(features: str | keras.Model, inputs: Inputs) -> FeatureChoi
         return FeatureChoice("model", f"{features.name}, asked for")
     if features in ("none", "pca"):
         return FeatureChoice(features, "asked for")
+    if features == "auto" and inputs.columns.has_flags:
+        return FeatureChoice("none", "columns of categories, a table")
     points = inputs.array
     if points is None:
         points = first_points(inputs.dataset, _MAX_CHOICE_POINTS)

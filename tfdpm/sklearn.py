@@ -79,7 +79,7 @@ class DeepDPMClusterer(
         """Finds K and trains; every call starts anew.
 
         Args:
-            X: array-like or frame of finite numbers, `[N, D]`, N >= 2.
+            X: array-like of finite numbers, `[N, D]`, N >= 2; or a frame, also with text.
             y: ignored.
         """
         points = self._points(X, reset=True, ensure_min_samples=2)
@@ -137,9 +137,17 @@ class DeepDPMClusterer(
         changes = {name: value for name, value in given.items() if value is not None}
         return as_config(self.config).replace(**changes)
 
-    def _points(self, X, *, reset: bool = False, **checks: Any) -> np.ndarray:
-        """Returns checked points `[N, D]` float32 or float64; errors are those of scikit-learn."""
+    def _points(self, X, *, reset: bool = False, **checks: Any) -> Any:
+        """Returns checked points `[N, D]` float32 or float64; errors are those of scikit-learn.
+
+        Frames with text are returned as they are: the model checks them, and knows categories.
+        """
         if not reset:
             check_is_fitted(self)
+        if hasattr(X, "select_dtypes"):
+            text = X.select_dtypes(exclude=["number", "bool"]).columns
+            if len(text) if reset else any(self.model_.columns.categories):
+                validate_data(self, X, reset=reset, skip_check_array=True)
+                return X
         dtypes = [np.float64, np.float32]
         return validate_data(self, X, reset=reset, dtype=dtypes, **checks)

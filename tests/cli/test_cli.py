@@ -14,12 +14,14 @@ import tensorflow as tf
 
 import tfdpm
 from tfdpm.cli import main
-from tfdpm.data import as_features, gaussian_mixture
+from tfdpm.data import Columns, as_features, gaussian_mixture
 
 
 @keras.saving.register_keras_serializable(package="tests")
 class NearestCorner(keras.Model):
     """A stand-in with the names of a fitted model: cluster 0 left of zero, 1 right of it."""
+
+    columns = Columns()
 
     def predict_labels(self, x) -> np.ndarray:
         inputs = as_features(x)

@@ -70,7 +70,8 @@ def test_csv(tmp_path, text, labels) -> None:
     ("text", "error", "message"),
     [
         ("", ValueError, "which is empty"),
-        ("a,name,b\n1,x,2\n", TypeError, r"columns that are not numbers: \['name'\]"),
+        ("a,name\n1,x,2\n3,x,5\n", ValueError, "rows longer than the header"),
+        ("a,name\n1,x\n3,y,5\n", ValueError, "Expected 2 fields in line 3"),
         ("1,2\n3,x\n", ValueError, "rows of numbers"),
         ("1,2\n3\n", ValueError, "rows of numbers"),
     ],
@@ -78,6 +79,17 @@ def test_csv(tmp_path, text, labels) -> None:
 def test_csv_mistakes_are_named(tmp_path, text, error, message) -> None:
     with pytest.raises(error, match=f"^`DATA`: got .*{message}"):
         read(write(tmp_path / "t.csv", text), name="DATA")
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_tables_with_text_are_read_as_frames_are(tmp_path, form) -> None:
+    frame = pd.DataFrame({"a": np.arange(6.0), "b": [*"xyxyyx"], "Label": [*"uvuvuv"]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    inputs, expected = as_features(tmp_path / f"t.{form}"), as_features(frame[["a", "b"]])
+    np.testing.assert_array_equal(inputs.array, expected.array)
+    np.testing.assert_array_equal(inputs.labels, [0, 1, 0, 1, 0, 1])
+    assert inputs.columns == expected.columns
 
 
 def test_parquet(tmp_path) -> None:

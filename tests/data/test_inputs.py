@@ -98,12 +98,7 @@ def test_frames_of_mixed_and_nullable_numbers() -> None:
     assert as_features(pd.Series([1.0, 2.0, 3.0])).array.shape == (3, 1)
 
 
-def test_frame_errors_name_the_columns() -> None:
-    frame = pd.DataFrame({"size": [1.0, 2.0], "name": ["a", "b"], "day": pd.NaT})
-    with pytest.raises(
-        TypeError, match=r"`x`: got columns that are not numbers: \['name', 'day'\]"
-    ):
-        as_features(frame)
+def test_missing_numbers_of_frames_are_an_error() -> None:
     missing = pd.DataFrame({"n": pd.array([1, None, 2], dtype="Int64")})
     with pytest.raises(ValueError, match="1 NaN and 0 infinite values, the first in row 1"):
         as_features(missing)

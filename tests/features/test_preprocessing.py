@@ -249,3 +249,19 @@ def test_axes_without_variance_are_dropped():
 def test_an_unknown_kind_is_named():
     with pytest.raises(ValueError, match="`preprocessing`: got 'whiten'"):
         fit_preprocessing(feature_moments(X), "whiten")
+
+
+def test_flags_keep_their_unit_and_numbers_beside_them_get_unit_variance():
+    generator = np.random.default_rng(0)
+    flags = (generator.uniform(size=(400, 3)) < [0.5, 0.1, 0.01]).astype(float)
+    x = np.column_stack([1e-3 * X[:, 0], flags, 30.0 * X[:, 1], np.zeros(400)])
+    moments = feature_moments(x)._replace(has_flags=True)
+    np.testing.assert_array_equal(moments.is_flag, [False, True, True, True, False, False])
+    assert not moments._replace(has_flags=False).is_flag.any()
+    units = np.where(moments.is_flag, 1.0, x.std(axis=0))[:5]
+    wanted = x[:, :5] / units
+    ratio = distances(fit_preprocessing(moments, "auto").transform(x)) / (distances(wanted) + 1e-9)
+    apart = distances(wanted) > 0
+    np.testing.assert_allclose(ratio[apart], ratio[apart].mean(), rtol=2e-2)
+    standard = fit_preprocessing(moments, "standardize").transform(x)[:, :5]
+    np.testing.assert_allclose(standard.std(axis=0), standard.std(), rtol=1e-4)

@@ -37,8 +37,22 @@ def test_indicators_of_one_answer_are_as_far_apart_as_answers():
     others = np.column_stack([rng.normal(size=500), rng.integers(0, 2, 500)])
     steps = column_steps(np.column_stack([others, answers, others]))
     np.testing.assert_allclose(steps, [0, 1, *[np.sqrt(2.0)] * 3, 0, 1])
-    # Alone, each answer may be a cluster.
+    # Alone, each answer may be a cluster; two answers are none of each other's.
     np.testing.assert_allclose(column_steps(answers), 1.0)
+    two = np.column_stack([answers, answers[rng.permutation(500)]])
+    np.testing.assert_allclose(column_steps(two), np.sqrt(2.0))
+
+
+def test_clusters_that_only_answers_tell_are_found():
+    rng = np.random.default_rng(8)
+    labels = rng.integers(0, 3, 3000)
+    usual = rng.integers(0, 3, (3, 7))
+    usual[1:] = (usual[0] + [[1], [2]]) % 3
+    is_usual = rng.uniform(size=(3000, 7)) < 0.7
+    answers = np.where(is_usual, usual[labels], rng.integers(0, 3, (3000, 7)))
+    model = fitted(np.eye(3)[answers].reshape(3000, 21))
+    assert model.n_clusters == 3
+    assert metrics.ari(labels, model.labels_) > 0.93
 
 
 def test_a_lone_spike_has_no_width():

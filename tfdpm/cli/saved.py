@@ -33,7 +33,7 @@ def predict(
     if out is not None and out.suffix not in (".npy", ".csv"):
         checks.fail("--out", repr(str(out)), "a name that ends in .npy or .csv")
     fitted = _load_model(model)
-    inputs = as_features(data, name="DATA", minimum_points=1)
+    inputs = as_features(data, name="DATA", minimum_points=1, columns=fitted.columns)
     labels, known = output.predict_labels(fitted, inputs)
     if out is None:
         typer.echo("\n".join(map(str, labels)))

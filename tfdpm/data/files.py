@@ -34,17 +34,18 @@ def read(path: str | os.PathLike[str], *, name: str = "path") -> Pair:
         path: one of
             - .npy: one array of points;
             - .npz: arrays `x` and, if there are labels, `y`; or a single array of any name;
-            - .csv: comma-separated numbers, with or without a header; a column called "y" or
-              "label" holds labels;
-            - .parquet: columns of numbers, labels as in .csv (needs pandas and pyarrow);
+            - .csv: comma-separated numbers, with or without a header, or numbers and text with
+              one (needs pandas); a column called "y" or "label" holds labels;
+            - .parquet: columns of numbers and text, labels as in .csv (needs pandas and pyarrow);
             - a folder of images, see `read_images`.
         name: name of `path` in errors.
     Returns:
-        `(x, y)`: points as an array (images as a stream), and labels `[N]` or None.
+        `(x, y)`: points as an array (images as a stream, text in a frame), and labels `[N]` or
+            None.
     Raises:
         FileNotFoundError: if there is nothing at `path`.
         ValueError: if the file is of another kind, or its contents are not as above.
-        ImportError: for .parquet without pandas and pyarrow; the error names the extra.
+        ImportError: without pandas, or pyarrow for .parquet; the error names the extra.
     """
     path = Path(path)
     if path.is_dir():
@@ -128,7 +129,7 @@ def _read_npz(path: Path, name: str) -> Pair:
 
 
 def _read_csv(path: Path, name: str) -> Pair:
-    """Reads a table with NumPy, so that pandas, which is optional, is not needed."""
+    """Reads numbers with NumPy, so that pandas, which is optional, is needed for text only."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
         head, second = next(rows, []), next(rows, [])
@@ -139,9 +140,17 @@ def _read_csv(path: Path, name: str) -> Pair:
     label = next((i for i, c in enumerate(columns) if c.strip().lower() in _LABEL_COLUMNS), None)
     used = [index for index in range(len(columns)) if index != label]
     sample = second if has_header else head
-    text = [columns[i] for i in used if i < len(sample) and not _is_number(sample[i])]
-    if text:
-        checks.fail(name, f"columns that are not numbers: {text}", "columns of numbers", TypeError)
+    if not all(_is_number(sample[i]) for i in used if i < len(sample)):
+        pandas = checks.import_optional("pandas", name, "pandas")
+        if len(second) > len(head):  # pandas would take the first cells for names of the rows
+            got = f"{str(path)!r} with rows longer than the header"
+            checks.fail(name, got, "rows, all of one length")
+        try:
+            frame = pandas.read_csv(path, skipinitialspace=True, encoding="utf-8-sig")
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            checks.fail(name, f"{str(path)!r}: {reason}", "rows, all of one length")
+        return _apart_from_labels(frame)
     options: dict[str, Any] = dict(
         delimiter=",", skiprows=int(has_header), quotechar='"', comments=None, ndmin=2,
         encoding="utf-8-sig",
@@ -166,7 +175,11 @@ def _read_parquet(path: Path, name: str) -> Pair:
         frame = pandas.read_parquet(path)
     except (OSError, ValueError):
         checks.fail(name, f"{str(path)!r}, which cannot be read", "a .parquet file")
-    label = next((c for c in frame.columns if str(c).lower() in _LABEL_COLUMNS), None)
+    return _apart_from_labels(frame)
+
+
+def _apart_from_labels(frame: Any) -> Pair:
+    label = next((c for c in frame if str(c).strip().lower() in _LABEL_COLUMNS), None)
     if label is None:
         return frame, None
     return frame.drop(columns=label), frame[label].to_numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tfdpm import checks
 from tfdpm.data import files, streams
 from tfdpm.data.catalogue import named
+from tfdpm.data.columns import Columns, read_frame
 
 __all__ = ["Inputs", "as_features"]
 
@@ -39,6 +40,7 @@ class Inputs:
         feature_shape: `(D,)`, `(H, W)` or `(H, W, C)`, shape of one point.
         labelled_dataset: stream of `([B, ...], [B])` batches for streams of pairs; else None. Its
             labels are not in `labels`, because two passes over a shuffled stream differ in order.
+        columns: names and categories of the columns of frames.
     """
 
     array: NDArray[Any] | None
@@ -47,6 +49,7 @@ class Inputs:
     num_points: int | None
     feature_shape: tuple[int, ...]
     labelled_dataset: tf.data.Dataset | None = None
+    columns: Columns = field(default_factory=Columns)
 
 
 def as_features(
@@ -56,6 +59,7 @@ def as_features(
     name: str = "x",
     minimum_points: int = 2,
     batch_size: int = 1024,
+    columns: Columns | None = None,
 ) -> Inputs:
     """Returns `data` as checked `Inputs`, or raises one error that says what is wrong.
 
@@ -63,7 +67,8 @@ def as_features(
         data: one of
             - array-like, tensor or nested list of numbers, `[N, D]`, `[N, H, W]` or
               `[N, H, W, C]`, of any real dtype; sparse matrices become dense where they are small;
-            - pandas DataFrame of numbers, or a Series (one feature);
+            - pandas DataFrame or Series of numbers, text or categories, which become zeros and ones
+              (one column for each category, or for the second of two), after all numbers;
             - a tuple `(x, y)`; a list is never a pair, but points;
             - a finite `tf.data.Dataset` of x or `(x, y)`, batched or not, which stays a stream;
             - a path (.npy, .npz, .csv, .parquet, or a folder of images) or a data set's name;
@@ -72,15 +77,22 @@ def as_features(
         name: name of `data` in errors.
         minimum_points: smallest accepted N; fits need 2 points, predictions 1.
         batch_size: points in a batch of an unbatched stream; batched streams keep their batches.
+        columns: those of the frame of a fit, by whose names and categories `data` is read where it
+            is a frame; without names, columns are numbers. None learns them from `data`.
     Returns:
         The checked data.
     Raises:
         ValueError: for values or shapes that cannot be clustered (NaN, infinity, no points, rank,
-            ragged rows, text, another length of `y`, endless streams).
-        TypeError: for types that are not numbers (objects, complex numbers, dates).
+            ragged rows, another length of `y`, endless streams), columns of too many categories,
+            and names or categories that `columns` lacks.
+        TypeError: for types that are not numbers (text outside of frames, complex numbers, dates).
         FileNotFoundError: if `data` is a path to nothing.
     """
     if isinstance(data, Inputs):
+        is_read = columns is None or data.columns == columns
+        if not is_read and (any(data.columns.categories) or columns.names and data.columns.names):
+            got = f"columns {list(data.columns.features)}"
+            checks.fail(name, got, f"those of fit: {list(columns.features)}")
         return _with_labels(data, y, name, minimum_points)
     if isinstance(data, str) and not os.path.exists(data) and not files.looks_like_path(data):
         data = named.load(data)
@@ -95,10 +107,14 @@ def as_features(
         shape = stream.feature_shape
         inputs = Inputs(None, stream.batches, None, stream.num_points, shape, stream.labelled)
         return _with_labels(inputs, y, name, minimum_points)
+    found = Columns()
+    pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
+    if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
+        data, found = read_frame(pandas.DataFrame(data), columns, name)
     array = _as_floats(_as_numbers(data, name), name)
     _check_points(array, name, minimum_points)
     labels = None if y is None else as_labels(y, len(array))
-    return Inputs(array, None, labels, len(array), array.shape[1:])
+    return Inputs(array, None, labels, len(array), array.shape[1:], columns=found)
 
 
 def as_labels(y: Any, num_points: int | None, *, name: str = "y") -> NDArray[np.int64]:
@@ -134,9 +150,6 @@ def _with_labels(inputs: Inputs, y: Any, name: str, minimum_points: int) -> Inpu
 
 def _as_numbers(data: Any, name: str) -> NDArray[Any]:
     """Returns `data` as an array of a real numeric dtype, of any rank."""
-    pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
-    if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
-        return _frame_values(pandas.DataFrame(data), name)
     if scipy.sparse.issparse(data):
         if int(np.prod(data.shape)) > _DENSE_LIMIT:
             wanted = f"a dense array, or at most {_DENSE_LIMIT} elements to make it dense"
@@ -197,13 +210,3 @@ def _check_enough(num_points: int, name: str, minimum_points: int) -> None:
     if num_points < minimum_points:
         got = "1 point" if num_points == 1 else f"{num_points} points"
         checks.fail(name, got, f"at least {minimum_points}")
-
-
-def _frame_values(frame: Any, name: str) -> NDArray[Any]:
-    """Returns `[N, D]` values of a pandas frame, missing ones as NaN."""
-    dtypes = list(frame.dtypes)
-    other = [c for c, dtype in zip(frame.columns, dtypes, strict=True) if dtype.kind not in "biuf"]
-    if other:
-        checks.fail(name, f"columns that are not numbers: {other}", "columns of numbers", TypeError)
-    narrow = bool(dtypes) and all(dtype == np.float32 for dtype in dtypes)
-    return frame.to_numpy(dtype=np.float32 if narrow else np.float64, na_value=np.nan)

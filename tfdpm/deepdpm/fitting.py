@@ -32,7 +32,7 @@ def train(model: Any, inputs: Inputs, callbacks: Any, verbose: str | int, first:
     if not model.compiled:
         model.compile()
     if model.parts is None:
-        model.point_shape = inputs.feature_shape
+        model.point_shape, model.columns = inputs.feature_shape, inputs.columns
         model.adopt(trainer.begin(model.create_networks))
     else:
         model.check_points(inputs.feature_shape)

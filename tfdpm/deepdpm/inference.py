@@ -367,12 +367,12 @@ class FittedModel(SerializableModel):
         num_values = self.fitted.state.preprocessing.input_dim
         if self.encoder is not None:
             num_values = int(np.prod(self.encoder.input_shape[1:]))
-        check_point_shape(shape, num_values)
+        check_point_shape(shape, num_values, self.columns)
 
     def _features_of(self, x, rows: int = _PREDICT_ROWS) -> Iterator[tf.Tensor]:
         """Yields features `[B, D]` of raw points, slice by slice."""
         preprocessing = self.fitted.state.preprocessing
-        inputs = as_features(x, minimum_points=1)
+        inputs = as_features(x, minimum_points=1, columns=self.columns)
         self.check_points(inputs.feature_shape)
         if inputs.array is None:
             for batch in inputs.dataset:

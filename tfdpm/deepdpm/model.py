@@ -14,10 +14,12 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
+from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm.fitting import fit_endless, name_clusters, train
 from tfdpm.deepdpm.inference import FittedModel
 from tfdpm.features.apply_encoder import as_rows, check_point_shape, encode_inputs
+from tfdpm.features.preprocessing import Table
 from tfdpm.interpret.identity import Reference, check_reference
 from tfdpm.training.online import learn_batch
 from tfdpm.training.sources import source_of
@@ -39,6 +41,8 @@ class DeepDPM(FittedModel):
         labels_: `[N]` int64, clusters of the training points; equal to `predict_labels(x)`.
         cluster_sizes_: `[K]` int64.
         means_: `[K, D]` and covariances_: `[K, D, D]` in raw units; weights_: `[K]`.
+        columns: `tfdpm.data.Columns` of the frame of the fit: `columns.features` names the numbers
+            of a point, as which arrays and exported models take categories.
         history: Keras `History`: loss, subcluster_loss, n_clusters, proposed and accepted moves,
             and nmi, ari, acc where labels were given.
         trainer: what the present fit needs; `None` outside of fits.
@@ -76,7 +80,8 @@ class DeepDPM(FittedModel):
         """Finds K and trains; a fitted or loaded model goes on from where it is.
 
         Args:
-            x: `[N, D]` array-like, frame, tensor, `(x, y)` pair, or `tf.data.Dataset`.
+            x: `[N, D]` array-like, tensor, `(x, y)` pair, or `tf.data.Dataset`; or a frame, whose
+                columns of text and their categories the model keeps, see `columns`.
             y: `[N]` labels, only for the scores in the history.
             batch_size: overrides the configuration's; ignored for streams, which have their own.
             epochs: most epochs, overrides the configuration's. As everywhere in Keras, counted
@@ -102,14 +107,14 @@ class DeepDPM(FittedModel):
             epochs = self.config.epochs if epochs is None else epochs
             pace = (steps_per_epoch, range(initial_epoch, epochs), forgetting)
             return fit_endless(self, x, *pace, callbacks, verbose)
-        raw = as_features(x, y)
+        raw = as_features(x, y, columns=self._known_columns(reference))
         inputs = encode_inputs(raw, self.encoder)
         if reference is not None:
             check_reference(reference, self)
         config = self._fit_config(inputs, batch_size, epochs)
         first = checks.integer(initial_epoch, "initial_epoch", minimum=0)
         source = source_of(inputs, sample_weight)
-        self.trainer = Trainer(source, config, self.seed, takes_logs=self._is_table(inputs))
+        self.trainer = Trainer(source, config, self.seed, self._table(inputs, inputs.columns))
         try:
             train(self, inputs, callbacks, verbose, first)
         finally:
@@ -119,10 +124,18 @@ class DeepDPM(FittedModel):
             self.adopt(name_clusters(self, reference, raw))
         return self.history
 
-    def _is_table(self, inputs: Inputs) -> bool:
-        """Whether columns have meanings of their own, of which one may be a skewed size."""
+    def _table(self, inputs: Inputs, columns: Columns) -> Table:
+        """What is known of columns that have meanings of their own."""
         has_columns = inputs.array is not None and len(inputs.feature_shape) == 1
-        return self.encoder is None and has_columns
+        is_table = self.encoder is None and has_columns
+        return Table(is_table, is_table and columns.has_flags)
+
+    def _known_columns(self, reference: Any = None) -> Columns | None:
+        """Columns by which frames are read: its own, or those of the reference of a first fit."""
+        if self.parts is not None or self.memory is not None:
+            return self.columns
+        found = getattr(reference, "columns", Columns())
+        return found if found.names else None
 
     def _fit_config(self, inputs: Inputs, batch_size, epochs) -> DeepDPMConfig:
         given = {"batch_size": batch_size, "epochs": epochs}
@@ -158,7 +171,8 @@ class DeepDPM(FittedModel):
         Args:
             x: `[B, D]` points, as for `fit`, any number of them; each batch of a `tf.data.Dataset`
                 counts as one. Where the first calls bring fewer than two points (or than
-                `config.start_clusters`), these are held back, and the model is not fitted yet.
+                `config.start_clusters`), these are held back, and the model is not fitted yet. The
+                first frame must show all categories.
             y: accepted as everywhere in scikit-learn; not used.
             forgetting: share of the past that each batch replaces, in [0, 1).
 
@@ -168,7 +182,7 @@ class DeepDPM(FittedModel):
         forgetting = checks.number(forgetting, "forgetting", minimum=0.0)
         if forgetting >= 1.0:
             checks.fail("forgetting", forgetting, "less than 1")
-        raw = as_features(x, y, minimum_points=1)
+        raw = as_features(x, y, minimum_points=1, columns=self._known_columns())
         if raw.array is None:
             for batch in raw.dataset:
                 self.partial_fit(batch.numpy(), forgetting=forgetting)
@@ -179,12 +193,12 @@ class DeepDPM(FittedModel):
         elif self.memory is not None:
             check_point_shape(inputs.feature_shape, int(np.prod(self.point_shape)))
         else:
-            self.point_shape = inputs.feature_shape
+            self.point_shape, self.columns = inputs.feature_shape, inputs.columns
         if not self.compiled:
             self.compile()
         given = (as_rows(inputs.array), forgetting, self.create_networks, self.config, self.seed)
-        is_table = self._is_table(inputs)
-        parts, self.memory = learn_batch(self.parts, self.memory, *given, takes_logs=is_table)
+        table = self._table(inputs, self.columns)
+        parts, self.memory = learn_batch(self.parts, self.memory, *given, table=table)
         if parts is not None:
             self.adopt(parts)
         return self

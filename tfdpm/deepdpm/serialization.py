@@ -11,6 +11,7 @@ import numpy as np
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig, as_config
+from tfdpm.data.columns import Columns
 from tfdpm.interpret.fitted import FitResult, Fitted
 from tfdpm.interpret.genealogy import Genealogy, as_bytes, as_text
 from tfdpm.interpret.identity import Identity
@@ -34,6 +35,7 @@ class SerializableModel(keras.Model):
         subcluster_optimizer: optimizer of the subclustering networks; `None` before `compile`.
         memory: what is remembered of the points of `partial_fit`; `None` without any.
         point_shape: shape of one raw point, `(D,)`, `(H, W)` or `(H, W, C)`; empty before a fit.
+        columns: names and categories of the columns, where the fit was of a frame.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class SerializableModel(keras.Model):
         self.parts: Fitted | None = None
         self.memory: Memory | None = None
         self.point_shape: tuple[int, ...] = ()
+        self.columns = Columns()
         self.clustering: ClusteringNetwork | None = None
         self.subclustering: SubclusteringNetworks | None = None
         self.subcluster_optimizer: keras.optimizers.Optimizer | None = None
@@ -208,6 +211,7 @@ class SerializableModel(keras.Model):
                 store[f"memory.{name}"] = value
         if self.memory is not None or self.parts is not None:
             store["feature_shape"] = np.array(self.point_shape, np.int64)
+            store["columns"] = as_bytes(self.columns.to_json())
         if self.parts is None:
             return
         result = self.parts.result
@@ -232,6 +236,8 @@ class SerializableModel(keras.Model):
         if "memory/rows" in arrays:
             own = {name[7:]: each for name, each in arrays.items() if name.startswith("memory/")}
             self.memory = Memory.from_arrays(own)
+        if "columns" in arrays:
+            self.columns = Columns.from_json(as_text(arrays["columns"]))
         if "capacity" not in arrays:  # too few points yet for a fit
             self.point_shape = _shape(arrays["feature_shape"])
             return

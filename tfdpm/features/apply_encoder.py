@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
+from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import Inputs
 
 # Keras keeps the outputs of all layers, some hundred values for each input value; slices that fit
@@ -39,10 +40,13 @@ def encode_rows(batch, encoder: keras.Model | None):
     return as_rows(batch) if encoder is None else encode_batch(encoder, batch)
 
 
-def check_point_shape(shape: Sequence[int], num_values: int) -> None:
+def check_point_shape(
+    shape: Sequence[int], num_values: int, columns: Columns | None = None
+) -> None:
     """Raises ValueError unless points of this shape have the number of values that fit saw."""
     if int(np.prod(shape)) != num_values:
-        checks.fail("x", f"points of shape {tuple(shape)}", f"{num_values} values as in fit")
+        wanted = (columns or Columns()).describe(num_values)
+        checks.fail("x", f"points of shape {tuple(shape)}", wanted)
 
 
 def encode(encoder: keras.Model, x: np.ndarray) -> np.ndarray:

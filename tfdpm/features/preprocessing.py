@@ -23,6 +23,18 @@ _SLICE_ROWS = 16_384  # in float64 at a time
 _STANDARDISED = "standardised columns"
 
 
+class Table(NamedTuple):
+    """What is known of the columns of raw points.
+
+    Attributes:
+        takes_logs: whether skewed columns may be replaced by their logarithms.
+        has_flags: whether columns of zeros and ones stand for categories or truth values.
+    """
+
+    takes_logs: bool = False
+    has_flags: bool = False
+
+
 class FeatureMoments(NamedTuple):
     """Moments of raw features in float64.
 
@@ -30,11 +42,20 @@ class FeatureMoments(NamedTuple):
         num_points: number of points, or the sum of their weights.
         mean: mean of the points, `[D]`.
         covariance: covariance of the points, `[D, D]`.
+        has_flags: see `Table`.
     """
 
     num_points: float
     mean: np.ndarray
     covariance: np.ndarray
+    has_flags: bool = False
+
+    @property
+    def is_flag(self) -> np.ndarray:
+        """Which columns `[D]` are flags, whose mean m says that their variance is m (1 - m)."""
+        variances = np.diag(self.covariance)
+        is_expected = np.isclose(variances, self.mean * (1.0 - self.mean), rtol=1e-9, atol=0.0)
+        return is_expected & (variances > 0.0) & self.has_flags
 
     def plus(self, other: FeatureMoments) -> FeatureMoments:
         """Returns the moments of both sets of points together."""
@@ -44,7 +65,9 @@ class FeatureMoments(NamedTuple):
         shift = other.mean - self.mean
         covariance = (1 - share) * self.covariance + share * other.covariance
         covariance = covariance + share * (1 - share) * np.outer(shift, shift)
-        return FeatureMoments(total, self.mean + share * shift, covariance)
+        return self._replace(
+            num_points=total, mean=self.mean + share * shift, covariance=covariance
+        )
 
 
 def feature_moments(features: np.ndarray, weights: np.ndarray | None = None) -> FeatureMoments:
@@ -258,8 +281,10 @@ def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) ->
     scales = np.zeros(input_dim)
     scales[is_varying] = 1.0
     mixed = variances.max() > _MIXED_UNITS * np.median(variances[is_varying])
-    if kind == "standardize" or (kind == "auto" and mixed):
-        scales[is_varying] = 1.0 / np.sqrt(variances[is_varying])
+    is_flag = moments.is_flag & (kind == "auto")
+    if kind == "standardize" or (kind == "auto" and (mixed or is_flag.any())):
+        # With unit variance, rare flags would be far from everything else.
+        scales[is_varying] = 1.0 / np.sqrt(np.where(is_flag, 1.0, variances)[is_varying])
     description = _STANDARDISED if scales[is_varying].max() != 1.0 else "centred"
     projection, num_leading = np.diag(scales), input_dim
     if kind == "auto":

@@ -38,7 +38,8 @@ def column_steps(rows: np.ndarray, seed: int = 0) -> np.ndarray:
     rows = np.asarray(rows, np.float64)
     steps = np.array([_step(column) for column in rows.T])
     choices = _one_of_several(rows)
-    if choices.any() and not choices[np.ptp(rows, axis=0) > 0].all():
+    is_lone = choices[np.ptp(rows, axis=0) > 0].all() and rows[:1, choices].sum() == 1
+    if not is_lone:
         # Two answers differ in two columns. Otherwise the evidence of each answer as a cluster of
         # its own would outweigh what it costs to say which one it is.
         steps[choices] *= np.sqrt(2.0)

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks, metrics
+from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import as_features
 from tfdpm.deepdpm.model import DeepDPM
 from tfdpm.features import autoencoder as autoencoders
@@ -109,8 +110,8 @@ class JointClustering(keras.Model):
         """Learns features and clusters; a model that was fitted goes on with further rounds.
 
         Args:
-            x: `[N, D]` array-like, images `[N, H, W]` or `[N, H, W, C]`, a frame, a `(x, y)` pair,
-                a path or a name. Held in memory.
+            x: `[N, D]` array-like, images `[N, H, W]` or `[N, H, W, C]`, a frame of numbers, a
+                `(x, y)` pair, a path or a name. Held in memory.
             y: `[N]` labels, only for the scores in the history; `None` for no scores.
             rounds: number of rounds at most, earlier ones included; `None` for the
                 configuration's.
@@ -125,7 +126,7 @@ class JointClustering(keras.Model):
             ValueError, TypeError: naming the argument, what came and what was wanted.
         """
         checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
-        inputs = as_features(x, y)
+        inputs = as_features(x, y, columns=Columns())
         if inputs.array is None:
             checks.fail("x", "a stream", "an array in memory: every round reads it", TypeError)
         points = np.asarray(inputs.array, np.float32)
@@ -305,7 +306,7 @@ class JointClustering(keras.Model):
 
     def embed(self, x) -> np.ndarray:
         """Features `[N, D]` float32 of raw points, which DeepDPM clusters."""
-        inputs = encode_inputs(as_features(x, minimum_points=1), self.encoder)
+        inputs = encode_inputs(as_features(x, minimum_points=1, columns=Columns()), self.encoder)
         if inputs.array is not None:
             return inputs.array
         return np.concatenate(list(inputs.dataset.as_numpy_iterator()))

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from tfdpm import checks, metrics
+from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import as_features
 from tfdpm.viz.clusters import as_images
 from tfdpm.viz.samples import PointSample, sample_points
@@ -42,6 +43,7 @@ class Facts(NamedTuple):
     history: dict[str, list[float | None]]  # values of each epoch; empty for a loaded model
     scores: dict[str, float]
     confusion: Confusion | None  # None without known labels
+    columns: tuple[str, ...]  # names of the numbers of a point; none where it was no frame
     versions: dict[str, str]  # by package
 
     @property
@@ -86,6 +88,7 @@ def gather_facts(model: Any, x: Any, y: Any, images: Any, seed: int) -> Facts:
         {} if history is None else dict(history.history),
         scores,
         None if known is None else _count_confusion(known, found, model.n_clusters),
+        getattr(model, "columns", Columns()).features,
         _list_versions(),
     )
 
@@ -94,7 +97,7 @@ def _label_points(model: Any, x: Any, y: Any, sample: PointSample):
     """Returns known labels and clusters: of all points in memory, of the sample of a stream."""
     if sample.y is None or len(sample.rows) == sample.num_points:
         return sample.y, sample.labels
-    inputs = as_features(x, y, minimum_points=1)
+    inputs = as_features(x, y, minimum_points=1, columns=getattr(model, "columns", None))
     if inputs.array is None:
         return sample.y, sample.labels
     return inputs.labels, model.predict_labels(inputs.array)

@@ -179,7 +179,9 @@ def _show_rows(facts: Facts, order: np.ndarray, members: dict, sheets: dict) -> 
     """Returns a table with rows of the data for each cluster, for data without images."""
     sample, confidence = facts.sample, facts.sample.confidence
     shown = sample.inputs.reshape(len(sample.inputs), -1)[:, :_ROW_VALUES]
-    columns = [f"column {i}" for i in range(shown.shape[1])]
+    columns = list(facts.columns[:_ROW_VALUES])
+    if len(facts.columns) != sample.inputs[0].size:
+        columns = [f"column {i}" for i in range(shown.shape[1])]
     rows = [
         [k, kind, sample.rows[i], f"{confidence[i]:.3f}", *(f"{value:.4g}" for value in shown[i])]
         for k in order

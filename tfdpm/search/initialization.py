@@ -165,6 +165,7 @@ def _search_logs(
     # Clusters may be what makes columns skewed, or pieces that skewed columns were cut into.
     scales = [fit_log_scales(rows, start) for start in (np.zeros_like(labels), labels)]
     for log_scales in np.unique(scales, axis=0):
+        log_scales = np.where(moments.is_flag, np.inf, log_scales)
         if np.isinf(log_scales).all():
             continue
         result = _search_with_logs(log_scales, raw, moments, config, seed)
@@ -186,11 +187,14 @@ def _search_with_logs(
     """Searches the logarithms of these scales `[D_in]`; else as `_search_features`."""
     compressed = compress(raw.astype(np.float64), log_scales)
     # Logarithms have no units, so no column keeps its own.
-    deviations = compressed.std(axis=0)
+    deviations = np.where(moments.is_flag, 1.0, compressed.std(axis=0))
     units = np.where(np.isfinite(log_scales), log_scales, np.where(deviations > 0, deviations, 1.0))
     compressed /= units
     # Raw inputs are a fair sample of all points.
-    sample_moments = feature_moments(compressed)._replace(num_points=moments.num_points)
+    sample_moments = feature_moments(compressed)
+    sample_moments = sample_moments._replace(
+        num_points=moments.num_points, has_flags=moments.has_flags
+    )
     preprocessing = fit_preprocessing(sample_moments, config.preprocessing)
     result = _search_features(compressed, sample_moments, preprocessing, config, seed)
     return result._replace(preprocessing=result.preprocessing.after_logs(log_scales, units))

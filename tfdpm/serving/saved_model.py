@@ -147,6 +147,7 @@ def export(model: Any, directory: str | os.PathLike[str]) -> None:
         "format": FORMAT,
         "n_clusters": state.num_components,
         "input_shape": list(model.point_shape),
+        "columns": dataclasses.asdict(model.columns),
         "feature_dim": state.preprocessing.feature_dim,
         "features": model.features_,
         "preprocessing": state.preprocessing.description,

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
+from tfdpm.features.preprocessing import Table
 from tfdpm.interpret.fitted import Fitted, slices
 from tfdpm.interpret.identity import Identity, follow
 from tfdpm.mixture.density import LogJoint
@@ -48,7 +49,7 @@ def learn_batch(
     create_networks: _CreateNetworks,
     config: DeepDPMConfig,
     seed: int,
-    takes_logs: bool,
+    table: Table,
 ) -> tuple[Fitted | None, Memory]:
     """The parts, whose labels are the batch's, and the memory after one more batch.
 
@@ -62,7 +63,7 @@ def learn_batch(
         create_networks: makes networks for D features, H hidden units and C slots.
         config: settings of the model.
         seed: random seed of the model.
-        takes_logs: see `initialize_mixture`.
+        table: what is known of the columns of the points.
     """
     if memory is None:
         memory = _recall(fitted, config, seed) if fitted else Memory(rows[:0])
@@ -75,7 +76,7 @@ def learn_batch(
         return None, memory
     learned = None if fitted is None else _learn_known(fitted, rows, forgetting, config)
     if learned is None or (has_enough and _is_outdated(learned, memory, rows)):
-        fitted, memory = _search(fitted, memory, create_networks, config, seed, takes_logs)
+        fitted, memory = _search(fitted, memory, create_networks, config, seed, table)
     else:
         learned, has_removed = _remove_forgotten(learned, forgetting, config, seed)
         fitted = _train_networks(learned, memory, rows, has_removed, config, seed)
@@ -105,10 +106,10 @@ def _search(
     create_networks: _CreateNetworks,
     config: DeepDPMConfig,
     seed: int,
-    takes_logs: bool,
+    table: Table,
 ) -> tuple[Fitted, Memory]:
     """A fit of the remembered points, whose clusters are named and numbered as those before."""
-    trainer = Trainer(ArraySource(memory.rows), config, seed, takes_logs)
+    trainer = Trainer(ArraySource(memory.rows), config, seed, table)
     fitted = trainer.begin(create_networks)
     while fitted.state.epoch < config.epochs:
         trainer.set_learning_rates(fitted)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
-from tfdpm.features.preprocessing import fit_preprocessing
+from tfdpm.features.preprocessing import Table, fit_preprocessing
 from tfdpm.interpret.fitted import FitResult, Fitted
 from tfdpm.interpret.genealogy import Genealogy
 from tfdpm.interpret.judges import merge_judge, split_judge
@@ -67,7 +67,7 @@ class Trainer:
         source: points of the fit.
         config: settings of the fit.
         seed: random seed; the same seed gives the same fit.
-        takes_logs: see `initialize_mixture`.
+        table: what is known of the columns of the points; nothing by default.
 
     Attributes:
         start_epoch: epochs that the model had been trained for when the fit began.
@@ -75,11 +75,13 @@ class Trainer:
             on.
     """
 
-    def __init__(self, source: Source, config: DeepDPMConfig, seed: int, takes_logs: bool = False):
+    def __init__(
+        self, source: Source, config: DeepDPMConfig, seed: int, table: Table | None = None
+    ):
         self.source = source
         self.config = config
         self.seed = seed
-        self._takes_logs = takes_logs
+        self._table = table or Table()
         self.start_epoch = self.first_epoch = 0
         # Weights of the networks and what a pass found under them, while both stay as they are.
         self._last_pass: tuple[list[np.ndarray], PassStatistics] | None = None
@@ -93,10 +95,11 @@ class Trainer:
         """
         config, seed = self.config, self.seed
         moments = self.source.moments(config.preprocessing == "normalize")
+        moments = moments._replace(has_flags=self._table.has_flags)
         preprocessing = fit_preprocessing(moments, config.preprocessing)
         raw = self.source.sample(num_initial_points(config), seed)
         found = initialize_mixture(
-            raw, moments, preprocessing, config, seed, takes_logs=self._takes_logs
+            raw, moments, preprocessing, config, seed, takes_logs=self._table.takes_logs
         )
         prior, parameters, t_mixture, soft, covariance, search, preprocessing = found
         self.source.use(preprocessing)

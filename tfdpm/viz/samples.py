@@ -88,7 +88,8 @@ def sample_points(
     max_points = checks.integer(max_points, "max_points", minimum=1)
     if isinstance(x, PointSample):
         return x.subsample(max_points, seed)
-    inputs = as_features(x, y, minimum_points=1)
+    columns = getattr(model, "columns", None)
+    inputs = as_features(x, y, minimum_points=1, columns=columns)
     if inputs.array is None:
         rows, points, known, total = _sample_of_stream(inputs, max_points, seed)
     else:

@@ -1,0 +1,134 @@
+"""Frames with text: fitted, asked in any order, saved, exported, continued, reported."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import tfdpm
+from tfdpm.config import DeepDPMConfig
+from tfdpm.report import facts
+from tfdpm.sklearn import DeepDPMClusterer
+
+FAST = DeepDPMConfig(min_steps_per_epoch=10, stable_epochs=None)
+ISLANDS = np.array(["Biscoe", "Dream", "Torgersen"])
+
+
+def penguins(num_points: int, seed: int):
+    """A frame of three kinds, told apart by numbers and islands together, and the kinds."""
+    generator = np.random.default_rng(seed)
+    kinds = generator.integers(0, 3, num_points)
+    moved = np.where(generator.uniform(size=num_points) < 0.1, 1, kinds)
+    frame = pd.DataFrame(
+        {
+            "island": ISLANDS[moved],
+            "length": 190.0 + 14.0 * kinds + 7.0 * generator.normal(size=num_points),
+            "sex": generator.choice(["female", "male"], num_points),
+            "depth": 0.2 * generator.normal(size=num_points) + 0.8 * (kinds == 1),
+            "tagged": generator.uniform(size=num_points) < 0.3,
+        }
+    )
+    return frame, kinds
+
+
+FRAME, KINDS = penguins(600, seed=0)
+NEW, NEW_KINDS = penguins(300, seed=1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = tfdpm.DeepDPM(FAST, seed=0)
+    model.fit(FRAME, epochs=1, verbose=0)
+    return model
+
+
+def numbers_of(frame, columns) -> np.ndarray:
+    """What an exported model takes, by another way."""
+    dummies = pd.get_dummies(frame, columns=["island", "sex"], prefix_sep="=")
+    return dummies[list(columns.features)].to_numpy(np.float64)
+
+
+def test_numbers_and_categories_are_weighed_together(model):
+    assert model.n_clusters == 3
+    assert tfdpm.metrics.ari(KINDS, model.labels_) > 0.9
+    assert tfdpm.metrics.ari(NEW_KINDS, model.predict_labels(NEW)) > 0.9
+    fewer = [
+        tfdpm.metrics.ari(KINDS, tfdpm.fit(FRAME[names], config=FAST, epochs=1, verbose=0).labels_)
+        for names in (["length", "depth"], ["island", "sex", "tagged"])
+    ]
+    assert max(fewer) < 0.85
+
+
+def test_order_and_units_of_columns_and_order_of_categories_change_nothing(model):
+    other = NEW[["tagged", "depth", "sex", "length", "island"]]
+    ordered = pd.CategoricalDtype(ISLANDS[::-1], ordered=True)
+    other = other.astype({"island": ordered, "sex": "category"})
+    np.testing.assert_array_equal(model.predict(other), model.predict(NEW))
+    np.testing.assert_array_equal(model.predict(numbers_of(NEW, model.columns)), model.predict(NEW))
+    metres = FRAME.assign(length=FRAME["length"] / 1000.0)
+    in_metres = tfdpm.fit(metres, config=FAST, epochs=1, verbose=0)
+    assert tfdpm.metrics.ari(in_metres.labels_, model.labels_) > 0.97
+    assert in_metres.features_.startswith("none (columns of categories")
+
+
+def test_coins_beside_one_cluster_are_no_clusters():
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame(30.0 * generator.normal(size=(400, 2)), columns=["a", "b"])
+    for name, count in [("c", 2), ("d", 3), ("e", 8)]:
+        frame[name] = np.array([*"abcdefgh"])[generator.integers(0, count, 400)]
+    assert tfdpm.fit(frame, config=FAST, epochs=1, verbose=0).n_clusters == 1
+
+
+def test_unlike_frames_and_arrays_are_refused(model):
+    with pytest.raises(ValueError, match="`x`: got 'Ross' in column 'island'"):
+        model.predict(NEW.replace("Dream", "Ross"))
+    with pytest.raises(ValueError, match=r"got missing columns \['sex'\]"):
+        model.score_samples(NEW.drop(columns="sex"))
+    with pytest.raises(ValueError, match="wanted 7 values as in fit: length, depth, tagged, isl"):
+        model.predict(np.zeros((2, 5)))
+    plain = tfdpm.DeepDPM(FAST)
+    plain.fit(FRAME[["length", "depth"]].to_numpy(), epochs=1, verbose=0)
+    with pytest.raises(TypeError, match=r"not numbers: \['island'\]"):
+        plain.predict(NEW[["length", "island"]])
+
+
+def test_saved_and_exported_models_know_names_and_categories(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    model.export(tmp_path / "1")
+    turned = NEW[NEW.columns[::-1]]
+    for path in ("model.keras", "1"):
+        again = tfdpm.load(tmp_path / path)
+        assert again.columns == model.columns
+        np.testing.assert_array_equal(again.predict_labels(turned), model.predict_labels(NEW))
+        with pytest.raises(ValueError, match="sex=male"):
+            again.predict(np.zeros((2, 5)))
+        with pytest.raises(ValueError, match="'Ross' in column 'island'"):
+            again.predict(NEW.replace("Dream", "Ross"))
+
+
+def test_later_fits_read_frames_as_the_first(model):
+    few = NEW[NEW["island"] != "Dream"]
+    later = tfdpm.fit(few, config=FAST, epochs=1, verbose=0, reference=model)
+    assert later.columns == model.columns
+    batches = tfdpm.DeepDPM(FAST, seed=0)
+    batches.partial_fit(FRAME)
+    batches.partial_fit(few[few.columns[::-1]])
+    assert batches.n_clusters == 3
+    with pytest.raises(ValueError, match="'Ross'"):
+        batches.partial_fit(NEW.replace("Dream", "Ross"))
+
+
+def test_reports_name_the_columns(model):
+    gathered = facts.gather_facts(model, NEW, None, None, seed=0)
+    assert gathered.columns == model.columns.features
+    np.testing.assert_array_equal(gathered.sample.inputs, numbers_of(NEW, model.columns))
+
+
+def test_the_estimator_takes_text_and_wants_the_same_names():
+    estimator = DeepDPMClusterer(FAST, epochs=1).fit(FRAME)
+    assert list(estimator.feature_names_in_) == list(FRAME.columns)
+    assert tfdpm.metrics.ari(KINDS, estimator.labels_) > 0.9
+    np.testing.assert_array_equal(estimator.predict(FRAME), estimator.labels_)
+    with pytest.raises(ValueError, match="feature names"):
+        estimator.predict(FRAME.rename(columns={"sex": "gender"}))

@@ -1,0 +1,156 @@
+"""Columns of tables by their names, and text in them as zeros and ones, one for each category."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tfdpm import checks
+
+__all__ = ["Columns", "read_frame"]
+
+_MOST_CATEGORIES = 30  # of a column; more are names, codes or sentences
+_ROWS_PER_CATEGORY = 2  # least number on average; a name is in one row only
+_TEXT = ("string", "boolean", "categorical", "empty")  # as pandas calls what is not a number
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of the frame of a fit, by which later frames are read.
+
+    Attributes:
+        names: names of the columns; none where points were no frame.
+        categories: categories of each column in sorted order, none for a column of numbers.
+        has_flags: whether there are categories, or columns of True and False.
+    """
+
+    names: tuple[str, ...] = ()
+    categories: tuple[tuple[str, ...], ...] = ()
+    has_flags: bool = field(default=False, compare=False)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the numbers of a point, such as "size" and "island=Biscoe".
+
+        Columns of numbers come first. Of two categories the second is a number, one or zero.
+        """
+        pairs = list(zip(self.names, self.categories, strict=True))
+        numbers = [name for name, categories in pairs if not categories]
+        flags = [f"{name}={each}" for name, found in pairs for each in found[len(found) == 2 :]]
+        return (*numbers, *flags)
+
+    def describe(self, num_values: int) -> str:
+        """What points of a fit with these columns are, for errors."""
+        names = f": {', '.join(self.features)}" if any(self.categories) else ""
+        return f"{num_values} values as in fit{names}"
+
+    def to_json(self) -> str:
+        """Text that `from_json` takes."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Columns:
+        """The columns of `to_json`'s result."""
+        found = json.loads(text)
+        found["categories"] = map(tuple, found["categories"])
+        return cls(tuple(found["names"]), tuple(found["categories"]), found["has_flags"])
+
+
+def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarray, Columns]:
+    """Returns `[N, D]` values of a pandas frame, missing numbers as NaN, and its columns.
+
+    Args:
+        frame: DataFrame whose columns are numbers, Booleans, text or categories.
+        columns: those of the fit, whose order and categories are taken; without names they are
+            numbers in any order. `None` learns them from the frame.
+        name: name of `frame` in errors.
+    """
+    if any(dtype.name == "object" for dtype in frame.dtypes):
+        frame = frame.infer_objects()
+    found = columns
+    if columns is None:
+        categories = _categories(frame, name)
+        has_flags = any(categories) or any(dtype.kind == "b" for dtype in frame.dtypes)
+        found = Columns(tuple(map(str, frame.columns)), categories, has_flags)
+    elif columns.names:
+        places = _places(tuple(map(str, frame.columns)), columns.names, name)
+        frame = frame if places == list(range(frame.shape[1])) else frame.iloc[:, places]
+    is_text = [bool(each) for each in found.categories] or [False] * frame.shape[1]
+    numbers = frame.iloc[:, np.flatnonzero(np.logical_not(is_text))] if any(is_text) else frame
+    # Categories may be numbers elsewhere.
+    if any(dtype.name == "category" for dtype in numbers.dtypes):
+        numbers = numbers.astype(object).infer_objects()
+    other = [c for c, dtype in numbers.dtypes.items() if dtype.kind not in "biuf"]
+    if other:
+        checks.fail(name, f"columns that are not numbers: {other}", "columns of numbers", TypeError)
+    narrow = all(dtype == np.float32 for dtype in numbers.dtypes)
+    values = numbers.to_numpy(np.float32 if narrow else np.float64, na_value=np.nan)
+    flags = [
+        _flags(frame.iloc[:, i], each, name) for i, each in enumerate(found.categories) if each
+    ]
+    if flags:
+        values = np.concatenate([values, *flags], axis=1, dtype=values.dtype)
+    return values, found
+
+
+def _categories(frame: Any, name: str) -> tuple[tuple[str, ...], ...]:
+    """Categories of each column, none for numbers; raises for columns of other things."""
+    import pandas
+
+    kinds = [
+        "" if each.dtype.kind in "biuf" else pandas.api.types.infer_dtype(each, skipna=True)
+        for _, each in frame.items()
+    ]
+    other = [c for c, kind in zip(frame.columns, kinds, strict=True) if kind not in ("", *_TEXT)]
+    if other:
+        wanted = "columns of numbers, text or categories"
+        checks.fail(name, f"columns that are neither numbers nor text: {other}", wanted, TypeError)
+    most = max(2, min(_MOST_CATEGORIES, len(frame) // _ROWS_PER_CATEGORY))
+    found = []
+    for i, kind in enumerate(kinds):
+        found.append(tuple(sorted(set(_texts(frame.iloc[:, i], name)[1]))) if kind else ())
+        if len(found[-1]) > most:
+            got = f"{len(found[-1])} categories in column {frame.columns[i]!r}"
+            wanted = f"at most {most} for {len(frame)} rows; drop the column, or encode it"
+            checks.fail(name, got, wanted)
+    return tuple(found)
+
+
+def _places(names: tuple[str, ...], wanted: tuple[str, ...], name: str) -> list[int]:
+    """Where each wanted column is, by name; by position where names are missing or repeated."""
+    if sorted(names) == sorted(wanted) and len(set(names)) == len(names):
+        return [names.index(each) for each in wanted]
+    has_no_names = any(set(each) <= set(map(str, range(len(each)))) for each in (names, wanted))
+    if len(names) == len(wanted) and (has_no_names or names == wanted):
+        return list(range(len(names)))
+    missing, other = ([e for e in a if e not in b] for a, b in ((wanted, names), (names, wanted)))
+    got = f"missing columns {missing} and unknown columns {other}"
+    checks.fail(name, got, f"those of fit, each once: {list(wanted)}")
+
+
+def _texts(column: Any, name: str) -> tuple[np.ndarray, list[str]]:
+    """Codes `[N]` of the values of a column, and the values as text."""
+    codes, values = column.factorize()
+    if (codes < 0).any():
+        got = f"{(codes < 0).sum()} missing values in column {column.name!r}"
+        got += f", the first in row {np.argmin(codes)}"
+        checks.fail(name, got, "a category in each row; fill or drop those rows")
+    # The same for 3, 3.0 and "3", which files and frames take for each other.
+    return codes, [
+        f"{v:.0f}" if isinstance(v, (float, np.floating)) and v == v // 1 else str(v)
+        for v in values
+    ]
+
+
+def _flags(column: Any, categories: tuple[str, ...], name: str) -> np.ndarray:
+    """Zeros and ones `[N, C]` for the categories of a column, `[N, 1]` of the second of two."""
+    codes, texts = _texts(column, name)
+    unseen = sorted(set(texts).difference(categories))
+    if unseen:
+        got = f"{', '.join(map(repr, unseen))} in column {column.name!r}"
+        checks.fail(name, got, f"a category of fit: {', '.join(map(repr, categories))}")
+    flags = np.eye(len(categories))[[categories.index(text) for text in texts]]
+    return flags[codes, int(len(categories) == 2) :]
