@@ -23,6 +23,8 @@ from tfdpm.mixture.t_mixture import TStatistics
 _MAX_KEPT_DIM = 24
 # An E-step and its reduction take points in blocks of about so many numbers, which a cache holds.
 _BLOCK_ELEMENTS = 2**16
+# No power of two: the maximum over components would read one cache set again and again.
+_FEWEST_BLOCK_ROWS = 264
 _BLOCK_ROWS = 4096
 # Fewer groups than this are reduced by a matrix product each.
 _FEW_GROUPS = 64
@@ -133,7 +135,7 @@ class Sample:
         Components come first, so that a reduction over them handles many points at once.
         """
         count = len(parameters.means)
-        block = max(256, _BLOCK_ELEMENTS // (self._packed_width + count))
+        block = max(_FEWEST_BLOCK_ROWS, _BLOCK_ELEMENTS // (self._packed_width + count))
         if self._moments is not None:
             coefficients = np.ascontiguousarray(log_joint_coefficients(parameters).T)
         else:
