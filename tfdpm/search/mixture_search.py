@@ -43,10 +43,10 @@ class _Limits:
         em_iterations_between_rounds: EM steps from the best partition before moves are tried anew.
         overlap_rounds: largest number of rounds of splits into Gaussians that overlap.
         least_overlap: entropy of the responsibilities below which clusters stand apart and other
-            starts are not tried, nats per point. Half would try them on Fashion-MNIST, which keeps
-            its clusters; twice leaves out one small set of the 39 that were looked at.
-        kmeans_starts: initial centres of K-means before EM. With one, half as many better
-            partitions of overlapping Gaussians were found.
+            starts are not tried, nats per point. Half would try them on Fashion-MNIST in vain;
+            twice misses three of the 39 sets of `bench suite` on which another start is kept.
+        kmeans_starts: initial centres of K-means before EM. With one, K-means at the true number of
+            overlapping Gaussians was often stuck itself.
         least_gain: gain of another start up to which the clusters stay as they are, nats. With one
             nat, small sets whose clusters are not Gaussian change for the worse.
         parts_of_lone_cluster: k-means++ parts of a single cluster that fewer parts do not explain
