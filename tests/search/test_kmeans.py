@@ -6,7 +6,7 @@ import sklearn.cluster
 
 from tfdpm import metrics
 from tfdpm.search import kmeans as module
-from tfdpm.search.kmeans import grouped_kmeans
+from tfdpm.search.kmeans import grouped_kmeans, kmeans_labels
 
 SIZES = np.array([5, 170, 32, 64, 1, 33])
 STARTS = np.concatenate([[0], np.cumsum(SIZES)])
@@ -83,3 +83,16 @@ def test_the_same_seed_gives_the_same_clusters():
         grouped_kmeans(points, STARTS, 3, np.random.default_rng(5), 10) for _ in range(2)
     )
     np.testing.assert_array_equal(first, second)
+
+
+def test_of_several_initial_centres_the_most_compact_clusters_are_kept():
+    points = np.random.default_rng(0).uniform(size=(400, 2))
+
+    def spread(num_starts, seed):
+        labels = kmeans_labels(points, 12, seed, num_starts=num_starts)
+        return sum(
+            np.var(points[labels == k], axis=0).sum() * np.sum(labels == k) for k in range(12)
+        )
+
+    one, many = ([spread(count, seed) for seed in range(6)] for count in (1, 8))
+    assert max(many) < np.mean(one) and np.std(many) < np.std(one)

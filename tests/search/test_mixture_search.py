@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+import sklearn.cluster
+import sklearn.mixture
+from scipy import special, stats
 
 from tests.reference.searches import search_settings
 from tfdpm import metrics
 from tfdpm.data import gaussian_mixture
+from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.search import mixture_search
 from tfdpm.search.mixture_search import MixtureSearch
+from tfdpm.search.partitions import make_partition, run_em
 
 
 def standard(x):
@@ -106,3 +114,125 @@ def test_overlapping_gaussians_are_found_and_one_stays_one():
     assert parameters.num_components == 3
     again, _ = make_search(rng.normal(size=(1200, 2))).run(1)
     assert again.max() == 0
+
+
+def overlapping_gaussians(num_components, dim, spread, num_points, seed):
+    """Gaussians of several shapes whose centres are a few deviations apart; points and truth."""
+    rng = np.random.default_rng(seed)
+    centres = []
+    while len(centres) < num_components:
+        centre = rng.uniform(size=dim)
+        if all(np.linalg.norm(centre - other) > 2.2 * spread for other in centres):
+            centres.append(centre)
+    truth = rng.integers(0, num_components, num_points)
+    rotations = np.linalg.qr(rng.normal(size=(num_components, dim, dim)))[0]
+    axes = rotations * (spread * rng.uniform(0.6, 1.4, (num_components, 1, dim)))
+    noise = np.einsum("nde,ne->nd", axes[truth], rng.normal(size=(num_points, dim)))
+    return np.array(centres)[truth] + noise, truth
+
+
+def settled(x):
+    search = make_search(x)
+    return search, *search.settle(*search.run(1))
+
+
+def without_other_starts(monkeypatch):
+    limits = dataclasses.replace(mixture_search._LIMITS, least_overlap=np.inf)
+    monkeypatch.setattr(mixture_search, "_LIMITS", limits)
+
+
+def bound_after_em(search, labels):
+    """Bound of a partition after EM, under the prior that the search ended with."""
+    start = make_partition(search.evidence, labels)
+    prior = search.prior.partition_prior()
+    found = run_em(search.sample, prior, start.parameters, 40, 1e-4)
+    return search.bound(found.parameters)
+
+
+def foreign_partitions(search, num_clusters):
+    """Partitions by K-means and a Gaussian mixture of scikit-learn."""
+    means = sklearn.cluster.KMeans(num_clusters, n_init=3, random_state=1)
+    gaussians = sklearn.mixture.GaussianMixture(num_clusters, n_init=1, random_state=1)
+    return [each.fit_predict(search.points) for each in (means, gaussians)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("num_components", "dim", "spread"), [(8, 2, 0.09), (6, 5, 0.22)])
+def test_no_other_start_explains_overlapping_gaussians_better(num_components, dim, spread, seed):
+    x, _ = overlapping_gaussians(num_components, dim, spread, 1000, seed)
+    search, labels, parameters = settled(x)
+    ours, count = search.bound(parameters), parameters.num_components
+    assert count > 1  # a lone cluster would be left alone
+    # Flat tops of the present clusters may explain the rest.
+    shapes = search.evidence.shape_gains(labels, search.sample.hard_statistics(labels, count))
+    largest = ours + shapes + mixture_search._LIMITS.least_gain
+    for others in {count, num_components}:
+        for partition in foreign_partitions(search, others):
+            assert bound_after_em(search, partition) <= largest
+    fresh = make_search(x)
+    found = fresh.run(2 * count)[1]
+    assert search.bound(found) <= largest
+
+
+def test_another_start_finds_what_moves_alone_do_not(monkeypatch):
+    x, truth = overlapping_gaussians(6, 5, 0.25, 1500, 0)
+    search, labels, parameters = settled(x)
+    without_other_starts(monkeypatch)
+    stuck, stuck_labels, stuck_parameters = settled(x)
+    assert parameters.num_components == 6 > stuck_parameters.num_components
+    assert search.bound(parameters) > search.bound(stuck_parameters) + 5.0
+    assert metrics.ari(truth, labels) > metrics.ari(truth, stuck_labels) + 0.05
+    assert search.moves.proposed_splits > stuck.moves.proposed_splits
+
+
+def test_heavy_tails_are_not_cut_into_gaussians_of_another_start():
+    rng = np.random.default_rng(0)
+    truth = np.arange(2000) % 2
+    x = rng.standard_t(4, size=(2000, 2)) + np.outer(truth, [6.0, 0.0])
+    search, labels, parameters = settled(x)
+    assert parameters.num_components == 2
+    # The overlap is enough for other starts, and more Gaussians have a larger bound.
+    assert search.sample.entropy(parameters) > mixture_search._LIMITS.least_overlap * 2000
+    more = bound_after_em(search, foreign_partitions(search, 4)[1]) - search.bound(parameters)
+    assert more > mixture_search._LIMITS.least_gain
+    statistics = search.sample.hard_statistics(labels, 2)
+    assert more < search.evidence.shape_gains(labels, statistics)
+
+
+def test_clusters_that_stand_apart_are_left_alone(monkeypatch):
+    x, _ = gaussian_mixture(8, 3, 1000, seed=1)
+    search, labels, _ = settled(x)
+    without_other_starts(monkeypatch)
+    alone, expected, _ = settled(x)
+    np.testing.assert_array_equal(labels, expected)
+    assert search.moves == alone.moves
+
+
+def test_the_bound_is_that_of_a_slow_loop_and_the_score_where_clusters_stand_apart():
+    x, _ = overlapping_gaussians(4, 2, 0.12, 300, 0)
+    search, _, parameters = settled(x)
+    logs = [
+        np.log(weight) + stats.multivariate_normal(mean, covariance).logpdf(search.points)
+        for weight, mean, covariance in zip(*parameters, strict=True)
+    ]
+    shares = special.softmax(np.stack(logs, axis=1), axis=1)
+    points = search.points
+    squares = np.einsum("nk,nd,ne->kde", shares, points, points)
+    soft = SufficientStatistics(shares.sum(axis=0), shares.T @ points, squares)
+    terms = search.prior.partition_prior().terms(soft).sum()
+    entropy = -np.sum(special.xlogy(shares, shares))
+    assert entropy > 1.0
+    assert search.bound(parameters) == pytest.approx(terms + entropy, rel=1e-9)
+    apart, labels, parameters = settled(gaussian_mixture(4, 2, 400, separation=20.0, seed=0)[0])
+    assert apart.bound(parameters) == pytest.approx(apart.score(labels), rel=1e-9)
+
+
+def test_shapes_gain_over_gaussians_for_heavy_tails_and_flat_tops_alone():
+    rng = np.random.default_rng(0)
+    draws = [rng.normal(size=(1000, 2)), rng.standard_t(3, (1000, 2)), rng.uniform(size=(1000, 2))]
+    gains = []
+    for x in draws:
+        search, labels = make_search(x), np.zeros(1000, int)
+        statistics = search.sample.hard_statistics(labels, 1)
+        gains.append(search.evidence.shape_gains(labels, statistics))
+    assert gains[0] < 2.0 and gains[1] > 1000 * np.log(2.0) and 20.0 < gains[2] < 1000

@@ -54,6 +54,23 @@ class SampleEvidence:
         distances = self.sample.distances_to_own(labels, statistics, rows)
         return log_tail_gain(distances, labels, len(statistics.counts), self.sample.dim)
 
+    def shape_gains(self, labels: np.ndarray, statistics: SufficientStatistics) -> float:
+        """What heavy tails and flat tops of the components may explain beyond Gaussians, nats.
+
+        As in `subtract_tail_gain`, each point of a component with a heavy tail adds `log 2`.
+
+        Args:
+            labels: `[n]` component of each point.
+            statistics: statistics of the K components.
+        """
+        rows = np.arange(self.sample.num_points)
+        distances = self.sample.distances_to_own(labels, statistics, rows)
+        count, dim = len(statistics.counts), self.sample.dim
+        flat = [log_flatness_gain(distances[labels == k], dim) for k in range(count)]
+        tails = log_tail_gain(distances, labels, count, dim)
+        costs = np.where(tails > 0, tails + statistics.counts * np.log(2.0), 0.0)
+        return float(costs.sum() + np.maximum(flat, 0.0).sum())
+
     def split_gains(
         self, labels: np.ndarray, sides: np.ndarray, statistics: SufficientStatistics
     ) -> np.ndarray:

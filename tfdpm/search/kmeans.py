@@ -15,7 +15,11 @@ THREADS = threadpoolctl.ThreadpoolController()
 
 
 def kmeans_labels(
-    features: np.ndarray, num_clusters: int, seed: int, max_iterations: int = 100
+    features: np.ndarray,
+    num_clusters: int,
+    seed: int,
+    max_iterations: int = 100,
+    num_starts: int = 1,
 ) -> np.ndarray:
     """Labels `[N]` of K-means, numbered without gaps; fewer clusters if points coincide.
 
@@ -24,11 +28,12 @@ def kmeans_labels(
         num_clusters: K.
         seed: random seed; the same seed gives the same labels.
         max_iterations: largest number of iterations.
+        num_starts: number of initial centres; the most compact clusters are kept.
     """
     if num_clusters == 1:
         return np.zeros(len(features), np.int32)
     estimator = sklearn.cluster.KMeans(
-        num_clusters, n_init=1, max_iter=max_iterations, random_state=seed
+        num_clusters, n_init=num_starts, max_iter=max_iterations, random_state=seed
     )
     # One thread: as fast for samples, and sums do not depend on how threads divide the points.
     with THREADS.limit(limits=1), warnings.catch_warnings():

@@ -81,3 +81,20 @@ def run_em(
     weights, means, covariances = (part[present] for part in parameters)
     parameters = MixtureParameters(weights / weights.sum(), means, covariances)
     return Partition(labels.ravel(), statistics, parameters)
+
+
+def variational_bound(
+    sample: Sample, prior: PartitionPrior, parameters: MixtureParameters
+) -> tuple[float, SufficientStatistics]:
+    """Lower bound of `log p(X)` where points are shared by responsibility, and their statistics.
+
+    It is the statistics' terms with the entropy of the responsibilities, which is zero where
+    clusters stand apart. There it is the score of the partition.
+
+    Args:
+        sample: the points.
+        prior: prior of their clusters.
+        parameters: mixture whose responsibilities share the points.
+    """
+    soft = sample.expectation(parameters)[1]
+    return float(prior.terms(soft).sum()) + sample.entropy(parameters), soft

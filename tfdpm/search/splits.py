@@ -14,7 +14,7 @@ from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.mixture.tails import log_flatness_gain, log_tail_gain
 from tfdpm.search.evidence import SampleEvidence, subtract_tail_gain
 from tfdpm.search.kmeans import grouped_kmeans
-from tfdpm.search.partitions import Partition, run_em
+from tfdpm.search.partitions import Partition, run_em, variational_bound
 from tfdpm.search.sample import Sample, sample_moments, sort_by_group
 
 # Largest number of elements of the second moments of the pairs that are looked at together.
@@ -215,9 +215,8 @@ def overlap_gain(
     partition = run_em(sample, prior, start, _OVERLAP_ITERATIONS, _OVERLAP_TOLERANCE)
     if partition.num_components < 2:
         return -np.inf, sides
-    soft = sample.expectation(partition.parameters)[1]
-    gain = float(evidence.terms(soft).sum() - evidence.terms(whole)[0])
-    gain += sample.entropy(partition.parameters)
+    bound, soft = variational_bound(sample, prior, partition.parameters)
+    gain = bound - float(evidence.terms(whole)[0])
     gain -= max(log_flatness_gain(distances, sample.dim), 0.0)
     if gain > 0 and dip_p_value(sample.points @ _discriminant(soft)) > _VALLEY:
         return -np.inf, partition.labels
