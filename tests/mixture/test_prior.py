@@ -57,7 +57,9 @@ def test_the_automatic_scale_is_in_proportion_to_the_points_and_to_a_components_
     assert automatic_scale(80_000, 10, 3) == pytest.approx(4 * automatic_scale(20_000, 10, 3))
     assert automatic_scale(8000, 10, 3) == pytest.approx(4 * automatic_scale(1000, 10, 3))
     assert automatic_scale(1000, 20, 3) == automatic_scale(1000, 1, 3)
-    ratio = automatic_scale(1000, 160, 3) / automatic_scale(1000, 20, 3)
-    assert ratio == pytest.approx(8.0 ** (-2 / 3))
+    ratio = automatic_scale(1000, 100, 3) / automatic_scale(1000, 20, 3)
+    assert ratio == pytest.approx(5.0 ** (-2 / 3))
+    ratio = automatic_scale(1000, 800, 3) / automatic_scale(1000, 100, 3)
+    assert ratio == pytest.approx(8.0 ** (-2 / 3) / 8.0)
     with pytest.raises(ValueError, match="`num_points`"):
         automatic_scale(0, 1, 2)
