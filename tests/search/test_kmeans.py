@@ -5,8 +5,9 @@ import pytest
 import sklearn.cluster
 
 from tfdpm import metrics
+from tfdpm.data import gaussian_mixture
 from tfdpm.search import kmeans as module
-from tfdpm.search.kmeans import grouped_kmeans, kmeans_labels
+from tfdpm.search.kmeans import grouped_kmeans, kmeans_labels, num_clumps
 
 SIZES = np.array([5, 170, 32, 64, 1, 33])
 STARTS = np.concatenate([[0], np.cumsum(SIZES)])
@@ -96,3 +97,18 @@ def test_of_several_initial_centres_the_most_compact_clusters_are_kept():
 
     one, many = ([spread(count, seed) for seed in range(6)] for count in (1, 8))
     assert max(many) < np.mean(one) and np.std(many) < np.std(one)
+
+
+@pytest.mark.parametrize(("count", "dim", "size"), [(300, 2, 20), (100, 3, 60), (60, 5, 30)])
+def test_clumps_are_counted_by_their_neighbours(count, dim, size):
+    x, _ = gaussian_mixture(count, dim, count * size, seed=1)
+    assert 0.6 < num_clumps(x, 0) / count < 2.5
+
+
+def test_even_density_gaussians_and_curves_have_no_clumps():
+    rng = np.random.default_rng(0)
+    angles = rng.uniform(0, 2 * np.pi, 3000)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1) + 0.02 * rng.normal(size=(3000, 2))
+    for x in (rng.uniform(size=(3000, 2)), rng.normal(size=(3000, 6)), circle, np.zeros((500, 2))):
+        assert num_clumps(x, 0) == 1
+    assert num_clumps(rng.normal(size=(10, 2)), 0) == 1

@@ -185,6 +185,16 @@ def test_another_start_finds_what_moves_alone_do_not(monkeypatch):
     assert search.moves.proposed_splits > stuck.moves.proposed_splits
 
 
+def test_hundreds_of_clumps_are_not_taken_for_a_few_even_parts():
+    x, truth = gaussian_mixture(600, 2, 6000, seed=1)
+    search = make_search(x)
+    few, parameters = search.run(1)
+    assert few.max() < 300
+    labels, _ = search.settle(few, parameters)
+    assert abs(labels.max() - 599) <= 3
+    assert metrics.ari(truth, labels) > 0.99
+
+
 def test_heavy_tails_are_not_cut_into_gaussians_of_another_start():
     rng = np.random.default_rng(0)
     truth = np.arange(2000) % 2

@@ -32,6 +32,8 @@ from tfdpm.search.whitened_search import SearchResult, partition_evidence, searc
 # Where clusters touch, the K that a search ends with varies with its sample. Of two searches the
 # smaller K is the one that both samples support.
 _NUM_SAMPLES = 2
+# With fewer points per cluster in a sample, the search goes on in both samples together.
+_FEW_POINTS = 50
 
 # Tables of more columns are not looked at for skewed ones.
 _MOST_COLUMNS = 50
@@ -241,8 +243,16 @@ def _search_samples(
         points = part[:, : leading.feature_dim]
         search, labels, parameters = select_search(points, settings, seed, config.start_clusters)
         results.append(SearchResult(search.with_features(part), labels, parameters, leading))
-    moves = sum((result.search.moves for result in results), MoveCounts())
     best = min(results, key=lambda result: result.parameters.num_components)
+    if len(results) > 1 and best.parameters.num_components * _FEW_POINTS > size:
+        points = features[:, : leading.feature_dim]
+        search = MixtureSearch(points, best.search.settings, seed)
+        search = search.with_prior_weight(best.search.prior.extra_df)
+        labels = np.unique(search.sample.labels(best.parameters), return_inverse=True)[1]
+        search.fit_scale_to(labels)
+        best = SearchResult(search.with_features(features), *search.run_from(labels), leading)
+        results.append(best)
+    moves = sum((result.search.moves for result in results), MoveCounts())
     return best._replace(search=best.search.with_moves(moves))
 
 

@@ -6,10 +6,13 @@ import math
 import warnings
 
 import numpy as np
+import scipy.spatial.distance
 import sklearn.cluster
 import sklearn.exceptions
 import threadpoolctl
 
+_MOST_QUERIES = 200  # points whose neighbours say whether points come in clumps
+_GAP = 0.5  # least fall of the growth from clumps to beyond them, as a share of its peak
 _TILE_ROWS = 32  # of the tiles into which `grouped_kmeans` divides groups
 THREADS = threadpoolctl.ThreadpoolController()
 
@@ -40,6 +43,32 @@ def kmeans_labels(
         warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
         labels = estimator.fit_predict(features)
     return np.unique(labels, return_inverse=True)[1].ravel().astype(np.int32)
+
+
+def num_clumps(points: np.ndarray, seed: int) -> int:
+    """About how many clumps of equal size the points come in; 1 for none.
+
+    Within a clump, and again far beyond it, the number of neighbours grows with the radius to the
+    power of the dimension. Between, a sphere has to reach the next clump before it holds more.
+
+    Args:
+        points: `[n, D]`.
+        seed: random seed of the points whose neighbours are counted.
+    """
+    num_points = len(points)
+    ranks = 2 ** np.arange(2, max(3, int(np.log2(num_points / 4)) + 1))
+    if len(ranks) < 4:
+        return 1
+    generator = np.random.default_rng([seed, 15])
+    queries = points[generator.permutation(num_points)[:_MOST_QUERIES]]
+    squares = scipy.spatial.distance.cdist(queries, points, "sqeuclidean")
+    nearest = np.partition(squares, ranks, axis=1)[:, ranks]
+    radii = np.log(np.maximum(nearest, np.finfo(np.float64).tiny))
+    # How much radii grow while the number of neighbours becomes four times as large.
+    growth = np.median(radii[:, 2:] - radii[:, :-2], axis=0)
+    peak = int(growth.argmax())
+    has_gap = growth[peak:].min() < _GAP * growth[peak]
+    return max(1, num_points // int(ranks[1 + peak])) if has_gap else 1
 
 
 def grouped_kmeans(

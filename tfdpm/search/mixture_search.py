@@ -17,7 +17,7 @@ from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.ledger import MoveCounts
 from tfdpm.moves.proposals import choose_disjoint
 from tfdpm.search.evidence import SampleEvidence
-from tfdpm.search.kmeans import THREADS, kmeans_labels
+from tfdpm.search.kmeans import THREADS, kmeans_labels, num_clumps
 from tfdpm.search.partitions import (
     EM_ITERATIONS,
     EM_TOLERANCE,
@@ -47,6 +47,7 @@ class _Limits:
             twice misses three of the 39 sets of `bench suite` on which another start is kept.
         kmeans_starts: initial centres of K-means before EM. With one, K-means at the true number of
             overlapping Gaussians was often stuck itself.
+        most_cells: K up to which EM also starts from K-means with about as many.
         least_gain: gain of another start up to which the clusters stay as they are, nats. With one
             nat, small sets whose clusters are not Gaussian change for the worse.
         parts_of_lone_cluster: k-means++ parts of a single cluster that fewer parts do not explain
@@ -62,6 +63,7 @@ class _Limits:
     overlap_rounds: int = 4
     least_overlap: float = 0.01
     kmeans_starts: int = 4
+    most_cells: int = 100
     least_gain: float = 5.0
     parts_of_lone_cluster: int = 64
 
@@ -285,28 +287,63 @@ class MixtureSearch:
         that a start must gain more than those would. A lone cluster overlaps with none and is left
         alone: points of even density, or skewed ones, have a larger bound in several Gaussians.
         """
-        num_points, largest = self.sample.num_points, max(1, self.sample.num_points // 8)
-        if self.sample.entropy(partition.parameters) <= _LIMITS.least_overlap * num_points:
+        if partition.num_components > 1 and not self._has_overlap(partition):
             return partition
+        partition = self._find_clumps(partition)
+        if partition.num_components == 1 or not self._has_overlap(partition):
+            return partition
+        largest = max(1, self.sample.num_points // 8)
         starts = [self._search_cells(min(2 * partition.num_components + 10, largest))]
         for _ in range(_LIMITS.overlap_rounds):
             count = partition.num_components
-            starts += [self._fit_cells(min(count + more, largest)) for more in range(3)]
-            other, found = max(starts, key=lambda start: self.bound(start[1].parameters))
-            gain = self.bound(found.parameters) - self.bound(partition.parameters)
-            shapes = self.evidence.shape_gains(partition.labels, partition.statistics)
-            if gain <= shapes + _LIMITS.least_gain:
+            if count <= _LIMITS.most_cells:
+                starts += [self._fit_cells(min(count + more, largest)) for more in range(3)]
+            if not starts:
                 break
-            self.prior, self.evidence = other.prior, other.evidence
-            self.trace.append(found.labels)
-            partition, starts = found, []
+            other, found = max(starts, key=lambda start: self.bound(start[1].parameters))
+            if not self._is_better(self.bound(found.parameters), partition):
+                break
+            partition, starts = self._take(other, found), []
         return partition
 
-    def _search_cells(self, cells: int) -> tuple[MixtureSearch, Partition]:
+    def _has_overlap(self, partition: Partition) -> bool:
+        entropy = self.sample.entropy(partition.parameters)
+        return bool(entropy > _LIMITS.least_overlap * self.sample.num_points)
+
+    def _find_clumps(self, partition: Partition) -> Partition:
+        """Searches from as many K-means cells as there are clumps, if there are many more.
+
+        Hundreds of clumps that fill the space evenly look like one, and like any few parts of it.
+        """
+        clumps = min(num_clumps(self.points, self._seed), self.sample.num_points // 8)
+        if clumps <= 2 * partition.num_components:
+            return partition
+        other, found = self._search_cells(clumps, fits_scale=True)
+        # Each under the prior that was fitted to it: their scales have little in common.
+        bound = other.bound(found.parameters)
+        return self._take(other, found) if self._is_better(bound, partition) else partition
+
+    def _is_better(self, bound: float, partition: Partition) -> bool:
+        """Whether a bound exceeds that of `partition` by more than its clusters' shapes may."""
+        shapes = self.evidence.shape_gains(partition.labels, partition.statistics)
+        return bound - self.bound(partition.parameters) > shapes + _LIMITS.least_gain
+
+    def _take(self, other: MixtureSearch, found: Partition) -> Partition:
+        """Takes over the clusters and the prior of another search."""
+        self.prior, self.evidence = other.prior, other.evidence
+        self.trace.append(found.labels)
+        return found
+
+    def _search_cells(
+        self, cells: int, fits_scale: bool = False
+    ) -> tuple[MixtureSearch, Partition]:
         """Searches from K-means cells, more than there are clusters; the search and its result."""
         # A prior of its own, since it follows K.
         other = self._with_prior(copy.copy(self.prior))
-        labels, parameters = other.run_from(kmeans_labels(self.points, cells, self._seed))
+        labels = kmeans_labels(self.points, cells, self._seed)
+        if fits_scale:
+            other.fit_scale_to(labels)
+        labels, parameters = other.run_from(labels)
         found = Partition(labels, self._statistics(labels), parameters)
         found = other._split_overlapping(found)
         self.moves += other.moves
