@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import sklearn.datasets
 
 from tests.reference.searches import search_settings
 from tfdpm import metrics
@@ -68,3 +69,14 @@ def test_plenty_of_points_are_searched_once_with_the_lightest_prior(monkeypatch)
     points, labels = clusters([1.0] * 3, dim=3, per_cluster=200)
     search, found, _ = select_search(points, search_settings(3), 0, 1)
     assert search.prior.extra_df == 0 and metrics.ari(labels, found) > 0.95
+
+
+def test_no_firmer_prior_explains_the_clusters_that_it_leads_to_better():
+    wine = sklearn.datasets.load_wine()
+    standardised = (wine.data - wine.data.mean(axis=0)) / wine.data.std(axis=0)
+    points = standardised @ np.linalg.svd(standardised, full_matrices=False)[2][:5].T
+    search, labels, _ = select_search(points, search_settings(5), 0, 1)
+    firmer = search.with_prior_weight(2.0 * search.prior.extra_df)
+    found, _ = firmer.run_from(labels)
+    assert firmer.score(found) <= search.score(labels)
+    assert metrics.ari(wine.target, labels) > 0.8

@@ -25,8 +25,8 @@ def select_search(
     """Searches with the prior's weight and structure that explain the clusters found best.
 
     Where points are scarce for full covariances, the search goes on from its clusters with the
-    weight that explains them best, as long as the evidence rises. Under the structure `"auto"`,
-    diagonal and spherical covariances are tried too.
+    weight that explains them best, or with twice the weight, as long as the evidence rises. Under
+    the structure `"auto"`, diagonal and spherical covariances are tried too.
 
     Args:
         points, settings, seed: as for `MixtureSearch`.
@@ -49,7 +49,12 @@ def select_search(
     if not (has_weight and is_scarce):
         return best
     moves = search.moves
-    while (search := choose_prior_weight(*best[:2])).prior.extra_df != best[0].prior.extra_df:
+    while True:
+        search = choose_prior_weight(*best[:2])
+        extra_df = best[0].prior.extra_df
+        if search.prior.extra_df == extra_df:
+            # Clusters of a firmer prior may be better ones, though these do not ask for it.
+            search = search.with_prior_weight(max(2.0 * extra_df, float(round(dim / 2))))
         weighed = search, *search.run_from(best[1], best[0].trace)
         moves += search.moves
         if _score(weighed) <= _score(best):
