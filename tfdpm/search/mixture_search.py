@@ -43,8 +43,8 @@ class _Limits:
         em_iterations_between_rounds: EM steps from the best partition before moves are tried anew.
         overlap_rounds: largest number of rounds of splits into Gaussians that overlap.
         least_overlap: entropy of the responsibilities below which clusters stand apart and other
-            starts are not tried, nats per point. Half would try them on Fashion-MNIST in vain;
-            twice misses three of the 39 sets of `bench suite` on which another start is kept.
+            starts are not tried, nats per point. On Fashion-MNIST they are tried in vain; twice
+            misses three of the 39 sets of `bench suite` on which another start is kept.
         kmeans_starts: initial centres of K-means before EM. With one, K-means at the true number of
             overlapping Gaussians was often stuck itself.
         most_cells: K up to which EM also starts from K-means with about as many.
@@ -284,8 +284,9 @@ class MixtureSearch:
 
         What counts is the variational bound of `log p(X)`, since clusters that overlap share
         points. Many Gaussians also explain heavy tails and flat tops of the present clusters, so
-        that a start must gain more than those would. A lone cluster overlaps with none and is left
-        alone: points of even density, or skewed ones, have a larger bound in several Gaussians.
+        that a start must gain more than those would. A lone cluster overlaps with none, and only
+        clumps are looked for in it: points of even density, or skewed ones, have a larger bound in
+        several Gaussians.
         """
         if partition.num_components > 1 and not self._has_overlap(partition):
             return partition
