@@ -22,7 +22,7 @@ _MOST_SUBCLUSTER_UNITS = 50  # [DeepDPM] supplement 7
 # Every step of Adam moves every weight, and the logits by as much as there are hidden units. Of 500
 # clusters (1,000 units) the full rate takes two epochs more, and half of this width none less; at
 # 209 that overlap (418 units), a third of the full rate merged a pair that the search kept.
-_MOST_AT_FULL_RATE = 400
+MOST_AT_FULL_RATE = 400
 
 
 def create_networks(
@@ -166,7 +166,7 @@ class NetworkPair:
 
         A very wide clustering network learns by less.
         """
-        shares = min(1.0, _MOST_AT_FULL_RATE / self.clustering.hidden_units), 1.0
+        shares = min(1.0, MOST_AT_FULL_RATE / self.clustering.hidden_units), 1.0
         for optimizer, rate, share in zip(self.optimizers, self.rates, shares, strict=True):
             if rate is not None:
                 optimizer.learning_rate.assign(rate * factor * share)

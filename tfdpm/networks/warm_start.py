@@ -12,10 +12,15 @@ import tensorflow as tf
 from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.networks.layers import ClusteringNetwork
+from tfdpm.networks.pair import MOST_AT_FULL_RATE
 
 # Log responsibilities below this are all "not this component" to the least-squares fit.
 _LOWEST_TARGET = -20.0
 _RIDGE = 1e-3
+# A step of Adam changes every weight by its learning rate, and so a logit by up to the rate times
+# the sum of the hidden activations. Hundreds of clusters in a plane are so narrow that this sum is
+# 19,000 and one step undoes what was found; digits have 900, and keep their units.
+_MOST_ACTIVATION = 1400.0
 
 
 def start_from_mixture(
@@ -48,8 +53,12 @@ def start_from_mixture(
     wanted = np.maximum(log_joint - log_joint.max(axis=1, keepdims=True), _LOWEST_TARGET)
     gram = design.T @ design + _RIDGE * len(design) * np.eye(design.shape[1])
     solution = np.linalg.solve(gram, design.T @ wanted)
-    network.hidden.kernel.assign(directions)
-    network.hidden.bias.assign(offsets)
+    # The same function with smaller activations, which a step of Adam changes by less.
+    bound = _MOST_ACTIVATION * max(1.0, network.hidden_units / MOST_AT_FULL_RATE)
+    scale = max(1.0, hidden.sum(axis=1).mean() / bound)
+    solution[:-1] *= scale
+    network.hidden.kernel.assign(directions / scale)
+    network.hidden.bias.assign(offsets / scale)
     spare = network.capacity - num_components
     network.head.kernel.assign(np.pad(solution[:-1], [(0, 0), (0, spare)]))
     network.head.bias.assign(np.pad(solution[-1], (0, spare)))
