@@ -190,9 +190,20 @@ def test_hundreds_of_clumps_are_not_taken_for_a_few_even_parts():
     search = make_search(x)
     few, parameters = search.run(1)
     assert few.max() < 300
-    labels, _ = search.settle(few, parameters)
+    labels, _ = search.find_clumps(few, parameters)
     assert abs(labels.max() - 599) <= 3
     assert metrics.ari(truth, labels) > 0.99
+
+
+def test_clumps_are_found_in_units_in_which_they_are_not_round():
+    """Gaps of a grid vanish for spheres where one axis is three times as long as the other."""
+    places = np.arange(9000) % 225
+    x = 8.0 * np.stack(np.divmod(places, 15), axis=1)
+    x = (x + np.random.default_rng(0).normal(size=x.shape)) * [3.0, 1.0]
+    search = make_search(x)
+    labels, _ = search.find_clumps(*search.run(1))
+    assert abs(labels.max() - 224) <= 2
+    assert metrics.ari(places, labels) > 0.99
 
 
 def test_heavy_tails_are_not_cut_into_gaussians_of_another_start():

@@ -135,6 +135,9 @@ def _search_features(
         preprocessing.transform(raw), moments, preprocessing, config
     )
     result = _search_samples(features, settings, leading, config, seed)
+    if config.splits and config.merges:
+        found = result.search.find_clumps(result.labels, result.parameters)
+        result = result._replace(labels=found[0], parameters=found[1])
     if _leaves_features(config):
         rows = _sample_rows(len(raw), config, seed)
         result = search_whitened(result, raw[rows], moments, settings, seed)

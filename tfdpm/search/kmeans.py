@@ -10,6 +10,7 @@ import scipy.spatial.distance
 import sklearn.cluster
 import sklearn.exceptions
 import threadpoolctl
+from sklearn.decomposition import PCA
 
 _MOST_QUERIES = 200  # points whose neighbours say whether points come in clumps
 _GAP = 0.5  # least fall of the growth from clumps to beyond them, as a share of its peak
@@ -43,6 +44,25 @@ def kmeans_labels(
         warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
         labels = estimator.fit_predict(features)
     return np.unique(labels, return_inverse=True)[1].ravel().astype(np.int32)
+
+
+def clump_cells(points: np.ndarray, seed: int, fewest: int) -> np.ndarray | None:
+    """K-means cells `[n]`, one or more for each clump that points come in; `None` for few clumps.
+
+    Clumps of a grid are round where the points have unit variance in every direction. In units in
+    which wrong clusters were round, gaps between them vanish. So both are looked at.
+
+    Args:
+        points: `[n, D]`.
+        seed: random seed.
+        fewest: number of clumps that is worth cells.
+    """
+    views = points, PCA(whiten=True).fit_transform(points)
+    counts = [num_clumps(view, seed) for view in views]
+    most = max(counts)
+    if most < fewest:
+        return None
+    return kmeans_labels(views[counts.index(most)], min(most, len(points) // 8), seed)
 
 
 def num_clumps(points: np.ndarray, seed: int) -> int:

@@ -17,7 +17,7 @@ from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.ledger import MoveCounts
 from tfdpm.moves.proposals import choose_disjoint
 from tfdpm.search.evidence import SampleEvidence
-from tfdpm.search.kmeans import THREADS, kmeans_labels, num_clumps
+from tfdpm.search.kmeans import THREADS, clump_cells, kmeans_labels
 from tfdpm.search.partitions import (
     EM_ITERATIONS,
     EM_TOLERANCE,
@@ -226,6 +226,31 @@ class MixtureSearch:
             self.trace.append(labels)
             return labels, parameters
 
+    def find_clumps(
+        self, labels: np.ndarray, parameters: MixtureParameters
+    ) -> tuple[np.ndarray, MixtureParameters]:
+        """Searches anew from cells of K-means if there are many more clumps than clusters.
+
+        Hundreds of clumps that fill the space evenly look like one, and like any few parts of it.
+
+        Args:
+            labels, parameters: `[n]` clusters and mixture that `run` ended with.
+
+        Returns:
+            Labels `[n]` and the mixture.
+        """
+        with THREADS.limit(limits=1):
+            current = Partition(labels, self._statistics(labels), parameters)
+            cells = None
+            if current.num_components == 1 or self._has_overlap(current):
+                cells = clump_cells(self.points, self._seed, 2 * current.num_components + 1)
+            if cells is not None:
+                other, found = self._search_from(cells, fits_scale=True)
+                # Each under the prior that was fitted to it: their scales have little in common.
+                if self._is_better(other.bound(found.parameters), current):
+                    current = self._take(other, found)
+            return current.labels, current.parameters
+
     def settle(
         self, labels: np.ndarray, parameters: MixtureParameters
     ) -> tuple[np.ndarray, MixtureParameters]:
@@ -284,17 +309,14 @@ class MixtureSearch:
 
         What counts is the variational bound of `log p(X)`, since clusters that overlap share
         points. Many Gaussians also explain heavy tails and flat tops of the present clusters, so
-        that a start must gain more than those would. A lone cluster overlaps with none, and only
-        clumps are looked for in it: points of even density, or skewed ones, have a larger bound in
-        several Gaussians.
+        that a start must gain more than those would. A lone cluster overlaps with none: points of
+        even density, or skewed ones, have a larger bound in several Gaussians.
         """
-        if partition.num_components > 1 and not self._has_overlap(partition):
-            return partition
-        partition = self._find_clumps(partition)
         if partition.num_components == 1 or not self._has_overlap(partition):
             return partition
         largest = max(1, self.sample.num_points // 8)
-        starts = [self._search_cells(min(2 * partition.num_components + 10, largest))]
+        cells = min(2 * partition.num_components + 10, largest)
+        starts = [self._search_from(kmeans_labels(self.points, cells, self._seed))]
         for _ in range(_LIMITS.overlap_rounds):
             count = partition.num_components
             if count <= _LIMITS.most_cells:
@@ -311,19 +333,6 @@ class MixtureSearch:
         entropy = self.sample.entropy(partition.parameters)
         return bool(entropy > _LIMITS.least_overlap * self.sample.num_points)
 
-    def _find_clumps(self, partition: Partition) -> Partition:
-        """Searches from as many K-means cells as there are clumps, if there are many more.
-
-        Hundreds of clumps that fill the space evenly look like one, and like any few parts of it.
-        """
-        clumps = min(num_clumps(self.points, self._seed), self.sample.num_points // 8)
-        if clumps <= 2 * partition.num_components:
-            return partition
-        other, found = self._search_cells(clumps, fits_scale=True)
-        # Each under the prior that was fitted to it: their scales have little in common.
-        bound = other.bound(found.parameters)
-        return self._take(other, found) if self._is_better(bound, partition) else partition
-
     def _is_better(self, bound: float, partition: Partition) -> bool:
         """Whether a bound exceeds that of `partition` by more than its clusters' shapes may."""
         shapes = self.evidence.shape_gains(partition.labels, partition.statistics)
@@ -335,13 +344,12 @@ class MixtureSearch:
         self.trace.append(found.labels)
         return found
 
-    def _search_cells(
-        self, cells: int, fits_scale: bool = False
+    def _search_from(
+        self, labels: np.ndarray, fits_scale: bool = False
     ) -> tuple[MixtureSearch, Partition]:
-        """Searches from K-means cells, more than there are clusters; the search and its result."""
+        """Searches from cells, more than there are clusters; the search and its result."""
         # A prior of its own, since it follows K.
         other = self._with_prior(copy.copy(self.prior))
-        labels = kmeans_labels(self.points, cells, self._seed)
         if fits_scale:
             other.fit_scale_to(labels)
         labels, parameters = other.run_from(labels)
