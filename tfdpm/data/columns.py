@@ -10,8 +10,6 @@ import numpy as np
 
 from tfdpm import checks
 
-__all__ = ["Columns", "read_frame"]
-
 _MOST_CATEGORIES = 30  # of a column; more are names, codes or sentences
 _ROWS_PER_CATEGORY = 2  # least number on average; a name is in one row only
 _TEXT = ("string", "boolean", "categorical", "empty")  # as pandas calls what is not a number

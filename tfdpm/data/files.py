@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from tfdpm import checks
 
-__all__ = ["looks_like_path", "read", "read_images"]
-
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 _LABEL_COLUMNS = ("y", "label")
 

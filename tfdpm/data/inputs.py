@@ -17,8 +17,6 @@ from tfdpm.data import files, streams
 from tfdpm.data.catalogue import named
 from tfdpm.data.columns import Columns, read_frame
 
-__all__ = ["Inputs", "as_features"]
-
 _WANTED_RANK = "[N, D] features or [N, H, W] or [N, H, W, C] images"
 _DENSE_LIMIT = 2**27  # most elements of a sparse matrix that is made dense: 1 GiB in float64
 _EXACT_IN_FLOAT32 = 2**24  # largest integer up to which float32 holds every integer

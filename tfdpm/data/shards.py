@@ -12,8 +12,6 @@ import tensorflow as tf
 
 from tfdpm import checks
 
-__all__ = ["read_shards"]
-
 
 def read_shards(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],

@@ -10,8 +10,6 @@ import tensorflow as tf
 
 from tfdpm import checks
 
-__all__ = ["Stream", "as_batches", "draw_rows", "reading_error"]
-
 _IMAGE_CHANNELS = (1, 3, 4)
 
 

@@ -13,8 +13,6 @@ from keras import layers
 
 from tfdpm import checks
 
-__all__ = ["Autoencoder", "Scaling", "convolutional", "dense", "seeded_batches"]
-
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class Scaling(layers.Layer):

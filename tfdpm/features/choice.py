@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import sklearn.neighbors
 
-__all__ = ["FeatureChoice", "choose", "curvature", "image_shape_of"]
-
 
 @dataclass(frozen=True)
 class _Settings:

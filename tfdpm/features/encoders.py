@@ -13,8 +13,6 @@ from sklearn.utils.extmath import svd_flip
 from tfdpm import checks
 from tfdpm.features.scattering import Scattering
 
-__all__ = ["RowNorm", "as_encoder", "chained", "front", "principal_axes"]
-
 _LARGEST_SIDE = 32  # pixels; larger images are resized to it
 _SMALLEST_SIDE = 16  # pixels; smaller images are coarse averages already
 

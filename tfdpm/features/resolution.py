@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["column_steps", "repeats_by_chance"]
-
 _MOST_ROWS = 4096  # that steps are read from
 _SHARED = 0.3  # least share of the points whose values others have too; fewer may by chance
 _SAME = 1e-7  # values nearer to each other than this share of their range are the same

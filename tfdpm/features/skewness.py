@@ -10,8 +10,6 @@ import dataclasses
 
 import numpy as np
 
-__all__ = ["compress", "expand", "fit_log_scales", "has_skewed_columns", "log_slopes"]
-
 
 @dataclasses.dataclass(frozen=True)
 class _Settings:

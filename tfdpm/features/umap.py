@@ -10,8 +10,6 @@ import scipy.optimize
 import scipy.sparse
 import sklearn.neighbors
 
-__all__ = ["layout", "membership_graph", "modularity", "neighbours"]
-
 NUM_NEIGHBOURS = 15  # as in [UMAP]; 10 to 25 give much the same
 _NEGATIVES = 5  # points that are pushed away for each one that is pulled, as in [UMAP]'s program
 _LARGEST_STEP = 4.0  # along each axis, before the learning rate, as there

@@ -17,8 +17,6 @@ from tfdpm.networks.pair import NetworkPair
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.state import MixtureState, apply_transition
 
-__all__ = ["FitResult", "Fitted", "slices"]
-
 _SLICE_ROWS = 16_384
 
 

@@ -7,8 +7,6 @@ import time
 
 from tqdm.auto import tqdm
 
-__all__ = ["ProgressDisplay"]
-
 _SECONDS_IN_WORDS = 180.0  # longer times are told in minutes
 
 

@@ -12,8 +12,6 @@ import numpy as np
 
 from tfdpm.progress.files import read_arrays, write_arrays
 
-__all__ = ["EpochBackup", "Kept"]
-
 
 class Kept(NamedTuple):
     """How far a training was.

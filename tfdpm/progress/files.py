@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["UNREADABLE", "create_folder", "read_arrays", "replace_file", "write_arrays"]
-
 # What NumPy, Keras and zipfile raise on files that are damaged or of another kind.
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile)
 

@@ -19,8 +19,6 @@ from tfdpm.progress.display import ProgressDisplay
 from tfdpm.progress.epoch_backup import EpochBackup
 from tfdpm.progress.files import UNREADABLE, replace_file
 
-__all__ = ["BatchProgress", "Stages", "fingerprint"]
-
 _SECONDS_BETWEEN_REPORTS = 10.0
 _MAX_REPORTS = 50  # of a stage: long ones report less often
 

@@ -13,18 +13,6 @@ from tfdpm.viz.history import LOSSES, MOVE_COLORS, SCORES, list_moves
 from tfdpm.viz.maps import ClusterMap, ellipses
 from tfdpm.viz.samples import PointSample
 
-__all__ = [
-    "draw_confusion",
-    "empty_figure",
-    "draw_histogram",
-    "draw_history",
-    "draw_k_posterior",
-    "draw_map",
-    "draw_cluster_means",
-    "draw_search",
-    "draw_sizes",
-]
-
 _MAX_TRACES = 60  # clusters up to which each gets its own trace and entry in the legend
 _SVG_POINTS = 4_000  # points up to which SVG is quick; more are drawn with WebGL
 _HOVER_VALUES = 4

@@ -13,8 +13,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["ServedEncoder", "affine", "held", "held_affine"]
-
 _LARGEST_CONSTANT = 2**20  # bytes of one weight, of which each signature has its own copy
 _LARGEST_ENCODER = 2**25  # bytes of all weights of an encoder, which signatures share
 

@@ -16,8 +16,6 @@ from tfdpm.viz.maps import cluster_map
 from tfdpm.viz.plots import draw_map
 from tfdpm.viz.samples import PointSample, sample_points
 
-__all__ = ["Animation", "animate", "animation_config"]
-
 _MAX_POINTS = 3_000
 _LAST_FRAME_MS = 2_000
 _GRID = 120  # grid points of decision regions along each axis

@@ -8,8 +8,6 @@ import numpy as np
 
 from tfdpm import checks
 
-__all__ = ["ORDERS", "as_images", "list_members", "plot_clusters"]
-
 ORDERS = ("typical", "doubtful")
 _MAX_ROWS = 40  # clusters in one picture
 

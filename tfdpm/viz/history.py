@@ -8,8 +8,6 @@ from typing import Any
 
 from tfdpm import checks
 
-__all__ = ["LOSSES", "MOVE_COLORS", "SCORES", "list_moves", "plot_history"]
-
 LOSSES = ("loss", "subcluster_loss")
 SCORES = ("nmi", "ari", "acc")
 MOVE_COLORS = {"accepted_splits": "#54a24b", "accepted_merges": "#e45756"}

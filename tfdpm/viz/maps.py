@@ -11,8 +11,6 @@ import scipy.linalg
 from tfdpm import checks
 from tfdpm.viz.samples import PointSample
 
-__all__ = ["PROJECTIONS", "ClusterMap", "cluster_map", "ellipses", "principal_plane", "regions"]
-
 PROJECTIONS = ("auto", "pca", "lda")
 _JITTER = 0.5  # largest distance of points with one feature from the axis, in axis units
 _RIDGE = 1e-6  # share of the mean variance added to within-cluster scatter, which may be singular

@@ -13,8 +13,6 @@ from pathlib import Path
 from tfdpm import checks
 from tfdpm.progress.files import replace_file
 
-__all__ = ["RemoteFile", "find_files"]
-
 _TIMEOUT_SECONDS = 60
 
 

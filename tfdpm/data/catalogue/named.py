@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from tfdpm import checks
 from tfdpm.data.catalogue import imagenet, reuters, synthetic, usps
 
-__all__ = ["load"]
-
 _IN_MEMORY_BYTES = 2**29  # 512 MiB; larger data sets stay streams
 
 Labelled = tuple[NDArray[Any], NDArray[np.int64]]

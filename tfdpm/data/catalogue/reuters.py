@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from tfdpm import checks
 from tfdpm.data.catalogue.download import RemoteFile, find_files
 
-__all__ = ["FILES", "TOPICS", "load"]
-
 TOPICS = ("CCAT", "GCAT", "MCAT", "ECAT")  # corporate, government, markets, economics: 0 to 3
 
 _NUM_ARTICLES = 10_000

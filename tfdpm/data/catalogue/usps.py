@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from tfdpm import checks
 from tfdpm.data.catalogue.download import RemoteFile, find_files
 
-__all__ = ["FILES", "load"]
-
 _SIDE = 16
 _URL = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/"
 

@@ -12,8 +12,6 @@ from tfdpm.data.images import augment
 from tfdpm.data.images.sources import SkippedImages, open_source
 from tfdpm.data.images.view_config import ViewConfig
 
-__all__ = ["multicrop"]
-
 
 def multicrop(
     data: Any,
