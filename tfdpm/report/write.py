@@ -39,11 +39,6 @@ _MEMBER_ROWS, _ROW_VALUES = 3, 6  # rows of each cluster and values of each row,
 _OUTLIERS = 20
 
 
-def check_extra() -> None:
-    """Raises an `ImportError` that names the extra if plotly is not installed."""
-    checks.import_optional("plotly.offline", "report", "viz")
-
-
 def write_report(
     model: Any,
     path: str | os.PathLike[str],
