@@ -41,11 +41,7 @@ def affine(rows, weights: tuple[Weight, Weight]) -> tf.Tensor:
 
 
 class ServedEncoder(tf.Module):
-    """An encoder whose weights are constants, unless they are large.
-
-    Args:
-        encoder: built; one input and one output.
-    """
+    """A built encoder, of one input and output, whose weights are constants unless large."""
 
     def __init__(self, encoder: keras.Model):
         super().__init__(name="encoder")
