@@ -84,9 +84,9 @@ def follow(old: Identity, shared: np.ndarray) -> Identity:
     """Names of new clusters.
 
     Pairs are matched so that as many points as possible keep their cluster ([Kuhn 1955]), and
-    count as the same where most points of one of the two are in the other. `shared [K_old + 1,
-    K_new]` counts points that were in an old cluster and are in a new one; its last row those that
-    were in none.
+    count as the same where most points of one of the two are in the other. An entry of `shared`,
+    `[K_old + 1, K_new]`, counts points that were in an old cluster and are in a new one; the last
+    row counts those that were in none.
     """
     shared = np.asarray(shared, float)
     known, new_sizes = shared[:-1], shared.sum(axis=0)
