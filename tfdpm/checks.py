@@ -56,15 +56,9 @@ def boolean(value: Any, name: str) -> bool:
 
 
 def import_optional(module: str, name: str, extra: str) -> ModuleType:
-    """Imports a module of an optional package.
+    """Imports a module of an optional package, such as `matplotlib.pyplot`.
 
-    Args:
-        module: dotted name, such as `matplotlib.pyplot`.
-        name: the argument or function that needs the module, for the error.
-        extra: the extra of this package that installs it.
-
-    Raises:
-        ImportError: if the package is missing; the error names the extra.
+    The `ImportError` names the argument or function that needs it, and the extra that installs it.
     """
     try:
         return importlib.import_module(module)

@@ -27,16 +27,10 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "jit_compile": ("auto", True, False),
 }
 # Numbers that may be 0; other floats are above it, and other integers at least 1.
-_MAY_BE_ZERO = {
-    "weight_concentration",
-    "min_subcluster_points",
-    "settled_loss",
-    "first_move_epoch",
-    "epochs",
-    "frozen_epochs",
-    "subcluster_start_epoch",
-    "frozen_epochs_after_move",
-}
+_MAY_BE_ZERO = (
+    "weight_concentration min_subcluster_points settled_loss first_move_epoch epochs frozen_epochs "
+    "subcluster_start_epoch frozen_epochs_after_move"
+).split()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -140,27 +140,21 @@ def load(directory: str | os.PathLike[str]) -> ServedModel | DeepDPM:
 
 
 def load_file(path: str | os.PathLike[str], kind: type[keras.Model] = DeepDPM) -> keras.Model:
-    """Opens a `.keras` file as `keras.models.load_model` does, with one error for what is not one.
+    """Opens a `.keras` file of a model of that kind as `keras.models.load_model` does.
 
-    Args:
-        path: of the file that `model.save` wrote.
-        kind: class that the model must be of.
-
-    Raises:
-        ValueError: if the file is something else, cut or changed, or holds code to be run.
+    There is one error for what is something else, cut or changed, or holds code to be run.
     """
     wanted = "a .keras file that `model.save` wrote"
     try:
         # Keras reads no checksums but those of the parts that it happens to need.
         with zipfile.ZipFile(path) as archive:
-            is_whole = archive.testzip() is None
-        model = keras.models.load_model(path, safe_mode=True) if is_whole else None
+            if changed := archive.testzip():
+                raise zipfile.BadZipFile(f"in {changed}")
+        model = keras.models.load_model(path, safe_mode=True)
     except (zipfile.BadZipFile, ValueError, TypeError, KeyError, OSError, EOFError) as error:
         reason = " ".join(str(error).split())[:200]
         got = f"{os.fspath(path)!r}, which is something else or damaged ({reason})"
         checks.fail("path", got, wanted)
-    if model is None:
-        checks.fail("path", f"{os.fspath(path)!r}, which is damaged", wanted)
     if not isinstance(model, kind):
         checks.fail("path", f"a {type(model).__name__} in {os.fspath(path)!r}", wanted)
     return model

@@ -12,14 +12,7 @@ from sklearn.metrics.cluster import contingency_matrix
 
 from tfdpm import checks
 
-__all__ = [
-    "ari",
-    "clustering_accuracy",
-    "nmi",
-    "rand_index",
-    "score_labels",
-    "silhouette",
-]
+__all__ = ["ari", "clustering_accuracy", "nmi", "rand_index", "score_labels", "silhouette"]
 
 _DISTANCES_MIB = 32  # distances that `silhouette` holds at once; all of 5,000 points take 191 MiB
 

@@ -22,7 +22,6 @@ from tfdpm.features.choice import FeatureChoice, choose
 from tfdpm.features.encoders import as_encoder
 from tfdpm.progress.stages import Stages, fingerprint
 
-FEATURES = learn_encoder.FEATURES
 _MAX_CHOICE_POINTS = 4096  # of a stream, by which features="auto" chooses
 
 
@@ -87,7 +86,7 @@ def fit(
         5
     """
     if not isinstance(features, keras.Model):
-        checks.one_of(features, "features", FEATURES)
+        checks.one_of(features, "features", learn_encoder.FEATURES)
     config = as_config(config)
     if checks.integer(initial_clusters, "initial_clusters", minimum=1) != 1:
         config = config.replace(initial_clusters=initial_clusters)

@@ -9,8 +9,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-__all__ = ["find_devices", "import_tensorflow"]
-
 # Lines of information as TensorFlow's C++ side writes them ("I0000 ..."), the header that goes with
 # them, the one continuation line among them, and the "error" that says only: no GPU driver here.
 _INFORMATION = re.compile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import warnings
 
 import keras
@@ -88,7 +89,7 @@ def test_file_that_exists_is_refused_and_left_alone(model, tmp_path, monkeypatch
 
 
 def test_onnx_needs_its_converter(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(edge.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(ImportError, match="`export_onnx`: got no tf2onnx"):
         model.export_onnx(tmp_path / "m")
 

@@ -118,7 +118,6 @@ def fits(model: DeepDPM, arrays: _Arrays) -> bool:
     if json.loads(as_text(arrays["identity"])) != _identity(model):
         return False
     own = model.fitted.state.to_arrays()
-    # Snapshots of before lack some entries.
     pairs = [
         (own[name], arrays[f"state/{name}"])
         for name in own
@@ -162,14 +161,12 @@ def _identity(model: DeepDPM) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[_Arrays, dict[str, Any]]:
-    """Arrays and progress of a checkpoint."""
     try:
         arrays = read_arrays(path)
         progress = json.loads(as_text(arrays["progress"]))
-        is_known = progress["format"] == _FORMAT
+        if progress["format"] != _FORMAT:
+            raise ValueError(progress["format"])
     except (ValueError, KeyError, TypeError):
-        is_known = False
-    if not is_known:
         got = f"{str(path)!r}, which is something else or damaged"
         checks.fail("path", got, "a file that `Checkpoint` wrote")
     return arrays, progress

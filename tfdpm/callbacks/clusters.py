@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -126,8 +125,7 @@ class ClusterPlot(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Makes the folder, and checks that pictures can be drawn."""
-        if importlib.util.find_spec("matplotlib") is None:
-            checks.fail("ClusterPlot", "no matplotlib", "pip install matplotlib", ImportError)
+        checks.import_optional("matplotlib.figure", "ClusterPlot", "viz")
         Path(self.directory).mkdir(parents=True, exist_ok=True)
 
     def on_epoch_end(self, epoch, logs=None):

@@ -9,8 +9,6 @@ import numpy as np
 from tfdpm import checks
 from tfdpm.data.inputs import as_features
 
-__all__ = ["thinned_points"]
-
 _MAX_POINTS = 5_000
 
 

@@ -1,7 +1,4 @@
-"""The command line `tfdpm`: its commands, and how errors end.
-
-Commands import what they need when they run, so that `--help` is quick.
-"""
+"""The command line `tfdpm`: its commands, and how errors end."""
 
 from __future__ import annotations
 
@@ -18,8 +15,6 @@ from tfdpm.cli.fit import fit
 from tfdpm.cli.saved import export, predict
 from tfdpm.cli.swav import app as swav_app
 from tfdpm.data.streams import reading_error
-
-__all__ = ["app", "main"]
 
 # Usage errors, which typer itself does not name: a missing argument, an unknown option or command.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]

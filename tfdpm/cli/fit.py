@@ -8,15 +8,16 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
-from tfdpm import checks
+import tfdpm
+from tfdpm import checks, metrics
 from tfdpm.cli import output
-
-if TYPE_CHECKING:
-    from tfdpm.data import Inputs
+from tfdpm.cli.saved import load_keras
+from tfdpm.data import Inputs, as_features
 
 _STAGES = "stages"  # folder in --out where an unfinished run keeps its results
 
@@ -57,23 +58,15 @@ def fit(
     ] = False,
 ) -> None:
     """Cluster DATA and find out how many clusters it has."""
-    import numpy as np
-
-    import tfdpm
-    from tfdpm.data import as_features
-
-    if report:
-        from tfdpm.report import check_extra
-
-        check_extra()  # before the fit, which may take long
+    if report:  # before the fit, which may take long
+        checks.import_optional("plotly.offline", "report", "viz")
     inputs = as_features(data, name="DATA")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    options: dict[str, Any] = {"seed": seed, "epochs": epochs}
-    if out is not None:
-        options["directory"] = out / _STAGES
-    model = tfdpm.fit(inputs, features=_load_features(features), **options)
+    encoder = load_keras(Path(features), "--features") if features.endswith(".keras") else features
+    kept = None if out is None else out / _STAGES
+    model = tfdpm.fit(inputs, features=encoder, seed=seed, epochs=epochs, directory=kept)
     seconds = time.perf_counter() - started
 
     labels, known = output.predict_labels(model, inputs)
@@ -104,23 +97,8 @@ def fit(
         output.show(f"written to {file}")
 
 
-def _load_features(name: str) -> Any:
-    """Returns `features` for `tfdpm.fit`: a name, or the Keras model of a .keras file."""
-    if not name.endswith(".keras"):
-        return name
-    if not Path(name).is_file():
-        checks.fail("--features", repr(name), "an existing .keras file", FileNotFoundError)
-    import keras
-
-    import tfdpm  # noqa: F401  (registers the layers that the file may hold)
-
-    return keras.models.load_model(name)
-
-
 def _score_without_labels(model: Any, inputs: Inputs, labels: Any) -> dict[str, float]:
     """Returns the mean log density, and the silhouette of features held in memory."""
-    from tfdpm import metrics
-
     scores = {}
     encoder = getattr(model, "encoder", None)
     if inputs.array is not None and (encoder is not None or inputs.array.ndim == 2):

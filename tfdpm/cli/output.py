@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-if TYPE_CHECKING:
-    from tfdpm.data import Inputs
+from tfdpm import metrics
+from tfdpm.benchmarks.tables import print_table
+from tfdpm.data import Inputs
 
 _MAX_ROWS = 20
 
@@ -21,8 +21,6 @@ def show(line: str) -> None:
 
 def predict_labels(model: Any, inputs: Inputs) -> tuple[Any, Any]:
     """Returns `[N]` clusters and `[N]` known labels, which are None where there are none."""
-    import numpy as np
-
     if inputs.labelled_dataset is None:
         return np.asarray(model.predict_labels(inputs)), inputs.labels
     # In one pass over points and labels, because a stream may change its order from pass to pass.
@@ -33,8 +31,6 @@ def predict_labels(model: Any, inputs: Inputs) -> tuple[Any, Any]:
 
 def score_labels(labels: Any, known: Any) -> dict[str, float]:
     """Returns NMI, ARI and ACC against known labels; nothing where these are None."""
-    from tfdpm import metrics
-
     if known is None:
         return {}
     return {name.upper(): value for name, value in metrics.score_labels(known, labels).items()}
@@ -42,8 +38,6 @@ def score_labels(labels: Any, known: Any) -> dict[str, float]:
 
 def show_clusters(labels: Any) -> None:
     """Prints K and the sizes of the 20 largest clusters, largest first."""
-    import numpy as np
-
     clusters, sizes = np.unique(labels, return_counts=True)
     order = np.argsort(-sizes, kind="stable")
     counts = [(str(clusters[k]), sizes[k]) for k in order[:_MAX_ROWS]]
@@ -52,21 +46,11 @@ def show_clusters(labels: Any) -> None:
         counts.append((f"{len(rest)} more", rest.sum()))
     show(f"K = {len(clusters)} clusters of {len(labels):,} points")
     rows = [(name, f"{count:,}", f"{count / len(labels):.1%}") for name, count in counts]
-    _show_table(("cluster", "points", "share"), rows)
+    print_table("", ("cluster", "points", "share"), rows)
 
 
 def show_scores(values: dict[str, float]) -> None:
     """Prints scores by name, to three digits after the point; nothing if there are none."""
     if values:
         rows = [(name, f"{value:.3f}") for name, value in values.items()]
-        _show_table(("score", "value"), rows)
-
-
-def _show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints a table with names on the left and right-aligned numbers."""
-    table = Table()
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+        print_table("", ("score", "value"), rows)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import keras
+import numpy as np
 import typer
 
+import tfdpm
 from tfdpm import checks
 from tfdpm.cli import output
+from tfdpm.data import as_features
+from tfdpm.export import load_file
 
 Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A .keras file, or the folder of fit --out.")
@@ -26,10 +31,6 @@ def predict(
     ] = None,
 ) -> None:
     """Print the cluster of each point of DATA, one to a line."""
-    import numpy as np
-
-    from tfdpm.data import as_features
-
     if out is not None and out.suffix not in (".npy", ".csv"):
         checks.fail("--out", repr(str(out)), "a name that ends in .npy or .csv")
     fitted = _load_model(model)
@@ -67,11 +68,15 @@ def export(
 
 def _load_model(path: Path) -> Any:
     """Returns the model at `path`, a .keras file or a folder that holds a model.keras."""
-    import tfdpm
-    from tfdpm.export import load_file
-
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
         wanted = "a .keras file, or a folder that `tfdpm fit --out` wrote"
         checks.fail("MODEL", repr(str(path)), wanted, FileNotFoundError)
     return load_file(file, tfdpm.DeepDPM)
+
+
+def load_keras(path: Path, name: str) -> Any:
+    """Returns the Keras model of a .keras file, which the argument `name` gives."""
+    if not path.is_file():
+        checks.fail(name, repr(str(path)), "an existing .keras file", FileNotFoundError)
+    return keras.models.load_model(path)

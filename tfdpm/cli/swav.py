@@ -7,17 +7,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import keras
+import tensorflow as tf
 import typer
+from tqdm.auto import tqdm
 
-from tfdpm import checks
+from tfdpm import checks, features
 from tfdpm.cli.output import show
-
-if TYPE_CHECKING:
-    import keras
-
-    from tfdpm.features import TrainingConfig
+from tfdpm.cli.saved import load_keras
+from tfdpm.data import multicrop, read
+from tfdpm.data.images.sources import SkippedImages, image_files, open_source
 
 app = typer.Typer(help="Features of images without labels.", no_args_is_help=True)
 
@@ -51,21 +52,14 @@ def fit(
     seed: Seed = 0,
 ) -> None:
     """Train an encoder on images."""
-    import keras
-
-    from tfdpm.data.images.multicrop import multicrop
-    from tfdpm.data.images.sources import SkippedImages
-    from tfdpm.features import CollapseWatchdog, SwAV, TrainingState, resnet50
-    from tfdpm.features import preset as published
-
     skipped = SkippedImages()
     data = _gather(images)
     num_images, side = _look_at(data, channels)
     options = {"seed": seed, "dtype": dtype}
     if resume:
-        model = _load(out / "swav.keras")
+        model = load_keras(out / "swav.keras", "MODEL")
     elif preset is None:
-        model = SwAV.small(
+        model = features.SwAV.small(
             image_size=image_size or min(side, 64),
             channels=channels,
             num_images=num_images,
@@ -75,10 +69,10 @@ def fit(
             **options,
         )
     else:
-        config = published(preset)
+        config = features.preset(preset)
         config = replace(config, training=replace(config.training, num_images=num_images))
         width = int(preset[5]) if preset.startswith("RN50w") else 1
-        model = SwAV(resnet50(width, **options), config, **options)
+        model = features.SwAV(features.resnet50(width, **options), config, **options)
         model.compile()
     training = model.config.training
     first_epoch = int(model.optimizer.iterations) // training.steps_per_epoch
@@ -91,8 +85,8 @@ def fit(
         initial_epoch=first_epoch,
         verbose=0,
         callbacks=[
-            CollapseWatchdog(),
-            TrainingState(),
+            features.CollapseWatchdog(),
+            features.TrainingState(),
             _progress(training, first_epoch),
             keras.callbacks.ModelCheckpoint(str(out / "swav.keras")),
         ],
@@ -117,9 +111,7 @@ def knn(
     k: Annotated[int, typer.Option(min=1, help="Neighbours.")] = 20,
 ) -> None:
     """Accuracy of the nearest neighbours in feature space."""
-    from tfdpm.features import knn_accuracy
-
-    show(f"kNN accuracy {knn_accuracy(*_features(model, train, test), k):.4f}")
+    show(f"kNN accuracy {features.knn_accuracy(*_features(model, train, test), k):.4f}")
 
 
 @app.command()
@@ -131,9 +123,7 @@ def probe(
     seed: Seed = 0,
 ) -> None:
     """Accuracy of a linear classifier on frozen features."""
-    from tfdpm.features import linear_probe
-
-    result = linear_probe(*_features(model, train, test), epochs=epochs, seed=seed)
+    result = features.linear_probe(*_features(model, train, test), epochs=epochs, seed=seed)
     show(
         f"linear probe top-1 {result.top1:.4f}, top-5 {result.top5:.4f}, "
         f"best epoch {result.best_top1:.4f}"
@@ -151,9 +141,7 @@ def finetune(
     seed: Seed = 0,
 ) -> None:
     """Accuracy after fine-tuning on a share of the labels."""
-    from tfdpm.features import semi_supervised
-
-    result = semi_supervised(
+    result = features.semi_supervised(
         _encoder(model),
         *_labelled(train),
         *_labelled(test),
@@ -172,13 +160,10 @@ def convert(
     width: Annotated[int, typer.Option(help="1, 2, 4 or 5 for RN50-w1 to RN50-w5.")] = 1,
 ) -> None:
     """Turn the authors' published weights, on your disk, into Keras models."""
-    from tfdpm.features import SwAV, convert_published_weights, resnet50
-    from tfdpm.features import preset as published
-
     checks.one_of(width, "--width", (1, 2, 4, 5))
     name = "800ep" if width == 1 else f"RN50w{width}_400ep"
-    model = SwAV(resnet50(width), published(name))
-    report = convert_published_weights(model, weights)
+    model = features.SwAV(features.resnet50(width), features.preset(name))
+    report = features.convert_published_weights(model, weights)
     show(str(report))
     out.mkdir(parents=True, exist_ok=True)
     model.encoder.save(out / "encoder.keras")
@@ -191,8 +176,6 @@ def convert(
 
 def _gather(images: list[str]) -> Any:
     """Returns one path unchanged, and several folders and files as a list of files."""
-    from tfdpm.data.images.sources import image_files
-
     for name in images:
         if not Path(name).exists():
             checks.fail("IMAGES", repr(name), "an existing file or folder", FileNotFoundError)
@@ -204,10 +187,6 @@ def _gather(images: list[str]) -> Any:
 
 def _look_at(data: Any, channels: int) -> tuple[int, int]:
     """Returns the number of images and the shorter side of the first one in pixels."""
-    import tensorflow as tf
-
-    from tfdpm.data.images.sources import SkippedImages, open_source
-
     checks.one_of(channels, "--channels", (1, 3))
     source = open_source(
         data, channels=channels, shuffle=False, shuffle_buffer=1, skipped=SkippedImages()
@@ -218,24 +197,12 @@ def _look_at(data: Any, channels: int) -> tuple[int, int]:
     return source.num_images, int(min(image.shape[1:3]))
 
 
-def _load(path: Path) -> keras.Model:
-    import keras
-
-    import tfdpm.features  # noqa: F401  registers the classes that the file names
-
-    if not path.is_file():
-        checks.fail("MODEL", repr(str(path)), "an existing .keras file", FileNotFoundError)
-    return keras.models.load_model(path)
-
-
 def _encoder(path: Path) -> keras.Model:
-    model = _load(path)
+    model = load_keras(path, "MODEL")
     return model.encoder if hasattr(model, "prototypes") else model
 
 
 def _labelled(path: Path) -> tuple[Any, Any]:
-    from tfdpm.data import read
-
     x, y = read(path, name="FILE.npz")
     if y is None:
         checks.fail(str(path), "an array without labels", "arrays x and y")
@@ -249,11 +216,8 @@ def _features(model: Path, *files: Path) -> Iterator[Any]:
         yield from (encoder.predict(x, batch_size=256, verbose=0), y)
 
 
-def _progress(training: TrainingConfig, first_epoch: int) -> keras.callbacks.Callback:
+def _progress(training: features.TrainingConfig, first_epoch: int) -> keras.callbacks.Callback:
     """Makes a callback that shows epoch, images, loss, images per second and the time left."""
-    import keras
-    from tqdm.auto import tqdm
-
     per_epoch = training.steps_per_epoch * training.batch_size
     bar = tqdm(
         total=training.epochs * per_epoch,

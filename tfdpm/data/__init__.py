@@ -1,7 +1,5 @@
 """Data for clustering: generated mixtures, named data sets, files, and `Inputs`."""
 
-from __future__ import annotations
-
 from tfdpm.data.catalogue.imbalance import imbalance
 from tfdpm.data.catalogue.named import load
 from tfdpm.data.catalogue.synthetic import blobs, gaussian_mixture, gaussians15

@@ -10,8 +10,6 @@ import numpy as np
 
 from tfdpm import checks
 
-__all__ = ["Columns", "read_frame"]
-
 _MOST_CATEGORIES = 30  # of a column; more are names, codes or sentences
 _ROWS_PER_CATEGORY = 2  # least number on average; a name is in one row only
 _TEXT = ("string", "boolean", "categorical", "empty")  # as pandas calls what is not a number
@@ -62,11 +60,8 @@ class Columns:
 def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarray, Columns]:
     """Returns `[N, D]` values of a pandas frame, missing numbers as NaN, and its columns.
 
-    Args:
-        frame: DataFrame whose columns are numbers, Booleans, text or categories.
-        columns: those of the fit, whose order and categories are taken; without names they are
-            numbers in any order. `None` learns them from the frame.
-        name: name of `frame` in errors.
+    Columns of a frame are numbers, Booleans, text or categories. Order and categories are those of
+    the fit's `columns`; without names they are numbers in any order. `None` learns them.
     """
     if any(dtype.name == "object" for dtype in frame.dtypes):
         frame = frame.infer_objects()

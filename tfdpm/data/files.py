@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfdpm import checks
-
-__all__ = ["looks_like_path", "read", "read_images"]
+from tfdpm.progress.files import read_arrays
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 _LABEL_COLUMNS = ("y", "label")
@@ -116,9 +114,8 @@ def _read_npy(path: Path, name: str) -> Pair:
 
 def _read_npz(path: Path, name: str) -> Pair:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile):
+        arrays = read_arrays(path)
+    except ValueError:
         checks.fail(name, f"{str(path)!r}, which cannot be read", "an .npz file of numbers")
     if len(arrays) == 1:
         return next(iter(arrays.values())), None

@@ -17,8 +17,6 @@ from tfdpm.data import files, streams
 from tfdpm.data.catalogue import named
 from tfdpm.data.columns import Columns, read_frame
 
-__all__ = ["Inputs", "as_features"]
-
 _WANTED_RANK = "[N, D] features or [N, H, W] or [N, H, W, C] images"
 _DENSE_LIMIT = 2**27  # most elements of a sparse matrix that is made dense: 1 GiB in float64
 _EXACT_IN_FLOAT32 = 2**24  # largest integer up to which float32 holds every integer
@@ -117,23 +115,23 @@ def as_features(
     return Inputs(array, None, labels, len(array), array.shape[1:], columns=found)
 
 
-def as_labels(y: Any, num_points: int | None, *, name: str = "y") -> NDArray[np.int64]:
+def as_labels(y: Any, num_points: int | None) -> NDArray[np.int64]:
     """Returns labels `[N]` or `[N, 1]` as `[N]` int64; text is numbered in sorted order."""
     array = np.asarray(y)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
-        checks.fail(name, f"shape {array.shape}", "[N] labels, one integer or text for each point")
+        checks.fail("y", f"shape {array.shape}", "[N] labels, one integer or text for each point")
     if num_points is not None and len(array) != num_points:
-        checks.fail(name, f"{len(array)} labels", f"{num_points}, one for each point")
+        checks.fail("y", f"{len(array)} labels", f"{num_points}, one for each point")
     if array.dtype.kind in "biuf":
         whole = array.dtype.kind != "f" or np.isfinite(array) & (array == np.floor(array))
         if not np.all(whole):
-            checks.fail(name, "numbers with NaN or fractions", "whole numbers or text")
+            checks.fail("y", "numbers with NaN or fractions", "whole numbers or text")
         return array.astype(np.int64)
     if array.dtype.kind in "OUST" and all(isinstance(v, (str, bytes)) for v in array.tolist()):
         return np.unique(array, return_inverse=True)[1].astype(np.int64)
-    checks.fail(name, f"dtype {array.dtype}", "integers or text", TypeError)
+    checks.fail("y", f"dtype {array.dtype}", "integers or text", TypeError)
 
 
 def _with_labels(inputs: Inputs, y: Any, name: str, minimum_points: int) -> Inputs:
@@ -206,7 +204,6 @@ def _check_points(array: NDArray[Any], name: str, minimum_points: int) -> None:
 
 
 def _check_enough(num_points: int, name: str, minimum_points: int) -> None:
-    """Raises if there are too few points."""
     if num_points < minimum_points:
         got = "1 point" if num_points == 1 else f"{num_points} points"
         checks.fail(name, got, f"at least {minimum_points}")

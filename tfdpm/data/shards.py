@@ -12,8 +12,6 @@ import tensorflow as tf
 
 from tfdpm import checks
 
-__all__ = ["read_shards"]
-
 
 def read_shards(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -97,9 +95,7 @@ def _read_npy_header(file: str) -> tuple[int, int, int, np.dtype]:
     try:
         array = np.load(file, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
-        raise ValueError(
-            f"`paths`: got {file!r}, wanted .npy files of numbers ({error})."
-        ) from error
+        checks.fail("paths", repr(file), f".npy files of numbers ({error})")
     is_plain = array.ndim == 2 and array.flags.c_contiguous and array.dtype.isnative
     if not is_plain or array.dtype not in (np.float16, np.float32, np.float64) or not array.size:
         got = f"{file!r} with shape {array.shape}, {array.dtype}"

@@ -10,8 +10,6 @@ import tensorflow as tf
 
 from tfdpm import checks
 
-__all__ = ["Stream", "as_batches", "draw_rows", "reading_error"]
-
 _IMAGE_CHANNELS = (1, 3, 4)
 
 
@@ -76,9 +74,6 @@ def draw_rows(
     """Draws at most `count` rows of `[B, ...]` batches in one pass, all rows equally likely.
 
     They come in the order of the stream. At most twice as many and a batch are held in memory.
-
-    Raises:
-        ValueError: if there are no batches.
     """
     keys, kept = np.zeros(0), []
     for batch in batches:

@@ -1,7 +1,5 @@
 """Features of images without labels: SwAV, its parts, and what measures them."""
 
-from __future__ import annotations
-
 from tfdpm.data.images.view_config import ViewConfig
 from tfdpm.features.autoencoder import Autoencoder
 from tfdpm.swav.backbones import Encoder, resnet18, resnet50, small_resnet

@@ -22,9 +22,7 @@ _FEWEST_ROWS, _MOST_ROWS = 8, 16_384
 def encode_inputs(inputs: Inputs, encoder: keras.Model | None) -> Inputs:
     """Inputs with points encoded; shape and labelled stream remain those of raw points.
 
-    Args:
-        inputs: raw points.
-        encoder: Keras model from raw points to rows; `None` where points are rows already.
+    The encoder is `None` where points are rows already.
     """
     if encoder is None:
         return inputs

@@ -13,17 +13,10 @@ from keras import layers
 
 from tfdpm import checks
 
-__all__ = ["Autoencoder", "Scaling", "convolutional", "dense", "seeded_batches"]
-
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class Scaling(layers.Layer):
-    """Layer `(inputs - shift) / scale` with the same numbers for all values.
-
-    Args:
-        shift: number that is subtracted from every value.
-        scale: number that divides every value, > 0.
-    """
+    """Layer `(inputs - shift) / scale` with the same numbers, `scale` > 0, for all values."""
 
     def __init__(self, shift: float = 0.0, scale: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
@@ -143,13 +136,8 @@ def dense(
 ) -> Autoencoder:
     """Makes the fully connected D-500-500-2000-L autoencoder of [DeepDPM] supplement 7.3.
 
-    Args:
-        input_dim: number of values of a point, D.
-        latent_dim: number of latents, L.
-        hidden_units: widths of the encoder's layers; the decoder mirrors them.
-        seed: random seed; the same seed gives the same initial weights.
-    Returns:
-        `Autoencoder` of `[B, D]` inputs, not compiled.
+    It is not compiled. The decoder mirrors the widths `hidden_units` of the encoder's layers. The
+    same seed gives the same initial weights.
     """
     checks.integer(input_dim, "input_dim", minimum=1)
     checks.integer(latent_dim, "latent_dim", minimum=1)
@@ -172,15 +160,10 @@ def convolutional(
     filters: Sequence[int] = (32, 64, 128),
     seed: int = 0,
 ) -> Autoencoder:
-    """Makes a convolutional autoencoder with strides of two.
+    """Makes a convolutional autoencoder of images `(H, W, C)`, or `(H, W)` for grey ones.
 
-    Args:
-        image_shape: shape of the images, `(H, W, C)`, or `(H, W)` for grey ones.
-        latent_dim: number of latents, L.
-        filters: channels of the encoder's layers, each of which halves height and width.
-        seed: random seed; the same seed gives the same initial weights.
-    Returns:
-        `Autoencoder` of `[B, *image_shape]` inputs, not compiled.
+    It is not compiled. `filters` are the channels of the encoder's layers, each of which halves
+    height and width. The same seed gives the same initial weights.
     """
     shape = tuple(checks.integer(size, "image_shape", minimum=1) for size in image_shape)
     if len(shape) not in (2, 3):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import sklearn.neighbors
 
-__all__ = ["FeatureChoice", "choose", "curvature", "image_shape_of"]
+from tfdpm.features.preprocessing import has_mixed_units
+from tfdpm.features.umap import neighbours
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,6 @@ class _Settings:
     curved: float = 0.6
     curved_embedding: float = 0.8
     embedding_features: int = 64
-    mixed_units: float = 1000.0  # ratio of variances, as in `preprocessing`
     min_side: int = 8  # pixels; smaller images are clustered as vectors
     adjacent: float = 0.2  # least correlation of adjacent pixels
     adjacent_margin: float = 0.1
@@ -39,31 +38,21 @@ _SETTINGS = _Settings()
 
 @dataclass(frozen=True)
 class FeatureChoice:
-    """Choice of features with its reason.
+    """Choice of features with its reason."""
 
-    Attributes:
-        name: kind of features: "none", "pca", "autoencoder", "umap", "swav" or "model".
-        reason: reason of the choice in words.
-        image_shape: shape `(H, W, C)` of points that are images or vectors of pixels; else `None`.
-        uses_angles: whether vectors are compared by their directions.
-    """
-
-    name: str
-    reason: str
-    image_shape: tuple[int, int, int] | None = None
-    uses_angles: bool = False
+    name: str  # "none", "pca", "autoencoder", "umap", "swav" or "model"
+    reason: str  # in words
+    image_shape: tuple[int, int, int] | None = None  # (H, W, C) of images and vectors of pixels
+    uses_angles: bool = False  # whether vectors are compared by their directions
 
     def __str__(self) -> str:
         return f"{self.name} ({self.reason})"
 
 
 def choose(name: str, sample: np.ndarray, num_points: int | None = None) -> FeatureChoice:
-    """Decides how points become features.
+    """Decides by a sample `[n, ...]` of N points, by default all, how they become features.
 
-    Args:
-        name: kind of features that the user asked for; only "auto" leaves a choice.
-        sample: sample of the points, `[n, ...]`.
-        num_points: number of points N; by default, the sample is all of them.
+    `name` is the kind of features that the user asked for; only "auto" leaves a choice.
     """
     rows = sample.reshape(len(sample), -1)
     image_shape = image_shape_of(sample)
@@ -76,7 +65,9 @@ def choose(name: str, sample: np.ndarray, num_points: int | None = None) -> Feat
         is_embedding = uses_angles and rows.shape[1] >= _SETTINGS.embedding_features
         most = _SETTINGS.curved_embedding if is_embedding else _SETTINGS.curved
         name, reason = _automatic(sample, rows, image_shape, num_points or len(sample), most)
-    return FeatureChoice(name, reason, image_shape, uses_angles and not _has_mixed_units(rows))
+    if uses_angles:
+        uses_angles = not has_mixed_units(rows.var(axis=0, dtype=np.float64))
+    return FeatureChoice(name, reason, image_shape, uses_angles)
 
 
 def _automatic(sample, rows, image_shape, num_points: int, most: float) -> tuple[str, str]:
@@ -119,8 +110,7 @@ def image_shape_of(sample: np.ndarray) -> tuple[int, int, int] | None:
     rows /= np.maximum(np.linalg.norm(rows, axis=0), 1e-12)
 
     def correlation(lag: int) -> float:
-        products = np.sum(rows[:, lag:] * rows[:, :-lag], axis=0)
-        return float(np.mean(products))
+        return float(np.mean(np.sum(rows[:, lag:] * rows[:, :-lag], axis=0)))
 
     adjacent = min(correlation(1), correlation(side))
     between = max(correlation(side // 2), correlation(side + side // 2))
@@ -130,16 +120,13 @@ def image_shape_of(sample: np.ndarray) -> tuple[int, int, int] | None:
     return (side, side, 1) if adjacent > least else None
 
 
-def curvature(rows: np.ndarray, seed: int = 0) -> float:
+def curvature(rows: np.ndarray) -> float:
     """Returns the local dimension of points over that of a Gaussian with the same covariance.
 
-    It is about one for Gaussians and mixtures of them, and far less for curved surfaces.
-
-    Args:
-        rows: points, `[N, D]`, of which 2,000 are used.
-        seed: random seed; the same seed gives the same sample and Gaussian.
+    It is about one for Gaussians and mixtures of them, and far less for curved surfaces. Of the
+    points `[N, D]`, 2,000 are used.
     """
-    generator = np.random.default_rng([seed, 13])
+    generator = np.random.default_rng([0, 13])
     if len(rows) > _SETTINGS.sample_size:
         rows = rows[generator.choice(len(rows), _SETTINGS.sample_size, replace=False)]
     rows = np.unique(rows.astype(np.float64), axis=0)
@@ -157,8 +144,7 @@ def _local_dimension(rows: np.ndarray) -> float:
     """Estimates the dimension from distances to neighbours."""
     # 1 / mean over points and j < k of log(d_k / d_j), [Levina and Bickel 2004] with the inverses
     # averaged.
-    search = sklearn.neighbors.NearestNeighbors(n_neighbors=_SETTINGS.neighbours, algorithm="brute")
-    distances = search.fit(rows).kneighbors()[0]
+    distances = neighbours(rows, _SETTINGS.neighbours)[1]
     distances = distances[distances[:, 0] > 0]
     if not len(distances):
         return 0.0
@@ -172,9 +158,3 @@ def _is_table(rows: np.ndarray) -> bool:
     # Quartiles, since an embedding may have a few columns that hardly vary.
     low, high = np.quantile(variances, [0.25, 0.75])
     return bool(high > _SETTINGS.table_ratio * low)
-
-
-def _has_mixed_units(rows: np.ndarray) -> bool:
-    variances = rows.var(axis=0, dtype=np.float64)
-    varying = variances[variances > 0]
-    return bool(len(varying)) and varying.max() > _SETTINGS.mixed_units * np.median(varying)

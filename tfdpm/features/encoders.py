@@ -13,8 +13,6 @@ from sklearn.utils.extmath import svd_flip
 from tfdpm import checks
 from tfdpm.features.scattering import Scattering
 
-__all__ = ["RowNorm", "as_encoder", "chained", "front", "principal_axes"]
-
 _LARGEST_SIDE = 32  # pixels; larger images are resized to it
 _SMALLEST_SIDE = 16  # pixels; smaller images are coarse averages already
 
@@ -65,14 +63,11 @@ def chained(*models: keras.Model, name: str = "encoder") -> keras.Model:
 
 
 def as_encoder(model: keras.Model, feature_shape: Sequence[int]) -> keras.Model:
-    """Makes an encoder of a user's Keras model.
+    """Makes an encoder of a user's Keras model, which has one input and one output.
 
     The model gets raw points in their units. Grey images get three channels if it takes three,
     and maps `[B, h, w, F]` are averaged.
 
-    Args:
-        model: Keras model of one input and one output.
-        feature_shape: shape of a point.
     Raises:
         TypeError: if `model` is no Keras model.
         ValueError: if it does not take points of that shape, or does not return rows of features.
@@ -89,10 +84,8 @@ def as_encoder(model: keras.Model, feature_shape: Sequence[int]) -> keras.Model:
     try:
         outputs = model(outputs)
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-        raise ValueError(
-            f"`features`: got a model that does not take points of shape {tuple(feature_shape)}, "
-            f"wanted one that does ({' '.join(str(error).split())[:200]})."
-        ) from error
+        got = f"a model that does not take points of shape {tuple(feature_shape)}"
+        checks.fail("features", got, f"one that does ({' '.join(str(error).split())[:200]})")
     if len(getattr(outputs, "shape", ())) == 4:
         outputs = layers.GlobalAveragePooling2D()(outputs)
     shape = getattr(outputs, "shape", None)

@@ -18,8 +18,6 @@ from tfdpm.progress.stages import BatchProgress, Stages
 from tfdpm.swav.model import SwAV
 from tfdpm.swav.monitoring import CollapseWatchdog
 
-__all__ = ["FEATURES", "STAGES", "learn_encoder", "points_to_learn_from"]
-
 CLUSTERS = "clusters"
 # Stages for each kind of features, in order.
 STAGES: dict[str, tuple[str, ...]] = {

@@ -13,8 +13,6 @@ from tfdpm.features import umap
 from tfdpm.features.autoencoder import seeded_batches
 from tfdpm.progress.epoch_backup import EpochBackup
 
-__all__ = ["fit_encoder", "neighbour_layout"]
-
 _EMBEDDING_DIM = 10  # as in [DeepDPM]'s two-step runs; in fewer dimensions clusters are torn
 _BATCH_SIZE = 256
 _FEWEST_STEPS, _FEWEST_EPOCHS = 2000, 25

@@ -24,31 +24,19 @@ _STANDARDISED = "standardised columns"
 
 
 class Table(NamedTuple):
-    """What is known of the columns of raw points.
+    """What is known of the columns of raw points."""
 
-    Attributes:
-        takes_logs: whether skewed columns may be replaced by their logarithms.
-        has_flags: whether columns of zeros and ones stand for categories or truth values.
-    """
-
-    takes_logs: bool = False
-    has_flags: bool = False
+    takes_logs: bool = False  # whether skewed columns may be replaced by their logarithms
+    has_flags: bool = False  # whether zeros and ones stand for categories or truth values
 
 
 class FeatureMoments(NamedTuple):
-    """Moments of raw features in float64.
+    """Moments of raw features in float64."""
 
-    Attributes:
-        num_points: number of points, or the sum of their weights.
-        mean: mean of the points, `[D]`.
-        covariance: covariance of the points, `[D, D]`.
-        has_flags: see `Table`.
-    """
-
-    num_points: float
-    mean: np.ndarray
-    covariance: np.ndarray
-    has_flags: bool = False
+    num_points: float  # or the sum of their weights
+    mean: np.ndarray  # [D]
+    covariance: np.ndarray  # [D, D]
+    has_flags: bool = False  # see `Table`
 
     @property
     def is_flag(self) -> np.ndarray:
@@ -95,28 +83,19 @@ class Preprocessing:
     """Map `(x - mean) @ projection` of raw inputs.
 
     Before, rows may be normalised, and skewed columns may be replaced by logarithms.
-
-    Attributes:
-        mean: mean of the inputs of the affine map, `[D_in]` float64.
-        projection: matrix of the map, `[D_in, D]` float64.
-        normalizes_rows: whether rows are first scaled to unit Euclidean length.
-        description: description of the map in words.
-        num_leading: number of leading features in which K is sought; `None` for all.
-        steps: widths of the intervals that values stand for, `[D_in]` float64, of a raw input or of
-            its logarithm; see `resolution.column_steps`. `None` if no values are shared.
-        counts_copies: whether equal rows count each; see `resolution.repeats_by_chance`.
-        log_scales: scales `[D_in]` float64 of logarithms, see `skewness.compress`, infinite for
-            columns without; `None` where no column has one.
     """
 
-    mean: np.ndarray
-    projection: np.ndarray
-    normalizes_rows: bool = False
-    description: str = ""
-    num_leading: int | None = None
+    mean: np.ndarray  # of the inputs of the affine map, [D_in] float64
+    projection: np.ndarray  # [D_in, D] float64
+    normalizes_rows: bool = False  # whether rows are first scaled to unit Euclidean length
+    description: str = ""  # of the map in words
+    num_leading: int | None = None  # leading features in which K is sought; None for all
+    # Widths of the intervals that values stand for, [D_in] float64, of a raw input or of its
+    # logarithm; see `resolution.column_steps`. None if no values are shared.
     steps: np.ndarray | None = None
-    counts_copies: bool = False
-    log_scales: np.ndarray | None = None
+    counts_copies: bool = False  # whether equal rows count each; see `repeats_by_chance`
+    # Scales [D_in] float64 of logarithms, see `skewness.compress`, infinite for columns without.
+    log_scales: np.ndarray | None = None  # None where no column has one
 
     @property
     def input_dim(self) -> int:
@@ -160,12 +139,7 @@ class Preprocessing:
         return np.asarray(scaled.T @ scaled)
 
     def after_logs(self, log_scales: np.ndarray, units: np.ndarray) -> Preprocessing:
-        """Returns this map after logarithms.
-
-        Args:
-            log_scales: scales `[D_in]` of the logarithms.
-            units: numbers `[D_in]` by which this map wants them divided.
-        """
+        """Returns this map after logarithms with scales `[D_in]`, divided by `units [D_in]`."""
         count = int(np.isfinite(log_scales).sum())
         return dataclasses.replace(
             self,
@@ -234,11 +208,9 @@ class Preprocessing:
         return rows if self.log_scales is None else expand(rows, self.log_scales)
 
     def inverse_covariance(self, covariances: np.ndarray, means: np.ndarray) -> np.ndarray:
-        """Maps covariances of features to those of raw inputs, to first order at the means.
+        """Maps covariances `[..., D, D]` of features to those of raw inputs.
 
-        Args:
-            covariances: `[..., D, D]`.
-            means: `[..., D]` features, which only matter beside logarithms.
+        They hold to first order at the means `[..., D]`, which only matter beside logarithms.
         """
         back = np.linalg.pinv(self.projection)
         covariances = back.T @ covariances @ back
@@ -260,10 +232,8 @@ def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) ->
     Every kind but "none" and "normalize" ends with one common factor, which gives the leading
     features a mean variance of one.
 
-    Args:
-        moments: moments of the data; for "normalize", those of normalised rows.
-        kind: kind of map, as in `DeepDPMConfig.preprocessing`.
-        wider: factor of the largest number of principal axes.
+    `kind` is as in `DeepDPMConfig.preprocessing`; for "normalize", moments are those of normalised
+    rows. The largest number of principal axes is `wider` times the usual one.
     """
     checks.one_of(kind, "preprocessing", PREPROCESSING)
     mean, covariance = moments.mean, moments.covariance
@@ -280,9 +250,8 @@ def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) ->
         return Preprocessing(mean, np.eye(input_dim)[:, :1], False, "constant data")
     scales = np.zeros(input_dim)
     scales[is_varying] = 1.0
-    mixed = variances.max() > _MIXED_UNITS * np.median(variances[is_varying])
     is_flag = moments.is_flag & (kind == "auto")
-    if kind == "standardize" or (kind == "auto" and (mixed or is_flag.any())):
+    if kind == "standardize" or (kind == "auto" and (has_mixed_units(variances) or is_flag.any())):
         # With unit variance, rare flags would be far from everything else.
         scales[is_varying] = 1.0 / np.sqrt(np.where(is_flag, 1.0, variances)[is_varying])
     description = _STANDARDISED if scales[is_varying].max() != 1.0 else "centred"
@@ -298,6 +267,12 @@ def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) ->
         return Preprocessing(mean, projection, False, description)
     description += f", K sought in {num_leading}"
     return Preprocessing(mean, projection, False, description, num_leading)
+
+
+def has_mixed_units(variances: np.ndarray) -> bool:
+    """Whether columns with these variances `[D]` have different units."""
+    varying = variances[variances > 0]
+    return bool(len(varying) and varying.max() > _MIXED_UNITS * np.median(varying))
 
 
 def _principal_axes(

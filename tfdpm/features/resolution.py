@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["column_steps", "repeats_by_chance"]
-
 _MOST_ROWS = 4096  # that steps are read from
 _SHARED = 0.3  # least share of the points whose values others have too; fewer may by chance
 _SAME = 1e-7  # values nearer to each other than this share of their range are the same
@@ -21,19 +19,15 @@ _FEW_VALUES = 16  # a column of no more values takes each of them again, whateve
 _POINTS_PER_CELL = 0.1  # least number of points for each cell in which clusters may lie
 
 
-def column_steps(rows: np.ndarray, seed: int = 0) -> np.ndarray:
+def column_steps(rows: np.ndarray) -> np.ndarray:
     """Root mean square width `[D]` of the intervals that values stand for; 0 if none are shared.
 
     A shared value reaches to the next one that at least a hundredth as many points share: on a
     grid that is the step, of two values their distance. Values of single points have no width, nor
-    has the only shared one among them.
-
-    Args:
-        rows: `[n, D]` floating, of which 4,096 are looked at.
-        seed: random seed of the choice of rows.
+    has the only shared one among them. Of the rows `[n, D]`, 4,096 are looked at.
     """
     if len(rows) > _MOST_ROWS:
-        chosen = np.random.default_rng([seed, 14]).choice(len(rows), _MOST_ROWS, replace=False)
+        chosen = np.random.default_rng([0, 14]).choice(len(rows), _MOST_ROWS, replace=False)
         rows = rows[chosen]
     rows = np.asarray(rows, np.float64)
     steps = np.array([_step(column) for column in rows.T])
@@ -96,12 +90,8 @@ def _distinct(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def repeats_by_chance(rows: np.ndarray, steps: np.ndarray) -> bool:
     """Whether equal rows are equal because there are few values, so that each of them counts.
 
-    In columns of many values, equal rows are copies of one another, which are no evidence for a
-    cluster where they lie.
-
-    Args:
-        rows: `[n, D]` floating.
-        steps: `[D]` of `column_steps`.
+    In columns of many values, equal rows `[n, D]` are copies of one another, which are no evidence
+    for a cluster where they lie. `column_steps` gives the steps `[D]`.
     """
     rows = np.asarray(rows, np.float64)
     is_varying = np.ptp(rows, axis=0) > 0

@@ -11,8 +11,6 @@ import tensorflow as tf
 
 from tfdpm import checks
 
-__all__ = ["Scattering"]
-
 _ANGLES = 8
 _FREQUENCY = 3.0 * np.pi / 4.0  # radians per pixel at the finest scale, [Scattering] section 4
 _WIDTH = 0.8  # pixels, standard deviation of the envelope at the finest scale

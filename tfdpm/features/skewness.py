@@ -10,8 +10,6 @@ import dataclasses
 
 import numpy as np
 
-__all__ = ["compress", "expand", "fit_log_scales", "has_skewed_columns", "log_slopes"]
-
 
 @dataclasses.dataclass(frozen=True)
 class _Settings:
@@ -20,20 +18,13 @@ class _Settings:
     Chosen on draws of exponential, gamma and log-normal distributions and on blobs. Half or twice
     of each number leaves their K as it is, but twice `least_skewness` misses a third of the skewed
     draws, and half of it searches more embeddings in vain.
-
-    Attributes:
-        multiples: scales that are tried, as multiples of a column's median.
-        least_gain: least gain in the log likelihood of one Gaussian for the column, nats per point.
-        least_skewness: least mean skewness within clusters, weighted by their sizes.
-        standard_errors: the same, in standard errors of a Gaussian sample.
-        largest_atom: largest share of the points that may have one value in common.
     """
 
-    multiples: tuple[float, ...] = (1 / 64, 1 / 16, 1 / 4, 1.0, 4.0)
-    least_gain: float = 0.05
-    least_skewness: float = 0.2
-    standard_errors: float = 2.0
-    largest_atom: float = 0.05
+    multiples: tuple[float, ...] = (1 / 64, 1 / 16, 1 / 4, 1.0, 4.0)  # of a column's median
+    least_gain: float = 0.05  # in the log likelihood of one Gaussian for it, nats per point
+    least_skewness: float = 0.2  # mean within clusters, weighted by their sizes
+    standard_errors: float = 2.0  # the same, in standard errors of a Gaussian sample
+    largest_atom: float = 0.05  # share of the points that may have one value in common
 
 
 _SETTINGS = _Settings()
@@ -64,13 +55,9 @@ def log_slopes(compressed: np.ndarray, log_scales: np.ndarray) -> np.ndarray:
 
 
 def has_skewed_columns(raw: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether a non-negative column is skewed as a whole and within clusters.
+    """Whether a non-negative column of points `[n, D]` is skewed as a whole and within clusters.
 
     Clusters that lie apart make a column skewed as well, but not within them.
-
-    Args:
-        raw: `[n, D]` points.
-        labels: `[n]` clusters of the points as they are.
     """
     least = max(_SETTINGS.least_skewness, _SETTINGS.standard_errors * np.sqrt(6 / len(raw)))
     as_one = np.zeros_like(labels)
@@ -83,14 +70,9 @@ def has_skewed_columns(raw: np.ndarray, labels: np.ndarray) -> bool:
 
 
 def fit_log_scales(raw: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Scales of logarithms under which clusters are most like Gaussians of one covariance.
+    """Scales `[D]` of logarithms under which clusters are most like Gaussians of one covariance.
 
-    Args:
-        raw: `[n, D]` points.
-        labels: `[n]` clusters of the points.
-
-    Returns:
-        `[D]` scales, infinite for columns that are better as they are or have negative numbers.
+    They are infinite for columns that are better as they are or have negative numbers.
     """
     # Half a logarithm of n is what Schwarz's criterion asks for a parameter.
     least = 0.5 * np.log(len(raw)) / len(raw)

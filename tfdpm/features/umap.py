@@ -10,8 +10,6 @@ import scipy.optimize
 import scipy.sparse
 import sklearn.neighbors
 
-__all__ = ["layout", "membership_graph", "modularity", "neighbours"]
-
 NUM_NEIGHBOURS = 15  # as in [UMAP]; 10 to 25 give much the same
 _NEGATIVES = 5  # points that are pushed away for each one that is pulled, as in [UMAP]'s program
 _LARGEST_STEP = 4.0  # along each axis, before the learning rate, as there
@@ -60,10 +58,8 @@ def membership_graph(indices: np.ndarray, distances: np.ndarray) -> scipy.sparse
 def modularity(indices: np.ndarray, labels: np.ndarray, resolution: float = 1.0) -> float:
     """Computes edges within clusters less those of chance, [Reichardt and Bornholdt 2006].
 
-    Args:
-        indices: neighbours `[N, k]` of each point.
-        labels: clusters `[N]`, integers from zero.
-        resolution: multiple of what chance gives; less than one is for fewer, larger clusters.
+    Edges lead to neighbours `[N, k]`. Less than one of `resolution`, the multiple of what chance
+    gives, is for fewer, larger clusters.
     """
     # Q = sum_c (e_cc - r a_c b_c): e_cc is the share of edges within c, a_c and b_c those of edges
     # that begin and end there.
@@ -95,15 +91,10 @@ def layout(
 ) -> np.ndarray:
     """Places points so that neighbours in the graph lie close and others apart, [UMAP] section 3.2.
 
-    Stochastic gradient descent minimises the cross entropy of memberships in graph and layout.
-    Edges are drawn by their weights, each with a few random points; steps shrink to zero. An epoch
-    draws an edge of weight one once, and `on_epoch` is called with the numbers done and in all.
-
-    Args:
-        graph: weights of edges, `[N, N]`, symmetric.
-        start: initial places, `[N, d]`.
-    Returns:
-        Places, `[N, d]` float32.
+    From the start `[N, d]`, stochastic gradient descent minimises the cross entropy of memberships
+    in graph and layout. Edges are drawn by their weights, each with a few random points; steps
+    shrink to zero. An epoch draws an edge of weight one once, and `on_epoch` is called with the
+    numbers done and in all.
     """
     a, b = closeness_curve(min_dist=0.0)
     generator = np.random.default_rng([seed, 11])

@@ -10,8 +10,6 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.interpret.fitted import Fitted
 from tfdpm.interpret.judges import hastings_judge, merge_judge, split_judge
 
-__all__ = ["Evidence", "weigh_evidence"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:

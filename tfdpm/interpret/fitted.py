@@ -17,52 +17,36 @@ from tfdpm.networks.pair import NetworkPair
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.state import MixtureState, apply_transition
 
-__all__ = ["FitResult", "Fitted", "slices"]
-
 _SLICE_ROWS = 16_384
 
 
 @dataclasses.dataclass(frozen=True)
 class FitResult:
-    """What fits have led to, besides networks and mixture.
+    """What fits have led to, besides networks and mixture."""
 
-    Attributes:
-        labels: `[N]` clusters of the training points, of the smallest unsigned type; `None` where
-            weights were put in that no fit has ended with.
-        search: the search on a sample of the points, which judges moves; `None` for a loaded
-            model, and where moves are judged by the statistics of all points.
-        moves: moves proposed and accepted in all fits so far.
-        proposals: proposals of the last epoch that made any.
-        genealogy: splits and merges so far; `None` where weights came from elsewhere.
-        identity: names of the clusters; `None` where they are the clusters' numbers.
-        k_posterior: share of split/merge chains that ended with each K, once it was asked for.
-        waiting: `[m, D]` float32 features of points of `partial_fit` that no cluster explains, and
-            that wait for the next search.
-    """
-
+    # Clusters [N] of the training points, of the smallest unsigned type; None where weights were
+    # put in that no fit has ended with.
     labels: np.ndarray | None = None
+    # The search on a sample of the points, which judges moves; None for a loaded model, and where
+    # moves are judged by the statistics of all points.
     search: MixtureSearch | None = None
-    moves: MoveCounts = MoveCounts()
-    proposals: tuple[Proposal, ...] = ()
-    genealogy: Genealogy | None = None
-    identity: Identity | None = None
-    k_posterior: dict[int, float] | None = None
+    moves: MoveCounts = MoveCounts()  # proposed and accepted in all fits so far
+    proposals: tuple[Proposal, ...] = ()  # of the last epoch that made any
+    genealogy: Genealogy | None = None  # None where weights came from elsewhere
+    identity: Identity | None = None  # None where names of clusters are their numbers
+    k_posterior: dict[int, float] | None = None  # of chains of moves, once it was asked for
+    # Features [m, D] float32 of points of `partial_fit` that no cluster explains, and that wait
+    # for the next search.
     waiting: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """The parts of a fitted model.
+    """The parts of a fitted model."""
 
-    Attributes:
-        networks: clustering and subclustering networks with their optimisers.
-        state: mixture, prior and statistics.
-        result: labels, search, moves and genealogy.
-    """
-
-    networks: NetworkPair
-    state: MixtureState
-    result: FitResult
+    networks: NetworkPair  # with their optimisers
+    state: MixtureState  # mixture, prior and statistics
+    result: FitResult  # labels, search, moves and genealogy
 
     @property
     def genealogy(self) -> Genealogy:

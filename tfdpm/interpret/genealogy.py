@@ -15,8 +15,6 @@ import numpy as np
 from tfdpm.moves.ledger import Proposal
 from tfdpm.moves.transition import WHOLE, Transition
 
-_NO_RATIO = float("nan")
-
 
 @dataclasses.dataclass(frozen=True)
 class Node:
@@ -58,7 +56,7 @@ class Genealogy:
     def of_sizes(cls, sizes: Iterable[float], stage: str) -> Genealogy:
         """The beginning: clusters of these sizes; `stage` is `"search"` or `"training"`."""
         nodes: list[Node] = []
-        current = tuple(_add(nodes, (), "start", stage, 0, size, _NO_RATIO) for size in sizes)
+        current = tuple(_add(nodes, (), "start", stage, 0, size, np.nan) for size in sizes)
         return cls(tuple(nodes), current)
 
     @classmethod
@@ -67,13 +65,11 @@ class Genealogy:
         partitions: Sequence[np.ndarray],
         terms_of: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
     ) -> Genealogy:
-        """The genealogy of several partitions of a sample, each made from the one before.
+        """The genealogy of several partitions `[n]` of a sample, each made from the one before.
 
-        Args:
-            partitions: labels `[n]` of each, without gaps.
-            terms_of: gives each cluster's share `[K]` of the log probability of a partition, and
-                what a heavy tail adds to it, `[K]`. The sum over children less that over their
-                parents is the log ratio of what made them; of merges, tails included.
+        `terms_of` gives each cluster's share `[K]` of the log probability of a partition, and what
+        a heavy tail adds to it, `[K]`. The sum over children less that over their parents is the
+        log ratio of what made them; of merges, tails included.
         """
         start = cls.of_sizes(np.bincount(partitions[0]), "search")
         nodes, current = list(start.nodes), list(start.current)
@@ -116,7 +112,7 @@ class Genealogy:
             components = (first,) if half != WHOLE else (first, second)
             names = tuple(self.current[each] for each in components)
             proposal = made.get(components) or made.get(components[::-1])
-            ratio = _NO_RATIO if proposal is None else proposal.log_ratio
+            ratio = np.nan if proposal is None else proposal.log_ratio
             if half == WHOLE:
                 kind, size = "merge", float(sizes[first] + sizes[second])
             else:
@@ -193,12 +189,11 @@ def _related_clusters(old: np.ndarray, new: np.ndarray) -> list[tuple[list[int],
     group = np.arange(num_old + num_new)
     for a, b in np.argwhere(is_tied):
         group[group == group[num_old + b]] = group[a]
-    families = []
-    for name in np.unique(group):
-        members = np.flatnonzero(group == name)
-        parents = [int(each) for each in members if each < num_old]
-        families.append((parents, [int(each) - num_old for each in members if each >= num_old]))
-    return families
+    parents, children = group[:num_old], group[num_old:]
+    return [
+        (np.flatnonzero(parents == name).tolist(), np.flatnonzero(children == name).tolist())
+        for name in np.unique(group)
+    ]
 
 
 def as_bytes(text: str) -> np.ndarray:

@@ -10,8 +10,6 @@ import tensorflow as tf
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.judge import pair_ratios
 
-__all__ = ["halve_clusters", "merged_to"]
-
 
 def halve_clusters(
     labels: np.ndarray, sides: np.ndarray, log_ratios: np.ndarray, count: int

@@ -84,12 +84,9 @@ def follow(old: Identity, shared: np.ndarray) -> Identity:
     """Names of new clusters.
 
     Pairs are matched so that as many points as possible keep their cluster ([Kuhn 1955]), and
-    count as the same where most points of one of the two are in the other.
-
-    Args:
-        old: names of the old clusters.
-        shared: `[K_old + 1, K_new]` numbers of points that were in an old cluster and are in a
-            new one; the last row counts points that were in none.
+    count as the same where most points of one of the two are in the other. An entry of `shared`,
+    `[K_old + 1, K_new]`, counts points that were in an old cluster and are in a new one; the last
+    row counts those that were in none.
     """
     shared = np.asarray(shared, float)
     known, new_sizes = shared[:-1], shared.sum(axis=0)
@@ -98,34 +95,29 @@ def follow(old: Identity, shared: np.ndarray) -> Identity:
     of_old = known / np.maximum(old_sizes, 1.0)[:, np.newaxis]
     rows, columns = linear_sum_assignment(-known)
     is_same = np.maximum(of_new, of_old)[rows, columns] > _MAIN_SHARE
-    ids = np.full(shared.shape[1], -1)
-    ids[columns[is_same]] = np.array(old.ids, int)[rows[is_same]]
-    kept = tuple(sorted(int(each) for each in ids[ids >= 0]))
-    next_id = old.next_id
-    for column in np.flatnonzero(ids < 0):
-        ids[column], next_id = next_id, next_id + 1
-    names = [int(each) for each in ids]
-    parts = {k: np.flatnonzero(of_new[i] > _MAIN_SHARE) for i, k in enumerate(old.ids)}
-    wholes = {
-        names[j]: [old.ids[i] for i in np.flatnonzero(of_old[:, j] > _MAIN_SHARE)]
-        for j in range(len(names))
-    }
-    merges = {new: tuple(names_) for new, names_ in wholes.items() if len(names_) > 1}
+    old_ids, ids = np.array(old.ids, int), np.full(shared.shape[1], -1)
+    ids[columns[is_same]] = old_ids[rows[is_same]]
+    is_new = ids < 0
+    kept = tuple(np.sort(ids[~is_new]).tolist())
+    ids[is_new] = old.next_id + np.arange(is_new.sum())
+    comes_from = of_new > _MAIN_SHARE
+    merges = _groups(ids, old_ids, (of_old > _MAIN_SHARE).T)
     merged = {each for group in merges.values() for each in group}
-    came_from = (of_new > _MAIN_SHARE).any(axis=0)
     return Identity(
-        ids=tuple(names),
+        ids=tuple(ids.tolist()),
         kept=kept,
-        births=tuple(
-            name
-            for name, known_ in zip(names, came_from, strict=True)
-            if not known_ and name not in kept
-        ),
+        births=tuple(ids[is_new & ~comes_from.any(axis=0)].tolist()),
         deaths=tuple(k for k in old.ids if k not in kept and k not in merged),
-        splits={k: tuple(names[j] for j in part) for k, part in parts.items() if len(part) > 1},
+        splits=_groups(old_ids, ids, comes_from),
         merges=merges,
-        next_id=next_id,
+        next_id=old.next_id + int(is_new.sum()),
     )
+
+
+def _groups(names: np.ndarray, others: np.ndarray, is_tied: np.ndarray) -> dict[int, tuple]:
+    """The other names to which a name is tied, `[names, others]`, where they are several."""
+    pairs = zip(names.tolist(), is_tied, strict=True)
+    return {name: tuple(others[own].tolist()) for name, own in pairs if own.sum() > 1}
 
 
 def overlap(

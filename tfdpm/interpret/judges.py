@@ -11,8 +11,6 @@ from tfdpm.moves.judge import HastingsJudge, Judge
 from tfdpm.search.judge import SampleJudge
 from tfdpm.search.t_refinement import label_by_leading_axes
 
-__all__ = ["hastings_judge", "merge_judge", "split_judge"]
-
 
 def hastings_judge(fitted: Fitted, config: DeepDPMConfig, min_points: float = 0.0) -> HastingsJudge:
     """The judge by statistics of all points, which refuses halves of `min_points` or fewer."""

@@ -24,15 +24,13 @@ _CUT_SHARE = 0.5  # of the clusters, on average
 class Stability(NamedTuple):
     """What several split/merge chains agree on.
 
-    Attributes:
-        k_posterior: share of the chains that ended with each K, by K.
-        scores: `[N]` in `[0, 1]`: how much the cluster of each point and the cluster that a chain
-            puts it in share their points (Jaccard index), on average over the chains. Near 1: the
-            point is always found with the same companions.
+    A score says how much the cluster of a point and the cluster that a chain puts it in share their
+    points (Jaccard index), on average over the chains. Near 1, the point is always found with the
+    same companions.
     """
 
-    k_posterior: dict[int, float]
-    scores: np.ndarray
+    k_posterior: dict[int, float]  # share of the chains that ended with each K, by K
+    scores: np.ndarray  # [N], from 0 to 1
 
 
 def k_posterior(mixtures: list[MixtureParameters]) -> dict[int, float]:

@@ -7,8 +7,6 @@ import time
 
 from tqdm.auto import tqdm
 
-__all__ = ["ProgressDisplay"]
-
 _SECONDS_IN_WORDS = 180.0  # longer times are told in minutes
 
 
@@ -19,10 +17,6 @@ class ProgressDisplay:
         total: number of steps, as far as known; may be set later.
         verbose: 0 silent, 1 a bar in a terminal or a notebook and lines elsewhere, 2 always lines.
         unit: word for a step.
-
-    Attributes:
-        total: number of steps.
-        done: number of finished steps.
     """
 
     def __init__(self, total: int = 0, verbose: int = 1, *, unit: str = "step"):

@@ -12,30 +12,20 @@ import numpy as np
 
 from tfdpm.progress.files import read_arrays, write_arrays
 
-__all__ = ["EpochBackup", "Kept"]
-
 
 class Kept(NamedTuple):
-    """How far a training was.
+    """How far a training was."""
 
-    Attributes:
-        epochs: number of whole epochs that are done; 0 where nothing is kept.
-        notes: numbers that were kept beside the variables.
-    """
-
-    epochs: int = 0
-    notes: tuple[float, ...] = ()
+    epochs: int = 0  # whole ones that are done
+    notes: tuple[float, ...] = ()  # numbers that were kept beside the variables
 
 
 class EpochBackup:
     """Keeps values of variables after each epoch, in a file that is whole at any moment.
 
     A training that is restored, and whose batches follow from the number of the epoch, ends in
-    the values of one that was never interrupted.
-
-    Args:
-        path: file; `None` keeps nothing.
-        name: name of the training, where several use one path; a file of another name is ignored.
+    the values of one that was never interrupted. Without a path nothing is kept. Several trainings
+    may use one path, since a file of another name is ignored.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, name: str = ""):
@@ -48,11 +38,10 @@ class EpochBackup:
             arrays = {} if self.path is None else read_arrays(self.path)
         except (FileNotFoundError, ValueError):
             return Kept()
-        if str(arrays.get("name")) != self.name:
-            return Kept()
         values = [arrays.get(f"variable_{index}") for index in range(len(variables))]
         shapes = [None if value is None else value.shape for value in values]
-        if len(arrays) != len(variables) + 3 or shapes != [tuple(v.shape) for v in variables]:
+        is_own = str(arrays.get("name")) == self.name and len(arrays) == len(variables) + 3
+        if not is_own or shapes != [tuple(v.shape) for v in variables]:
             return Kept()
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
@@ -72,10 +61,9 @@ class EpochBackup:
             self.path.unlink(missing_ok=True)
 
     def resume(self, model: keras.Model) -> tuple[int, list[keras.callbacks.Callback]]:
-        """Restores a compiled Keras model.
+        """Restores a compiled Keras model, and makes the callbacks that keep the epochs to come.
 
-        Returns:
-            The epoch for `fit` to start at, and the callbacks that keep the epochs to come.
+        The number returned first is that of the epoch for `fit` to start at.
         """
         if self.path is None:
             return 0, []

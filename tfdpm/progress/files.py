@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["UNREADABLE", "create_folder", "read_arrays", "replace_file", "write_arrays"]
-
 # What NumPy, Keras and zipfile raise on files that are damaged or of another kind.
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile)
 
@@ -23,11 +21,7 @@ def replace_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Ite
     """Yields a path beside `path`; what the block writes there then takes the place of `path`.
 
     The file is on disk when the block has ended. If the block or the disk fails, the file of
-    before is unchanged and no other file is left.
-
-    Args:
-        path: file to be written; missing folders are made.
-        overwrite: whether a file may be there already.
+    before is unchanged and no other file is left. Missing folders are made.
 
     Raises:
         FileExistsError: if a file is there and `overwrite` is false.
@@ -55,10 +49,7 @@ def create_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields an empty folder beside `path`, which is renamed to `path` when the block has ended.
 
     Whoever watches the parent folder never sees half of the contents. If the block fails, nothing
-    is left.
-
-    Args:
-        path: folder to be made; missing parents are made.
+    is left. Missing parents are made.
 
     Raises:
         FileExistsError: if there is a file or folder of that name.

@@ -19,8 +19,6 @@ from tfdpm.progress.display import ProgressDisplay
 from tfdpm.progress.epoch_backup import EpochBackup
 from tfdpm.progress.files import UNREADABLE, replace_file
 
-__all__ = ["BatchProgress", "Stages", "fingerprint"]
-
 _SECONDS_BETWEEN_REPORTS = 10.0
 _MAX_REPORTS = 50  # of a stage: long ones report less often
 
@@ -111,12 +109,8 @@ class Stages:
 
     def kept_array(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         """The array kept under that name, or else a new one, which is then kept."""
-
-        def write(array: np.ndarray, path: Path) -> None:
-            with path.open("wb") as file:
-                np.save(file, array)
-
-        return self._kept(self.path(name, ".npy"), make, np.load, write)
+        path = self.path(name, ".npy")
+        return self._kept(path, make, np.load, lambda array, file: np.save(file, array))
 
     def kept_model(self, name: str, make: Callable[[], keras.Model]) -> keras.Model:
         """The Keras model kept under that name, or else a new one, which is then kept."""
@@ -144,11 +138,7 @@ class Stages:
 
 
 class BatchProgress(keras.callbacks.Callback):
-    """Tells a stage how many batches of a Keras training are done.
-
-    Args:
-        stages: stages, one of which runs.
-    """
+    """Tells the stage that runs how many batches of a Keras training are done."""
 
     def __init__(self, stages: Stages):
         super().__init__()
@@ -162,7 +152,6 @@ class BatchProgress(keras.callbacks.Callback):
             self._stages.resume(self._done, self._total)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Counts a batch."""
         self._done += 1
         self._stages.progress(self._done, self._total)
 

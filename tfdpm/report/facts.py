@@ -15,8 +15,6 @@ from tfdpm.data.inputs import as_features
 from tfdpm.viz.clusters import as_images
 from tfdpm.viz.samples import PointSample, sample_points
 
-__all__ = ["Confusion", "Facts", "gather_facts"]
-
 _MAX_POINTS = 20_000  # size of the sample on which everything but sizes and scores is computed
 _MAX_SILHOUETTE = 2_000
 _PACKAGES = ("tfdpm", "tensorflow", "keras", "numpy", "scikit-learn", "plotly")

@@ -25,11 +25,9 @@ class Sprite(NamedTuple):
 
 
 def make_sprite(images: np.ndarray, max_pixels: int) -> Sprite:
-    """Puts all images into one sheet, in order, row by row.
+    """Puts all images `[n, H, W, C]` uint8, C 1 or 3, into one sheet, in order, row by row.
 
-    Args:
-        images: `[n, H, W, C]` uint8, C 1 or 3, n >= 1.
-        max_pixels: longest side of a thumbnail; larger images are reduced to it.
+    Larger ones are reduced to `max_pixels`, the longest side of a thumbnail.
     """
     count, height, width, channels = images.shape
     factor = min(1.0, max_pixels / max(height, width))

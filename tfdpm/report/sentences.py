@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["describe_k", "describe_moves", "describe_preprocessing", "describe_prior"]
-
 
 def describe_prior(model: Any, num_points: int) -> list[str]:
     """Describes the Normal-inverse-Wishart prior of a fitted model in plain words."""

@@ -10,8 +10,6 @@ import numpy as np
 from tfdpm.report.charts import empty_figure
 from tfdpm.viz.colors import cluster_colors
 
-__all__ = ["count_clusters_by_step", "place_nodes", "draw_tree"]
-
 
 def count_clusters_by_step(nodes: Sequence[Any]) -> list[int]:
     """Returns K at the start and after each step of the search that changed it."""

@@ -32,18 +32,11 @@ from tfdpm.viz.colors import cluster_colors
 from tfdpm.viz.maps import cluster_map
 from tfdpm.viz.samples import PointSample
 
-__all__ = ["check_extra", "write_report"]
-
 _MAP_POINTS, _MAP_IMAGES = 8_000, 2_500  # points on the map, without and with images
 _MAP_PIXELS, _MEMBER_PIXELS = 32, 64  # longest sides of thumbnails
 _MEMBERS, _MEMBER_CLUSTERS = 10, 40  # images of each cluster, clusters with images
 _MEMBER_ROWS, _ROW_VALUES = 3, 6  # rows of each cluster and values of each row, without images
 _OUTLIERS = 20
-
-
-def check_extra() -> None:
-    """Raises an `ImportError` that names the extra if plotly is not installed."""
-    checks.import_optional("plotly.offline", "report", "viz")
 
 
 def write_report(

@@ -6,6 +6,7 @@ component. Here one float32 matrix product gives all distances, and a table give
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -29,18 +30,9 @@ class ServedPredictive(tf.Module):
 
     With the t densities' shape matrices `L L^T`, one kernel holds all `L^-T / sqrt(df)` side by
     side, so that the squares of its outputs, summed by component, are the squared Mahalanobis
-    distances over `df`.
-
-    Args:
-        mixture_weights: `[K]`.
-        after: NIW posteriors of the components, batch shape `[K]`.
-        log_volume_change: added to log densities.
-        points_map: kernel `[F, D]` and bias `[D]` of the affine map that makes the points of the
-            rows that are given; `None` where the rows are the points.
-
-    Attributes:
-        dtype: of the rows to be given: float32, or float64 where components are so narrow that
-            float32 would not tell their points apart.
+    distances over `df`. `after` holds the components' NIW posteriors, batch shape `[K]`, and
+    `log_volume_change` is added to log densities. `points_map` is the kernel `[F, D]` and bias
+    `[D]` of the affine map that makes points of the rows; without it the rows are the points.
     """
 
     def __init__(
@@ -56,13 +48,16 @@ class ServedPredictive(tf.Module):
         whiteners = np.linalg.inv(scale_tril) / np.sqrt(df)[:, np.newaxis, np.newaxis]
         offsets = np.einsum("kab,kb->ka", whiteners, loc)
         rounding = np.finfo(np.float32).eps * np.abs(offsets * np.sqrt(df)[:, np.newaxis]).max()
+        # Of the rows to be given: float32, unless components are so narrow that it would not tell
+        # their points apart.
         self.dtype = tf.float32 if rounding <= _LARGEST_ROUNDING else tf.float64
         kernel, offsets = whiteners.reshape(count * dim, dim).T, offsets.reshape(-1)
         if points_map is not None:
             kernel, offsets = points_map[0] @ kernel, offsets - points_map[1] @ kernel
-        self._kernel, self._offsets = self._held(kernel), self._held(offsets)
+        keep = functools.partial(held, dtype=self.dtype)
+        self._kernel, self._offsets = keep(kernel), keep(offsets)
         # Sums the squares of each component's coordinates; faster than a sum over a third axis.
-        self._sums = self._held(np.kron(np.eye(count), np.ones((dim, 1))))
+        self._sums = keep(np.kron(np.eye(count), np.ones((dim, 1))))
         half_power = 0.5 * (df + dim)
         constants = (
             np.log(np.asarray(mixture_weights, np.float64))
@@ -72,10 +67,10 @@ class ServedPredictive(tf.Module):
             - np.log(np.diagonal(scale_tril, axis1=1, axis2=2)).sum(axis=1)
             + log_volume_change
         )
-        self._half_power, self._constants = self._held(half_power), self._held(constants)
+        self._half_power, self._constants = keep(half_power), keep(constants)
         num_knots = math.ceil((math.sqrt(dim) + _TAIL_REACH) / _KNOT_SPACING)
-        self._knots_squared = self._held(df / _KNOT_SPACING**2)
-        self._lines = self._held(_survival_lines(df, dim, num_knots))
+        self._knots_squared = keep(df / _KNOT_SPACING**2)
+        self._lines = keep(_survival_lines(df, dim, num_knots))
         self._first_knots = np.arange(count, dtype=np.int32) * num_knots
         self._last_knot = num_knots - 1.0
 
@@ -98,9 +93,6 @@ class ServedPredictive(tf.Module):
         line = tf.gather(self._lines, tf.maximum(row, 0))
         start, slope = tf.unstack(line, axis=-1)
         return start + position * slope
-
-    def _held(self, value: np.ndarray) -> np.ndarray | tf.Variable:
-        return held(value, self.dtype)
 
 
 def _survival_lines(df: np.ndarray, dim: int, num_knots: int) -> np.ndarray:

@@ -34,9 +34,6 @@ class ServingModule(tf.Module):
 
     Affine maps that follow each other are multiplied beforehand where that saves work. Arithmetic
     is in float32 after inputs have been centred; see `ServedPredictive` for the exception.
-
-    Args:
-        model: a fitted `DeepDPM`.
     """
 
     def __init__(self, model: Any):
@@ -128,19 +125,7 @@ class ServingModule(tf.Module):
 
 
 def export(model: Any, directory: str | os.PathLike[str]) -> None:
-    """Writes the SavedModel of a fitted `DeepDPM` and its card to a new folder, all or nothing.
-
-    Everything is written to a hidden folder beside it, which is then renamed; a server that
-    watches the parent never sees half a model.
-
-    Args:
-        model: the `DeepDPM`.
-        directory: such as `saved_models/name/1`, as TensorFlow Serving wants it; made if needed.
-
-    Raises:
-        FileExistsError: if the folder exists.
-        NotADirectoryError: if part of its path is a file.
-    """
+    """Writes a model and its card to a new folder, all or nothing; see `DeepDPM.export`."""
     state, module, target = model.fitted.state, ServingModule(model), Path(directory)
     versions = {each.__name__: each.__version__ for each in (tf, keras, np)}
     card = {

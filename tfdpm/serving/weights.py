@@ -13,8 +13,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["ServedEncoder", "affine", "held", "held_affine"]
-
 _LARGEST_CONSTANT = 2**20  # bytes of one weight, of which each signature has its own copy
 _LARGEST_ENCODER = 2**25  # bytes of all weights of an encoder, which signatures share
 
@@ -43,11 +41,7 @@ def affine(rows, weights: tuple[Weight, Weight]) -> tf.Tensor:
 
 
 class ServedEncoder(tf.Module):
-    """An encoder whose weights are constants, unless they are large.
-
-    Args:
-        encoder: built; one input and one output.
-    """
+    """A built encoder, of one input and output, whose weights are constants unless large."""
 
     def __init__(self, encoder: keras.Model):
         super().__init__(name="encoder")

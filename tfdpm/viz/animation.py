@@ -16,8 +16,6 @@ from tfdpm.viz.maps import cluster_map
 from tfdpm.viz.plots import draw_map
 from tfdpm.viz.samples import PointSample, sample_points
 
-__all__ = ["Animation", "animate", "animation_config"]
-
 _MAX_POINTS = 3_000
 _LAST_FRAME_MS = 2_000
 _GRID = 120  # grid points of decision regions along each axis
@@ -62,8 +60,8 @@ class Animation(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Starts anew, and checks that the libraries for drawing are installed."""
-        _import("matplotlib.figure")
-        _import("PIL.Image")
+        for module in ("matplotlib.figure", "PIL.Image"):
+            checks.import_optional(module, "Animation", "viz")
         self._frames, self._limits = [], None
         self._add_frame("start")
 
@@ -86,26 +84,23 @@ class Animation(keras.callbacks.Callback):
         )
 
     def _add_frame(self, moment: str) -> None:
+        from matplotlib.figure import Figure
+        from PIL import Image
+
         sample = sample_points(self.model, self.x, max_points=_MAX_POINTS)
         plane = cluster_map(self.model, sample, projection="pca")
         if self._limits is None:
             self._limits = plane.limits
         # Not by pyplot, which would hold every figure in memory.
-        figure_class = _import("matplotlib.figure").Figure
-        image = _import("PIL.Image")
-        figure = figure_class(figsize=(self.inches, self.inches), layout="constrained")
+        figure = Figure(figsize=(self.inches, self.inches), layout="constrained")
         axes = figure.add_subplot()
         draw_map(self.model, plane, axes, self._limits, resolution=_GRID)
         count = len(plane.weights)
         axes.set_title(f"{moment}: {count} cluster{'s' if count > 1 else ''}", fontsize=10)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=100)
-        frame = image.open(buffer).convert("P", palette=image.Palette.ADAPTIVE, colors=128)
+        frame = Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=128)
         self._frames.append(frame)
-
-
-def _import(module: str) -> Any:
-    return checks.import_optional(module, "Animation", "viz")
 
 
 def animate(

@@ -8,8 +8,6 @@ import numpy as np
 
 from tfdpm import checks
 
-__all__ = ["ORDERS", "as_images", "list_members", "plot_clusters"]
-
 ORDERS = ("typical", "doubtful")
 _MAX_ROWS = 40  # clusters in one picture
 
@@ -85,12 +83,8 @@ def list_members(
 def as_images(images: Any) -> np.ndarray:
     """Returns images as `[N, H, W, C]` uint8 with C 1 or 3.
 
-    Args:
-        images: `[N, H, W]` or `[N, H, W, C]`, or grey levels `[N, side * side]`. Bytes are kept;
-            other numbers are scaled so that their range becomes 0 to 255.
-
-    Raises:
-        ValueError: for another shape.
+    They may be `[N, H, W]`, or grey levels `[N, side * side]`. Bytes are kept; other numbers are
+    scaled so that their range becomes 0 to 255.
     """
     array = np.asarray(images)
     if array.ndim == 2 and int(np.sqrt(array.shape[1])) ** 2 == array.shape[1]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import colorsys
 
-__all__ = ["cluster_colors"]
-
 # Readable on white and on near-black; neighbours in the list differ in hue and lightness.
 _PALETTE = (
     "#4c78a8 #f58518 #54a24b #e45756 #9467bd #17a2b0 #d6a400 #e377c2 #8c6d4f #7f8fa6 "

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfdpm import checks
+import numpy as np
 
-__all__ = ["LOSSES", "MOVE_COLORS", "SCORES", "list_moves", "plot_history"]
+from tfdpm import checks
 
 LOSSES = ("loss", "subcluster_loss")
 SCORES = ("nmi", "ari", "acc")
@@ -81,9 +80,6 @@ def list_moves(history: History, name: str) -> list[tuple[int, float, float]]:
 
 def _curve(values: Sequence[float | None]) -> tuple[list[int], list[float]]:
     """Returns epochs, from 1, and the values there; values that are not finite are left out."""
-    kept = [
-        (epoch, float(value))
-        for epoch, value in enumerate(values, 1)
-        if value is not None and math.isfinite(value)
-    ]
-    return [epoch for epoch, _ in kept], [value for _, value in kept]
+    numbers = np.array(values, float)  # NaN for None
+    epochs = np.flatnonzero(np.isfinite(numbers))
+    return (epochs + 1).tolist(), numbers[epochs].tolist()

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
+from sklearn.utils.extmath import svd_flip
 
 from tfdpm import checks
 from tfdpm.viz.samples import PointSample
-
-__all__ = ["PROJECTIONS", "ClusterMap", "cluster_map", "ellipses", "principal_plane", "regions"]
 
 PROJECTIONS = ("auto", "pca", "lda")
 _JITTER = 0.5  # largest distance of points with one feature from the axis, in axis units
@@ -94,7 +93,8 @@ def principal_plane(features: np.ndarray) -> np.ndarray:
     dim = features.shape[1]
     if dim <= 2:
         return np.eye(dim, 2)
-    return _signed(np.linalg.eigh(np.cov(features, rowvar=False))[1][:, :-3:-1])
+    # Signs are fixed, here and below, so that the same data always look the same.
+    return svd_flip(np.linalg.eigh(np.cov(features, rowvar=False))[1][:, :-3:-1], None)[0]
 
 
 def discriminant_plane(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -112,16 +112,11 @@ def discriminant_plane(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     vectors = scipy.linalg.eigh(between, within)[1]
     vectors /= np.linalg.norm(vectors, axis=0)
     if len(clusters) > 2:
-        return _signed(vectors[:, :-3:-1])
+        return svd_flip(vectors[:, :-3:-1], None)[0]
     first = vectors[:, [-1]]
     off_first = np.eye(len(within)) - first @ first.T
     second = np.linalg.eigh(off_first @ within @ off_first)[1][:, [-1]]
-    return _signed(np.concatenate([first, second], axis=1))
-
-
-def _signed(axes: np.ndarray) -> np.ndarray:
-    """Returns axes whose largest entry is positive, so that the same data always look the same."""
-    return axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])
+    return svd_flip(np.concatenate([first, second], axis=1), None)[0]
 
 
 def ellipses(

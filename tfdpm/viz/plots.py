@@ -11,8 +11,6 @@ from tfdpm.viz.colors import cluster_colors
 from tfdpm.viz.maps import ClusterMap, cluster_map, ellipses, regions
 from tfdpm.viz.samples import sample_points
 
-__all__ = ["draw_map", "plot"]
-
 _MAX_NUMBERED = 60  # clusters whose numbers are written; more numbers would cover the points
 
 

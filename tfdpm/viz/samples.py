@@ -9,8 +9,6 @@ import numpy as np
 from tfdpm import checks
 from tfdpm.data.inputs import Inputs, as_features
 
-__all__ = ["PointSample", "sample_points"]
-
 
 class PointSample(NamedTuple):
     """A sample of n points with what a fitted model says of them.

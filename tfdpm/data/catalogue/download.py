@@ -13,8 +13,6 @@ from pathlib import Path
 from tfdpm import checks
 from tfdpm.progress.files import replace_file
 
-__all__ = ["RemoteFile", "find_files"]
-
 _TIMEOUT_SECONDS = 60
 
 
@@ -62,7 +60,5 @@ def _download(file: RemoteFile, folder: Path) -> None:
                 got = f"{file.url} with other contents than published"
                 checks.fail("data", got, file.md5, OSError)
     except urllib.error.URLError as error:
-        raise OSError(
-            f"`data`: got no answer from {file.url} ({error.reason}), wanted {file.names[0]}; "
-            f"it can be put into {folder} by hand."
-        ) from error
+        wanted = f"{file.names[0]}; it can be put into {folder} by hand"
+        checks.fail("data", f"no answer from {file.url} ({error.reason})", wanted, OSError)

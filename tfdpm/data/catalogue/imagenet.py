@@ -9,8 +9,6 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-__all__ = ["CLASSES", "IMAGENET_50", "IMAGE_SIZE", "keep_classes"]
-
 IMAGE_SIZE = 224  # side in pixels of the images that published encoders take
 
 # WordNet numbers of ImageNet-50 [SCAN], the subset of [DeepDPM] section 5.2.

@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from tfdpm import checks
 
-__all__ = ["imbalance"]
-
 _DIGITS = {8: 10, 2: 5, 5: 20, 9: 30}
 _KEPT_PERCENT: dict[str, dict[int, int]] = {
     "mnist": _DIGITS,

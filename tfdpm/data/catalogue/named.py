@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from tfdpm import checks
 from tfdpm.data.catalogue import imagenet, reuters, synthetic, usps
 
-__all__ = ["load"]
-
 _IN_MEMORY_BYTES = 2**29  # 512 MiB; larger data sets stay streams
 
 Labelled = tuple[NDArray[Any], NDArray[np.int64]]
@@ -109,12 +107,12 @@ def _load_tfds(
     classes = imagenet.CLASSES.get(asked)
     try:
         builder = tfds.builder(name, data_dir=None if data_dir is None else os.fspath(data_dir))
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+    except (tfds.core.DatasetNotFoundError, ValueError):
         known = ", ".join(
             repr(known) for known in (*_EMBEDDED, "usps", "reuters10k", *imagenet.CLASSES)
         )
         wanted = f"a file, a folder, {known}, or a TensorFlow Datasets name"
-        raise ValueError(f"`data`: got {asked!r}, wanted {wanted}.") from error
+        checks.fail("data", repr(asked), wanted)
     keys = builder.info.supervised_keys
     if keys is None or len(keys) != 2 or not all(isinstance(key, str) for key in keys):
         wanted = "a data set with labels (`supervised_keys`), or its own tf.data pipeline"
@@ -152,15 +150,14 @@ def _as_dataset(builder: Any, split: str | None, asked: str) -> tf.data.Dataset:
         split = "+".join(part for part in known if part not in ("unlabelled", "unsupervised"))
     try:
         return builder.as_dataset(split=split or "train", as_supervised=True, shuffle_files=False)
-    except (AssertionError, FileNotFoundError, ValueError) as error:
+    except (AssertionError, FileNotFoundError, ValueError):
         if known != ["train"] and builder.is_prepared():
-            raise ValueError(f"`split`: got {split!r}, wanted one of {known}.") from error
+            checks.fail("split", repr(split), f"one of {known}")
         wanted = f"its files; tfdpm.data.load({asked!r}, download=True) fetches them"
         if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
             wanted += ", after what its owners give out by hand was put where that call says"
-        raise FileNotFoundError(
-            f"`data`: got {asked!r}, which is not in {builder.data_path}, wanted {wanted}."
-        ) from error
+        got = f"{asked!r}, which is not in {builder.data_path}"
+        checks.fail("data", got, wanted, FileNotFoundError)
 
 
 def _load_if_small(dataset: tf.data.Dataset) -> Any:

@@ -12,16 +12,12 @@ from numpy.typing import NDArray
 from tfdpm import checks
 from tfdpm.data.catalogue.download import RemoteFile, find_files
 
-__all__ = ["FILES", "TOPICS", "load"]
-
 TOPICS = ("CCAT", "GCAT", "MCAT", "ECAT")  # corporate, government, markets, economics: 0 to 3
 
 _NUM_ARTICLES = 10_000
 _NUM_WORDS = 2_000
 _URL = "http://www.ai.mit.edu/projects/jmlr/papers/volume5/lewis04a/"
 _PARTS = ("test_pt0", "test_pt1", "test_pt2", "test_pt3", "train")
-
-
 _PLACES = {
     "rcv1-v2.topics.qrels": "a08-topic-qrels",
     **{f"lyrl2004_tokens_{part}.dat": "a12-token-files" for part in _PARTS},
@@ -59,9 +55,7 @@ def load(
     except ValueError as error:
         if "empty vocabulary" not in str(error):
             raise
-        raise ValueError(
-            f"`data`: got no article of one topic in {folder}, wanted RCV1-v2."
-        ) from error
+        checks.fail("data", f"no article of one topic in {folder}", "RCV1-v2")
     tfidf = TfidfTransformer(norm="l2", sublinear_tf=True).fit_transform(counts)
     order = np.random.default_rng(seed).permutation(len(labels))[:_NUM_ARTICLES]
     x = tfidf[order].toarray() * np.sqrt(tfidf.shape[1])

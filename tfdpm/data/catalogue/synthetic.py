@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 from tfdpm import checks
 
-__all__ = ["blobs", "gaussian_mixture", "gaussians15"]
-
 _PLACEMENT_TRIES = 200  # draws of one mean before the box grows
 _BOX_GROWTH = 1.1
 

@@ -10,23 +10,18 @@ from numpy.typing import NDArray
 from tfdpm import checks
 from tfdpm.data.catalogue.download import RemoteFile, find_files
 
-__all__ = ["FILES", "load"]
-
 _SIDE = 16
 _URL = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/"
 
 # LIBSVM's form first, then the form of "The Elements of Statistical Learning".
 FILES = {
-    "train": RemoteFile(
-        ("usps.bz2", "usps", "zip.train.gz", "zip.train"),
-        _URL + "usps.bz2",
-        "ec16c51db3855ca6c91edd34d0e9b197",
-    ),
-    "test": RemoteFile(
-        ("usps.t.bz2", "usps.t", "zip.test.gz", "zip.test"),
-        _URL + "usps.t.bz2",
-        "8ea070ee2aca1ac39742fdd1ef5ed118",
-    ),
+    part: RemoteFile(
+        (f"{name}.bz2", name, f"zip.{part}.gz", f"zip.{part}"), f"{_URL}{name}.bz2", md5
+    )
+    for part, name, md5 in (
+        ("train", "usps", "ec16c51db3855ca6c91edd34d0e9b197"),
+        ("test", "usps.t", "8ea070ee2aca1ac39742fdd1ef5ed118"),
+    )
 }
 
 
@@ -55,8 +50,8 @@ def _read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         else:  # classes from 1 to 10, and `index:value` from index 1; missing values are 0
             rows, classes = load_svmlight_file(str(path), n_features=_SIDE**2, zero_based=False)
             digits, grey = classes - 1, rows.toarray()
-    except (OSError, EOFError, ValueError, IndexError) as error:
-        raise ValueError(f"`data`: got {str(path)!r}, which is damaged, wanted USPS.") from error
+    except (OSError, EOFError, ValueError, IndexError):
+        checks.fail("data", f"{str(path)!r}, which is damaged", "USPS")
     if len(grey) == 0 or digits.min() < 0 or digits.max() > 9 or np.abs(grey).max() > 1.001:
         checks.fail("data", f"{str(path)!r} with other contents", "digits, and grey from -1 to 1")
     images = np.clip((grey + 1) / 2, 0.0, 1.0).reshape(-1, _SIDE, _SIDE, 1)

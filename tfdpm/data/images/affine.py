@@ -9,8 +9,6 @@ import tensorflow as tf
 
 from tfdpm import checks
 
-__all__ = ["random_affine"]
-
 
 def random_affine(
     images: tf.Tensor,

@@ -12,8 +12,6 @@ from tfdpm.data.images import augment
 from tfdpm.data.images.sources import SkippedImages, open_source
 from tfdpm.data.images.view_config import ViewConfig
 
-__all__ = ["multicrop"]
-
 
 def multicrop(
     data: Any,
@@ -128,10 +126,9 @@ def _batches(source, views: ViewConfig, epoch_seed, batch_size: int, steps: int)
 
 
 def crop(images: tf.Tensor, views: ViewConfig, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Cuts and mirrors the crops of a batch `[B, H, W, C]`, or of one image `[H, W, C]`.
+    """Cuts and mirrors crops `[B, V, S, S, C]` per resolution of images `[B, H, W, C]`.
 
-    Returns:
-        Per resolution, crops `[B, V, S, S, C]`, or `[V, S, S, C]` of one image.
+    Of one image `[H, W, C]` they are `[V, S, S, C]`.
     """
     *batch, height, width, _ = tf.unstack(tf.shape(images))
     results = []

@@ -45,12 +45,9 @@ class SkippedImages:
 
 
 def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
-    """Converts images `[..., C]` to `channels` channels.
+    """Converts images `[..., C]`, C 1, 3 or 4, to 1 or 3 channels; C channels stay.
 
     Grey images are repeated, colour images become luma, transparency is dropped.
-
-    Raises:
-        ValueError: if C is not 1, 3 or 4, or `channels` is neither C nor 1 nor 3.
     """
     have = images.shape[-1]
     if have == channels:
@@ -65,13 +62,7 @@ def to_channels(images: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 class ArraySource:
-    """Images of one size in memory, read in batches.
-
-    Args:
-        images: images, `[N, H, W]` or `[N, H, W, C]`, uint8 or floating in [0, 1].
-        channels: number of channels that are read.
-        shuffle: whether the order follows the seed.
-    """
+    """Images of one size in memory, read in batches."""
 
     is_batched = True
 
@@ -108,14 +99,7 @@ class ArraySource:
 
 
 class FileSource:
-    """Image files of any size (JPEG, PNG, BMP, GIF).
-
-    Args:
-        paths: paths of the files.
-        channels: number of channels that are read; the decoder converts.
-        shuffle: whether the order follows the seed.
-        skipped: list that collects unreadable files.
-    """
+    """Image files of any size (JPEG, PNG, BMP, GIF); the decoder converts channels."""
 
     is_batched = False
 
@@ -170,12 +154,8 @@ class FileSource:
 class StreamSource:
     """A `tf.data.Dataset` of single images, read in order and shuffled in blocks.
 
-    Args:
-        dataset: data set of images `[H, W]` or `[H, W, C]`, of tuples that start with one, or of
-            dictionaries with an "image".
-        channels: number of channels that are read.
-        shuffle: whether images are shuffled.
-        shuffle_buffer: number of images in a block.
+    Its elements are images `[H, W]` or `[H, W, C]`, tuples that start with one, or dictionaries
+    with an "image".
     """
 
     is_batched = False
