@@ -11,7 +11,6 @@ import numpy as np
 from tfdpm import checks
 from tfdpm.mixture import evidence, niw
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.moves.hastings import log_split_ratio
 
 _PAIRS_AT_ONCE = 4_096
 
@@ -64,16 +63,14 @@ class HastingsJudge:
         )
 
     def split_ratios(self) -> np.ndarray:
-        """Log ratios `[K]` float64, nats; `-inf` where a half is too small or empty."""
+        """Log ratios `[K]` float64, nats; `-inf` where a half is too small or empty.
+
+        [DeepDPM] eq. 2, from hard counts: `log alpha + log Gamma(N1) + log f(X1) + log Gamma(N2)
+        + log f(X2) - log Gamma(N) - log f(X)`.
+        """
         left, right = (self.halves.select(side, axis=1) for side in (0, 1))
-        ratios = log_split_ratio(
-            left,
-            right,
-            self.prior,
-            dp_concentration=self.dp_concentration,
-            covariance=self.covariance,
-        )
-        return np.where(self.sizes.min(axis=1) <= self.min_points, -np.inf, np.asarray(ratios))
+        ratios = self.terms(left) + self.terms(right) - self.terms(left.plus(right))
+        return np.where(self.sizes.min(axis=1) <= self.min_points, -np.inf, ratios)
 
     def merge_ratios(self) -> tuple[np.ndarray, np.ndarray]:
         """Neighbouring pairs `[P, 2]`, nearest first, and the log ratios `[P]` of merging them."""
