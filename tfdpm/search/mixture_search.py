@@ -19,8 +19,6 @@ from tfdpm.moves.proposals import choose_disjoint
 from tfdpm.search.evidence import SampleEvidence
 from tfdpm.search.kmeans import THREADS, kmeans_labels, num_clumps
 from tfdpm.search.partitions import (
-    EM_ITERATIONS,
-    EM_TOLERANCE,
     Partition,
     make_partition,
     run_em,
@@ -35,8 +33,8 @@ class _Limits:
     """Where the search stops.
 
     Attributes:
-        final_em_iterations, final_em_tolerance: largest number of EM steps from the best
-            partition, and the share of points that may still change cluster in the last one.
+        final_em: largest number of EM steps from the best partition, and the share of points that
+            may still change cluster in the last one.
         rounds: largest number of rounds of moves.
         rounds_without_gain: rounds in a row without a better partition that end the moves.
         scale_updates: largest number of times that the prior's scale is fitted.
@@ -54,8 +52,7 @@ class _Limits:
             better. Five hundred clusters in ten dimensions were taken for one without this.
     """
 
-    final_em_iterations: int = 40
-    final_em_tolerance: float = 1e-4
+    final_em: tuple[int, float] = 40, 1e-4
     rounds: int = 60
     rounds_without_gain: int = 2
     scale_updates: int = 12
@@ -82,8 +79,10 @@ class MixtureSearch:
 
     Attributes:
         settings: moves and prior as given.
+        covariance: structure of the components' covariances.
         prior: the current prior.
-        sample: the points.
+        sample: the points, to be reduced.
+        points: `[n, D]` float64.
         features: `[n, D']` of the points as networks see them; the first D are the points.
         evidence: evidence of the sample for partitions and moves.
         moves: moves proposed and accepted so far, in the searches it was chosen from too.
@@ -98,8 +97,9 @@ class MixtureSearch:
         prior: SearchPrior | None = None,
     ):
         self.settings = settings
+        self.covariance = settings.covariance
         self.sample = settings.sample(points)
-        self.features = self.sample.points
+        self.points = self.features = self.sample.points
         self._seed = seed
         self._begin(prior or SearchPrior(settings, self.sample.num_points, self.sample.dim))
 
@@ -160,16 +160,6 @@ class MixtureSearch:
         search = copy.copy(self)
         search.moves = moves
         return search
-
-    @property
-    def points(self) -> np.ndarray:
-        """The sample, `[n, D]` float64."""
-        return self.sample.points
-
-    @property
-    def covariance(self) -> str:
-        """Structure of the components' covariances."""
-        return self.settings.covariance
 
     def score(self, labels: np.ndarray) -> float:
         """`log p(X, z)` of the sample under the current prior, nats, up to a constant of n."""
@@ -271,11 +261,7 @@ class MixtureSearch:
             self.moves += MoveCounts(proposed_splits=proposed, accepted_splits=accepted)
             if not accepted:
                 break
-            partition = self._run_em(
-                make_partition(self.evidence, labels).parameters,
-                _LIMITS.final_em_iterations,
-                _LIMITS.final_em_tolerance,
-            )
+            partition = self._run_em_from(labels, *_LIMITS.final_em)
             self.trace.append(partition.labels)
         return partition
 
@@ -354,9 +340,7 @@ class MixtureSearch:
         """Makes EM steps from K-means cells; the search with their prior, and the result."""
         other, starts = self._with_prior(copy.copy(self.prior)), _LIMITS.kmeans_starts
         labels = kmeans_labels(self.points, cells, self._seed, num_starts=starts)
-        found = make_partition(other.evidence, labels)
-        limits = _LIMITS.final_em_iterations, _LIMITS.final_em_tolerance
-        return other, other._run_em(found.parameters, *limits)
+        return other, other._run_em_from(labels, *_LIMITS.final_em)
 
     def _improve(self, current: Partition) -> tuple[np.ndarray, MixtureParameters]:
         """Makes rounds of moves and fits the prior's scale until neither changes anything."""
@@ -381,9 +365,7 @@ class MixtureSearch:
             scale_updates += 1
             current = self._run_em(self.prior.partition_prior().map_mixture(statistics))
             best, without_gain = None, 0
-        current = self._run_em(
-            current.parameters, _LIMITS.final_em_iterations, _LIMITS.final_em_tolerance
-        )
+        current = self._run_em(current.parameters, *_LIMITS.final_em)
         return current.labels, current.parameters
 
     def _score(self, statistics: SufficientStatistics) -> float:
@@ -392,18 +374,12 @@ class MixtureSearch:
     def _statistics(self, labels: np.ndarray) -> SufficientStatistics:
         return self.sample.hard_statistics(labels, int(labels.max()) + 1)
 
-    def _run_em_from(self, labels: np.ndarray, iterations: int = EM_ITERATIONS) -> Partition:
+    def _run_em_from(self, labels: np.ndarray, *limits: float) -> Partition:
         """Makes EM steps from the mixture of clusters `labels`."""
-        return self._run_em(make_partition(self.evidence, labels).parameters, iterations)
+        return self._run_em(make_partition(self.evidence, labels).parameters, *limits)
 
-    def _run_em(
-        self,
-        parameters: MixtureParameters,
-        iterations: int = EM_ITERATIONS,
-        tolerance: float = EM_TOLERANCE,
-    ) -> Partition:
-        prior = self.prior.partition_prior()
-        return run_em(self.sample, prior, parameters, iterations, tolerance)
+    def _run_em(self, parameters: MixtureParameters, *limits: float) -> Partition:
+        return run_em(self.sample, self.prior.partition_prior(), parameters, *limits)
 
     def _make_moves(self, partition: Partition, tries_two_way: bool) -> tuple[Partition, bool]:
         """Makes splits, then merges; k-way splits where no two-way split was accepted."""
