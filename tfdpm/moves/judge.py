@@ -90,10 +90,7 @@ def pair_ratios(
 ) -> np.ndarray:
     """Log ratios `[P]` of merging pairs `[P, 2]` of components with such statistics `[K]`.
 
-    Args:
-        terms_of: gives the shares of components in the log probability of a partition.
-        statistics: batch shape `[K]`.
-        pairs: component numbers.
+    `terms_of` gives the shares of components in the log probability of a partition.
     """
     terms, counts = terms_of(statistics), np.asarray(statistics.counts)
     pieces = [np.zeros(0)]
@@ -125,9 +122,8 @@ def neighbour_pairs(means: np.ndarray, num_neighbours: int) -> np.ndarray:
     squares = np.sum(means**2, axis=1)
     distances = squares[:, None] + squares[None, :] - 2.0 * means @ means.T
     np.fill_diagonal(distances, np.inf)
-    nearest = np.argsort(distances, axis=1, kind="stable")[:, :num_neighbours][
-        :, : num_components - 1
-    ]
+    nearest = np.argsort(distances, axis=1, kind="stable")
+    nearest = nearest[:, : min(num_neighbours, num_components - 1)]
     first = np.repeat(np.arange(num_components), nearest.shape[1])
     pairs = np.unique(np.sort(np.stack([first, nearest.ravel()], axis=1), axis=1), axis=0)
     order = np.argsort(distances[pairs[:, 0], pairs[:, 1]], kind="stable")

@@ -61,15 +61,8 @@ def propose_splits(
 ) -> tuple[Transition, tuple[Proposal, ...]]:
     """Proposes to split every component into its halves, [DeepDPM] section 4.2.
 
-    Each component is decided on its own.
-
-    Args:
-        judge: gives the log ratios.
-        generator: source of the uniform numbers of Metropolis-Hastings acceptance; `None` accepts
-            what is better than no move.
-
-    Returns:
-        The transition, and a record of each proposal.
+    Each component is decided on its own; `generator` is as for `accept`. Returns the transition,
+    and a record of each proposal.
     """
     ratios = judge.split_ratios()
     is_split = accept(ratios, generator)
@@ -85,13 +78,8 @@ def propose_merges(
 ) -> tuple[Transition, tuple[Proposal, ...]]:
     """Proposes to merge neighbouring components; none merges twice, [DeepDPM] supplement 5.
 
-    Args:
-        judge: gives pairs and log ratios.
-        generator: as for `propose_splits`.
-        order: `"best_first"` or `"sequential"`, see `choose_disjoint`.
-
-    Returns:
-        The transition, and a record of each proposal.
+    `generator` is as for `accept`, `order` as for `choose_disjoint`. Returns the transition, and a
+    record of each proposal.
     """
     pairs, ratios = judge.merge_ratios()
     is_accepted = accept(ratios, generator)
@@ -108,14 +96,9 @@ def propose_merges(
 def propose_removals(
     counts: np.ndarray, mixture_weights: np.ndarray
 ) -> tuple[Transition, tuple[Proposal, ...]]:
-    """Removes components without points; of none with points, the heaviest stays.
+    """Removes components whose `counts [K]` are zero; of none with points, the heaviest stays.
 
-    Args:
-        counts: `[K]` points of each component.
-        mixture_weights: `[K]`.
-
-    Returns:
-        The transition, and a record of each removal.
+    Returns the transition, and a record of each removal.
     """
     is_kept = np.asarray(counts) > 0
     if not is_kept.any():
