@@ -11,12 +11,7 @@ STRUCTURES = ("full", "diagonal", "spherical")
 
 
 def restrict_covariances(covariances: np.ndarray, structure: str) -> np.ndarray:
-    """Maximum-likelihood covariances `[..., D, D]` of a structure from the full ones.
-
-    Args:
-        covariances: `[..., D, D]` float64.
-        structure: one of `STRUCTURES`.
-    """
+    """Maximum-likelihood covariances `[..., D, D]` of one of `STRUCTURES` from the full ones."""
     checks.one_of(structure, "covariance", STRUCTURES)
     if structure == "full":
         return covariances

@@ -206,11 +206,8 @@ def log_determinant(matrices: np.ndarray) -> np.ndarray:
 
 def log_multigamma(a: np.ndarray, dim: int) -> np.ndarray:
     """Log multivariate gamma function `log Gamma_dim(a)` for `a > (dim - 1) / 2`."""
-    halves = 0.5 * np.arange(dim)
-    value: np.ndarray = 0.25 * dim * (dim - 1) * math.log(math.pi) + gammaln(
-        np.asarray(a)[..., np.newaxis] - halves
-    ).sum(axis=-1)
-    return value
+    terms = gammaln(np.asarray(a)[..., np.newaxis] - 0.5 * np.arange(dim))
+    return np.asarray(0.25 * dim * (dim - 1) * math.log(math.pi) + terms.sum(axis=-1))
 
 
 def _update(

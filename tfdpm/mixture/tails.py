@@ -76,8 +76,7 @@ def _best_t_log_likelihood(
         - 0.5 * feature_dim * (np.log(0.5 * df_row) + np.log(scale[..., 0]))
     )
     powers = histogram * 0.5 * (df + feature_dim) * np.log1p(typical / (scale * df))
-    largest: np.ndarray = (constants * points[..., 0] - powers.sum(axis=2)).max(axis=1)
-    return largest
+    return np.asarray((constants * points[..., 0] - powers.sum(axis=2)).max(axis=1))
 
 
 def log_flatness_gain(distances: np.ndarray, feature_dim: int) -> float:
