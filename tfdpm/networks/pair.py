@@ -30,14 +30,10 @@ _MOST_AT_FULL_RATE = 400
 def create_networks(
     feature_dim: int, hidden_units: int, capacity: int, config: DeepDPMConfig, seed: int
 ) -> tuple[ClusteringNetwork, SubclusteringNetworks]:
-    """Untrained, built networks.
+    """Untrained, built networks of D features with C slots.
 
-    Args:
-        feature_dim: D.
-        hidden_units: width of the clustering network's hidden layer.
-        capacity: number of component slots, C.
-        config: settings; `hidden_units` there is the width of the subclustering networks, too.
-        seed: random seed of the initial weights.
+    `hidden_units` is the width of the clustering network's hidden layer. That of the configuration,
+    if any, is the width of the subclustering networks, too.
     """
     clustering = ClusteringNetwork(hidden_units, capacity, seed, name="clustering")
     # However many clusters there are, each has but two halves to tell apart.
@@ -133,13 +129,8 @@ class NetworkPair:
     def apply(self, transition: Transition, counts: np.ndarray, seed: int) -> NetworkPair:
         """Rebuilds the output units and subclustering networks after a move.
 
-        Args:
-            transition: the move.
-            counts: `[K]` points of each component before it.
-            seed: random seed of the weights of new subclustering networks.
-
-        Returns:
-            The pair to go on with.
+        Before it, components had `counts [K]` points; `seed` is that of the weights of new
+        subclustering networks. Returns the pair to go on with.
         """
         pair = self.with_room_for(transition.num_components)
         resize.apply_to_head(pair.clustering.head, pair.optimizers[0], transition, counts)

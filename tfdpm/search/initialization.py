@@ -278,9 +278,7 @@ def resume_search(
     Args:
         sample: `[n, D]` features.
         moments: moments with the number of points that the model's prior is for.
-        state: state of the model.
-        config: settings of the model.
-        seed: random seed of the model.
+        state, config, seed: of the model.
     """
     features, settings = _search_inputs(sample, moments, state.preprocessing, config)
     settings = dataclasses.replace(settings, covariance=state.covariance)

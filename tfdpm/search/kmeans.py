@@ -107,8 +107,7 @@ def grouped_kmeans(
         counts = tiles.group_sums(weights.sum(axis=2))[..., np.newaxis]
         sums = tiles.group_sums(weights @ tiles.points)
         centres = np.where(counts > 0, sums / np.maximum(counts, 1.0), centres)
-    labels: np.ndarray = np.take(nearness.argmax(axis=1), tiles.places)
-    return labels
+    return np.asarray(np.take(nearness.argmax(axis=1), tiles.places))
 
 
 class _Tiles:

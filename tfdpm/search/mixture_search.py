@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -374,11 +375,11 @@ class MixtureSearch:
     def _statistics(self, labels: np.ndarray) -> SufficientStatistics:
         return self.sample.hard_statistics(labels, int(labels.max()) + 1)
 
-    def _run_em_from(self, labels: np.ndarray, *limits: float) -> Partition:
-        """Makes EM steps from the mixture of clusters `labels`."""
+    def _run_em_from(self, labels: np.ndarray, *limits: Any) -> Partition:
+        """Makes EM steps from the mixture of clusters `labels`; limits are those of `run_em`."""
         return self._run_em(make_partition(self.evidence, labels).parameters, *limits)
 
-    def _run_em(self, parameters: MixtureParameters, *limits: float) -> Partition:
+    def _run_em(self, parameters: MixtureParameters, *limits: Any) -> Partition:
         return run_em(self.sample, self.prior.partition_prior(), parameters, *limits)
 
     def _make_moves(self, partition: Partition, tries_two_way: bool) -> tuple[Partition, bool]:

@@ -78,9 +78,7 @@ def select_search(
 def choose_prior_weight(search: MixtureSearch, labels: np.ndarray) -> MixtureSearch:
     """Returns the search whose prior has the weight and scale with the most evidence for `labels`.
 
-    Args:
-        search: search whose points and settings are kept.
-        labels: `[n]` clusters in `[0, K)`, none of them empty.
+    Points and settings are kept. No cluster of `labels [n]` in `[0, K)` is empty.
     """
     best, best_score = search, -np.inf
     for multiple in _PRIOR_WEIGHTS:

@@ -136,11 +136,7 @@ def subcomponent_start(
     The halves of a Gaussian cut at its mean along an axis with variance `v` have their means
     `sqrt(2 v / pi)` from it, and along the axis the variance `v (1 - 2 / pi)`.
 
-    Args:
-        means: `[K, D]`. covariances: `[K, D, D]`.
-
-    Returns:
-        Weights `[K, 2]`, means `[K, 2, D]`, covariances `[K, 2, D, D]`.
+    Returns weights `[K, 2]`, means `[K, 2, D]` and covariances `[K, 2, D, D]`.
     """
     eigenvalues, vectors = tf.linalg.eigh(covariances)
     axis = vectors[..., -1] * tf.sqrt(tf.maximum(eigenvalues[..., -1:], 0.0))

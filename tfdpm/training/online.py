@@ -61,8 +61,7 @@ def learn_batch(
         rows: `[B, D_in]` the batch.
         forgetting: share of the past that the batch replaces.
         create_networks: makes networks for D features, H hidden units and C slots.
-        config: settings of the model.
-        seed: random seed of the model.
+        config, seed: of the model.
         table: what is known of the columns of the points.
     """
     if memory is None:
