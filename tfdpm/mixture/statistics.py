@@ -93,9 +93,6 @@ def accumulate(points: tf.Tensor, weights: tf.Tensor) -> SufficientStatistics:
     Args:
         points: `[N, D]` floating.
         weights: `[N, K]` floating, non-negative; responsibilities times sample weights.
-
-    Returns:
-        Statistics with `[K]` components, float64.
     """
     dim = int(points.shape[-1])
     shape = [weights.shape[-1], num_moments(dim)]
@@ -116,9 +113,6 @@ def accumulate_hard(
         assignments: `[N]` integer in `[0, num_components)`; negative entries are left out.
         num_components: K, static.
         weights: `[N]` floating sample weights, or `None` for ones.
-
-    Returns:
-        Statistics with `[K]` components, float64.
     """
     dim = int(points.shape[-1])
     if weights is None:

@@ -104,14 +104,10 @@ def pair_ratios(
 
 
 def neighbour_pairs(means: np.ndarray, num_neighbours: int) -> np.ndarray:
-    """Distinct pairs of each component with its nearest others by Euclidean distance of means.
+    """Distinct pairs of each component with its nearest others by distance of `means [K, D]`.
 
-    Args:
-        means: `[K, D]`.
-        num_neighbours: neighbours besides the component itself, >= 1 ([DeepDPM]: 3).
-
-    Returns:
-        `[P, 2]` int, first index below second, sorted by distance (ties by index).
+    At least one neighbour is wanted besides the component itself ([DeepDPM]: 3). Of pairs `[P, 2]`
+    the first index is below the second; they are sorted by distance (ties by index).
     """
     num_neighbours = checks.integer(num_neighbours, "num_neighbours", minimum=1)
     means = np.asarray(means, float)

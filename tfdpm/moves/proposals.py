@@ -12,14 +12,12 @@ from tfdpm.moves.transition import Transition
 
 
 def accept(log_ratios: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
-    """Accepts each proposal with probability `min(1, ratio)`: where `log u < log ratio`.
+    """Whether each proposal `[P]` is accepted, with probability `min(1, ratio)`.
 
     Args:
         log_ratios: `[P]` nats; `-inf` never, `+inf` always.
-        generator: source of the uniform numbers u; `None` accepts what is better than no move.
-
-    Returns:
-        `[P]` bool.
+        generator: source of numbers u, to accept where `log u < log ratio`; `None` accepts what is
+            better than no move.
     """
     count = len(log_ratios)
     uniforms = np.ones(count) if generator is None else generator.uniform(size=count)
@@ -31,17 +29,10 @@ def accept(log_ratios: np.ndarray, generator: np.random.Generator | None = None)
 def choose_disjoint(
     pairs: np.ndarray, log_ratios: np.ndarray, is_accepted: np.ndarray, order: str = "best_first"
 ) -> np.ndarray:
-    """Accepted pairs of which no two share a component.
+    """Accepted ones of `pairs [P, 2]` of which no two share a component, in the order of visits.
 
-    Args:
-        pairs: `[P, 2]` candidates.
-        log_ratios: `[P]` nats.
-        is_accepted: `[P]` bool.
-        order: `"best_first"` goes through candidates by falling log ratio, so that the best of
-            several overlapping merges wins; `"sequential"` in the order of `pairs`.
-
-    Returns:
-        `[M, 2]` int, in the order of the visits.
+    The order `"best_first"` goes through candidates by falling log ratio, so that the best of
+    several overlapping merges wins; `"sequential"` in the order of `pairs`.
     """
     checks.one_of(order, "order", ("best_first", "sequential"))
     visits = np.arange(len(pairs))

@@ -24,12 +24,9 @@ _FEW_SLOTS = 64
 
 
 def epoch_order(num_points: int, batch_size: int, min_steps: int, seed: int, epoch: int):
-    """Indices of every batch of one epoch, a function of the seed and the epoch alone.
+    """Indices `[steps, batch_size]` int32 of an epoch, a function of the seed and the epoch alone.
 
     Each point is seen once, and again only to fill the last batch or to reach `min_steps`.
-
-    Returns:
-        `[steps, batch_size]` int32.
     """
     generator = np.random.default_rng([seed, epoch, 0])
     steps = max(-(-num_points // batch_size), min_steps)
@@ -285,14 +282,9 @@ class Passes:
     def sum_batch(self, features, weights, sub_means, num_components) -> list[tf.Tensor]:
         """Sums of moments of one batch under both networks.
 
-        Args:
-            features, weights: `[B, D]` and `[B]`.
-            sub_means: `[C, 2, D]`, of which the nearer one is the half if no network says so.
-            num_components: K, scalar tensor.
-
-        Returns:
-            `[C, M]` weighted by responsibilities, `[2 C, M]` of hard subclusters, and `[C, M]` of
-            hard clusters weighted by the first subcluster's responsibility.
+        Of `sub_means [C, 2, D]` the nearer one is the half if no network says so. Returns sums
+        `[C, M]` weighted by responsibilities, `[2 C, M]` of hard subclusters, and `[C, M]` of hard
+        clusters weighted by the first subcluster's responsibility.
         """
         capacity = self.capacity
         found = self._logits(features, sub_means, num_components)

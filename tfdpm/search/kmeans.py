@@ -26,12 +26,7 @@ def kmeans_labels(
 ) -> np.ndarray:
     """Labels `[N]` of K-means, numbered without gaps; fewer clusters if points coincide.
 
-    Args:
-        features: `[N, D]`.
-        num_clusters: K.
-        seed: random seed; the same seed gives the same labels.
-        max_iterations: largest number of iterations.
-        num_starts: number of initial centres; the most compact clusters are kept.
+    Of several starts the most compact clusters are kept. The same seed gives the same labels.
     """
     if num_clusters == 1:
         return np.zeros(len(features), np.int32)

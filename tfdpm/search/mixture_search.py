@@ -188,11 +188,7 @@ class MixtureSearch:
     def run(self, initial_clusters: int) -> tuple[np.ndarray, MixtureParameters]:
         """Makes moves and EM steps until nothing changes, and fits the scale of the prior.
 
-        Args:
-            initial_clusters: K of the initial K-means.
-
-        Returns:
-            Labels `[n]` and the mixture.
+        It starts from K-means with so many clusters, and returns labels `[n]` and the mixture.
         """
         count = max(1, min(initial_clusters, self.sample.num_points // 4))
         return self.run_from(kmeans_labels(self.points, count, self._seed))
@@ -200,11 +196,9 @@ class MixtureSearch:
     def run_from(
         self, labels: np.ndarray, trace: Sequence[np.ndarray] = ()
     ) -> tuple[np.ndarray, MixtureParameters]:
-        """Does what `run` does from given labels.
+        """Does what `run` does from given `labels [n]`.
 
-        Args:
-            labels: `[n]` initial clusters of the sample.
-            trace: labels of the partitions that led to these, kept before this search's own.
+        `trace` are labels of the partitions that led to these, kept before this search's own.
         """
         self.trace.extend(trace)
         # Threads would only wait for each other on products of this size.
@@ -224,13 +218,8 @@ class MixtureSearch:
 
         They know Gaussians alone, and count each point for one cluster. So they cut points of even
         density into round pieces, and take two Gaussians that overlap for one. Where clusters still
-        overlap, moves one at a time may also be stuck, so that other starts are tried.
-
-        Args:
-            labels, parameters: `[n]` clusters and mixture that `run` ended with.
-
-        Returns:
-            Labels `[n]` and the mixture.
+        overlap, moves one at a time may also be stuck, so that other starts are tried. It takes
+        the labels `[n]` and mixture that `run` ended with, and returns others.
         """
         with THREADS.limit(limits=1):
             current = Partition(labels, self._statistics(labels), parameters)
