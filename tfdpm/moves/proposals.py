@@ -16,8 +16,8 @@ def accept(log_ratios: np.ndarray, generator: np.random.Generator | None = None)
 
     Args:
         log_ratios: `[P]` nats; `-inf` never, `+inf` always.
-        generator: source of numbers u, to accept where `log u < log ratio`; `None` accepts what is
-            better than no move.
+        generator: source of uniform numbers u, to accept where `log u < log ratio`; `None` accepts
+            what is better than no move.
     """
     count = len(log_ratios)
     uniforms = np.ones(count) if generator is None else generator.uniform(size=count)

@@ -97,23 +97,26 @@ class MixtureState:
         """The state behind `to_arrays`' result."""
 
         def read(name: str) -> np.ndarray:
-            # Models of before lack some entries. No rows, or a zero, stand for `None`.
-            return np.array(arrays[name] if name in arrays else [])
+            return np.array(arrays[name])
+
+        def read_new(name: str) -> np.ndarray:
+            # Models of before have no such entries. No rows, or a zero, stand for `None`.
+            return read(name) if name in arrays else np.zeros(0)
 
         def group(kind: Any, prefix: str) -> Any:
             return kind(*(tf.constant(read(f"{prefix}/{name}")) for name in kind._fields))
 
-        progress, steps = read("progress"), read("preprocessing/steps")
-        log_scales = read("preprocessing/log_scales")
+        progress, steps = read("progress"), read_new("preprocessing/steps")
+        log_scales, df = read_new("preprocessing/log_scales"), read_new("t_mixture/df")
         return cls(
             preprocessing=Preprocessing(
                 read("preprocessing/mean"),
                 read("preprocessing/projection"),
                 bool(read("preprocessing/normalizes_rows")),
                 read("preprocessing/description").tobytes().decode(),
-                int(read("preprocessing/num_leading").sum()) or None,
+                int(read_new("preprocessing/num_leading").sum()) or None,
                 steps if len(steps) else None,
-                bool(read("preprocessing/counts_copies").any()),
+                bool(read_new("preprocessing/counts_copies").any()),
                 log_scales if len(log_scales) else None,
             ),
             prior=group(niw.NIWParameters, "prior"),
@@ -124,7 +127,7 @@ class MixtureState:
             covariance=read("covariance").tobytes().decode(),
             epoch=int(progress[0]),
             last_change_epoch=int(progress[1]),
-            t_mixture=group(TMixtureParameters, "t_mixture") if len(read("t_mixture/df")) else None,
+            t_mixture=group(TMixtureParameters, "t_mixture") if len(df) else None,
         )
 
 
