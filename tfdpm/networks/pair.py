@@ -58,8 +58,7 @@ class NetworkPair:
     them. The compiled passes belong to the pair.
 
     Attributes:
-        clustering: built clustering network.
-        subclustering: built subclustering networks.
+        clustering, subclustering: built networks.
         optimizers: of the one and of the others, or `None` for networks that only answer.
         config: settings of the gradient steps.
         strategy: distributes the passes over replicas; `None` for one device.

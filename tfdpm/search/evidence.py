@@ -23,12 +23,7 @@ _VALLEY = 0.01
 
 
 class SampleEvidence:
-    """Evidence of the points of a sample under a prior whose scale may change meanwhile.
-
-    Args:
-        sample: distinct points.
-        prior: prior of their clusters.
-    """
+    """Evidence of a sample's distinct points under a prior whose scale may change meanwhile."""
 
     def __init__(self, sample: Sample, prior: SearchPrior):
         self.sample, self.prior = sample, prior

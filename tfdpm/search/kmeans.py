@@ -45,10 +45,7 @@ def num_clumps(points: np.ndarray, seed: int) -> int:
 
     Within a clump, and again far beyond it, the number of neighbours grows with the radius to the
     power of the dimension. Between, a sphere has to reach the next clump before it holds more.
-
-    Args:
-        points: `[n, D]`.
-        seed: random seed of the points whose neighbours are counted.
+    `seed` chooses those of `points [n, D]` whose neighbours are counted.
     """
     num_points = len(points)
     ranks = 2 ** np.arange(2, max(3, int(np.log2(num_points / 4)) + 1))

@@ -79,7 +79,6 @@ class MixtureSearch:
         prior: prior to begin with; `None` makes one from `settings`.
 
     Attributes:
-        settings: moves and prior as given.
         covariance: structure of the components' covariances.
         prior: the current prior.
         sample: the points, to be reduced.
@@ -123,11 +122,8 @@ class MixtureSearch:
     ) -> MixtureSearch:
         """Returns a search whose prior is the one that an earlier search ended with.
 
-        Args:
-            points, settings, seed: as for the class.
-            prior: of an earlier search or of `refine_mixture`, for `num_points` points.
-            num_components: K at present.
-            num_points: number of points that `prior` is for.
+        The prior, of that search or of `refine_mixture`, is for `num_points` points and K
+        components as they are at present. The other arguments are those of the class.
         """
         multiple = num_points / len(points)
         search_prior = SearchPrior(

@@ -53,8 +53,7 @@ class SearchPrior:
 
     Args:
         settings: settings of the search.
-        num_points: number of points of the sample.
-        dim: number of features.
+        num_points, dim: of the sample.
         extra_df: added degrees of freedom; the scale matrix grows alike, so that the prior mean of
             a covariance stays and only its weight grows.
         num_components: K that the floor is for.

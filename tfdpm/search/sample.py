@@ -42,9 +42,7 @@ class Sample:
 
     Attributes:
         points: `[n, D]` float64.
-        rounding: as given.
-        num_points: n.
-        dim: D.
+        num_points, dim: n and D.
     """
 
     def __init__(self, points: np.ndarray, rounding: np.ndarray | None = None):
