@@ -33,9 +33,9 @@ def split_many_ways(
 ) -> tuple[np.ndarray, int]:
     """Splits each cluster into several parts where that gains.
 
-    k-means++ makes the parts, S before any are joined, and pairs of them are joined again while
-    joining gains. Clusters of fewer than 2 S points are left alone. Returns labels `[n]` after the
-    splits, and how many clusters were split.
+    k-means++ makes `max_parts` S parts, and pairs of them are joined again while joining gains.
+    Clusters of fewer than 2 S points are left alone. Returns labels `[n]` after the splits, and how
+    many clusters were split.
     """
     labels, next_label, accepted = partition.labels.copy(), partition.num_components, 0
     order, starts = sort_by_group(partition.labels, partition.num_components)
