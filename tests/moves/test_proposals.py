@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from tests.reference import samples
+from tests.reference.judges import log_split_ratio
 from tfdpm.mixture import niw
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard, zeros
 from tfdpm.moves import transition as transitions
-from tfdpm.moves.hastings import log_split_ratio
 from tfdpm.moves.judge import HastingsJudge, neighbour_pairs
 from tfdpm.moves.proposals import (
     accept,

@@ -5,10 +5,9 @@ import pytest
 import tensorflow as tf
 
 from tests.reference import samples
-from tests.reference.judges import log_merge_ratio
+from tests.reference.judges import log_merge_ratio, log_split_ratio
 from tfdpm.mixture import evidence, niw
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
-from tfdpm.moves.hastings import log_split_ratio
 from tfdpm.moves.transition import WHOLE, Transition, of_merges, of_removals, of_splits
 
 

@@ -1,4 +1,4 @@
-"""Ratios of single merges, asked of the judge by all statistics."""
+"""Ratios of single moves, asked of the judge by all statistics."""
 
 from __future__ import annotations
 
@@ -7,6 +7,17 @@ import tensorflow as tf
 
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.judge import HastingsJudge
+
+
+def log_split_ratio(left, right, prior, *, dp_concentration):
+    """Log ratios of splitting components into halves `left` and `right`, of any batch shape."""
+    shape = left.counts.shape
+
+    def stack(*parts):
+        return tf.stack([tf.reshape(part, [-1, *part.shape[len(shape) :]]) for part in parts], 1)
+
+    halves = left.map(stack, right)
+    return HastingsJudge(halves, prior, dp_concentration).split_ratios().reshape(shape)
 
 
 def log_merge_ratio(left, right, prior, *, dp_concentration):

@@ -42,10 +42,8 @@ def fit_layout_scale(
 
     Args:
         encoder: two models in turn, from raw points to rows and from rows to places.
-        x: `[n, ...]` raw sample.
-        config: settings of the fit, whose `prior_scale` is replaced.
-        num_points: number of all points.
-        seed: random seed.
+        x: `[n, ...]` raw sample of `num_points`.
+        config, seed: of the fit, whose `prior_scale` is replaced.
         are_images: whether points are images or vectors of pixels.
     """
     scales = _IMAGE_SCALES if are_images else _SCALES

@@ -114,7 +114,7 @@ class SerializableModel(keras.Model):
         optimizers = (self.optimizer, self.subcluster_optimizer)
         self._base_rates = base_rates(optimizers)
         if self.parts is not None:
-            networks = self.parts.networks.with_optimizers(optimizers, self._base_rates)
+            networks = self.parts.networks.replace(optimizers=optimizers, rates=self._base_rates)
             self.adopt(self.parts.replace(networks=networks))
         return self
 
@@ -128,31 +128,23 @@ class SerializableModel(keras.Model):
         # Keras optimisers refuse new variables. What `adopt` has not yet taken over stays.
         networks, optimizers = self.parts.networks, None
         if networks.optimizers is not None:
-            first, second = networks.optimizers
-            optimizers = (
-                type(first).from_config(first.get_config()),
-                type(second).from_config(second.get_config()),
+            optimizers = tuple(
+                type(old).from_config(old.get_config()) for old in networks.optimizers
             )
-        return NetworkPair(
-            *layers,
-            optimizers,
-            self.config,
-            strategy=networks.strategy,
+        clustering, subclustering = layers
+        return networks.replace(
+            clustering=clustering,
+            subclustering=subclustering,
+            optimizers=optimizers,
+            config=self.config,
             rates=self._base_rates,
-            num_traces=networks.num_traces,
         )
 
     def _pair_networks(self) -> NetworkPair:
         optimizers = (self.optimizer, self.subcluster_optimizer) if self.compiled else None
-        return NetworkPair(
-            self.clustering,
-            self.subclustering,
-            optimizers,
-            self.config,
-            # The strategy in whose scope the model was made, if any.
-            strategy=self._distribute_strategy,
-            rates=self._base_rates,
-        )
+        # The strategy is that in whose scope the model was made, if any.
+        given = optimizers, self.config, self._distribute_strategy, self._base_rates
+        return NetworkPair(self.clustering, self.subclustering, *given)
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """Both optimizers, serialised; `None` before `compile` or `fit`."""

@@ -137,12 +137,7 @@ def _paper(
     of the reconstruction are in no text and left out. An alternation there is autoencoder, then
     DeepDPM. The first needs clusters of the pretrained latents, so that rounds are one more.
     """
-    settings: dict[str, Any] = {
-        "initial_clusters": initial_clusters,
-        "epochs": epochs,
-        "prior_scale": 0.005,
-        **prior,
-    }
+    counts = {"initial_clusters": initial_clusters, "epochs": epochs}
     return {
         "augment": False,
         "embedding": "none",
@@ -154,5 +149,5 @@ def _paper(
         "relative_losses": False,
         "learning_rate": 2e-3,
         "round_learning_rate": 2e-3,
-        "clustering": DeepDPMConfig.paper(**settings),
+        "clustering": DeepDPMConfig.paper(**counts, **{"prior_scale": 0.005, **prior}),
     }

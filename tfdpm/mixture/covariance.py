@@ -11,12 +11,7 @@ STRUCTURES = ("full", "diagonal", "spherical")
 
 
 def restrict_covariances(covariances: np.ndarray, structure: str) -> np.ndarray:
-    """Maximum-likelihood covariances `[..., D, D]` of a structure from the full ones.
-
-    Args:
-        covariances: `[..., D, D]` float64.
-        structure: one of `STRUCTURES`.
-    """
+    """Maximum-likelihood covariances `[..., D, D]` of one of `STRUCTURES` from the full ones."""
     checks.one_of(structure, "covariance", STRUCTURES)
     if structure == "full":
         return covariances
@@ -33,11 +28,8 @@ def cholesky(matrices: tf.Tensor) -> tf.Tensor:
     Matrices are scaled to unit diagonal, so that units cannot matter. Only where the plain
     factorisation fails are the eigenvalues found and the diagonal lifted by what is missing.
 
-    Args:
-        matrices: `[..., D, D]` floating, positive semi-definite up to rounding.
-
-    Returns:
-        `[..., D, D]` lower triangular, finite, with positive diagonal.
+    Of `[..., D, D]`, positive semi-definite up to rounding, factors are lower triangular and
+    finite, with positive diagonal.
     """
     unit, deviations, floor = _unit_diagonal(tf.convert_to_tensor(matrices))
     factor = tf.linalg.cholesky(unit)
@@ -51,13 +43,8 @@ def cholesky(matrices: tf.Tensor) -> tf.Tensor:
 def positive_definite(matrices: tf.Tensor) -> tf.Tensor:
     """The matrices themselves where they are safely positive definite, else lifted as `cholesky`.
 
-    Safe means that the smallest eigenvalue, at unit diagonal, exceeds 1e-12 (float32: 1e-5).
-
-    Args:
-        matrices: `[..., D, D]` floating, positive semi-definite up to rounding.
-
-    Returns:
-        `[..., D, D]`, finite, symmetric positive definite.
+    Safe means that the smallest eigenvalue, at unit diagonal, exceeds 1e-12 (float32: 1e-5). The
+    matrices `[..., D, D]` may be semi-definite up to rounding; what is returned is finite.
     """
     matrices = tf.convert_to_tensor(matrices)
     unit, deviations, floor = _unit_diagonal(matrices)

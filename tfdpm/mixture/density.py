@@ -84,12 +84,7 @@ class LogJoint:
 
     @classmethod
     def of_first(cls, num_components: tf.Tensor, tensors: JointTensors) -> LogJoint:
-        """Returns the density of the first components of another.
-
-        Args:
-            num_components: scalar integer tensor.
-            tensors: tensors of a density with at least as many components.
-        """
+        """Returns the density of the first components, a scalar tensor, of another's `tensors`."""
         density = cls.__new__(cls)
         density.tensors = tf.nest.map_structure(lambda part: part[..., :num_components], tensors)
         return density

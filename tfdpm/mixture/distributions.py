@@ -72,9 +72,11 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
         validate_args: bool = False,
         name: str = "NormalInverseWishart",
     ):
-        dtype = _common_dtype(loc, mean_precision, df, scale)
-        parts = (tf.convert_to_tensor(part, dtype) for part in (loc, mean_precision, df, scale))
-        niw = _broadcast(NIWParameters(*parts))
+        given = loc, mean_precision, df, scale
+        # float64 unless every floating tensor or array is float32.
+        dtypes = {tf.as_dtype(part.dtype) for part in given if hasattr(part, "dtype")}
+        dtype = tf.float32 if dtypes == {tf.float32} else tf.float64
+        niw = _broadcast(NIWParameters(*(tf.convert_to_tensor(part, dtype) for part in given)))
         self.loc, self.mean_precision, self.df, self.scale = niw
         self._dim = int(self.loc.shape[-1])
         scale_tril = cholesky(self.scale)
@@ -116,13 +118,11 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
     def mean(self) -> MeanAndCovariance:
         """Means of both parts: `loc` and `scale / (df - D - 1)`, NaN where `df <= D + 1`."""
         divisor = self.df - self._dim - 1.0
-        divisor = tf.where(divisor > 0, divisor, float("nan"))
-        return self._structure(self.scale / divisor[..., tf.newaxis, tf.newaxis])
+        return self._structure(tf.where(divisor > 0, divisor, float("nan")))
 
     def mode(self) -> MeanAndCovariance:
         """Joint mode: `loc` and `scale / (df + D + 2)`."""
-        divisor = self.df + self._dim + 2.0
-        return self._structure(self.scale / divisor[..., tf.newaxis, tf.newaxis])
+        return self._structure(self.df + self._dim + 2.0)
 
     def statistics(self, points: Any, weights: Any = None) -> SufficientStatistics:
         """Statistics of `points [N, D]` for the methods below, float64.
@@ -180,14 +180,10 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
         pairs = zip(tf.nest.flatten(arrays), ranks, strict=True)
         return [tf.ensure_shape(array, [*batch, *[self._dim] * rank]) for array, rank in pairs]
 
-    def _structure(self, covariance: tf.Tensor) -> MeanAndCovariance:
+    def _structure(self, divisor: tf.Tensor) -> MeanAndCovariance:
+        """The mean, and the scale matrix over a divisor."""
+        covariance = self.scale / divisor[..., tf.newaxis, tf.newaxis]
         return MeanAndCovariance(covariance, tf.broadcast_to(self.loc, tf.shape(covariance)[:-1]))
-
-
-def _common_dtype(*values: Any) -> tf.DType:
-    """float64 unless every floating tensor or array among `values` is float32."""
-    dtypes = {tf.as_dtype(value.dtype) for value in values if hasattr(value, "dtype")}
-    return tf.float32 if dtypes == {tf.float32} else tf.float64
 
 
 def _broadcast(parameters: NIWParameters) -> NIWParameters:

@@ -53,13 +53,8 @@ def log_evidence(
 ) -> np.ndarray:
     """Log marginal likelihood of the points behind the statistics, one value per component.
 
-    Args:
-        prior: parameters shared by all components.
-        statistics: batch shape `[...]`.
-        covariance: structure of the covariances, one of `covariance.STRUCTURES`.
-
-    Returns:
-        `[...]` float64, nats; 0 for a component without points.
+    Arguments are those of `posterior`, with a prior that all components share. Values `[...]` are
+    float64, nats; 0 for a component without points.
     """
     counts, dim = np.asarray(statistics.counts), statistics.feature_dim
     mean_precision, _, scale = _update(prior, statistics)
@@ -102,16 +97,8 @@ def log_partition_terms(
     """Each component's share of the log joint of data and partition under the DP mixture.
 
     The shares sum to `log p(X, z)` up to a constant that depends on N alone. Differences between
-    partitions are therefore log Hastings ratios.
-
-    Args:
-        prior: parameters shared by all components.
-        statistics: hard statistics, batch shape `[...]`.
-        dp_concentration: alpha of the Dirichlet process, > 0.
-        covariance: structure of the covariances.
-
-    Returns:
-        `[...]` float64, nats; 0 for a component without points, which is no component at all.
+    partitions are therefore log Hastings ratios. Values are as those of `log_evidence`, from hard
+    statistics; a component without points is no component at all.
     """
     checks.number(dp_concentration, "dp_concentration", above=0.0)
     # log alpha + log Gamma(N_k) + log f(X_k)
@@ -206,11 +193,8 @@ def log_determinant(matrices: np.ndarray) -> np.ndarray:
 
 def log_multigamma(a: np.ndarray, dim: int) -> np.ndarray:
     """Log multivariate gamma function `log Gamma_dim(a)` for `a > (dim - 1) / 2`."""
-    halves = 0.5 * np.arange(dim)
-    value: np.ndarray = 0.25 * dim * (dim - 1) * math.log(math.pi) + gammaln(
-        np.asarray(a)[..., np.newaxis] - halves
-    ).sum(axis=-1)
-    return value
+    terms = gammaln(np.asarray(a)[..., np.newaxis] - 0.5 * np.arange(dim))
+    return np.asarray(0.25 * dim * (dim - 1) * math.log(math.pi) + terms.sum(axis=-1))
 
 
 def _update(

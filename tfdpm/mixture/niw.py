@@ -15,7 +15,7 @@ class NIWParameters(NamedTuple):
 
     Attributes:
         loc: `[..., D]`, the paper's m.
-        mean_precision: `[...]`, the paper's kappa, in pseudo-observations.
+        mean_precision: `[...]`, the paper's kappa, in pseudo-observations, above 0.
         df: `[...]`, the paper's nu, above D - 1.
         scale: `[..., D, D]`, inverse-Wishart scale matrix in squared feature units; the paper's
             nu * Psi, the released program's Psi.
@@ -28,13 +28,7 @@ class NIWParameters(NamedTuple):
 
 
 def niw_parameters(loc: Any, mean_precision: Any, df: Any, scale: Any) -> NIWParameters:
-    """Checks the parameters of one prior and returns them as float64 tensors.
-
-    Args:
-        loc: `[D]` finite numbers.
-        mean_precision: number above 0.
-        df: number above D - 1.
-        scale: `[D, D]` symmetric positive definite matrix, squared feature units.
+    """Checks the parameters of one prior, without a batch, and returns them as float64 tensors.
 
     Raises:
         ValueError: if a shape is wrong or a number is out of its range.
@@ -53,11 +47,7 @@ def niw_parameters(loc: Any, mean_precision: Any, df: Any, scale: Any) -> NIWPar
 
 
 def check_values(parameters: NIWParameters) -> None:
-    """Checks that the numbers of floating tensors `[..., D]` and so on are in their ranges.
-
-    Raises:
-        ValueError: if one is not.
-    """
+    """Raises ValueError unless all numbers are in their ranges."""
     _, mean_precision, df, scale = parameters
     dim = int(scale.shape[-1])
     for name, part in parameters._asdict().items():
@@ -74,6 +64,5 @@ def check_values(parameters: NIWParameters) -> None:
         checks.fail("scale", f"asymmetry {asymmetry:.3g}", "symmetric matrices")
     smallest = float(tf.reduce_min(tf.linalg.eigvalsh(scale)))
     if not smallest > 0.0:
-        checks.fail(
-            "scale", f"a matrix with eigenvalue {smallest:.3g}", "positive definite matrices"
-        )
+        got = f"a matrix with eigenvalue {smallest:.3g}"
+        checks.fail("scale", got, "positive definite matrices")

@@ -43,16 +43,12 @@ class PartitionPrior:
         return niw_parameters(np.zeros(self.dim), self.mean_precision, self.df, self.scale)
 
     def with_axes(self, variances: np.ndarray) -> PartitionPrior:
-        """Returns the prior of points with further features.
+        """Returns the prior of points with further features of `variances [D']`.
 
         Within clusters it expects the same share of each further feature's variance as of the
-        present first feature's.
-
-        Args:
-            variances: `[D']` variances of the further features; present ones are about 1.
+        present first feature's, which is about 1.
         """
-        further = self.scale[0, 0] * variances
-        scale = scipy.linalg.block_diag(self.scale, np.diag(further))
+        scale = scipy.linalg.block_diag(self.scale, np.diag(self.scale[0, 0] * variances))
         return dataclasses.replace(self, scale=scale, df=self.df + len(variances))
 
     def terms(self, statistics: SufficientStatistics) -> np.ndarray:
@@ -69,11 +65,9 @@ class PartitionPrior:
         return MixtureParameters(weights, means, covariances)
 
     def fit_scale(self, statistics: SufficientStatistics, scale: float) -> float:
-        """Fits the scale `s` of a prior `s * I` to the evidence of a partition.
+        """Fits the scale `s` of a prior `s * I` to the evidence of a partition's hard statistics.
 
-        Args:
-            statistics: hard statistics of the partition.
-            scale: value to begin with: that of this prior, whose matrix is a multiple of I.
+        It begins with `scale`, that of this prior, whose matrix is a multiple of I.
         """
         prior, counts = self._niw_arrays, statistics.counts
         matrices = evidence.posterior(prior, statistics).scale
@@ -101,11 +95,7 @@ class PartitionPrior:
 
 
 def triangle_moments(points: np.ndarray) -> np.ndarray:
-    """One, the point, and the products `x_a x_b` with `a <= b`: `[n, 1 + D + D (D + 1) / 2]`.
-
-    Args:
-        points: `[n, D]` float64.
-    """
+    """One, the point, and the products `x_a x_b` with `a <= b`: `[n, 1 + D + D (D + 1) / 2]`."""
     num_points, dim = points.shape
     moments = np.empty((num_points, 1 + dim + dim * (dim + 1) // 2))
     moments[:, 0] = 1.0
@@ -121,13 +111,7 @@ def triangle_moments(points: np.ndarray) -> np.ndarray:
 def log_joint_coefficients(parameters: MixtureParameters) -> np.ndarray:
     """Coefficients of `triangle_moments` in `log pi_k + log N(x; mu_k, Sigma_k)`.
 
-    The constant `D / 2 log(2 pi)` is left out.
-
-    Args:
-        parameters: mixture of K components as NumPy arrays.
-
-    Returns:
-        `[1 + D + D (D + 1) / 2, K]`.
+    They are `[1 + D + D (D + 1) / 2, K]`; the constant `D / 2 log(2 pi)` is left out.
     """
     # With the precision P: log pi - (log|Sigma| + mu^T P mu) / 2 + (P mu)^T x - x^T P x / 2.
     weights, means, _ = parameters

@@ -23,11 +23,6 @@ def automatic_scale(num_points: float, num_components: int, feature_dim: int) ->
     it K, independent of N. Below 20,000 points it falls with `N^(2/3)` only, since fewer points
     tell less of a shape. With more than 20 components, the volume of one, and with it the scale,
     shrinks as `K^(-2/D)`. With more than 100, the scale shrinks as their points do, `1 / K`, too.
-
-    Args:
-        num_points: number of points N, > 0.
-        num_components: present number of components K.
-        feature_dim: number of features D.
     """
     num_points = checks.number(num_points, "num_points", above=0.0)
     shrinkage = min(1.0, (num_components / _MANY_COMPONENTS) ** (-2.0 / feature_dim))

@@ -93,9 +93,6 @@ def accumulate(points: tf.Tensor, weights: tf.Tensor) -> SufficientStatistics:
     Args:
         points: `[N, D]` floating.
         weights: `[N, K]` floating, non-negative; responsibilities times sample weights.
-
-    Returns:
-        Statistics with `[K]` components, float64.
     """
     dim = int(points.shape[-1])
     shape = [weights.shape[-1], num_moments(dim)]
@@ -116,9 +113,6 @@ def accumulate_hard(
         assignments: `[N]` integer in `[0, num_components)`; negative entries are left out.
         num_components: K, static.
         weights: `[N]` floating sample weights, or `None` for ones.
-
-    Returns:
-        Statistics with `[K]` components, float64.
     """
     dim = int(points.shape[-1])
     if weights is None:
@@ -140,24 +134,22 @@ class PointMoments:
 
     Args:
         points: `[B, D]` floating.
+
+    Attributes:
+        features: `moment_features` of the points, or `None` where there are too many to keep.
     """
 
     def __init__(self, points: tf.Tensor):
         points = tf.convert_to_tensor(points)
         self._is_wide = is_wide(int(points.shape[-1]))
-        self._products = None if self._is_wide else moment_features(points)
+        self.features = None if self._is_wide else moment_features(points)
         self._points = points if points.dtype == tf.float64 else tf.cast(points, tf.float32)
-
-    @property
-    def features(self) -> tf.Tensor | None:
-        """`moment_features` of the points, or `None` where there are too many to keep."""
-        return self._products
 
     def soft(self, weights: tf.Tensor) -> tf.Tensor:
         """Sums of `moment_features` under `weights [B, K]`: `[K, 1 + D + D^2]` float64."""
         weights = tf.convert_to_tensor(weights)
         if not self._is_wide:
-            return tf.linalg.matmul(tf.cast(weights, tf.float64), self._products, transpose_a=True)
+            return tf.linalg.matmul(tf.cast(weights, tf.float64), self.features, transpose_a=True)
         columns = tf.transpose(tf.cast(weights, self._points.dtype))
         # The largest of no weights at all is minus infinity.
         largest = tf.maximum(tf.reduce_max(columns), 0.0)
@@ -168,7 +160,7 @@ class PointMoments:
         """The same under `assignments [B]`, integer, and `weights [B]`; see `accumulate_hard`."""
         assignments = tf.convert_to_tensor(assignments)
         if not self._is_wide:
-            moments = self._products * tf.cast(weights, tf.float64)[:, tf.newaxis]
+            moments = self.features * tf.cast(weights, tf.float64)[:, tf.newaxis]
             return tf.math.unsorted_segment_sum(moments, assignments, num_components)
         weights = tf.cast(weights, self._points.dtype)
         return self._component_by_component(
@@ -263,10 +255,8 @@ def sum_over_slices(
 ) -> tf.Tensor:
     """Sums `reduce_slice` over slices of the points; one call when everything fits a slice.
 
-    Args:
-        reduce_slice: from a slice of each array to a float64 tensor of `shape`.
-        shape: `[K, ...]` of the sum.
-        *arrays: points `[N, D]` and others of N rows.
+    It makes a float64 tensor of `shape`, `[K, ...]`, from a slice of each array. These are points
+    `[N, D]` and others of N rows.
     """
     points = arrays[0]
     slice_size = slice_rows(int(points.shape[-1]), shape[0] or 1)

@@ -69,12 +69,7 @@ def map_t_mixture(
 
 
 def gaussian_share(dim: int, df: np.ndarray) -> np.ndarray:
-    """Median squared distance of a standard Gaussian over that of a t with `df`, in D dimensions.
-
-    Args:
-        dim: number of features D.
-        df: degrees of freedom, any shape.
-    """
+    """Median squared distance of a Gaussian over that of a t with `df`, both of unit scale."""
     # The squared distance of a Gaussian follows chi-squared with D degrees of freedom, that of a
     # t, over D, Fisher's F with D and df.
     return np.asarray(2.0 * gammaincinv(0.5 * dim, 0.5) / (dim * fdtri(dim, df, 0.5)))
@@ -96,5 +91,4 @@ def _likeliest_df(log_weights: np.ndarray, before: np.ndarray, dim: int) -> np.n
         half = 0.5 * np.exp(middle)
         is_below = np.log(half) - digamma(half) + constant > 0
         low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
-    df: np.ndarray = np.exp(0.5 * (low + high))
-    return df
+    return np.asarray(np.exp(0.5 * (low + high)))

@@ -26,11 +26,8 @@ def log_tail_gain(
     best one's log likelihood minus the Gaussian's, less `log n` for its two further parameters.
 
     Args:
-        distances: `[N]` squared Mahalanobis distances to the own component's mean under its
-            sample covariance.
-        assignments: `[N]` integer in `[0, num_components)`.
-        num_components: number of components K.
-        feature_dim: number of features D.
+        distances: `[N]` squared Mahalanobis distances to the mean of the own component, which is
+            one of `assignments [N]` in [0, K), under its sample covariance.
 
     Returns:
         `[K]` float64, nats, >= 0; 0 where the Gaussian is as good.
@@ -76,8 +73,7 @@ def _best_t_log_likelihood(
         - 0.5 * feature_dim * (np.log(0.5 * df_row) + np.log(scale[..., 0]))
     )
     powers = histogram * 0.5 * (df + feature_dim) * np.log1p(typical / (scale * df))
-    largest: np.ndarray = (constants * points[..., 0] - powers.sum(axis=2)).max(axis=1)
-    return largest
+    return np.asarray((constants * points[..., 0] - powers.sum(axis=2)).max(axis=1))
 
 
 def log_flatness_gain(distances: np.ndarray, feature_dim: int) -> float:
@@ -87,11 +83,7 @@ def log_flatness_gain(distances: np.ndarray, feature_dim: int) -> float:
     `exp(-(d / s)^beta / 2)` and beta above one [Gomez et al. 1998]: the Gaussian has beta one, and
     a uniform ellipsoid is the limit. Points of even density gain by it as they would by two
     Gaussians side by side. The gain is less `log n` for two further parameters, so that it may be
-    negative.
-
-    Args:
-        distances: `[n]` squared Mahalanobis distances d to the mean under the sample covariance.
-        feature_dim: number of features D.
+    negative. Squared Mahalanobis `distances [n]` are to the mean under the sample covariance.
     """
     count, half_dim = len(distances), 0.5 * feature_dim
     average = distances.mean() if count else 0.0

@@ -11,7 +11,6 @@ import numpy as np
 from tfdpm import checks
 from tfdpm.mixture import evidence, niw
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.moves.hastings import log_split_ratio
 
 _PAIRS_AT_ONCE = 4_096
 
@@ -64,16 +63,14 @@ class HastingsJudge:
         )
 
     def split_ratios(self) -> np.ndarray:
-        """Log ratios `[K]` float64, nats; `-inf` where a half is too small or empty."""
+        """Log ratios `[K]` float64, nats; `-inf` where a half is too small or empty.
+
+        [DeepDPM] eq. 2, from hard counts: `log alpha + log Gamma(N1) + log f(X1) + log Gamma(N2)
+        + log f(X2) - log Gamma(N) - log f(X)`.
+        """
         left, right = (self.halves.select(side, axis=1) for side in (0, 1))
-        ratios = log_split_ratio(
-            left,
-            right,
-            self.prior,
-            dp_concentration=self.dp_concentration,
-            covariance=self.covariance,
-        )
-        return np.where(self.sizes.min(axis=1) <= self.min_points, -np.inf, np.asarray(ratios))
+        ratios = self.terms(left) + self.terms(right) - self.terms(left.plus(right))
+        return np.where(self.sizes.min(axis=1) <= self.min_points, -np.inf, ratios)
 
     def merge_ratios(self) -> tuple[np.ndarray, np.ndarray]:
         """Neighbouring pairs `[P, 2]`, nearest first, and the log ratios `[P]` of merging them."""
@@ -93,10 +90,7 @@ def pair_ratios(
 ) -> np.ndarray:
     """Log ratios `[P]` of merging pairs `[P, 2]` of components with such statistics `[K]`.
 
-    Args:
-        terms_of: gives the shares of components in the log probability of a partition.
-        statistics: batch shape `[K]`.
-        pairs: component numbers.
+    `terms_of` gives the shares of components in the log probability of a partition.
     """
     terms, counts = terms_of(statistics), np.asarray(statistics.counts)
     pieces = [np.zeros(0)]
@@ -110,14 +104,10 @@ def pair_ratios(
 
 
 def neighbour_pairs(means: np.ndarray, num_neighbours: int) -> np.ndarray:
-    """Distinct pairs of each component with its nearest others by Euclidean distance of means.
+    """Distinct pairs of each component with its nearest others by distance of `means [K, D]`.
 
-    Args:
-        means: `[K, D]`.
-        num_neighbours: neighbours besides the component itself, >= 1 ([DeepDPM]: 3).
-
-    Returns:
-        `[P, 2]` int, first index below second, sorted by distance (ties by index).
+    At least one neighbour is wanted besides the component itself ([DeepDPM]: 3). Of pairs `[P, 2]`
+    the first index is below the second; they are sorted by distance (ties by index).
     """
     num_neighbours = checks.integer(num_neighbours, "num_neighbours", minimum=1)
     means = np.asarray(means, float)
@@ -128,9 +118,8 @@ def neighbour_pairs(means: np.ndarray, num_neighbours: int) -> np.ndarray:
     squares = np.sum(means**2, axis=1)
     distances = squares[:, None] + squares[None, :] - 2.0 * means @ means.T
     np.fill_diagonal(distances, np.inf)
-    nearest = np.argsort(distances, axis=1, kind="stable")[:, :num_neighbours][
-        :, : num_components - 1
-    ]
+    nearest = np.argsort(distances, axis=1, kind="stable")
+    nearest = nearest[:, : min(num_neighbours, num_components - 1)]
     first = np.repeat(np.arange(num_components), nearest.shape[1])
     pairs = np.unique(np.sort(np.stack([first, nearest.ravel()], axis=1), axis=1), axis=0)
     order = np.argsort(distances[pairs[:, 0], pairs[:, 1]], kind="stable")

@@ -12,14 +12,12 @@ from tfdpm.moves.transition import Transition
 
 
 def accept(log_ratios: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
-    """Accepts each proposal with probability `min(1, ratio)`: where `log u < log ratio`.
+    """Whether each proposal `[P]` is accepted, with probability `min(1, ratio)`.
 
     Args:
         log_ratios: `[P]` nats; `-inf` never, `+inf` always.
-        generator: source of the uniform numbers u; `None` accepts what is better than no move.
-
-    Returns:
-        `[P]` bool.
+        generator: source of uniform numbers u, to accept where `log u < log ratio`; `None` accepts
+            what is better than no move.
     """
     count = len(log_ratios)
     uniforms = np.ones(count) if generator is None else generator.uniform(size=count)
@@ -31,17 +29,10 @@ def accept(log_ratios: np.ndarray, generator: np.random.Generator | None = None)
 def choose_disjoint(
     pairs: np.ndarray, log_ratios: np.ndarray, is_accepted: np.ndarray, order: str = "best_first"
 ) -> np.ndarray:
-    """Accepted pairs of which no two share a component.
+    """Accepted ones of `pairs [P, 2]` of which no two share a component, in the order of visits.
 
-    Args:
-        pairs: `[P, 2]` candidates.
-        log_ratios: `[P]` nats.
-        is_accepted: `[P]` bool.
-        order: `"best_first"` goes through candidates by falling log ratio, so that the best of
-            several overlapping merges wins; `"sequential"` in the order of `pairs`.
-
-    Returns:
-        `[M, 2]` int, in the order of the visits.
+    The order `"best_first"` goes through candidates by falling log ratio, so that the best of
+    several overlapping merges wins; `"sequential"` in the order of `pairs`.
     """
     checks.one_of(order, "order", ("best_first", "sequential"))
     visits = np.arange(len(pairs))
@@ -61,15 +52,8 @@ def propose_splits(
 ) -> tuple[Transition, tuple[Proposal, ...]]:
     """Proposes to split every component into its halves, [DeepDPM] section 4.2.
 
-    Each component is decided on its own.
-
-    Args:
-        judge: gives the log ratios.
-        generator: source of the uniform numbers of Metropolis-Hastings acceptance; `None` accepts
-            what is better than no move.
-
-    Returns:
-        The transition, and a record of each proposal.
+    Each component is decided on its own; `generator` is as for `accept`. Returns the transition,
+    and a record of each proposal.
     """
     ratios = judge.split_ratios()
     is_split = accept(ratios, generator)
@@ -85,13 +69,8 @@ def propose_merges(
 ) -> tuple[Transition, tuple[Proposal, ...]]:
     """Proposes to merge neighbouring components; none merges twice, [DeepDPM] supplement 5.
 
-    Args:
-        judge: gives pairs and log ratios.
-        generator: as for `propose_splits`.
-        order: `"best_first"` or `"sequential"`, see `choose_disjoint`.
-
-    Returns:
-        The transition, and a record of each proposal.
+    `generator` is as for `accept`, `order` as for `choose_disjoint`. Returns the transition, and a
+    record of each proposal.
     """
     pairs, ratios = judge.merge_ratios()
     is_accepted = accept(ratios, generator)
@@ -108,14 +87,9 @@ def propose_merges(
 def propose_removals(
     counts: np.ndarray, mixture_weights: np.ndarray
 ) -> tuple[Transition, tuple[Proposal, ...]]:
-    """Removes components without points; of none with points, the heaviest stays.
+    """Removes components whose `counts [K]` are zero; of none with points, the heaviest stays.
 
-    Args:
-        counts: `[K]` points of each component.
-        mixture_weights: `[K]`.
-
-    Returns:
-        The transition, and a record of each removal.
+    Returns the transition, and a record of each removal.
     """
     is_kept = np.asarray(counts) > 0
     if not is_kept.any():

@@ -49,12 +49,7 @@ class Transition(NamedTuple):
 
 
 def of_splits(num_components: int, is_split: np.ndarray) -> Transition:
-    """Every flagged component is replaced, in place, by its two halves.
-
-    Args:
-        num_components: K before.
-        is_split: `[K]` bool.
-    """
+    """Every flagged component, of K before the move, is replaced in place by its two halves."""
     is_split = np.asarray(is_split, bool)
     if is_split.shape != (num_components,):
         checks.fail("is_split", f"shape {is_split.shape}", f"shape ({num_components},)")
@@ -64,11 +59,7 @@ def of_splits(num_components: int, is_split: np.ndarray) -> Transition:
 
 
 def of_merges(num_components: int, pairs: np.ndarray) -> Transition:
-    """Every pair becomes one component at the place of its first member.
-
-    Args:
-        num_components: K before.
-        pairs: `[M, 2]` int, disjoint.
+    """Every pair of `[M, 2]` becomes one component at the place of its first member.
 
     Raises:
         ValueError: if a component stands in two pairs.
@@ -79,9 +70,7 @@ def of_merges(num_components: int, pairs: np.ndarray) -> Transition:
     partner = np.arange(num_components)
     partner[pairs[:, 0]] = pairs[:, 1]
     survivors = np.setdiff1d(np.arange(num_components), pairs[:, 1])
-    return Transition(
-        np.stack([survivors, partner[survivors]], axis=1), np.full(len(survivors), WHOLE)
-    )
+    return _of_wholes(survivors, partner[survivors])
 
 
 def of_removals(num_components: int, is_kept: np.ndarray) -> Transition:
@@ -90,9 +79,14 @@ def of_removals(num_components: int, is_kept: np.ndarray) -> Transition:
     if is_kept.shape != (num_components,) or not is_kept.any():
         checks.fail("is_kept", is_kept.tolist(), f"{num_components} flags, at least one true")
     survivors = np.flatnonzero(is_kept)
-    return Transition(np.stack([survivors, survivors], axis=1), np.full(len(survivors), WHOLE))
+    return of_order(survivors)
 
 
 def of_order(order: np.ndarray) -> Transition:
-    """Components stay and are numbered anew: `order [K]` are their old numbers."""
-    return Transition(np.stack([order, order], axis=1), np.full(len(order), WHOLE))
+    """Components are numbered anew: `order [K]` are the old numbers of those that stay."""
+    return _of_wholes(order, order)
+
+
+def _of_wholes(first: np.ndarray, second: np.ndarray) -> Transition:
+    """New components, none of them one half of a split, from two old ones each or the same."""
+    return Transition(np.stack([first, second], axis=1), np.full(len(first), WHOLE))

@@ -13,12 +13,7 @@ _FEW_EPOCHS = 6
 
 
 def compiles_steps(config: DeepDPMConfig, steps_per_epoch: int) -> bool:
-    """`config.jit_compile`; where that is `"auto"`, whether a fit has so many steps that it pays.
-
-    Args:
-        config: with the epochs of the fit.
-        steps_per_epoch: gradient steps of each.
-    """
+    """`config.jit_compile`, or where that is `"auto"`, whether a fit has enough steps to pay."""
     if config.jit_compile != "auto":
         return config.jit_compile
     return _planned_epochs(config) * steps_per_epoch >= _PAYING_STEPS

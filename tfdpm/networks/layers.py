@@ -175,10 +175,8 @@ class SubclusteringNetworks(_Slots):
     def call(self, features, assignments, by_xla: bool = False):
         """Logits `[B, 2]` of `features [B, D]`, each from the network of `assignments [B]`.
 
-        Args:
-            features, assignments: as above.
-            by_xla: whether XLA compiles the call, which gathers small kernels faster than it
-                multiplies by zeros.
+        With `by_xla`, XLA compiles the call, which gathers small kernels faster than it multiplies
+        by zeros.
         """
         gathers = by_xla and self._kernel_size <= _MOST_GATHERED
         if self.capacity <= _MOST_SIDE_BY_SIDE and not gathers:

@@ -11,16 +11,13 @@ def kl_cluster_loss(logits, log_targets, weights, *, direction: str) -> tf.Tenso
     """Divergence between the network's responsibilities r and the E-step's rE.
 
     [DeepDPM] eq. 6 is `"network_to_target"`, KL(r || rE); the authors' program computes
-    `"target_to_network"`, KL(rE || r).
+    `"target_to_network"`, KL(rE || r). Both are nats per point; zero exactly when both agree.
 
     Args:
         logits: `[B, C]` of the clustering network.
         log_targets: `[B, C]` log responsibilities of the E-step, constants.
         weights: `[B]` sample weights.
         direction: as above.
-
-    Returns:
-        Scalar, nats per point; zero exactly when both agree.
     """
     checks.one_of(direction, "direction", ("network_to_target", "target_to_network"))
     log_network = tf.nn.log_softmax(logits)
@@ -35,16 +32,10 @@ def kl_cluster_loss(logits, log_targets, weights, *, direction: str) -> tf.Tenso
 
 
 def isotropic_loss(responsibilities, features, means, weights) -> tf.Tensor:
-    """`sum_j r_ij ||x_i - mu_j||^2`, the K-means-like loss of [DeepDPM] eq. 7.
+    """`sum_j r_ij ||x_i - mu_j||^2`, the K-means-like loss of [DeepDPM] eq. 7, per point.
 
-    Args:
-        responsibilities: `[B, J]`.
-        features: `[B, D]`.
-        means: `[J, D]` shared by the batch, or `[B, J, D]` one set per point.
-        weights: `[B]` sample weights.
-
-    Returns:
-        Scalar, squared feature units per point.
+    Responsibilities are `[B, J]`. Means `[J, D]` are shared by the batch, or `[B, J, D]` one set
+    per point.
     """
     distances = tf.reduce_sum((features[:, tf.newaxis, :] - means) ** 2, axis=-1)
     return _weighted_mean(tf.reduce_sum(responsibilities * distances, axis=-1), weights)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,14 +30,10 @@ MOST_AT_FULL_RATE = 400
 def create_networks(
     feature_dim: int, hidden_units: int, capacity: int, config: DeepDPMConfig, seed: int
 ) -> tuple[ClusteringNetwork, SubclusteringNetworks]:
-    """Untrained, built networks.
+    """Untrained, built networks of D features with C slots.
 
-    Args:
-        feature_dim: D.
-        hidden_units: width of the clustering network's hidden layer.
-        capacity: number of component slots, C.
-        config: settings; `hidden_units` there is the width of the subclustering networks, too.
-        seed: random seed of the initial weights.
+    `hidden_units` is the width of the clustering network's hidden layer. That of the configuration,
+    if any, is the width of the subclustering networks, too.
     """
     clustering = ClusteringNetwork(hidden_units, capacity, seed, name="clustering")
     # However many clusters there are, each has but two halves to tell apart.
@@ -52,41 +50,35 @@ def base_rates(optimizers: Sequence[keras.optimizers.Optimizer]) -> tuple[float 
     return tuple(float(rate) if isinstance(rate, keras.Variable) else None for rate in rates)
 
 
+@dataclasses.dataclass(eq=False)
 class NetworkPair:
     """The clustering network, the subclustering networks and their optimisers.
 
     Layers are rebuilt in place; optimisers, which cannot grow, are exchanged, and the pair with
     them. The compiled passes belong to the pair.
 
-    Args:
-        clustering: built clustering network.
-        subclustering: built subclustering networks.
+    Attributes:
+        clustering, subclustering: built networks.
         optimizers: of the one and of the others, or `None` for networks that only answer.
         config: settings of the gradient steps.
         strategy: distributes the passes over replicas; `None` for one device.
         rates: learning rates at the start, as `base_rates` tells them.
-        num_traces: passes that were traced before.
+        earlier_traces: passes that were traced before.
     """
 
-    def __init__(
-        self,
-        clustering: ClusteringNetwork,
-        subclustering: SubclusteringNetworks,
-        optimizers: tuple[keras.optimizers.Optimizer, keras.optimizers.Optimizer] | None,
-        config: DeepDPMConfig,
-        *,
-        strategy: tf.distribute.Strategy | None = None,
-        rates: tuple[float | None, ...] = (None, None),
-        num_traces: int = 0,
-    ):
-        self.clustering, self.subclustering = clustering, subclustering
-        self.optimizers = optimizers
-        self.config = config
-        self.strategy = strategy
-        self.rates = rates
-        self._earlier_traces = num_traces
-        if optimizers is not None:
-            for optimizer, network in zip(optimizers, (clustering, subclustering), strict=True):
+    clustering: ClusteringNetwork
+    subclustering: SubclusteringNetworks
+    optimizers: tuple[keras.optimizers.Optimizer, keras.optimizers.Optimizer] | None
+    config: DeepDPMConfig
+    strategy: tf.distribute.Strategy | None = None
+    rates: tuple[float | None, ...] = (None, None)
+    earlier_traces: int = 0
+
+    def __post_init__(self):
+        """Builds the optimisers."""
+        if self.optimizers is not None:
+            networks = self.clustering, self.subclustering
+            for optimizer, network in zip(self.optimizers, networks, strict=True):
                 optimizer.build(network.trainable_variables)
 
     @property
@@ -98,7 +90,7 @@ class NetworkPair:
     def num_traces(self) -> int:
         """How often a pass was traced, by this pair and those before it."""
         passes = self.__dict__.get("passes")
-        return self._earlier_traces if passes is None else passes.num_traces
+        return self.earlier_traces if passes is None else passes.num_traces
 
     @functools.cached_property
     def passes(self) -> Passes:
@@ -108,23 +100,11 @@ class NetworkPair:
             kind = functools.partial(ReplicaPasses, self.strategy)
         optimizers = self.optimizers or (None, None)
         networks = self.clustering, self.subclustering
-        return kind(*networks, *optimizers, self.config, self._earlier_traces)
+        return kind(*networks, *optimizers, self.config, self.earlier_traces)
 
-    def with_optimizers(
-        self,
-        optimizers: tuple[keras.optimizers.Optimizer, keras.optimizers.Optimizer] | None,
-        rates: tuple[float | None, ...],
-    ) -> NetworkPair:
-        """The same networks, to be trained by other optimisers."""
-        return NetworkPair(
-            self.clustering,
-            self.subclustering,
-            optimizers,
-            self.config,
-            strategy=self.strategy,
-            rates=rates,
-            num_traces=self.num_traces,
-        )
+    def replace(self, **changes: Any) -> NetworkPair:
+        """A pair with other networks, optimisers or rates, which goes on counting traces."""
+        return dataclasses.replace(self, earlier_traces=self.num_traces, **changes)
 
     def grown_to(self, capacity: int) -> NetworkPair:
         """The networks with another number of slots, in place, and optimisers that fit."""
@@ -132,12 +112,12 @@ class NetworkPair:
         if self.optimizers is None:
             for layer, _ in layers:
                 layer.grow(capacity)
-            return self.with_optimizers(None, self.rates)
+            return self.replace()
         optimizers = (
             resize.grow_layer(*layer, optimizer, capacity)
             for layer, optimizer in zip(layers, self.optimizers, strict=True)
         )
-        return self.with_optimizers(tuple(optimizers), self.rates)
+        return self.replace(optimizers=tuple(optimizers))
 
     def with_room_for(self, num_components: int) -> NetworkPair:
         """Itself, or grown where there are fewer slots than components."""
@@ -148,13 +128,8 @@ class NetworkPair:
     def apply(self, transition: Transition, counts: np.ndarray, seed: int) -> NetworkPair:
         """Rebuilds the output units and subclustering networks after a move.
 
-        Args:
-            transition: the move.
-            counts: `[K]` points of each component before it.
-            seed: random seed of the weights of new subclustering networks.
-
-        Returns:
-            The pair to go on with.
+        Before it, components had `counts [K]` points; `seed` is that of the weights of new
+        subclustering networks. Returns the pair to go on with.
         """
         pair = self.with_room_for(transition.num_components)
         resize.apply_to_head(pair.clustering.head, pair.optimizers[0], transition, counts)

@@ -24,12 +24,9 @@ _FEW_SLOTS = 64
 
 
 def epoch_order(num_points: int, batch_size: int, min_steps: int, seed: int, epoch: int):
-    """Indices of every batch of one epoch, a function of the seed and the epoch alone.
+    """Indices `[steps, batch_size]` int32 of an epoch, a function of the seed and the epoch alone.
 
     Each point is seen once, and again only to fill the last batch or to reach `min_steps`.
-
-    Returns:
-        `[steps, batch_size]` int32.
     """
     generator = np.random.default_rng([seed, epoch, 0])
     steps = max(-(-num_points // batch_size), min_steps)
@@ -47,11 +44,7 @@ def epoch_order(num_points: int, batch_size: int, min_steps: int, seed: int, epo
 def log_targets(density, num_components, features, capacity: int) -> tf.Tensor:
     """Log responsibilities of the E-step, [DeepDPM] eq. 5: `[B, C]` float32, spare slots masked.
 
-    Args:
-        density: as `padded_density` gives it, of C slots.
-        num_components: K, scalar tensor.
-        features: `[B, D]`.
-        capacity: number of slots, C.
+    Of `features [B, D]`; the density is as `padded_density` gives it, K is a scalar tensor.
     """
     # Of few slots the spare ones cost less than shapes that change with K, for which XLA would
     # compile the step anew.
@@ -78,10 +71,8 @@ class Passes:
     """The compiled passes of one pair of networks at one capacity.
 
     Args:
-        clustering: the clustering network, built.
-        subclustering: the subclustering networks, built.
-        optimizer: trains the clustering network.
-        subcluster_optimizer: trains the subclustering networks.
+        clustering, subclustering: the networks, built.
+        optimizer, subcluster_optimizer: train the one and the others.
         config: settings of the step, and whether the passes of small networks are too few to be
             traced.
         num_traces: traces made before, to go on counting from.
@@ -129,12 +120,10 @@ class Passes:
     # -- training ---------------------------------------------------------------------------
 
     def array_epoch(self, features, weights, order, *targets):
-        """One epoch over an array. The E-step is made batch by batch: no array is N K long.
+        """One epoch over an array `[N, D]` in the `order [steps, B]`, which tells each batch.
 
-        Args:
-            features, weights: `[N, D]` and `[N]`.
-            order: `[steps, B]`, which points make up each batch.
-            *targets: what `gradients_of` takes after the batch, constants of the epoch.
+        The E-step is made batch by batch: no array is N K long. `targets` are what `gradients_of`
+        takes after the batch, constants of the epoch.
         """
         self.count_trace()
         num_steps = tf.shape(order)[0]
@@ -293,19 +282,13 @@ class Passes:
     def sum_batch(self, features, weights, sub_means, num_components) -> list[tf.Tensor]:
         """Sums of moments of one batch under both networks.
 
-        Args:
-            features, weights: `[B, D]` and `[B]`.
-            sub_means: `[C, 2, D]`, of which the nearer one is the half if no network says so.
-            num_components: K, scalar tensor.
-
-        Returns:
-            `[C, M]` weighted by responsibilities, `[2 C, M]` of hard subclusters, and `[C, M]` of
-            hard clusters weighted by the first subcluster's responsibility.
+        Of `sub_means [C, 2, D]` the nearer one is the half if no network says so. Returns sums
+        `[C, M]` weighted by responsibilities, `[2 C, M]` of hard subclusters, and `[C, M]` of hard
+        clusters weighted by the first subcluster's responsibility.
         """
         capacity = self.capacity
-        logits, sub_logits, assignments, is_second = self._logits(
-            features, sub_means, num_components
-        )
+        found = self._logits(features, sub_means, num_components)
+        logits, sub_logits, assignments, is_second = found
         first = tf.nn.softmax(tf.cast(sub_logits, tf.float64))[:, 0]
         weights = tf.cast(weights, tf.float64)
         responsibilities = tf.nn.softmax(tf.cast(logits, tf.float64)) * weights[:, tf.newaxis]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from tfdpm.mixture.density import LogJoint
@@ -40,16 +39,6 @@ def pass_statistics(sums, dim: int) -> PassStatistics:
         lambda first, whole: tf.stack([first, whole - first], axis=1), halves.total(axis=1)
     )
     return PassStatistics(soft, halves, soft_halves)
-
-
-def first_components(statistics: PassStatistics, num_components: int) -> PassStatistics:
-    """Statistics of the first components: spare slots have none."""
-    return tf.nest.map_structure(lambda part: part[:num_components], statistics)
-
-
-def widened(statistics: PassStatistics, rounding: np.ndarray | None) -> PassStatistics:
-    """Statistics of points that are spread each by `rounding [D, D]`; `None` for none."""
-    return PassStatistics(*(part.widened(rounding) for part in statistics))
 
 
 def soft_statistics(log_joint: LogJoint, features, weights) -> SufficientStatistics:

@@ -40,13 +40,8 @@ def apply_to_head(
     """Rebuilds the clustering network's output units after a move.
 
     [DeepDPM] section 4.2: a split duplicates the unit; of two merged units one is kept, here that
-    of the larger component. Optimiser slots follow their unit.
-
-    Args:
-        head: the output layer.
-        optimizer: the optimiser that trains it; built.
-        transition: the move.
-        counts: `[K_old]` points of each old component.
+    of the larger component, which has most of the old components' points `counts [K_old]`. Slots
+    of the optimiser, which is built, follow their unit.
     """
     parents = transition.parents
     larger = np.argmax(counts[parents], axis=1)
@@ -64,15 +59,10 @@ def apply_to_subnetworks(
 ) -> None:
     """Moves the stacked networks to their components' new slots; new components get fresh ones.
 
-    Args:
-        networks: the stacked subclustering networks.
-        optimizer: the optimiser that trains them; built.
-        transition: the move.
-        seed: seed of the fresh weights.
+    Slots of the optimiser, which is built, follow their network; `seed` is that of fresh weights.
     """
     source = transition.parents[:, 0]
-    feature_dim = networks.hidden_kernel.shape[1]
-    fresh = networks.fresh_weights(feature_dim, networks.capacity, seed)
+    fresh = networks.fresh_weights(networks.hidden_kernel.shape[1], networks.capacity, seed)
     is_new = np.pad(transition.is_new, (0, networks.capacity - len(source)))
     for name, new_values in fresh.items():
         variable = getattr(networks, name)
@@ -90,16 +80,10 @@ def grow_layer(
     optimizer: keras.optimizers.Optimizer,
     capacity: int,
 ) -> keras.optimizers.Optimizer:
-    """Gives a layer more slots, and its optimiser as many.
+    """Gives a layer more slots, and its optimiser as many; returns the optimiser to go on with.
 
-    Args:
-        layer: the layer that grows.
-        trained: the network whose trainable variables the optimiser holds; `layer` is part of it.
-        optimizer: built. Keras optimisers refuse new variables, so a new one goes on in its place.
-        capacity: number of slots afterwards.
-
-    Returns:
-        The optimiser to go on with.
+    Keras optimisers refuse new variables, so a new one goes on in place of the given, which is
+    built and trains the network `trained` that the layer is part of.
     """
     # Exchanged variables are tracked last, so old and new ones are matched by path.
     old_slots = {each.path: slots_of(optimizer, each) for each in trained.trainable_variables}

@@ -24,10 +24,7 @@ def padded_means(state: MixtureState, capacity: int) -> tuple[tf.Tensor, tf.Tens
 def padded_density(
     parameters: MixtureParameters | TMixtureParameters, capacity: int
 ) -> JointTensors:
-    """`LogJoint.tensors` of `capacity` components.
-
-    In spare slots the log density is `MASKED_LOGIT` everywhere.
-    """
+    """`LogJoint.tensors` of C slots; in spare ones the log density is `MASKED_LOGIT`."""
     spare = capacity - parameters.num_components
 
     def padded(tensor, value=0.0):

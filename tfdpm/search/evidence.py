@@ -23,12 +23,7 @@ _VALLEY = 0.01
 
 
 class SampleEvidence:
-    """Evidence of the points of a sample under a prior whose scale may change meanwhile.
-
-    Args:
-        sample: distinct points.
-        prior: prior of their clusters.
-    """
+    """Evidence of a sample's distinct points under a prior whose scale may change meanwhile."""
 
     def __init__(self, sample: Sample, prior: SearchPrior):
         self.sample, self.prior = sample, prior
@@ -45,10 +40,7 @@ class SampleEvidence:
     ) -> np.ndarray:
         """Gain in each component's evidence by a heavy tail, `[K]` nats.
 
-        Args:
-            labels: `[m]` component of each row.
-            statistics: statistics of the K components.
-            rows: `[m]` rows of the sample; `None` stands for all.
+        `labels [m]` are the components of `rows [m]` of the sample; `None` stands for all.
         """
         rows = np.arange(self.sample.num_points) if rows is None else rows
         distances = self.sample.distances_to_own(labels, statistics, rows)
@@ -58,10 +50,6 @@ class SampleEvidence:
         """What heavy tails and flat tops of the components may explain beyond Gaussians, nats.
 
         As in `subtract_tail_gain`, each point of a component with a heavy tail adds `log 2`.
-
-        Args:
-            labels: `[n]` component of each point.
-            statistics: statistics of the K components.
         """
         rows = np.arange(self.sample.num_points)
         distances = self.sample.distances_to_own(labels, statistics, rows)
@@ -89,15 +77,15 @@ class SampleEvidence:
         pairs = neighbour_pairs(means, self.prior.settings.config.num_neighbours)
         if not len(pairs):
             return pairs, np.zeros(0)
-        terms = self.terms(statistics)
-        union = statistics.at(pairs[:, 0]).plus(statistics.at(pairs[:, 1]))
-        gains = self.terms(union) - terms[pairs[:, 0]] - terms[pairs[:, 1]]
+        terms, (a, b) = self.terms(statistics), pairs.T
+        union = statistics.at(a).plus(statistics.at(b))
+        gains = self.terms(union) - terms[a] - terms[b]
         near = np.flatnonzero((gains <= 0) & (gains > -_LARGEST_TAIL * union.counts))
         if len(near):
             tails = self.tail_gains(labels, statistics)
             groups = sort_by_group(labels, len(statistics.counts))
             union_tails = self._union_tails(groups, pairs[near], union.at(near))
-            gains[near] += union_tails - tails[pairs[near, 0]] - tails[pairs[near, 1]]
+            gains[near] += union_tails - tails[a[near]] - tails[b[near]]
         return pairs, gains
 
     def collapse_gain(self, labels: np.ndarray, statistics: SufficientStatistics) -> float:
@@ -157,10 +145,6 @@ def subtract_tail_gain(gain: np.ndarray, tail: np.ndarray, num_points: np.ndarra
 
     `log 2` per point, what it costs to say which part a point is in, is subtracted too. Outside
     the search's own two-way move, two parts count in full only where a tail explains nothing.
-
-    Args:
-        gain: `[K]` log ratio of splitting in two, nats.
-        tail: `[K]` gain by a heavy tail of the whole, nats, >= 0.
-        num_points: `[K]` points of the whole.
+    Gains are nats, that of a tail >= 0, and all three arrays are `[K]`.
     """
     return np.where(tail > 0, gain - tail - num_points * np.log(2.0), gain)

@@ -65,6 +65,15 @@ class InitialMixture(NamedTuple):
     preprocessing: Preprocessing
 
 
+class _Given(NamedTuple):
+    """What a search begins with; see `initialize_mixture`."""
+
+    raw: np.ndarray
+    moments: FeatureMoments
+    config: DeepDPMConfig
+    seed: int
+
+
 def initialize_mixture(
     raw: np.ndarray,
     moments: FeatureMoments,
@@ -95,9 +104,10 @@ def initialize_mixture(
         statistics = accumulate_hard(tf.constant(features), tf.constant(labels), labels.max() + 1)
         parameters = estimate_mixture(statistics, prior, structure, config)
         return InitialMixture(prior, parameters, None, statistics, structure, None, preprocessing)
-    result = _search_features(raw, moments, preprocessing, config, seed)
+    given = _Given(raw, moments, config, seed)
+    result = _search_features(given, preprocessing)
     if takes_logs and _leaves_features(config) and raw.shape[1] <= _MOST_COLUMNS:
-        result = _search_logs(result, raw, moments, config, seed)
+        result = _search_logs(given, result)
     search, labels, parameters, used = result
     multiple = moments.num_points / len(search.points)
     # One variance for all axes would be that of the leading ones.
@@ -117,18 +127,12 @@ def initialize_mixture(
     return InitialMixture(prior, parameters, t_mixture, statistics, search.covariance, search, used)
 
 
-def _search_features(
-    raw: np.ndarray,
-    moments: FeatureMoments,
-    preprocessing: Preprocessing,
-    config: DeepDPMConfig,
-    seed: int,
-) -> SearchResult:
+def _search_features(given: _Given, preprocessing: Preprocessing) -> SearchResult:
     """Searches in leading features, and again where clusters overlap, and settles what was found.
 
-    The result's map may go to further features than the leading ones that it is about. Arguments
-    are those of `initialize_mixture`.
+    The result's map may go to further features than the leading ones that it is about.
     """
+    raw, moments, config, seed = given
     preprocessing = preprocessing.with_resolution(raw)
     leading = preprocessing.leading()
     features, settings = _search_inputs(
@@ -139,29 +143,20 @@ def _search_features(
         found = result.search.find_clumps(result.labels, result.parameters)
         result = result._replace(labels=found[0], parameters=found[1])
     if _leaves_features(config):
-        rows = _sample_rows(len(raw), config, seed)
-        result = search_whitened(result, raw[rows], moments, settings, seed)
+        result = search_whitened(result, raw[_sample_rows(given)], moments, settings, seed)
     search, labels, parameters, used = result
     labels, parameters = search.settle(labels, parameters)
     return SearchResult(search, labels, parameters, preprocessing if used is leading else used)
 
 
-def _search_logs(
-    plain: SearchResult,
-    raw: np.ndarray,
-    moments: FeatureMoments,
-    config: DeepDPMConfig,
-    seed: int,
-) -> SearchResult:
+def _search_logs(given: _Given, plain: SearchResult) -> SearchResult:
     """Searches with logarithms of skewed columns, if there are any; returns the better result.
 
     What counts is the evidence of the raw columns, since clusters make a column skewed as well.
-
-    Args:
-        plain: result of the search without logarithms.
-        raw, moments, config, seed: as for `initialize_mixture`.
+    `plain` is the result of the search without logarithms.
     """
-    rows = np.unique(raw[_sample_rows(len(raw), config, seed)], axis=0)
+    raw, moments, config, seed = given
+    rows = np.unique(raw[_sample_rows(given)], axis=0)
     labels = _labels_of(plain, rows)
     if not has_skewed_columns(rows, labels):
         return plain
@@ -173,7 +168,7 @@ def _search_logs(
         log_scales = np.where(moments.is_flag, np.inf, log_scales)
         if np.isinf(log_scales).all():
             continue
-        result = _search_with_logs(log_scales, raw, moments, config, seed)
+        result = _search_with_logs(given, log_scales)
         score = _raw_evidence(rows, _labels_of(result, rows), log_scales, config, seed)
         # Logarithms are to undo cuts. Where they stretch what is small, clusters may multiply.
         has_more = result.parameters.num_components > plain.parameters.num_components
@@ -182,26 +177,21 @@ def _search_logs(
     return best
 
 
-def _search_with_logs(
-    log_scales: np.ndarray,
-    raw: np.ndarray,
-    moments: FeatureMoments,
-    config: DeepDPMConfig,
-    seed: int,
-) -> SearchResult:
+def _search_with_logs(given: _Given, log_scales: np.ndarray) -> SearchResult:
     """Searches the logarithms of these scales `[D_in]`; else as `_search_features`."""
-    compressed = compress(raw.astype(np.float64), log_scales)
+    is_flag = given.moments.is_flag
+    compressed = compress(given.raw.astype(np.float64), log_scales)
     # Logarithms have no units, so no column keeps its own.
-    deviations = np.where(moments.is_flag, 1.0, compressed.std(axis=0))
+    deviations = np.where(is_flag, 1.0, compressed.std(axis=0))
     units = np.where(np.isfinite(log_scales), log_scales, np.where(deviations > 0, deviations, 1.0))
     compressed /= units
     # Raw inputs are a fair sample of all points.
-    sample_moments = feature_moments(compressed)
-    sample_moments = sample_moments._replace(
-        num_points=moments.num_points, has_flags=moments.has_flags
+    moments = feature_moments(compressed)._replace(
+        num_points=given.moments.num_points, has_flags=given.moments.has_flags
     )
-    preprocessing = fit_preprocessing(sample_moments, config.preprocessing)
-    result = _search_features(compressed, sample_moments, preprocessing, config, seed)
+    preprocessing = fit_preprocessing(moments, given.config.preprocessing)
+    given = given._replace(raw=compressed, moments=moments)
+    result = _search_features(given, preprocessing)
     return result._replace(preprocessing=result.preprocessing.after_logs(log_scales, units))
 
 
@@ -223,10 +213,10 @@ def _raw_evidence(
     return partition_evidence(points, labels, settings, seed) + float(slopes)
 
 
-def _sample_rows(num_points: int, config: DeepDPMConfig, seed: int) -> np.ndarray:
+def _sample_rows(given: _Given) -> np.ndarray:
     """Indices of at most `max_start_points` points, in their order."""
-    rows = np.random.default_rng([seed, 8]).permutation(num_points)[: config.max_start_points]
-    return np.sort(rows)
+    order = np.random.default_rng([given.seed, 8]).permutation(len(given.raw))
+    return np.sort(order[: given.config.max_start_points])
 
 
 def _search_samples(
@@ -291,9 +281,7 @@ def resume_search(
     Args:
         sample: `[n, D]` features.
         moments: moments with the number of points that the model's prior is for.
-        state: state of the model.
-        config: settings of the model.
-        seed: random seed of the model.
+        state, config, seed: of the model.
     """
     features, settings = _search_inputs(sample, moments, state.preprocessing, config)
     settings = dataclasses.replace(settings, covariance=state.covariance)

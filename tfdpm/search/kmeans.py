@@ -27,12 +27,7 @@ def kmeans_labels(
 ) -> np.ndarray:
     """Labels `[N]` of K-means, numbered without gaps; fewer clusters if points coincide.
 
-    Args:
-        features: `[N, D]`.
-        num_clusters: K.
-        seed: random seed; the same seed gives the same labels.
-        max_iterations: largest number of iterations.
-        num_starts: number of initial centres; the most compact clusters are kept.
+    Of several starts the most compact clusters are kept. The same seed gives the same labels.
     """
     if num_clusters == 1:
         return np.zeros(len(features), np.int32)
@@ -70,10 +65,7 @@ def num_clumps(points: np.ndarray, seed: int) -> int:
 
     Within a clump, and again far beyond it, the number of neighbours grows with the radius to the
     power of the dimension. Between, a sphere has to reach the next clump before it holds more.
-
-    Args:
-        points: `[n, D]`.
-        seed: random seed of the points whose neighbours are counted.
+    `seed` chooses those of `points [n, D]` whose neighbours are counted.
     """
     num_points = len(points)
     ranks = 2 ** np.arange(2, max(3, int(np.log2(num_points / 4)) + 1))
@@ -127,8 +119,7 @@ def grouped_kmeans(
         counts = tiles.group_sums(weights.sum(axis=2))[..., np.newaxis]
         sums = tiles.group_sums(weights @ tiles.points)
         centres = np.where(counts > 0, sums / np.maximum(counts, 1.0), centres)
-    labels: np.ndarray = np.take(nearness.argmax(axis=1), tiles.places)
-    return labels
+    return np.asarray(np.take(nearness.argmax(axis=1), tiles.places))
 
 
 class _Tiles:

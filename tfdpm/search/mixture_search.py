@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +20,6 @@ from tfdpm.moves.proposals import choose_disjoint
 from tfdpm.search.evidence import SampleEvidence
 from tfdpm.search.kmeans import THREADS, clump_cells, kmeans_labels
 from tfdpm.search.partitions import (
-    EM_ITERATIONS,
-    EM_TOLERANCE,
     Partition,
     make_partition,
     run_em,
@@ -35,8 +34,8 @@ class _Limits:
     """Where the search stops.
 
     Attributes:
-        final_em_iterations, final_em_tolerance: largest number of EM steps from the best
-            partition, and the share of points that may still change cluster in the last one.
+        final_em: largest number of EM steps from the best partition, and the share of points that
+            may still change cluster in the last one.
         rounds: largest number of rounds of moves.
         rounds_without_gain: rounds in a row without a better partition that end the moves.
         scale_updates: largest number of times that the prior's scale is fitted.
@@ -54,8 +53,7 @@ class _Limits:
             better. Five hundred clusters in ten dimensions were taken for one without this.
     """
 
-    final_em_iterations: int = 40
-    final_em_tolerance: float = 1e-4
+    final_em: tuple[int, float] = 40, 1e-4
     rounds: int = 60
     rounds_without_gain: int = 2
     scale_updates: int = 12
@@ -81,9 +79,10 @@ class MixtureSearch:
         prior: prior to begin with; `None` makes one from `settings`.
 
     Attributes:
-        settings: moves and prior as given.
+        covariance: structure of the components' covariances.
         prior: the current prior.
-        sample: the points.
+        sample: the points, to be reduced.
+        points: `[n, D]` float64.
         features: `[n, D']` of the points as networks see them; the first D are the points.
         evidence: evidence of the sample for partitions and moves.
         moves: moves proposed and accepted so far, in the searches it was chosen from too.
@@ -98,8 +97,9 @@ class MixtureSearch:
         prior: SearchPrior | None = None,
     ):
         self.settings = settings
+        self.covariance = settings.covariance
         self.sample = settings.sample(points)
-        self.features = self.sample.points
+        self.points = self.features = self.sample.points
         self._seed = seed
         self._begin(prior or SearchPrior(settings, self.sample.num_points, self.sample.dim))
 
@@ -122,11 +122,8 @@ class MixtureSearch:
     ) -> MixtureSearch:
         """Returns a search whose prior is the one that an earlier search ended with.
 
-        Args:
-            points, settings, seed: as for the class.
-            prior: of an earlier search or of `refine_mixture`, for `num_points` points.
-            num_components: K at present.
-            num_points: number of points that `prior` is for.
+        The prior, of that search or of `refine_mixture`, is for `num_points` points and K
+        components as they are at present. The other arguments are those of the class.
         """
         multiple = num_points / len(points)
         search_prior = SearchPrior(
@@ -161,16 +158,6 @@ class MixtureSearch:
         search.moves = moves
         return search
 
-    @property
-    def points(self) -> np.ndarray:
-        """The sample, `[n, D]` float64."""
-        return self.sample.points
-
-    @property
-    def covariance(self) -> str:
-        """Structure of the components' covariances."""
-        return self.settings.covariance
-
     def score(self, labels: np.ndarray) -> float:
         """`log p(X, z)` of the sample under the current prior, nats, up to a constant of n."""
         return self._score(self._statistics(labels))
@@ -197,11 +184,7 @@ class MixtureSearch:
     def run(self, initial_clusters: int) -> tuple[np.ndarray, MixtureParameters]:
         """Makes moves and EM steps until nothing changes, and fits the scale of the prior.
 
-        Args:
-            initial_clusters: K of the initial K-means.
-
-        Returns:
-            Labels `[n]` and the mixture.
+        It starts from K-means with so many clusters, and returns labels `[n]` and the mixture.
         """
         count = max(1, min(initial_clusters, self.sample.num_points // 4))
         return self.run_from(kmeans_labels(self.points, count, self._seed))
@@ -209,11 +192,9 @@ class MixtureSearch:
     def run_from(
         self, labels: np.ndarray, trace: Sequence[np.ndarray] = ()
     ) -> tuple[np.ndarray, MixtureParameters]:
-        """Does what `run` does from given labels.
+        """Does what `run` does from given `labels [n]`.
 
-        Args:
-            labels: `[n]` initial clusters of the sample.
-            trace: labels of the partitions that led to these, kept before this search's own.
+        `trace` are labels of the partitions that led to these, kept before this search's own.
         """
         self.trace.extend(trace)
         # Threads would only wait for each other on products of this size.
@@ -258,13 +239,8 @@ class MixtureSearch:
 
         They know Gaussians alone, and count each point for one cluster. So they cut points of even
         density into round pieces, and take two Gaussians that overlap for one. Where clusters still
-        overlap, moves one at a time may also be stuck, so that other starts are tried.
-
-        Args:
-            labels, parameters: `[n]` clusters and mixture that `run` ended with.
-
-        Returns:
-            Labels `[n]` and the mixture.
+        overlap, moves one at a time may also be stuck, so that other starts are tried. It takes
+        the labels `[n]` and mixture that `run` ended with, and returns others.
         """
         with THREADS.limit(limits=1):
             current = Partition(labels, self._statistics(labels), parameters)
@@ -296,11 +272,7 @@ class MixtureSearch:
             self.moves += MoveCounts(proposed_splits=proposed, accepted_splits=accepted)
             if not accepted:
                 break
-            partition = self._run_em(
-                make_partition(self.evidence, labels).parameters,
-                _LIMITS.final_em_iterations,
-                _LIMITS.final_em_tolerance,
-            )
+            partition = self._run_em_from(labels, *_LIMITS.final_em)
             self.trace.append(partition.labels)
         return partition
 
@@ -362,9 +334,7 @@ class MixtureSearch:
         """Makes EM steps from K-means cells; the search with their prior, and the result."""
         other, starts = self._with_prior(copy.copy(self.prior)), _LIMITS.kmeans_starts
         labels = kmeans_labels(self.points, cells, self._seed, num_starts=starts)
-        found = make_partition(other.evidence, labels)
-        limits = _LIMITS.final_em_iterations, _LIMITS.final_em_tolerance
-        return other, other._run_em(found.parameters, *limits)
+        return other, other._run_em_from(labels, *_LIMITS.final_em)
 
     def _improve(self, current: Partition) -> tuple[np.ndarray, MixtureParameters]:
         """Makes rounds of moves and fits the prior's scale until neither changes anything."""
@@ -389,9 +359,7 @@ class MixtureSearch:
             scale_updates += 1
             current = self._run_em(self.prior.partition_prior().map_mixture(statistics))
             best, without_gain = None, 0
-        current = self._run_em(
-            current.parameters, _LIMITS.final_em_iterations, _LIMITS.final_em_tolerance
-        )
+        current = self._run_em(current.parameters, *_LIMITS.final_em)
         return current.labels, current.parameters
 
     def _score(self, statistics: SufficientStatistics) -> float:
@@ -400,18 +368,12 @@ class MixtureSearch:
     def _statistics(self, labels: np.ndarray) -> SufficientStatistics:
         return self.sample.hard_statistics(labels, int(labels.max()) + 1)
 
-    def _run_em_from(self, labels: np.ndarray, iterations: int = EM_ITERATIONS) -> Partition:
-        """Makes EM steps from the mixture of clusters `labels`."""
-        return self._run_em(make_partition(self.evidence, labels).parameters, iterations)
+    def _run_em_from(self, labels: np.ndarray, *limits: Any) -> Partition:
+        """Makes EM steps from the mixture of clusters `labels`; limits are those of `run_em`."""
+        return self._run_em(make_partition(self.evidence, labels).parameters, *limits)
 
-    def _run_em(
-        self,
-        parameters: MixtureParameters,
-        iterations: int = EM_ITERATIONS,
-        tolerance: float = EM_TOLERANCE,
-    ) -> Partition:
-        prior = self.prior.partition_prior()
-        return run_em(self.sample, prior, parameters, iterations, tolerance)
+    def _run_em(self, parameters: MixtureParameters, *limits: Any) -> Partition:
+        return run_em(self.sample, self.prior.partition_prior(), parameters, *limits)
 
     def _make_moves(self, partition: Partition, tries_two_way: bool) -> tuple[Partition, bool]:
         """Makes splits, then merges; k-way splits where no two-way split was accepted."""

@@ -26,11 +26,8 @@ def select_search(
 
     Where points are scarce for full covariances, the search goes on from its clusters with the
     weight that explains them best, or with twice the weight, as long as the evidence rises. Under
-    the structure `"auto"`, diagonal and spherical covariances are tried too.
-
-    Args:
-        points, settings, seed: as for `MixtureSearch`.
-        initial_clusters: K of the initial K-means.
+    the structure `"auto"`, diagonal and spherical covariances are tried too. Arguments are those of
+    `MixtureSearch` and of its `run`.
 
     Returns:
         The search with the moves of all, its labels `[n]` and its mixture.
@@ -78,9 +75,7 @@ def select_search(
 def choose_prior_weight(search: MixtureSearch, labels: np.ndarray) -> MixtureSearch:
     """Returns the search whose prior has the weight and scale with the most evidence for `labels`.
 
-    Args:
-        search: search whose points and settings are kept.
-        labels: `[n]` clusters in `[0, K)`, none of them empty.
+    Points and settings are kept. No cluster of `labels [n]` in `[0, K)` is empty.
     """
     best, best_score = search, -np.inf
     for multiple in _PRIOR_WEIGHTS:

@@ -12,9 +12,6 @@ from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.search.evidence import SampleEvidence
 from tfdpm.search.sample import Sample
 
-EM_ITERATIONS = 15
-EM_TOLERANCE = 1e-3
-
 
 @dataclasses.dataclass
 class Partition:
@@ -52,17 +49,13 @@ def run_em(
     sample: Sample,
     prior: PartitionPrior,
     parameters: MixtureParameters,
-    iterations: int = EM_ITERATIONS,
-    tolerance: float = EM_TOLERANCE,
+    iterations: int = 15,
+    tolerance: float = 1e-3,
 ) -> Partition:
     """Makes soft EM steps until few points change cluster; empty components are removed.
 
-    Args:
-        sample: the points.
-        prior: prior of their clusters.
-        parameters: mixture to begin with.
-        iterations: largest number of steps.
-        tolerance: share of the points below which a step that changes their clusters is the last.
+    The last step is the one that changes the clusters of a share of points below `tolerance`, or
+    one of so many `iterations`.
     """
     labels = None
     for _ in range(iterations):
@@ -90,11 +83,6 @@ def variational_bound(
 
     It is the statistics' terms with the entropy of the responsibilities, which is zero where
     clusters stand apart. There it is the score of the partition.
-
-    Args:
-        sample: the points.
-        prior: prior of their clusters.
-        parameters: mixture whose responsibilities share the points.
     """
     soft = sample.expectation(parameters)[1]
     return float(prior.terms(soft).sum()) + sample.entropy(parameters), soft

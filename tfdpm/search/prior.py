@@ -53,8 +53,7 @@ class SearchPrior:
 
     Args:
         settings: settings of the search.
-        num_points: number of points of the sample.
-        dim: number of features.
+        num_points, dim: of the sample.
         extra_df: added degrees of freedom; the scale matrix grows alike, so that the prior mean of
             a covariance stays and only its weight grows.
         num_components: K that the floor is for.
@@ -81,11 +80,9 @@ class SearchPrior:
         self.scale = max(1.0 + extra_df, self._floor) if scale is None else scale
 
     def partition_prior(self, multiple: float = 1.0) -> PartitionPrior:
-        """The current prior with the Dirichlet process, for more points than those of the sample.
+        """The current prior with the Dirichlet process, for so many times the sample's points.
 
-        Args:
-            multiple: number of all points over that of the sample. A fitted scale is multiplied
-                by it, since the scale is in proportion to the number of points.
+        A fitted scale is multiplied by it, since it is in proportion to the number of points.
         """
         settings = self.settings
         scale = settings.fixed_scale
@@ -111,11 +108,7 @@ class SearchPrior:
             self.scale = self._floor
 
     def fit_scale(self, statistics: SufficientStatistics) -> bool:
-        """Fits the scale by the evidence, within its bounds, and returns whether it changed.
-
-        Args:
-            statistics: statistics of the K clusters.
-        """
+        """Fits the scale by the evidence, within its bounds, and returns whether it changed."""
         if self.settings.fixed_scale is not None:
             return False
         factor = self.settings.config.prior_scale

@@ -42,9 +42,7 @@ class Sample:
 
     Attributes:
         points: `[n, D]` float64.
-        rounding: as given.
-        num_points: n.
-        dim: D.
+        num_points, dim: n and D.
     """
 
     def __init__(self, points: np.ndarray, rounding: np.ndarray | None = None):
@@ -74,8 +72,7 @@ class Sample:
         """Sum of the entropies of all points' responsibilities, nats."""
         total = 0.0
         for _, logits in self._log_joint(parameters):
-            shares = _responsibilities(logits)
-            total += float(entr(shares).sum())
+            total += float(entr(_responsibilities(logits)).sum())
         return total
 
     def t_expectation(self, parameters: TMixtureParameters) -> tuple[np.ndarray, TStatistics]:
@@ -206,8 +203,7 @@ class Sample:
         axes = np.linalg.eigh(covariances)[1][:, :, -1]
         heights = np.einsum("nd,nd->n", self.points, axes[assignments])
         middle = np.einsum("kd,kd->k", means, axes)
-        sides: np.ndarray = (heights > middle[assignments]).astype(np.int64)
-        return sides
+        return np.asarray((heights > middle[assignments]).astype(np.int64))
 
     def two_means_sides(
         self, assignments: np.ndarray, num_components: int, sides: np.ndarray, iterations: int = 6
@@ -220,10 +216,8 @@ class Sample:
             directions = means[1::2] - means[0::2]
             thresholds = 0.5 * ((means[0::2] + means[1::2]) * directions).sum(axis=1)
             heights = np.einsum("nd,nd->n", self.points, directions[assignments])
-            moved = (heights > thresholds[assignments]).astype(np.int64)
-            has_settled = np.mean(moved != sides) < 1e-3
-            sides = moved
-            if has_settled:
+            before, sides = sides, (heights > thresholds[assignments]).astype(np.int64)
+            if np.mean(sides != before) < 1e-3:
                 break
         return sides
 

@@ -33,17 +33,9 @@ def split_many_ways(
 ) -> tuple[np.ndarray, int]:
     """Splits each cluster into several parts where that gains.
 
-    k-means++ makes the parts, and pairs of them are joined again while joining gains.
-
-    Args:
-        evidence: evidence of the sample.
-        partition: K clusters.
-        generator: generator of the initial centres.
-        max_parts: number of parts S before any are joined; clusters of fewer than 2 S points are
-            left alone.
-
-    Returns:
-        Labels `[n]` after the splits, and how many clusters were split.
+    k-means++ makes `max_parts` S parts, and pairs of them are joined again while joining gains.
+    Clusters of fewer than 2 S points are left alone. Returns labels `[n]` after the splits, and how
+    many clusters were split.
     """
     labels, next_label, accepted = partition.labels.copy(), partition.num_components, 0
     order, starts = sort_by_group(partition.labels, partition.num_components)
@@ -158,12 +150,7 @@ def _join_parts(
 def split_overlapping(evidence: SampleEvidence, partition: Partition) -> tuple[np.ndarray, int]:
     """Splits each cluster whose points are rather two Gaussians that overlap.
 
-    Args:
-        evidence: evidence of the sample.
-        partition: K clusters.
-
-    Returns:
-        Labels `[n]` after the splits, and how many clusters were split.
+    Returns labels `[n]` after the splits, and how many clusters were split.
     """
     labels, accepted = partition.labels.copy(), 0
     order, starts = sort_by_group(partition.labels, partition.num_components)

@@ -81,23 +81,15 @@ class MixtureState:
             for group, values in groups.items()
             for name, value in values._asdict().items()
         }
-        preprocessing, no_logs = self.preprocessing, np.zeros(0)
-        logs = preprocessing.log_scales
-        arrays |= {name: getattr(self, name) for name in _SUBCOMPONENTS} | {
-            "preprocessing/mean": preprocessing.mean,
-            "preprocessing/projection": preprocessing.projection,
-            "preprocessing/normalizes_rows": preprocessing.normalizes_rows,
-            "preprocessing/description": np.frombuffer(
-                preprocessing.description.encode(), np.uint8
-            ),
-            "preprocessing/num_leading": preprocessing.num_leading or 0,
-            # Without rows where there are none, as for `t_mixture`.
-            "preprocessing/steps": [] if preprocessing.steps is None else preprocessing.steps,
-            "preprocessing/counts_copies": preprocessing.counts_copies,
-            "preprocessing/log_scales": no_logs if logs is None else logs,
-            "covariance": np.frombuffer(self.covariance.encode(), np.uint8),
-            "progress": [self.epoch, self.last_change_epoch],
+        parts = {
+            name: [] if part is None else part for name, part in vars(self.preprocessing).items()
         }
+        parts["description"] = np.frombuffer(self.preprocessing.description.encode(), np.uint8)
+        parts["num_leading"] = self.preprocessing.num_leading or 0
+        arrays |= {name: getattr(self, name) for name in _SUBCOMPONENTS}
+        arrays |= {f"preprocessing/{name}": part for name, part in parts.items()}
+        arrays["covariance"] = np.frombuffer(self.covariance.encode(), np.uint8)
+        arrays["progress"] = [self.epoch, self.last_change_epoch]
         return {name: np.asarray(value) for name, value in arrays.items()}
 
     @classmethod
@@ -107,26 +99,24 @@ class MixtureState:
         def read(name: str) -> np.ndarray:
             return np.array(arrays[name])
 
+        def read_new(name: str) -> np.ndarray:
+            # Models of before have no such entries. No rows, or a zero, stand for `None`.
+            return read(name) if name in arrays else np.zeros(0)
+
         def group(kind: Any, prefix: str) -> Any:
             return kind(*(tf.constant(read(f"{prefix}/{name}")) for name in kind._fields))
 
-        progress = read("progress")
-        # Models of before have no such entries.
-        has_minor = "preprocessing/num_leading" in arrays
-        has_logs = "preprocessing/log_scales" in arrays
-        log_scales = read("preprocessing/log_scales") if has_logs else np.zeros(0)
-        num_leading = int(read("preprocessing/num_leading")) or None if has_minor else None
-        has_steps = "preprocessing/steps" in arrays and len(read("preprocessing/steps")) > 0
-        has_tails = "t_mixture/df" in arrays and len(read("t_mixture/df")) > 0
+        progress, steps = read("progress"), read_new("preprocessing/steps")
+        log_scales, df = read_new("preprocessing/log_scales"), read_new("t_mixture/df")
         return cls(
             preprocessing=Preprocessing(
                 read("preprocessing/mean"),
                 read("preprocessing/projection"),
                 bool(read("preprocessing/normalizes_rows")),
                 read("preprocessing/description").tobytes().decode(),
-                num_leading,
-                read("preprocessing/steps") if has_steps else None,
-                has_steps and bool(read("preprocessing/counts_copies")),
+                int(read_new("preprocessing/num_leading").sum()) or None,
+                steps if len(steps) else None,
+                bool(read_new("preprocessing/counts_copies").any()),
                 log_scales if len(log_scales) else None,
             ),
             prior=group(niw.NIWParameters, "prior"),
@@ -137,7 +127,7 @@ class MixtureState:
             covariance=read("covariance").tobytes().decode(),
             epoch=int(progress[0]),
             last_change_epoch=int(progress[1]),
-            t_mixture=group(TMixtureParameters, "t_mixture") if has_tails else None,
+            t_mixture=group(TMixtureParameters, "t_mixture") if len(df) else None,
         )
 
 
@@ -149,11 +139,7 @@ def subcomponent_start(
     The halves of a Gaussian cut at its mean along an axis with variance `v` have their means
     `sqrt(2 v / pi)` from it, and along the axis the variance `v (1 - 2 / pi)`.
 
-    Args:
-        means: `[K, D]`. covariances: `[K, D, D]`.
-
-    Returns:
-        Weights `[K, 2]`, means `[K, 2, D]`, covariances `[K, 2, D, D]`.
+    Returns weights `[K, 2]`, means `[K, 2, D]` and covariances `[K, 2, D, D]`.
     """
     eigenvalues, vectors = tf.linalg.eigh(covariances)
     axis = vectors[..., -1] * tf.sqrt(tf.maximum(eigenvalues[..., -1:], 0.0))
@@ -224,12 +210,7 @@ def apply_transition(
 
         soft = soft.map(add_rows, state.soft.select(partners))
         hard = hard.map(add_rows, wholes.select(partners))
-        estimates = m_step(
-            soft.select(merged),
-            state.prior if config.prior_in_m_step else None,
-            denominator=config.map_denominator,
-            covariance=state.covariance,
-        )
+        estimates = estimate_mixture(soft.select(merged), state.prior, state.covariance, config)
         joint = tf.gather(weights, parents[merged, 0]) + tf.gather(weights, partners)
         estimates = estimates._replace(mixture_weights=joint)
         parameters = MixtureParameters(

@@ -75,12 +75,7 @@ def refine_mixture(
 def fit_t_mixture(search: MixtureSearch, parameters: MixtureParameters) -> TMixtureParameters:
     """Fits t distributions to a search's sample in all features by EM.
 
-    Args:
-        search: a search with the sample.
-        parameters: mixture of K Gaussians to begin with.
-
-    Returns:
-        As many t distributions, in the same order.
+    There are as many as the Gaussians of `parameters` that it begins with, in the same order.
     """
     gaussians = MixtureParameters(*(np.asarray(part) for part in parameters))
     with THREADS.limit(limits=1):
@@ -117,10 +112,7 @@ def label_by_leading_axes(search: MixtureSearch, parameters: MixtureParameters) 
 
     Clusters that all axes separate may overlap in the leading ones. There, overlapping hard
     clusters have less evidence than the search's own, so that the search would merge them again.
-
-    Args:
-        search: a search with the points.
-        parameters: mixture in all features.
+    The mixture is one in all features.
     """
     dim = search.points.shape[1]
     weights, means, covariances = (np.asarray(part) for part in parameters)

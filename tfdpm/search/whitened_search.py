@@ -80,8 +80,7 @@ def search_whitened(
         result: result of the search in principal axes.
         raw: `[n, D_in]` raw sample.
         moments: moments of all raw inputs.
-        settings: settings of that search; `df` and `covariance` are set anew.
-        seed: random seed of K-means.
+        settings, seed: of that search; `df` and `covariance` are set anew.
     """
     share = within_cluster_share(result.search.points, result.labels)
     if share < _SETTINGS.overlap:
@@ -133,12 +132,8 @@ def partition_evidence(
     """Evidence of a partition of `points [n, D]`, nats per point.
 
     It has the prior's scale and weight that explain the partition best, and no axis is left out.
-
-    Args:
-        points: distinct points; columns may have any units, but none is constant.
-        labels: `[n]` clusters in `[0, K)`, none of them empty.
-        settings: settings of a search in D features.
-        seed: random seed, as for `MixtureSearch`.
+    Points are distinct; columns may have any units, but none is constant. None of the clusters
+    `labels [n]` in `[0, K)` is empty. Settings and seed are as for `MixtureSearch`.
     """
     deviations = points.std(axis=0)
     standardised = (points - points.mean(axis=0)) / deviations

@@ -29,9 +29,8 @@ class TrainingConfig:
 
     def __post_init__(self):
         checks.one_of(self.optimizer, "optimizer", ("lars", "adam"))
-        checks.integer(self.batch_size, "batch_size", minimum=1)
-        checks.integer(self.epochs, "epochs", minimum=1)
-        checks.integer(self.warmup_epochs, "warmup_epochs", minimum=0)
+        for name, least in (("batch_size", 1), ("epochs", 1), ("warmup_epochs", 0)):
+            checks.integer(getattr(self, name), name, minimum=least)
         if self.num_images is not None:
             checks.integer(self.num_images, "num_images", minimum=1)
             if self.num_images < self.batch_size:
@@ -69,19 +68,14 @@ class SwAVConfig:
         if isinstance(self.training, dict):
             object.__setattr__(self, "training", TrainingConfig(**self.training))
         checks.integer(self.num_prototypes, "num_prototypes", minimum=2)
-        checks.number(self.temperature, "temperature", above=0.0)
-        checks.number(self.sinkhorn_epsilon, "sinkhorn_epsilon", above=0.0)
+        for name in ("temperature", "sinkhorn_epsilon"):
+            checks.number(getattr(self, name), name, above=0.0)
         checks.integer(self.sinkhorn_iterations, "sinkhorn_iterations", minimum=1)
         checks.boolean(self.renormalize_prototypes, "renormalize_prototypes")
-        checks.integer(self.freeze_prototypes_steps, "freeze_prototypes_steps", minimum=0)
-        checks.integer(self.queue_length, "queue_length", minimum=0)
-        checks.integer(self.queue_start_steps, "queue_start_steps", minimum=0)
-        checks.integer(
-            self.num_assigning_crops,
-            "num_assigning_crops",
-            minimum=1,
-            maximum=self.views.crop_counts[0],
-        )
+        for name in ("freeze_prototypes_steps", "queue_length", "queue_start_steps"):
+            checks.integer(getattr(self, name), name, minimum=0)
+        count, most = self.num_assigning_crops, self.views.crop_counts[0]
+        checks.integer(count, "num_assigning_crops", minimum=1, maximum=most)
         if self.views.num_crops < 2:
             checks.fail("crop_counts", self.views.crop_counts, "at least two views of an image")
 
@@ -115,12 +109,8 @@ _WIDE = _with_epochs(_LARGE_BATCH, 400, views=_FOUR_SMALL, hidden_units=8192)
 
 # Named after the published scripts: [SwAV] section 4 and its model list.
 PRESETS = {
-    "100ep": _with_epochs(_LARGE_BATCH, 100),
-    "200ep": _with_epochs(_LARGE_BATCH, 200),
-    "400ep": _with_epochs(_LARGE_BATCH, 400),
-    "800ep": _with_epochs(_LARGE_BATCH, 800),
-    "200ep_bs256": _with_epochs(_BATCH_256, 200),
-    "400ep_bs256": _with_epochs(_BATCH_256, 400),
+    **{f"{epochs}ep": _with_epochs(_LARGE_BATCH, epochs) for epochs in (100, 200, 400, 800)},
+    **{f"{epochs}ep_bs256": _with_epochs(_BATCH_256, epochs) for epochs in (200, 400)},
     "400ep_2x224": _with_epochs(_LARGE_BATCH, 400, views=_TWO_LARGE),
     "200ep_bs256_2x160_4x96": _with_epochs(_BATCH_256, 200, views=_SMALLER),
     "RN50w2_400ep": _WIDE,

@@ -54,13 +54,10 @@ class Memory:
     outside: float = float("inf")
 
     def after(self, rows: np.ndarray, forgetting: float, most: int, seed: int) -> Memory:
-        """Returns the memory after a batch.
+        """Returns the memory after a batch `rows [B, D_in]`, of at most so many rows.
 
-        Args:
-            rows: `[B, D_in]` the batch.
-            forgetting: share of the past that it replaces.
-            most: largest number of rows to keep.
-            seed: random seed; the same seed and batches give the same rows.
+        The batch replaces a share of the past, `forgetting`. The same seed and batches give the
+        same rows.
         """
         generator = np.random.default_rng([seed, self.num_batches, 9])
         num_points = self.num_points * (1.0 - forgetting) + len(rows)

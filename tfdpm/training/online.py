@@ -61,8 +61,7 @@ def learn_batch(
         rows: `[B, D_in]` the batch.
         forgetting: share of the past that the batch replaces.
         create_networks: makes networks for D features, H hidden units and C slots.
-        config: settings of the model.
-        seed: random seed of the model.
+        config, seed: of the model.
         table: what is known of the columns of the points.
     """
     if memory is None:
@@ -141,17 +140,18 @@ def _search(
 def _for_points(state: MixtureState, memory: Memory, config: DeepDPMConfig) -> MixtureState:
     """The state of a sample's fit with statistics and prior for all points that it stands for."""
     multiple = memory.num_points / len(memory.rows)
-    soft, prior = state.soft.scaled(multiple), state.prior
-    if config.prior == "auto":
-        # In proportion to the points that it stands beside; see `automatic_scale`.
-        prior = prior._replace(scale=prior.scale * multiple)
-    return dataclasses.replace(
-        state,
-        prior=prior,
-        soft=soft,
-        halves=state.halves.scaled(multiple),
-        parameters=estimate_mixture(soft, prior, state.covariance, config),
-    )
+    halves = state.halves.scaled(multiple)
+    state = _with_prior_of(multiple, state, config)
+    state = _with_statistics(state, state.soft.scaled(multiple), config)
+    return dataclasses.replace(state, halves=halves)
+
+
+def _with_prior_of(multiple: float, state: MixtureState, config: DeepDPMConfig) -> MixtureState:
+    """The state with a prior for so many times the points; see `automatic_scale`."""
+    if config.prior != "auto":
+        return state
+    prior = state.prior._replace(scale=state.prior.scale * multiple)
+    return dataclasses.replace(state, prior=prior)
 
 
 def _shared(before: Fitted, after: Fitted, rows: np.ndarray) -> np.ndarray:
@@ -200,10 +200,8 @@ def _learn_known(
         added = soft_statistics(density, tf.constant(known), tf.ones([len(known)]))
         soft = soft.plus(added.widened(state.preprocessing.rounding))
     state = _with_statistics(state, soft, config)
-    if config.prior == "auto" and before > 0:
-        # In proportion to the points that it stands beside; see `automatic_scale`.
-        scale = state.prior.scale * (float(tf.reduce_sum(soft.counts)) / before)
-        state = dataclasses.replace(state, prior=state.prior._replace(scale=scale))
+    if before > 0:
+        state = _with_prior_of(float(tf.reduce_sum(soft.counts)) / before, state, config)
     return fitted.replace(state=state, waiting=waiting[released:])
 
 

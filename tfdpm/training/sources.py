@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +24,7 @@ from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics, slice_rows, zeros
 from tfdpm.networks.compilation import compiles_steps
 from tfdpm.networks.passes import Passes, epoch_order
-from tfdpm.networks.reduction import PassStatistics, first_components, soft_statistics, widened
+from tfdpm.networks.reduction import PassStatistics, soft_statistics
 from tfdpm.networks.slots import PRECISION, padded_density, padded_means
 from tfdpm.search.state import MixtureState
 
@@ -105,12 +106,7 @@ class ArraySource:
             at_once = max(1, min(steps, _PIECE_ROWS // batch_size))
             steps = -(-steps // at_once) * at_once
         order = epoch_order(self.num_points, batch_size, steps, seed, state.epoch)
-        constants = (
-            padded_density(state.targets, passes.capacity),
-            *padded_means(state, passes.capacity),
-            tf.constant(state.num_components),
-            trains_subclusters,
-        )
+        constants = _constants(state, passes.capacity, trains_subclusters)
         losses = np.zeros(2)
         for start in range(0, steps, at_once):
             piece = order[start : start + at_once]
@@ -131,8 +127,7 @@ class ArraySource:
         for features, weights in self._pieces():
             piece = reduce(features, weights, sub_means, tf.constant(state.num_components))
             total = piece if total is None else tf.nest.map_structure(tf.add, total, piece)
-        total = first_components(total, state.num_components)
-        return widened(total, state.preprocessing.rounding)
+        return _of_clusters(total, state)
 
     def expectation(
         self, parameters: MixtureParameters | TMixtureParameters
@@ -194,25 +189,22 @@ class StreamSource:
     Args:
         batches: dataset of `[B, D_in]` float32 batches, finite.
         num_points: N, or `None` if unknown.
+
+    Attributes:
+        num_points: N, known at the latest after the first pass.
     """
 
     def __init__(self, batches: tf.data.Dataset, num_points: int | None):
         self._raw = batches
-        self._num_points = num_points
+        self.num_points = num_points
         self._preprocessing: Preprocessing | None = None
         self._batches: tf.data.Dataset | None = None
         self._num_batches: int | None = None
         self._sample: np.ndarray | None = None
-        self._moments: FeatureMoments | None = None
-
-    @property
-    def num_points(self) -> int | None:
-        """N, known at the latest after the first pass."""
-        return self._num_points
 
     def sample(self, count: int, seed: int) -> np.ndarray:
         """At most `count` raw rows, each row of the stream equally likely."""
-        if self._sample is None or len(self._sample) < min(count, self._num_points or count):
+        if self._sample is None or len(self._sample) < min(count, self.num_points or count):
             self._sample = draw_rows(self._raw, count, np.random.default_rng([seed, 1]))
         return self._sample
 
@@ -228,7 +220,7 @@ class StreamSource:
             total = part if total is None else total.plus(part)
         if total is None:
             checks.fail("x", "a stream without batches", "at least 2 points")
-        self._num_points = int(total.num_points)
+        self.num_points = int(total.num_points)
         return total
 
     def use(self, preprocessing: Preprocessing) -> None:
@@ -255,22 +247,14 @@ class StreamSource:
             self._num_batches = sum(1 for _ in self._raw)
         # Small data are passed over several times within an epoch, as those of an array are.
         rounds = -(-config.min_steps_per_epoch // max(self._num_batches, 1))
-        means, sub_means = padded_means(state, passes.capacity)
-        return passes.train_stream(
-            self._batches.repeat(rounds),
-            padded_density(state.targets, passes.capacity),
-            means,
-            sub_means,
-            tf.constant(state.num_components),
-            trains_subclusters,
-        ).numpy()
+        constants = _constants(state, passes.capacity, trains_subclusters)
+        return passes.train_stream(self._batches.repeat(rounds), *constants).numpy()
 
     def reduce(self, passes: Passes, state: MixtureState) -> PassStatistics:
         """Statistics of the whole stream under the networks, `[K]` components."""
         _, sub_means = padded_means(state, passes.capacity)
         result = passes.reduce_stream(self._batches, sub_means, tf.constant(state.num_components))
-        result = first_components(result, state.num_components)
-        return widened(result, state.preprocessing.rounding)
+        return _of_clusters(result, state)
 
     def expectation(
         self, parameters: MixtureParameters | TMixtureParameters
@@ -294,6 +278,19 @@ class StreamSource:
 
 
 Source = ArraySource | StreamSource
+
+
+def _constants(state: MixtureState, capacity: int, trains_subclusters: bool) -> tuple[Any, ...]:
+    """What an epoch of gradient steps needs beside the points."""
+    density, count = padded_density(state.targets, capacity), tf.constant(state.num_components)
+    return density, *padded_means(state, capacity), count, trains_subclusters
+
+
+def _of_clusters(total: PassStatistics, state: MixtureState) -> PassStatistics:
+    """Statistics of a pass, whose spare slots have none, for points as wide as their rounding."""
+    total = tf.nest.map_structure(lambda part: part[: state.num_components], total)
+    rounding = state.preprocessing.rounding
+    return PassStatistics(*(part.widened(rounding) for part in total))
 
 
 def source_of(inputs: Inputs, sample_weight) -> Source:
