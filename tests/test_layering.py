@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "moves": "checks mixture",
     "search": "checks config features mixture moves",
     "networks": "checks config features mixture moves search",
+    "shapes": "checks mixture",
     "interpret": "checks config features mixture moves search networks",
     "training": "checks config progress data features mixture moves search networks interpret",
     "serving": "checks progress mixture search networks",
