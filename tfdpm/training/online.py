@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import Table
-from tfdpm.interpret.fitted import Fitted, slices
+from tfdpm.interpret.fitted import Fitted, chosen_groups, slices
 from tfdpm.interpret.identity import Identity, follow
 from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.outliers import PredictiveTails
@@ -129,10 +129,7 @@ def _search(
         moves = before.result.moves + fitted.result.moves
         fitted = fitted.replace(state=state, moves=moves)
         identity = follow(before.identity, shared)
-        order = np.argsort(identity.ids)
-        fitted = fitted.apply(transitions.of_order(order), (), config, seed)
-        identity = dataclasses.replace(identity, ids=tuple(sorted(identity.ids)))
-        fitted = fitted.replace(identity=identity)
+        fitted = fitted.renamed(identity, config, seed)
     else:
         fitted = fitted.replace(state=state)
     return fitted, memory.searched(state.preprocessing, novel_share)
@@ -155,13 +152,13 @@ def _for_points(state: MixtureState, memory: Memory, config: DeepDPMConfig) -> M
 
 
 def _shared(before: Fitted, after: Fitted, rows: np.ndarray) -> np.ndarray:
-    """`[K_before + 1, K_after]` numbers of points in common, the last row of novel ones."""
-    num_before = before.state.num_components
+    """Numbers of points that old clusters and new ones share; the last row counts novel points."""
+    num_before = before.num_clusters
     features = before.state.preprocessing.transform(rows)
-    old = before.labels_of(slices(features)).astype(np.int64)
+    old = before.clusters_of(slices(features))
     old = np.where(_p_values(before.state, features) < _NOVEL, num_before, old)
-    new = after.labels_of(slices(after.state.preprocessing.transform(rows)))
-    shared = np.zeros((num_before + 1, after.state.num_components))
+    new = after.clusters_of(slices(after.state.preprocessing.transform(rows)))
+    shared = np.zeros((num_before + 1, after.num_clusters))
     np.add.at(shared, (old, new), 1.0)
     return shared
 
@@ -223,20 +220,29 @@ def _with_statistics(
 def _remove_forgotten(
     fitted: Fitted, forgetting: float, config: DeepDPMConfig, seed: int
 ) -> tuple[Fitted, bool]:
-    """Clusters that are forgotten, down to fewer than D + 2 points, go; and whether any did."""
+    """Components that are forgotten, down to fewer than D + 2 points, go; and whether any did.
+
+    A cluster dies with the last of its components.
+    """
     counts = fitted.state.soft.counts.numpy()
     fewest = fitted.state.preprocessing.feature_dim + 2
     is_kept = (counts >= fewest) | (counts == counts.max())
     if forgetting == 0 or config.fixed_k is not None or is_kept.all():
         return fitted, False
-    ids = np.array(fitted.identity.ids)
-    identity = Identity(
-        tuple(ids[is_kept].tolist()),
-        kept=tuple(ids[is_kept].tolist()),
-        deaths=tuple(ids[~is_kept].tolist()),
-        next_id=fitted.identity.next_id,
-    )
+    before, kept = fitted, np.flatnonzero(is_kept)
     fitted = fitted.apply(transitions.of_removals(len(counts), is_kept), (), config, seed)
+    if before.result.groups is not None:
+        fitted = fitted.replace(groups=chosen_groups(before.result.groups, kept))
+    # Each cluster's first component tells which of the old clusters it is.
+    first = np.unique(fitted.clusters, return_index=True)[1]
+    ids = np.array(before.identity.ids)
+    names = ids[before.clusters[kept[first]]]
+    identity = Identity(
+        tuple(names.tolist()),
+        kept=tuple(sorted(names.tolist())),
+        deaths=tuple(np.setdiff1d(ids, names).tolist()),
+        next_id=before.identity.next_id,
+    )
     state = _with_statistics(fitted.state, fitted.state.soft, config)
     return fitted.replace(state=state, identity=identity), True
 
