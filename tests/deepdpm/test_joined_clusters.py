@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 
 import tfdpm
+from tests.reference.joined import join
 from tfdpm import DeepDPM, DeepDPMConfig
 from tfdpm.interpret.identity import Identity
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.shapes import ComponentGroups
 from tfdpm.training import online
 
 QUICK = DeepDPMConfig(min_steps_per_epoch=20)
@@ -40,22 +40,12 @@ def ringed():
     return model
 
 
-def valleys_of(*between, count=5):
-    """Valleys `[K, K]` from `(first, second, depth)`."""
-    valleys = np.full((count, count), np.inf)
-    np.fill_diagonal(valleys, 0.0)
-    for first, second, depth in between:
-        valleys[first, second] = valleys[second, first] = depth
-    return valleys
-
-
 @pytest.fixture
 def joined():
     """Five blobs, of which 0 and 3, and 1 and 4, are told to have no valley between them."""
     model = DeepDPM(QUICK, seed=0)
     model.fit(BLOBS, epochs=2, verbose=0)
-    valleys = valleys_of((0, 3, -2.0), (1, 4, -0.5), (3, 4, 3.0), (0, 2, 7.0))
-    model.adopt(model.fitted.replace(groups=ComponentGroups.from_valleys(valleys)))
+    join(model, (0, 3, -2.0), (1, 4, -0.5), (3, 4, 3.0), (0, 2, 7.0))
     return model
 
 
