@@ -52,6 +52,14 @@ def fit(
             "pca, umap, autoencoder, swav, or a .keras file of an encoder.",
         ),
     ] = "auto",
+    shape: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What a cluster is: any (rings and chains too: components of the mixture without "
+            "a valley between them are joined), or gaussian (one component).",
+        ),
+    ] = "any",
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html, into --out or else here.")
     ] = False,
@@ -70,7 +78,7 @@ def fit(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    options: dict[str, Any] = {"seed": seed, "epochs": epochs}
+    options: dict[str, Any] = {"seed": seed, "epochs": epochs, "shape": shape}
     if out is not None:
         options["directory"] = out / _STAGES
     model = tfdpm.fit(inputs, features=_load_features(features), **options)
