@@ -258,7 +258,8 @@ class FittedModel(SerializableModel):
     def levels_(self) -> tuple[Level, ...]:
         """Levels of clusters from the components to one, by the valleys that separate them.
 
-        `cut(depth=level.depth)` gives the labels of each, and `cut(depth=0)` is `labels_`.
+        `level.clusters[model.components_]` are the labels on each, as `cut(depth=level.depth)`
+        gives them on all levels but the last, and `cut(depth=0)` is `labels_`.
         """
         return list_levels(self._groups("levels_"))
 
