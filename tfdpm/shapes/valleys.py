@@ -24,8 +24,13 @@ _LARGEST_SEPARATION = 8.0
 _LEAST_LINKS = 3
 # Distances between points that differ by exp(1.25) = 3.5 are those of a shape and of noise.
 _LARGEST_STEP = 1.25
+# Nor is a component of one shape with two groups of points that are twice as near to one another.
+_LARGEST_BRIDGE = 0.7
+# Arcs meet at an angle, but a straight line that sees a gap of more nats is not to go around it.
+_LARGEST_GAIN = 15.0
 # Log odds that a certain partner of each component adds; of two without any, neither is favoured.
 _PARTNER_LOG_ODDS = 2.5
+_MOST_STEPS = 200
 # Depth, nats, of a valley between neighbours that are too unlike to be compared.
 _UNLIKE = 99.0
 
@@ -74,10 +79,9 @@ def _valleys(pieces: list[np.ndarray], counts: np.ndarray) -> tuple[np.ndarray, 
     """Pairs `[P, 2]` of neighbours, and depths `[P]` of the valleys between them."""
     means, covariances = _moments(pieces, counts)
     pairs = _neighbours(pieces, means, covariances, counts)
-    # Log density of points at each centre, over the dimensions: log inverse distances.
-    level = np.log(counts) - 0.5 * np.linalg.slogdet(covariances)[1]
-    first, second = pairs.T
-    is_alike = np.abs(level[first] - level[second]) / means.shape[1] < _LARGEST_STEP
+    # Log density at each centre, over the dimensions: log inverse distances between points.
+    level = (np.log(counts) - 0.5 * np.linalg.slogdet(covariances)[1]) / means.shape[1]
+    is_alike = np.abs(np.diff(level[pairs], axis=1)[:, 0]) < _LARGEST_STEP
     depths = np.full(len(pairs), _UNLIKE)
     profiles = []
     for place in np.flatnonzero(is_alike):
@@ -89,9 +93,10 @@ def _valleys(pieces: list[np.ndarray], counts: np.ndarray) -> tuple[np.ndarray, 
     if profiles:
         straight = log_evidence_for_one([line for line, _ in profiles], may_step=True)
         bent = log_evidence_for_one([path for _, path in profiles], may_step=False)
-        bent = np.maximum(straight, bent)
-        depths[is_alike] = -_log_odds(pairs[is_alike], straight, bent, len(pieces))
-    return pairs, depths
+        gain = np.maximum(bent - straight, 0.0)
+        gain[gain > _LARGEST_GAIN] = 0.0
+        depths[is_alike] = -_log_odds(pairs[is_alike], straight, gain, len(pieces))
+    return pairs, _with_bridges(pairs, depths, level, counts)
 
 
 def _moments(pieces: list[np.ndarray], counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -167,18 +172,23 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 
 def _log_odds(
-    pairs: np.ndarray, straight: np.ndarray, bent: np.ndarray, num_components: int
+    pairs: np.ndarray, straight: np.ndarray, gain: np.ndarray, num_components: int
 ) -> np.ndarray:
     """Log odds `[P]` of no valley: a fixed point in which partners speak for further partners.
 
     A component that is a piece of a shape has further pieces beside it, and a blob has none. Where
-    both components have another partner, the evidence along the bent path counts.
+    either component has another partner, the path may be bent.
+
+    Args:
+        pairs: `[P, 2]`.
+        straight: `[P]` evidence along the line of centres.
+        gain: `[P]` further evidence along the bent path.
+        num_components: K.
     """
     first, second = pairs.T
     partner = np.zeros((2, len(pairs)))
-    for _ in range(200):
-        odds = straight + partner.min(axis=0) * (bent - straight)
-        odds = odds + _PARTNER_LOG_ODDS * partner.sum(axis=0)
+    for _ in range(_MOST_STEPS):
+        odds = straight + partner.max(axis=0) * gain + _PARTNER_LOG_ODDS * partner.sum(axis=0)
         chance = 1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0)))
         # The largest chance of each end with others than this pair.
         table = np.zeros((num_components, num_components))
@@ -191,3 +201,26 @@ def _log_odds(
             break
         partner = 0.5 * (partner + others)
     return odds
+
+
+def _with_bridges(
+    pairs: np.ndarray, depths: np.ndarray, level: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """Depths `[P]` where diffuse components are valleys between the denser groups beside them.
+
+    Pairs are joined from dense to diffuse, and a pair that would join two groups with denser
+    peaks gets a depth above zero, as in the persistence of peaks [Chazal et al. 2013].
+    """
+    saddle = level[pairs].min(axis=1)
+    group, peak = np.arange(len(level)), level.copy()
+    for place in np.lexsort((depths, -saddle)):
+        first, second = group[pairs[place]]
+        is_joined = depths[place] <= 0.0 and first != second
+        if is_joined and min(peak[first], peak[second]) - saddle[place] <= _LARGEST_BRIDGE:
+            group[group == second] = first
+            peak[first] = max(peak[first], peak[second])
+    # Over a bridge, each of its points speaks for the lower density.
+    first, second = group[pairs].T
+    rise = np.minimum(peak[first], peak[second]) - saddle
+    is_bridge = (depths <= 0.0) & (first != second)
+    return np.where(is_bridge, counts[pairs].min(axis=1) * rise, depths)
