@@ -70,10 +70,10 @@ def train(model: Any, inputs: Inputs, callbacks: Any, verbose: str | int, first:
         model.adopt(trainer.finish(model.fitted))
     if model.n_clusters != model.n_components:
         # While a fit lasts, every component is a cluster.
-        _mend_history(listeners, model.n_clusters, _scores(model, inputs, trainer))
+        _mend_history(listeners, float(model.n_clusters), _scores(model, inputs, trainer))
 
 
-def _mend_history(listeners: keras.callbacks.CallbackList, n_clusters: int, scores: dict) -> None:
+def _mend_history(listeners: keras.callbacks.CallbackList, n_clusters: float, scores: dict) -> None:
     """Lets the last epoch of a fit tell of the clusters that it ended with."""
     for callback in listeners.callbacks:
         if isinstance(callback, keras.callbacks.History) and callback.epoch:
