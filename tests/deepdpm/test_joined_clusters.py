@@ -102,6 +102,15 @@ def test_a_loaded_model_of_rings_says_the_same(ringed, tmp_path):
     assert loaded.n_clusters == 2
 
 
+def test_a_file_from_within_a_fit_is_joined_by_a_fit_of_no_epochs(ringed, tmp_path):
+    saver = keras.callbacks.ModelCheckpoint(str(tmp_path / "m.keras"))
+    DeepDPM(QUICK, seed=0).fit(X, epochs=1, verbose=0, callbacks=[saver])
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert loaded.n_clusters == loaded.n_components > 2
+    loaded.fit(X, epochs=0, verbose=0)
+    assert loaded.n_clusters == 2 and tfdpm.metrics.ari(Y, loaded.labels_) == 1.0
+
+
 def test_shape_gaussian_makes_every_component_a_cluster():
     model = tfdpm.fit(X, shape="gaussian", config=QUICK, epochs=1, verbose=0)
     assert model.n_clusters == model.n_components > 10
