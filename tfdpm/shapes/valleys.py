@@ -79,8 +79,9 @@ def _valleys(pieces: list[np.ndarray], counts: np.ndarray) -> tuple[np.ndarray, 
     """Pairs `[P, 2]` of neighbours, and depths `[P]` of the valleys between them."""
     means, covariances = _moments(pieces, counts)
     pairs = _neighbours(pieces, means, covariances, counts)
-    # Log density at each centre, over the dimensions: log inverse distances between points.
-    level = (np.log(counts) - 0.5 * np.linalg.slogdet(covariances)[1]) / means.shape[1]
+    # Log inverse distances between the points of each component.
+    dim = means.shape[1]
+    level = (np.log(counts) - 0.5 * np.linalg.slogdet(covariances)[1]) / dim
     is_alike = np.abs(np.diff(level[pairs], axis=1)[:, 0]) < _LARGEST_STEP
     depths = np.full(len(pairs), _UNLIKE)
     profiles = []
@@ -96,6 +97,9 @@ def _valleys(pieces: list[np.ndarray], counts: np.ndarray) -> tuple[np.ndarray, 
         gain = np.maximum(bent - straight, 0.0)
         gain[gain > _LARGEST_GAIN] = 0.0
         depths[is_alike] = -_log_odds(pairs[is_alike], straight, gain, len(pieces))
+    # If they filled a ball: a straight piece of a thin line is then no denser than a bent one.
+    variance = np.trace(covariances, axis1=1, axis2=2) / dim
+    level = np.log(counts) / dim - 0.5 * np.log(variance)
     return pairs, _with_bridges(pairs, depths, level, counts)
 
 
