@@ -136,6 +136,20 @@ def test_a_stream_of_rings_ends_with_rings():
     assert tfdpm.metrics.ari(Y, model.predict_labels(X)) == 1.0
 
 
+def test_rings_stay_rings_when_a_stream_goes_on_from_their_fit():
+    """The stream remembers points of the mixture, which have valleys, and is fitted anew."""
+    model = DeepDPM(QUICK, seed=0)
+    model.fit(X, epochs=1, verbose=0)
+    more, truth = rings(seed=5)
+    order = np.random.default_rng(1).permutation(len(more))
+    for batch in np.split(order, 2):
+        model.partial_fit(more[batch])
+    assert model.memory.num_new == 0 and model.memory.is_recalled  # it was fitted anew
+    assert model.n_clusters == 2 < model.n_components
+    assert tfdpm.metrics.ari(truth, model.predict_labels(more)) == 1.0
+    np.testing.assert_array_equal(model.ids_, [0, 1])
+
+
 # -- what is said of joined components -------------------------------------------------------------
 
 

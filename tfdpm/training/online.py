@@ -25,6 +25,7 @@ from tfdpm.networks.pair import NetworkPair
 from tfdpm.networks.reduction import soft_statistics
 from tfdpm.networks.warm_start import start_from_mixture
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
+from tfdpm.shapes import ComponentGroups
 from tfdpm.training.memory import Memory
 from tfdpm.training.sources import ArraySource
 from tfdpm.training.trainer import Trainer
@@ -117,6 +118,8 @@ def _search(
         if trainer.is_over(fitted, info):
             break
     fitted = trainer.finish(fitted)
+    if before is not None and memory.is_recalled:
+        fitted = _joined_as_before(before, fitted, memory.rows)
     state = _for_points(fitted.state, memory, config)
     features = state.preprocessing.transform(memory.rows)
     novel_share = max(_NOVEL, float(np.mean(_p_values(state, features) < _NOVEL)))
@@ -133,6 +136,24 @@ def _search(
     else:
         fitted = fitted.replace(state=state)
     return fitted, memory.searched(state.preprocessing, novel_share)
+
+
+def _joined_as_before(before: Fitted, after: Fitted, rows: np.ndarray) -> Fitted:
+    """The fit with components joined that are mostly of one cluster of before.
+
+    Points drawn from a mixture have valleys between its components that those of its fit had not.
+    """
+    groups = after.result.groups
+    if groups is None:
+        return after
+    shared = np.zeros((before.num_clusters, after.state.num_components))
+    old = before.clusters_of(slices(before.state.preprocessing.transform(rows)))
+    new = after.labels_of(slices(after.state.preprocessing.transform(rows)))
+    np.add.at(shared, (old, new), 1.0)
+    main = np.where(shared.any(axis=0), shared.argmax(axis=0), -1 - np.arange(len(groups.clusters)))
+    is_together = main[:, np.newaxis] == main
+    valleys = np.where(is_together, np.minimum(groups.valleys, 0.0), groups.valleys)
+    return after.replace(groups=ComponentGroups.from_valleys(valleys))
 
 
 def _for_points(state: MixtureState, memory: Memory, config: DeepDPMConfig) -> MixtureState:
