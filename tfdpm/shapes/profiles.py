@@ -51,12 +51,13 @@ def log_evidence_for_one(profiles: list[Profile], *, may_step: bool) -> np.ndarr
     ratio = (between * (of_one - np.log(np.maximum(of_two, 1e-300)))).sum(axis=1)
     ratio = np.where(medians[:, 1] - medians[:, 0] >= 3, ratio, 0.0)
     log_p = np.zeros(len(counts))
-    for place in np.flatnonzero(ratio > _CLEARLY_APART):
+    is_open = ratio > _CLEARLY_APART
+    for place in np.flatnonzero(is_open):
         p_value = dip_p_value(np.concatenate(profiles[place]))
         log_p[place] = np.log(max(p_value, 1e-300))
     evidence = ratio * np.minimum(1.0, _MOST_EVIDENCE / np.maximum(number, 1.0))
     if may_step:
-        is_step = (log_p > np.log(0.5)) & (ratio > -_STEP_NATS * number)
+        is_step = is_open & (log_p > np.log(0.5)) & (ratio > -_STEP_NATS * number)
         evidence = np.where(is_step, np.maximum(evidence, 0.0), evidence)
     # A p-value is at most so much evidence, e p log(1 / p) [Sellke et al. 2001].
     p_evidence = 1.0 + log_p + np.log(np.maximum(-log_p, 1.0))
