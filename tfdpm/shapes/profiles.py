@@ -23,8 +23,10 @@ _LEAST_BINS = 3
 # Pairs that are so clearly apart need no dip test.
 _CLEARLY_APART = -20.0
 # Two Gaussians with a shallower valley claim none, so that its absence says nothing against them.
+# Such a pair is joined where both have partners, and not for one: pieces of a ring with noise have
+# no valley, and layers about one centre neither.
 _LEAST_CLAIM = 0.1
-_NO_CLAIM = -99.0
+_NO_CLAIM = -3.0
 # A profile of one clear mode is not cut for a step of so many nats per point at most.
 _STEP_NATS = 0.05
 
