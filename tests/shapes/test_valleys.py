@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfdpm.mixture.parameters import MixtureParameters
-from tfdpm.shapes import group_components
+from tfdpm.shapes import group_components, valleys
 
 
 def mixture(points, labels, num_components):
@@ -92,3 +92,59 @@ def test_errors_say_what_came_and_what_was_wanted():
         group_components(points, labels[:3], parameters, seed=0)
     with pytest.raises(ValueError, match="`labels`: got 1 to 2, wanted 0 to 1"):
         group_components(points, labels + 1, parameters, seed=0)
+
+
+@pytest.mark.parametrize("count", [2000, 20000])
+def test_patches_of_a_sphere_are_one_cluster(count):
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(count, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    # Patches about the points of a spiral from pole to pole.
+    places = (np.arange(40) + 0.5) / 40
+    angles, heights = np.pi * (1.0 + 5.0**0.5) * np.arange(40), 1.0 - 2.0 * places
+    radii = np.sqrt(1.0 - heights**2)
+    centres = np.stack([radii * np.cos(angles), radii * np.sin(angles), heights], axis=1)
+    groups = groups_of(points, (points @ centres.T).argmax(axis=1))
+    np.testing.assert_array_equal(groups.clusters, np.zeros(40))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_blobs_of_many_stay_apart_in_several_dimensions(seed):
+    rng = np.random.default_rng(seed)
+    centres = 4.0 * np.eye(6)
+    labels = np.repeat(np.arange(6), 300)
+    points = centres[labels] + rng.normal(size=(1800, 6))
+    distances = ((points[:, np.newaxis] - centres) ** 2).sum(axis=2)
+    groups = groups_of(points, distances.argmin(axis=1))
+    np.testing.assert_array_equal(groups.clusters, np.arange(6))
+
+
+def test_partners_speak_for_further_partners():
+    # Three pairs in a row and one alone, each with the same evidence against one shape.
+    pairs = np.array([[0, 1], [1, 2], [2, 3], [4, 5]])
+    nothing = np.zeros(4)
+    sure = valleys._log_odds(pairs, np.array([20.0, -4.0, 20.0, -4.0]), nothing, 6)
+    np.testing.assert_allclose(sure[1], -4.0 + 2 * 2.5, atol=0.02)
+    np.testing.assert_allclose(sure[3], -4.0, atol=0.02)
+    # With a bent path, of which one partner is enough to speak.
+    bent = valleys._log_odds(pairs[:2], np.array([20.0, -4.0]), np.array([0.0, 3.0]), 3)
+    np.testing.assert_allclose(bent[1], -4.0 + 2.5 + 3.0, atol=0.05)
+
+
+def test_a_diffuse_component_is_a_valley_between_denser_ones():
+    pairs, depths, counts = np.array([[0, 1], [1, 2]]), np.array([-3.0, -2.0]), np.array([9, 5, 9])
+    bridged = valleys._with_bridges(pairs, depths, np.array([2.0, 0.0, 1.5]), counts)
+    np.testing.assert_allclose(bridged, [-3.0, 5 * 1.5])
+    # Where one side alone is denser, or neither by much, there is none.
+    for level in ([2.0, 0.0, 0.0], [0.5, 0.0, 2.0], [1.0, 1.0, 1.0]):
+        kept = valleys._with_bridges(pairs, depths, np.array(level), counts)
+        np.testing.assert_array_equal(kept, depths)
+
+
+def test_noise_does_not_cut_a_ring():
+    rng = np.random.default_rng(0)
+    points, labels = ring(1600, 2.0, 0.06, rng)
+    noise = rng.uniform(-3.0, 3.0, (120, 2))
+    of_noise = (np.arctan2(noise[:, 1], noise[:, 0]) % (2 * np.pi) // (np.pi / 4)).astype(int)
+    groups = groups_of(np.concatenate([points, noise]), np.concatenate([labels, of_noise]))
+    np.testing.assert_array_equal(groups.clusters, np.zeros(8))

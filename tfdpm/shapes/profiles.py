@@ -19,11 +19,14 @@ _NUM_BINS = 192
 _NUM_STEPS = 40
 # The evidence of a pair is scaled to at most so many points between its centres.
 _MOST_EVIDENCE = 300
+_LEAST_BINS = 3
 # Pairs that are so clearly apart need no dip test.
 _CLEARLY_APART = -20.0
 # Two Gaussians with a shallower valley claim none, so that its absence says nothing against them.
+# Such a pair is joined where both have partners, and not for one: pieces of a ring with noise have
+# no valley, and layers about one centre neither.
 _LEAST_CLAIM = 0.1
-_NO_CLAIM = -99.0
+_NO_CLAIM = -3.0
 # A profile of one clear mode is not cut for a step of so many nats per point at most.
 _STEP_NATS = 0.05
 
@@ -49,19 +52,27 @@ def log_evidence_for_one(profiles: list[Profile], *, may_step: bool) -> np.ndarr
     of_two = densities / np.maximum(densities.sum(axis=1, keepdims=True), 1e-300)
     of_one = _log_linear(between, is_between, medians)
     ratio = (between * (of_one - np.log(np.maximum(of_two, 1e-300)))).sum(axis=1)
-    ratio = np.where(medians[:, 1] - medians[:, 0] >= 3, ratio, 0.0)
+    most = np.minimum(number, _MOST_EVIDENCE)
+    evidence = ratio * most / np.maximum(number, 1.0)
+    evidence = np.where(medians[:, 1] - medians[:, 0] >= _LEAST_BINS, evidence, 0.0)
     log_p = np.zeros(len(counts))
-    for place in np.flatnonzero(ratio > _CLEARLY_APART):
-        p_value = dip_p_value(np.concatenate(profiles[place]))
-        log_p[place] = np.log(max(p_value, 1e-300))
-    evidence = ratio * np.minimum(1.0, _MOST_EVIDENCE / np.maximum(number, 1.0))
+    is_open = evidence > _CLEARLY_APART
+    log_p[is_open] = [_dip_log_p(*profiles[place]) for place in np.flatnonzero(is_open)]
     if may_step:
-        is_step = (log_p > np.log(0.5)) & (ratio > -_STEP_NATS * number)
+        is_step = is_open & (log_p > np.log(0.5)) & (evidence > -_STEP_NATS * most)
         evidence = np.where(is_step, np.maximum(evidence, 0.0), evidence)
     # A p-value is at most so much evidence, e p log(1 / p) [Sellke et al. 2001].
     p_evidence = 1.0 + log_p + np.log(np.maximum(-log_p, 1.0))
     evidence = evidence + np.where(log_p < -1.0, p_evidence, 0.0)
     return np.where(_valley(densities, is_between) > _LEAST_CLAIM, evidence, _NO_CLAIM)
+
+
+def _dip_log_p(first: np.ndarray, second: np.ndarray) -> float:
+    """Log p-value of the dip of as many points as evidence is scaled to on either side."""
+    values = np.sort(np.concatenate([first, second]))
+    count = min(len(values), 2 * _MOST_EVIDENCE)
+    values = values[np.linspace(0, len(values) - 1, count).round().astype(int)]
+    return float(np.log(max(dip_p_value(values), 1e-300)))
 
 
 def _valley(densities: np.ndarray, is_between: np.ndarray) -> np.ndarray:

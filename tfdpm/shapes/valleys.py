@@ -13,9 +13,10 @@ from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.shapes.groups import ComponentGroups
 from tfdpm.shapes.profiles import Profile, log_evidence_for_one
 
-# Of a larger component, so many points are drawn. They can refute a valley of a tenth; with all
-# points of large data any bend or change of width would be one.
+# Larger components count as one of so many points, but up to so many are drawn: the evidence is
+# scaled down to fewer, so that more of them only make it less a matter of chance.
 _MOST_POINTS = 400
+_MOST_DRAWN = 1_200
 # Next best components are looked up for so many points in all.
 _MOST_LOOKED_UP = 20_000
 # Pieces of a shape have centres at most 6 deviations apart; those beyond 8 are not compared.
@@ -72,7 +73,7 @@ def _pieces(
     order = np.argsort(labels, kind="stable")
     counts = np.bincount(labels, minlength=num_components)
     rows = np.split(order, np.cumsum(counts)[:-1])
-    return [features[rng.permutation(own)[:_MOST_POINTS]] for own in rows], counts
+    return [features[rng.permutation(own)[:_MOST_DRAWN]] for own in rows], counts
 
 
 def _valleys(pieces: list[np.ndarray], counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -147,8 +148,10 @@ def _profiles(
     if centre @ centre > _LARGEST_SEPARATION**2:
         return None
     # At most twice as many of one: a small component is not to be the tail of a large one.
-    most = 2 * min(len(first), len(second))
-    both = first[:most], second[:most]
+    sizes = np.minimum([len(first), len(second)], _MOST_POINTS)
+    sizes = np.minimum(sizes, 2 * sizes.min())
+    times = min(len(first) / sizes[0], len(second) / sizes[1])
+    both = first[: int(sizes[0] * times)], second[: int(sizes[1] * times)]
     # Coordinates in which the components are round on average; the line of centres is then
     # their discriminant.
     x, y = ((piece - means[0]) @ root.T for piece in both)
