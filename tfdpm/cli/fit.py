@@ -53,6 +53,14 @@ def fit(
             "pca, umap, autoencoder, swav, or a .keras file of an encoder.",
         ),
     ] = "auto",
+    shape: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What a cluster is: any (rings and chains too: components of the mixture without "
+            "a valley between them are joined), or gaussian (one component).",
+        ),
+    ] = "any",
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html, into --out or else here.")
     ] = False,
@@ -65,8 +73,9 @@ def fit(
         out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     encoder = load_keras(Path(features), "--features") if features.endswith(".keras") else features
+    options: dict[str, Any] = {"seed": seed, "epochs": epochs, "shape": shape}
     kept = None if out is None else out / _STAGES
-    model = tfdpm.fit(inputs, features=encoder, seed=seed, epochs=epochs, directory=kept)
+    model = tfdpm.fit(inputs, features=encoder, directory=kept, **options)
     seconds = time.perf_counter() - started
 
     labels, known = output.predict_labels(model, inputs)

@@ -16,6 +16,7 @@ from tfdpm.search.initialization import resume_search
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.prior import SearchPrior
 from tfdpm.search.sample import Sample, sample_moments
+from tfdpm.shapes import group_components
 
 _KEPT_SHARE = 0.8  # of the points, in a chain
 _CUT_SHARE = 0.5  # of the clusters, on average
@@ -33,10 +34,27 @@ class Stability(NamedTuple):
     scores: np.ndarray  # [N], from 0 to 1
 
 
-def k_posterior(mixtures: list[MixtureParameters]) -> dict[int, float]:
-    """Share of the mixtures with each number of components, by number."""
-    counts = Counter(mixture.num_components for mixture in mixtures)
-    return {count: counts[count] / len(mixtures) for count in sorted(counts)}
+class Chain(NamedTuple):
+    """Where one chain ended.
+
+    Attributes:
+        mixture: its mixture.
+        clusters: `[K]` cluster of each of its components.
+    """
+
+    mixture: MixtureParameters
+    clusters: np.ndarray
+
+    @property
+    def num_clusters(self) -> int:
+        """Number of its clusters."""
+        return int(self.clusters.max()) + 1
+
+
+def k_posterior(chains: list[Chain]) -> dict[int, float]:
+    """Share of the chains with each number of clusters, by number."""
+    counts = Counter(each.num_clusters for each in chains)
+    return {count: counts[count] / len(chains) for count in sorted(counts)}
 
 
 def co_assignment(labels: np.ndarray, chain_labels: np.ndarray) -> np.ndarray:
@@ -55,24 +73,36 @@ def measure_stability(
     `seeds` are those of the fit and of the chains.
     """
     search = _search_on(fitted, features, config, seeds[0])
-    mixtures = run_chains(fitted, search, count, seeds[1])
-    labels = fitted.labels_of(slices(features))
+    chains = run_chains(fitted, search, count, seeds[1])
+    labels = fitted.clusters_of(slices(features))
     scores, leading = np.zeros(len(features)), features[:, : search.points.shape[1]]
-    for mixture in mixtures:
-        density = LogJoint(mixture)
-        chain_labels = np.concatenate(
-            [np.argmax(density(piece).numpy(), axis=1) for piece in slices(leading)]
-        )
+    for each in chains:
+        chain_labels = each.clusters[_components(each.mixture, leading)]
         scores += co_assignment(labels, chain_labels) / count
-    return Stability(k_posterior(mixtures), scores)
+    return Stability(k_posterior(chains), scores)
 
 
-def run_chains(
-    fitted: Fitted, search: MixtureSearch, count: int, seed: int
-) -> list[MixtureParameters]:
-    """Mixtures that `count` chains of moves end with, from the clusters of a search's sample."""
+def run_chains(fitted: Fitted, search: MixtureSearch, count: int, seed: int) -> list[Chain]:
+    """Where `count` chains of moves end, from the components of a search's sample.
+
+    Their components are joined into clusters where those of the fit are.
+    """
     labels = fitted.labels_of(slices(search.features))
-    return [chain(search, labels, seed + index) for index in range(count)]
+    found = []
+    for index in range(count):
+        mixture = chain(search, labels, seed + index)
+        clusters = np.arange(mixture.num_components)
+        if fitted.result.groups is not None:
+            own = _components(mixture, search.points)
+            clusters = group_components(search.points, own, mixture, seed=seed + index).clusters
+        found.append(Chain(mixture, clusters))
+    return found
+
+
+def _components(mixture: MixtureParameters, features: np.ndarray) -> np.ndarray:
+    """Likeliest component `[N]` of features `[N, D]`."""
+    density = LogJoint(mixture)
+    return np.concatenate([np.argmax(density(piece).numpy(), axis=1) for piece in slices(features)])
 
 
 def _search_on(

@@ -1,0 +1,106 @@
+"""Groups of components by the valleys between them, as a tree from components to one group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfdpm import checks
+
+
+@dataclass(frozen=True, eq=False)
+class ComponentGroups:
+    """Clusters as groups of components with no valley of density between them.
+
+    Attributes:
+        clusters: `[K]` int32, cluster of each component, numbered by the first component of each.
+        merges: `[K - 1, 2]` int32, the tree: pairs of components whose groups are joined, from the
+            shallowest valley to the deepest.
+        depths: `[K - 1]` float64, depth of the valley at each merge, nats of evidence for two
+            modes; never falls. No valley is at most 0; inf where nothing lies between.
+        valleys: `[K, K]` float64, depths between pairs of components; inf where they are no
+            neighbours, 0 on the diagonal.
+    """
+
+    clusters: np.ndarray
+    merges: np.ndarray
+    depths: np.ndarray
+    valleys: np.ndarray
+
+    @classmethod
+    def from_valleys(cls, valleys: np.ndarray) -> ComponentGroups:
+        """Builds the tree by joining over the shallowest valley first (single linkage).
+
+        Args:
+            valleys: `[K, K]` floating, symmetric, as in the attribute.
+        """
+        valleys = np.asarray(valleys, np.float64)
+        if valleys.ndim != 2 or len(valleys) != valleys.shape[1] or np.isnan(valleys).any():
+            checks.fail("valleys", f"shape {valleys.shape}", "[K, K] without NaN", ValueError)
+        num_components = len(valleys)
+        first, second = np.triu_indices(num_components, 1)
+        order = np.argsort(valleys[first, second], kind="stable")
+        merges, depths = [], []
+        group = np.arange(num_components)
+        for i, j in zip(first[order].tolist(), second[order].tolist(), strict=True):
+            if group[i] != group[j]:
+                merges.append((i, j))
+                depths.append(valleys[i, j])
+                group[group == group[j]] = group[i]
+                if len(merges) == num_components - 1:
+                    break
+        tree = np.array(merges, np.int32).reshape(-1, 2)
+        heights = np.array(depths, np.float64)
+        count = int(np.searchsorted(heights, 0.0, side="right"))
+        return cls(_joined(num_components, tree[:count]), tree, heights, valleys)
+
+    def at(self, depth: float) -> np.ndarray:
+        """Clusters `[K]` int32 when all valleys of at most this depth are joined.
+
+        Args:
+            depth: nats; 0 gives `clusters`, inf one cluster.
+        """
+        count = int(np.searchsorted(self.depths, depth, side="right"))
+        return _joined(len(self.clusters), self.merges[:count])
+
+    def down_to(self, n_clusters: int) -> np.ndarray:
+        """Clusters `[K]` int32 when the shallowest valleys are joined until so many are left.
+
+        Args:
+            n_clusters: from 1 to K.
+        """
+        num_components = len(self.clusters)
+        count = checks.integer(n_clusters, "n_clusters", minimum=1, maximum=num_components)
+        return _joined(num_components, self.merges[: num_components - count])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The valleys between neighbours as plain lists, from which the rest follows."""
+        pairs = np.argwhere(np.triu(np.isfinite(self.valleys), 1))
+        return {
+            "num_components": len(self.clusters),
+            "neighbours": pairs.tolist(),
+            "valleys": self.valleys[pairs[:, 0], pairs[:, 1]].tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> ComponentGroups:
+        """Builds what `to_dict` returned."""
+        count = checks.integer(saved["num_components"], "num_components", minimum=1)
+        valleys = np.full((count, count), np.inf)
+        np.fill_diagonal(valleys, 0.0)
+        first, second = np.array(saved["neighbours"], int).reshape(-1, 2).T
+        valleys[first, second] = valleys[second, first] = saved["valleys"]
+        return cls.from_valleys(valleys)
+
+
+def _joined(num_components: int, merges: np.ndarray) -> np.ndarray:
+    """Clusters `[K]` int32 after some merges, numbered by their first components."""
+    first = np.arange(num_components)
+    for i, j in merges:
+        low, high = sorted((first[i], first[j]))
+        first[first == high] = low
+    clusters: np.ndarray = np.unique(first, return_inverse=True)[1].astype(np.int32)
+    return clusters
