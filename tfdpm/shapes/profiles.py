@@ -116,7 +116,8 @@ def _two_gaussians(histograms: np.ndarray) -> np.ndarray:
         total = shares.sum(axis=1)
         shares = shares / total[:, np.newaxis]
     constant = np.log(counts.sum(axis=1))[:, np.newaxis]
-    return np.clip(largest + np.log(total) - constant, -700.0, None)
+    log_densities: np.ndarray = np.clip(largest + np.log(total) - constant, -700.0, None)
+    return log_densities
 
 
 def _log_linear(counts: np.ndarray, is_between: np.ndarray, medians: np.ndarray) -> np.ndarray:

@@ -200,6 +200,7 @@ def _log_odds(
     """
     first, second = pairs.T
     partner = np.zeros((2, len(pairs)))
+    odds: np.ndarray
     for _ in range(_MOST_STEPS):
         odds = straight + partner.max(axis=0) * gain + _PARTNER_LOG_ODDS * partner.sum(axis=0)
         chance = 1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0)))
