@@ -71,11 +71,3 @@ def test_one_component_is_one_cluster():
     assert groups.merges.shape == (0, 2) and groups.depths.shape == (0,)
     for clusters in (groups.clusters, groups.at(0.0), groups.down_to(1)):
         np.testing.assert_array_equal(clusters, [0])
-
-
-def test_errors_say_what_came_and_what_was_wanted():
-    groups = ComponentGroups.from_valleys(chain(1.0, 2.0))
-    with pytest.raises(ValueError, match="`n_clusters`: got 4, wanted an integer from 1 to 3"):
-        groups.down_to(4)
-    with pytest.raises(ValueError, match=r"`valleys`: got shape \(2, 3\), wanted \[K, K\]"):
-        ComponentGroups.from_valleys(np.zeros((2, 3)))

@@ -8,6 +8,8 @@ from sklearn.mixture import GaussianMixture
 from tfdpm.shapes import profiles
 from tfdpm.shapes.profiles import log_evidence_for_one
 
+NUM_BINS = profiles._SETTINGS.num_bins
+
 
 def halves(values, border):
     return values[values <= border], values[values > border]
@@ -26,20 +28,20 @@ def test_two_gaussians_are_those_of_another_library():
     first, second = two_gaussians(4000, 4.0, rng)
     values = np.concatenate([first, second])
     found = profiles._two_gaussians(np.array([profiles._histogram(first, second)]))[0]
-    edges = np.linspace(values.min(), values.max(), profiles._NUM_BINS + 1)
+    edges = np.linspace(values.min(), values.max(), NUM_BINS + 1)
     mixture = GaussianMixture(2, means_init=[[0.0], [4.0]], random_state=0).fit(values[:, None])
     centres = 0.5 * (edges[1:] + edges[:-1])[:, np.newaxis]
     # Densities of the two differ by a constant, the width of a bin and the missing 2 pi.
     apart = found - mixture.score_samples(centres)
-    inside = slice(profiles._NUM_BINS // 8, -profiles._NUM_BINS // 8)
+    inside = slice(NUM_BINS // 8, -NUM_BINS // 8)
     assert np.ptp(apart[inside]) < 0.05
 
 
 def test_the_log_linear_density_is_the_likeliest():
     rng = np.random.default_rng(0)
-    counts = rng.poisson(np.geomspace(2.0, 20.0, profiles._NUM_BINS)).astype(float)
+    counts = rng.poisson(np.geomspace(2.0, 20.0, NUM_BINS)).astype(float)
     medians = np.array([[10, 120]])
-    bins = np.arange(profiles._NUM_BINS)
+    bins = np.arange(NUM_BINS)
     is_between = (bins >= 10) & (bins <= 120)
     between = np.where(is_between, counts, 0.0)
     found = profiles._log_linear(between[np.newaxis], is_between[np.newaxis], medians)[0]
@@ -95,4 +97,4 @@ def test_a_step_of_one_mode_is_excused_and_a_valley_is_not():
 def test_layers_about_one_centre_have_little_evidence_against_one():
     rng = np.random.default_rng(0)
     layers = rng.normal(size=400), 0.3 + 3.0 * rng.normal(size=400)
-    assert evidence(layers) == profiles._NO_CLAIM
+    assert evidence(layers) == profiles._SETTINGS.no_claim

@@ -3,23 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.shapes import group_components, valleys
-
-
-def mixture(points, labels, num_components):
-    """Moments of the labelled points; a unit Gaussian for components without any."""
-    dim = points.shape[1]
-    own = [points[labels == k] for k in range(num_components)]
-    means = [p.mean(axis=0) if len(p) else np.zeros(dim) for p in own]
-    covariances = [np.cov(p.T) if len(p) > dim else np.eye(dim) for p in own]
-    weights = np.array([len(p) + 1.0 for p in own])
-    return MixtureParameters(weights / weights.sum(), np.array(means), np.array(covariances))
 
 
 def groups_of(points, labels, num_components=None, seed=0):
     count = num_components or labels.max() + 1
-    return group_components(points, labels, mixture(points, labels, count), seed=seed)
+    return group_components(points, labels, count, seed=seed)
 
 
 def ring(count, radius, width, rng):
@@ -81,17 +70,6 @@ def test_equal_seeds_draw_equal_points():
     first, again, other = (groups_of(points, labels, seed=seed).valleys for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert first[0, 1] != other[0, 1]
-
-
-def test_errors_say_what_came_and_what_was_wanted():
-    points, labels = np.zeros((4, 2)), np.array([0, 0, 1, 1])
-    parameters = mixture(points, labels, 2)
-    with pytest.raises(ValueError, match=r"`features`: got shape \(4, 3\), wanted \[N, 2\]"):
-        group_components(np.zeros((4, 3)), labels, parameters, seed=0)
-    with pytest.raises(ValueError, match=r"`labels`: got shape \(3,\), wanted \[4\]"):
-        group_components(points, labels[:3], parameters, seed=0)
-    with pytest.raises(ValueError, match="`labels`: got 1 to 2, wanted 0 to 1"):
-        group_components(points, labels + 1, parameters, seed=0)
 
 
 @pytest.mark.parametrize("count", [2000, 20000])

@@ -35,25 +35,15 @@ class Stability(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """Where one chain ended.
-
-    Attributes:
-        mixture: its mixture.
-        clusters: `[K]` cluster of each of its components.
-    """
+    """Where one chain ended."""
 
     mixture: MixtureParameters
-    clusters: np.ndarray
-
-    @property
-    def num_clusters(self) -> int:
-        """Number of its clusters."""
-        return int(self.clusters.max()) + 1
+    clusters: np.ndarray  # [K], cluster of each of its components
 
 
 def k_posterior(chains: list[Chain]) -> dict[int, float]:
     """Share of the chains with each number of clusters, by number."""
-    counts = Counter(each.num_clusters for each in chains)
+    counts = Counter(int(each.clusters.max()) + 1 for each in chains)
     return {count: counts[count] / len(chains) for count in sorted(counts)}
 
 
@@ -91,10 +81,11 @@ def run_chains(fitted: Fitted, search: MixtureSearch, count: int, seed: int) -> 
     found = []
     for index in range(count):
         mixture = chain(search, labels, seed + index)
-        clusters = np.arange(mixture.num_components)
+        components = mixture.num_components
+        clusters = np.arange(components)
         if fitted.result.groups is not None:
             own = _components(mixture, search.points)
-            clusters = group_components(search.points, own, mixture, seed=seed + index).clusters
+            clusters = group_components(search.points, own, components, seed=seed + index).clusters
         found.append(Chain(mixture, clusters))
     return found
 

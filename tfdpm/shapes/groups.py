@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tfdpm import checks
-
 
 @dataclass(frozen=True, eq=False)
 class ComponentGroups:
@@ -38,8 +36,6 @@ class ComponentGroups:
             valleys: `[K, K]` floating, symmetric, as in the attribute.
         """
         valleys = np.asarray(valleys, np.float64)
-        if valleys.ndim != 2 or len(valleys) != valleys.shape[1] or np.isnan(valleys).any():
-            checks.fail("valleys", f"shape {valleys.shape}", "[K, K] without NaN", ValueError)
         num_components = len(valleys)
         first, second = np.triu_indices(num_components, 1)
         order = np.argsort(valleys[first, second], kind="stable")
@@ -73,8 +69,7 @@ class ComponentGroups:
             n_clusters: from 1 to K.
         """
         num_components = len(self.clusters)
-        count = checks.integer(n_clusters, "n_clusters", minimum=1, maximum=num_components)
-        return _joined(num_components, self.merges[: num_components - count])
+        return _joined(num_components, self.merges[: num_components - n_clusters])
 
     def to_dict(self) -> dict[str, Any]:
         """The valleys between neighbours as plain lists, from which the rest follows."""
@@ -85,11 +80,14 @@ class ComponentGroups:
             "valleys": self.valleys[pairs[:, 0], pairs[:, 1]].tolist(),
         }
 
+    def chosen(self, components: np.ndarray) -> ComponentGroups:
+        """The groups of some of the components `[m]`, or of all in another order."""
+        return ComponentGroups.from_valleys(self.valleys[np.ix_(components, components)])
+
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> ComponentGroups:
         """Builds what `to_dict` returned."""
-        count = checks.integer(saved["num_components"], "num_components", minimum=1)
-        valleys = np.full((count, count), np.inf)
+        valleys = np.full([saved["num_components"]] * 2, np.inf)
         np.fill_diagonal(valleys, 0.0)
         first, second = np.array(saved["neighbours"], int).reshape(-1, 2).T
         valleys[first, second] = valleys[second, first] = saved["valleys"]

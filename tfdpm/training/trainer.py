@@ -295,7 +295,7 @@ class Trainer:
         count = max(config.max_start_points, _JOINING_POINTS * state.num_components)
         features = state.preprocessing.transform(self.source.sample(count, self.seed))
         labels = fitted.labels_of(slices(features))
-        return group_components(features, labels, state.parameters, seed=self.seed)
+        return group_components(features, labels, state.num_components, seed=self.seed)
 
     def label_points(self, fitted: Fitted) -> np.ndarray:
         """Components `[N]` of all points, of the smallest unsigned type that holds them."""
