@@ -115,14 +115,14 @@ def fits(model: DeepDPM, arrays: _Arrays) -> bool:
     Data show in the preprocessing and the prior that they lead to, up to the rounding of another
     processor.
     """
-    kept, own = json.loads(as_text(arrays["identity"])), _identity(model)
+    kept, wanted = json.loads(as_text(arrays["identity"])), _identity(model)
     # Settings that came later than the snapshot are the program's.
-    if {**kept, "config": {**own["config"], **kept["config"]}} != own:
+    if {**kept, "config": {**wanted["config"], **kept["config"]}} != wanted:
         return False
-    state = model.fitted.state.to_arrays()
+    own = model.fitted.state.to_arrays()
     pairs = [
-        (state[name], arrays[f"state/{name}"])
-        for name in state
+        (own[name], arrays[f"state/{name}"])
+        for name in own
         # Checkpoints of before lack what was not known then.
         if name.startswith(("preprocessing/", "prior/")) and f"state/{name}" in arrays
     ]

@@ -73,9 +73,10 @@ def fit(
         out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     encoder = load_keras(Path(features), "--features") if features.endswith(".keras") else features
-    options: dict[str, Any] = {"seed": seed, "epochs": epochs, "shape": shape}
     kept = None if out is None else out / _STAGES
-    model = tfdpm.fit(inputs, features=encoder, directory=kept, **options)
+    model = tfdpm.fit(
+        inputs, features=encoder, seed=seed, epochs=epochs, shape=shape, directory=kept
+    )
     seconds = time.perf_counter() - started
 
     labels, known = output.predict_labels(model, inputs)

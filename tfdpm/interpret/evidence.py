@@ -10,7 +10,6 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.interpret.fitted import Fitted
 from tfdpm.interpret.hierarchy import deepest_within
 from tfdpm.interpret.judges import hastings_judge, merge_judge, split_judge
-from tfdpm.moves.judge import Judge
 from tfdpm.shapes import ComponentGroups
 
 
@@ -109,11 +108,8 @@ def weigh_evidence(
     """
     own = np.flatnonzero(fitted.clusters == cluster)
     sizes = fitted.state.halves.counts.numpy().sum(axis=1)
-    judge = split_judge(fitted, config)
-    (split, share), part = max((_best_split(fitted, judge, k), k) for k in own)
-    merge, merge_with = max(
-        (_best_merge(fitted, config, k) for k in own), key=lambda found: found[0]
-    )
+    split, part, share = _best_split(fitted, config, own)
+    merge, merge_with = _best_merge(fitted, config, cluster)
     groups = fitted.result.groups
     return Evidence(
         cluster=cluster,
@@ -142,40 +138,40 @@ def _valley(groups: ComponentGroups, cluster: int, other: int | None) -> Valley 
     return Valley(clusters, (int(own[row]), end), float(depths[row, column]))
 
 
-def _best_split(fitted: Fitted, judge: Judge, k: int) -> tuple[float, float]:
-    """Log ratio of the best split of one component, and the second half's share of it."""
-    candidates = [judge]
+def _best_split(fitted: Fitted, config: DeepDPMConfig, own: np.ndarray) -> tuple[float, int, float]:
+    """Log ratio of the best split of one of some components, which, and its second half's share."""
+    candidates = [split_judge(fitted, config)]
     if fitted.result.search is not None:
-        points, is_own = fitted.result.search.points, judge.labels == k
-        centred = points - points[is_own].mean(axis=0) if is_own.any() else points
-        axis = np.linalg.eigh(centred[is_own].T @ centred[is_own])[1][:, -1]
-        candidates.append(dataclasses.replace(judge, sides=(centred @ axis > 0).astype(np.int64)))
+        points, labels = fitted.result.search.points, candidates[0].labels
+        sides = np.zeros(len(points), np.int64)
+        for k in own:
+            centred = points[labels == k]
+            if len(centred) > 0:
+                centred = centred - centred.mean(axis=0)
+                axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+                sides[labels == k] = centred @ axis > 0
+        candidates.append(dataclasses.replace(candidates[0], sides=sides))
     found = []
     for candidate in candidates:
-        first, second = candidate.sizes[k]
-        share = float(second / max(first + second, 1e-300))
-        found.append((float(candidate.split_ratios()[k]), share))
+        ratios = candidate.split_ratios()[own]
+        part = own[ratios.argmax()]
+        first, second = candidate.sizes[part]
+        found.append((float(ratios.max()), int(part), float(second / max(first + second, 1e-300))))
     return max(found)
 
 
-def _best_merge(fitted: Fitted, config: DeepDPMConfig, k: int) -> tuple[float, int | None]:
+def _best_merge(fitted: Fitted, config: DeepDPMConfig, cluster: int) -> tuple[float, int | None]:
     """Log ratio of the best merge of a component with one of another cluster, and that cluster."""
-    pairs, ratios = _merge_ratios(fitted, config, k)
-    others = fitted.clusters[pairs.sum(axis=1) - k]
-    is_other = others != fitted.clusters[k]
-    if not is_other.any():
+    clusters, is_own = fitted.clusters, fitted.clusters == cluster
+    if is_own.all():
         return -np.inf, None
-    best = np.argmax(np.where(is_other, ratios, -np.inf))
-    return float(ratios[best]), int(others[best])
-
-
-def _merge_ratios(fitted: Fitted, config: DeepDPMConfig, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs `[P, 2]` with component `k`, and the log ratios `[P]` of merging them."""
+    pairs, ratios = np.zeros((0, 2), np.int64), np.zeros(0)
     if fitted.result.search is not None:
         pairs, ratios = merge_judge(fitted, config).merge_ratios()
-        is_own = (pairs == k).any(axis=1) if len(pairs) else np.zeros(0, bool)
-        if is_own.any():
-            return pairs[is_own], ratios[is_own]
-    others = np.delete(np.arange(fitted.state.num_components), k)
-    pairs = np.stack([np.full_like(others, k), others], axis=1)
-    return pairs, hastings_judge(fitted, config).pair_ratios(pairs)
+        is_border = is_own[pairs].sum(axis=-1) == 1
+        pairs, ratios = pairs[is_border], ratios[is_border]
+    if len(pairs) == 0:
+        pairs = np.argwhere(is_own[:, np.newaxis] & ~is_own)
+        ratios = hastings_judge(fitted, config).pair_ratios(pairs)
+    first, second = pairs[ratios.argmax()]
+    return float(ratios.max()), int(clusters[second if is_own[first] else first])

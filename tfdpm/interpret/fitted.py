@@ -146,13 +146,8 @@ class Fitted:
         return self.apply(of_order(order), (), config, seed).replace(
             identity=dataclasses.replace(identity, ids=tuple(sorted(identity.ids))),
             labels=None if labels is None else np.argsort(order)[labels],
-            groups=None if groups is None else chosen_groups(groups, order),
+            groups=None if groups is None else groups.chosen(order),
         )
-
-
-def chosen_groups(groups: ComponentGroups, components: np.ndarray) -> ComponentGroups:
-    """The groups of some of the components, or of all in another order, by their valleys."""
-    return ComponentGroups.from_valleys(groups.valleys[np.ix_(components, components)])
 
 
 def slices(features: np.ndarray) -> Iterator[tf.Tensor]:

@@ -67,8 +67,11 @@ def measure_stability(
     labels = fitted.clusters_of(slices(features))
     scores, leading = np.zeros(len(features)), features[:, : search.points.shape[1]]
     for each in chains:
-        chain_labels = each.clusters[_components(each.mixture, leading)]
-        scores += co_assignment(labels, chain_labels) / count
+        density = LogJoint(each.mixture)
+        components = np.concatenate(
+            [np.argmax(density(piece).numpy(), axis=1) for piece in slices(leading)]
+        )
+        scores += co_assignment(labels, each.clusters[components]) / count
     return Stability(k_posterior(chains), scores)
 
 
@@ -84,16 +87,10 @@ def run_chains(fitted: Fitted, search: MixtureSearch, count: int, seed: int) -> 
         components = mixture.num_components
         clusters = np.arange(components)
         if fitted.result.groups is not None:
-            own = _components(mixture, search.points)
+            own = search.sample.labels(mixture)
             clusters = group_components(search.points, own, components, seed=seed + index).clusters
         found.append(Chain(mixture, clusters))
     return found
-
-
-def _components(mixture: MixtureParameters, features: np.ndarray) -> np.ndarray:
-    """Likeliest component `[N]` of features `[N, D]`."""
-    density = LogJoint(mixture)
-    return np.concatenate([np.argmax(density(piece).numpy(), axis=1) for piece in slices(features)])
 
 
 def _search_on(

@@ -70,11 +70,11 @@ def pooled_moments(parameters: MixtureParameters, groups: np.ndarray) -> Mixture
 
     Args:
         parameters: the mixture of K components.
-        groups: `[K]` group of each component, from 0 without gaps.
+        groups: `[K]` group of each component, numbered by the first component of each.
     """
     num_groups = int(groups.max()) + 1
     if num_groups == parameters.num_components:
-        return MixtureParameters(*(tf.gather(part, np.argsort(groups)) for part in parameters))
+        return parameters
     weights, means, covariances = (np.asarray(part) for part in parameters)
     total = np.bincount(groups, weights, num_groups)
     shares = np.eye(num_groups)[groups] * (weights / total[groups])[:, np.newaxis]

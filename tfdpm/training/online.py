@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import Table
-from tfdpm.interpret.fitted import Fitted, chosen_groups, slices
+from tfdpm.interpret.fitted import Fitted, slices
 from tfdpm.interpret.identity import Identity, follow
 from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.outliers import PredictiveTails
@@ -145,11 +145,10 @@ def _joined_as_before(before: Fitted, after: Fitted, rows: np.ndarray) -> Fitted
     groups = after.result.groups
     if groups is None:
         return after
-    shared = np.zeros((before.num_clusters, after.state.num_components))
-    old = before.clusters_of(slices(before.state.preprocessing.transform(rows)))
-    new = after.labels_of(slices(after.state.preprocessing.transform(rows)))
-    np.add.at(shared, (old, new), 1.0)
-    main = np.where(shared.any(axis=0), shared.argmax(axis=0), -1 - np.arange(len(groups.clusters)))
+    shared = _shared(before, after.replace(groups=None), rows)
+    main = shared.argmax(axis=0)
+    is_old = (shared.max(axis=0) > 0) & (main < before.num_clusters)
+    main = np.where(is_old, main, -1 - np.arange(len(main)))
     is_together = main[:, np.newaxis] == main
     valleys = np.where(is_together, np.minimum(groups.valleys, 0.0), groups.valleys)
     return after.replace(groups=ComponentGroups.from_valleys(valleys))
@@ -251,7 +250,7 @@ def _remove_forgotten(
     before, kept = fitted, np.flatnonzero(is_kept)
     fitted = fitted.apply(transitions.of_removals(len(counts), is_kept), (), config, seed)
     if before.result.groups is not None:
-        fitted = fitted.replace(groups=chosen_groups(before.result.groups, kept))
+        fitted = fitted.replace(groups=before.result.groups.chosen(kept))
     # Each cluster's first component tells which of the old clusters it is.
     first = np.unique(fitted.clusters, return_index=True)[1]
     ids = np.array(before.identity.ids)
