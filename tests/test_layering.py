@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "moves": "checks mixture",
     "search": "checks config features mixture moves",
     "networks": "checks config features mixture moves search",
-    "shapes": "checks mixture",
+    "shapes": "mixture",
     "interpret": "checks config features mixture moves search networks shapes",
     "training": "checks config progress data features mixture moves search networks shapes "
     "interpret",

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -56,14 +54,10 @@ def test_clusters_are_joined_where_there_is_no_valley_and_numbered_by_first_comp
     assert groups.clusters.dtype == groups.merges.dtype == np.int32
 
 
-@pytest.mark.parametrize("depths", [(), (np.inf,), (1.0, -2.0, np.inf)])
-def test_groups_are_the_same_after_json(depths):
-    groups = ComponentGroups.from_valleys(chain(*depths))
-    text = json.dumps(groups.to_dict(), allow_nan=False)
-    again = ComponentGroups.from_dict(json.loads(text))
-    for name in ("clusters", "merges", "depths", "valleys"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(groups, name))
-        assert getattr(again, name).dtype == getattr(groups, name).dtype
+def test_chosen_components_keep_their_valleys():
+    groups = ComponentGroups.from_valleys(chain(5.0, -1.0, -2.0)).chosen(np.array([3, 2, 0]))
+    np.testing.assert_array_equal(groups.clusters, [0, 0, 1])
+    np.testing.assert_array_equal(groups.depths, [-2.0, np.inf])
 
 
 def test_one_component_is_one_cluster():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -216,7 +215,7 @@ class SerializableModel(keras.Model):
         store["genealogy"] = as_bytes(self.parts.genealogy.to_json())
         store["identity"] = as_bytes(self.parts.identity.to_json())
         if result.groups is not None:
-            store["groups"] = as_bytes(json.dumps(result.groups.to_dict()))
+            store["valleys"] = result.groups.valleys
         if result.labels is not None:
             store["labels"] = result.labels
         if result.waiting is not None:
@@ -245,8 +244,8 @@ class SerializableModel(keras.Model):
         if "genealogy" in arrays:
             found["genealogy"] = Genealogy.from_json(as_text(arrays["genealogy"]))
             found["identity"] = Identity.from_json(as_text(arrays["identity"]))
-        if "groups" in arrays:
-            found["groups"] = ComponentGroups.from_dict(json.loads(as_text(arrays["groups"])))
+        if "valleys" in arrays:
+            found["groups"] = ComponentGroups.from_valleys(np.asarray(arrays["valleys"]))
         if "labels" in arrays:
             found["labels"] = np.array(arrays["labels"])
         if "waiting" in arrays:

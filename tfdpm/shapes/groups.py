@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -71,27 +69,9 @@ class ComponentGroups:
         num_components = len(self.clusters)
         return _joined(num_components, self.merges[: num_components - n_clusters])
 
-    def to_dict(self) -> dict[str, Any]:
-        """The valleys between neighbours as plain lists, from which the rest follows."""
-        pairs = np.argwhere(np.triu(np.isfinite(self.valleys), 1))
-        return {
-            "num_components": len(self.clusters),
-            "neighbours": pairs.tolist(),
-            "valleys": self.valleys[pairs[:, 0], pairs[:, 1]].tolist(),
-        }
-
     def chosen(self, components: np.ndarray) -> ComponentGroups:
         """The groups of some of the components `[m]`, or of all in another order."""
         return ComponentGroups.from_valleys(self.valleys[np.ix_(components, components)])
-
-    @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> ComponentGroups:
-        """Builds what `to_dict` returned."""
-        valleys = np.full([saved["num_components"]] * 2, np.inf)
-        np.fill_diagonal(valleys, 0.0)
-        first, second = np.array(saved["neighbours"], int).reshape(-1, 2).T
-        valleys[first, second] = valleys[second, first] = saved["valleys"]
-        return cls.from_valleys(valleys)
 
 
 def _joined(num_components: int, merges: np.ndarray) -> np.ndarray:
