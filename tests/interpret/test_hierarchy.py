@@ -22,7 +22,7 @@ from tfdpm.interpret.judges import merge_judge
 from tfdpm.metrics import ari
 from tfdpm.mixture.statistics import accumulate_hard
 from tfdpm.search.mixture_search import MixtureSearch
-from tfdpm.shapes import ComponentGroups
+from tfdpm.shapes.groups import ComponentGroups
 
 X, Y = tfdpm.data.gaussian_mixture(5, 3, 800, separation=6.0, seed=1)
 STEPWISE = DeepDPMConfig(

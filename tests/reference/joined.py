@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfdpm.shapes import ComponentGroups
+from tfdpm.shapes.groups import ComponentGroups
 
 
 def join(model, *between) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfdpm.shapes import group_components, valleys
+from tfdpm.shapes import valleys
+from tfdpm.shapes.valleys import group_components
 
 
 def groups_of(points, labels, num_components=None, seed=0):

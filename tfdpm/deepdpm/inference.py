@@ -34,7 +34,7 @@ from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import MixtureParameters, pooled_moments
 from tfdpm.moves.ledger import MoveCounts, Proposal
 from tfdpm.serving import saved_model, tflite_onnx
-from tfdpm.shapes import ComponentGroups
+from tfdpm.shapes.groups import ComponentGroups
 
 __all__ = ["FittedModel"]
 

@@ -20,7 +20,7 @@ from tfdpm.networks.fused_adam import FusedAdam
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.pair import NetworkPair, base_rates, create_networks
 from tfdpm.search.state import MixtureState
-from tfdpm.shapes import ComponentGroups
+from tfdpm.shapes.groups import ComponentGroups
 from tfdpm.training.memory import Memory
 
 __all__ = ["SerializableModel"]

@@ -10,7 +10,7 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.interpret.fitted import Fitted
 from tfdpm.interpret.hierarchy import deepest_within
 from tfdpm.interpret.judges import hastings_judge, merge_judge, split_judge
-from tfdpm.shapes import ComponentGroups
+from tfdpm.shapes.groups import ComponentGroups
 
 
 @dataclasses.dataclass(frozen=True)

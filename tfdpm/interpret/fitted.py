@@ -16,7 +16,7 @@ from tfdpm.moves.transition import Transition, of_order
 from tfdpm.networks.pair import NetworkPair
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.state import MixtureState, apply_transition
-from tfdpm.shapes import ComponentGroups
+from tfdpm.shapes.groups import ComponentGroups
 
 _SLICE_ROWS = 16_384
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.judge import pair_ratios
-from tfdpm.shapes import ComponentGroups
+from tfdpm.shapes.groups import ComponentGroups
 
 _TermsOf = Callable[[SufficientStatistics], np.ndarray]
 

@@ -16,7 +16,7 @@ from tfdpm.search.initialization import resume_search
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.prior import SearchPrior
 from tfdpm.search.sample import Sample, sample_moments
-from tfdpm.shapes import group_components
+from tfdpm.shapes.valleys import group_components
 
 _KEPT_SHARE = 0.8  # of the points, in a chain
 _CUT_SHARE = 0.5  # of the clusters, on average

@@ -25,7 +25,7 @@ from tfdpm.networks.pair import NetworkPair
 from tfdpm.networks.reduction import soft_statistics
 from tfdpm.networks.warm_start import start_from_mixture
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
-from tfdpm.shapes import ComponentGroups
+from tfdpm.shapes.groups import ComponentGroups
 from tfdpm.training.memory import Memory
 from tfdpm.training.sources import ArraySource
 from tfdpm.training.trainer import Trainer

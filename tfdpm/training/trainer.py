@@ -32,7 +32,8 @@ from tfdpm.search.initialization import (
 from tfdpm.search.judge import SampleJudge
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
 from tfdpm.search.t_refinement import fit_t_mixture
-from tfdpm.shapes import ComponentGroups, group_components
+from tfdpm.shapes.groups import ComponentGroups
+from tfdpm.shapes.valleys import group_components
 from tfdpm.training.sources import Source
 
 __all__ = ["EpochInfo", "Trainer", "find_tails", "is_new_start", "kinds_due"]
