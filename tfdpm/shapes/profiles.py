@@ -108,15 +108,8 @@ def _valley(densities: np.ndarray, is_between: np.ndarray) -> np.ndarray:
 
 
 def _histogram(first: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
-    low, high = min(first.min(), second.min()), max(first.max(), second.max())
-    scale = _SETTINGS.num_bins / max(high - low, 1e-300)
-    return [
-        np.bincount(
-            np.minimum(((u - low) * scale).astype(int), _SETTINGS.num_bins - 1),
-            minlength=_SETTINGS.num_bins,
-        )
-        for u in (first, second)
-    ]
+    ends = min(first.min(), second.min()), max(first.max(), second.max())
+    return [np.histogram(places, _SETTINGS.num_bins, ends)[0] for places in (first, second)]
 
 
 def _two_gaussians(histograms: np.ndarray) -> np.ndarray:
