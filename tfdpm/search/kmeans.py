@@ -52,6 +52,8 @@ def clump_cells(points: np.ndarray, seed: int, fewest: int) -> np.ndarray | None
         seed: random seed.
         fewest: number of clumps that is worth cells.
     """
+    if len(points) < 2:  # which have no variance
+        return None
     views = points, PCA(whiten=True).fit_transform(points)
     counts = [num_clumps(view, seed) for view in views]
     most = max(counts)
