@@ -22,7 +22,7 @@ class _Settings:
     """How profiles are judged.
 
     Tuned on 39 public sets with their labels in view, on drawn shapes and on drawn blobs, where the
-    mean adjusted Rand index is .851, .946 and .729. In brackets what half and twice a value give.
+    mean adjusted Rand index was .851, .946, .729. In brackets what half and twice a value gave.
 
     Attributes:
         num_bins, num_steps: bins of a histogram, and steps of EM; more of either change nothing.
