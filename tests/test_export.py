@@ -16,6 +16,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 import tfdpm
+from tests.reference.joined import join
 from tfdpm.config import DeepDPMConfig
 from tfdpm.serving import saved_model as serving
 
@@ -305,3 +306,28 @@ def test_saved_model_cli_runs_it(folder, tmp_path):
     np.testing.assert_array_equal(
         np.load(tmp_path / "labels.npy"), tfdpm.load(folder).predict_labels(X)
     )
+
+
+def test_served_clusters_are_sums_over_their_components(tmp_path):
+    model = tfdpm.DeepDPM(CONFIG, seed=3)
+    model.fit(X, epochs=1, verbose=0)
+    join(model, (0, 2, -1.0))
+    model.export(tmp_path / "1")
+    served = tfdpm.load(tmp_path / "1")
+    assert (served.n_clusters, served.n_components) == (2, 3)
+    np.testing.assert_array_equal(served.cluster_of_component_, [0, 1, 0])
+    np.testing.assert_array_equal(served.predict_labels(X), model.predict_labels(X))
+    np.testing.assert_allclose(served.predict(X), model.predict(X), atol=1e-5)
+    np.testing.assert_allclose(served.score_samples(X), model.score_samples(X), rtol=1e-5)
+    again = tfdpm.DeepDPM(CONFIG, seed=4)
+    again.fit(X, epochs=1, verbose=0, reference=served)
+    assert set(again.identity_.splits[0]) <= set(again.ids_.tolist())
+
+
+def test_cards_of_before_say_that_each_component_is_a_cluster(copy, model):
+    card = json.loads((copy / "model_card.json").read_text())
+    assert card.pop("cluster_of_component") == [0, 1, 2] and card.pop("n_components") == 3
+    (copy / "model_card.json").write_text(json.dumps(card))
+    served = tfdpm.load(copy)
+    assert served.n_components == 3
+    np.testing.assert_array_equal(served.predict_labels(X), model.predict_labels(X))

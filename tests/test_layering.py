@@ -30,20 +30,22 @@ MAY_IMPORT = {
     "moves": "checks mixture",
     "search": "checks config features mixture moves",
     "networks": "checks config features mixture moves search",
-    "interpret": "checks config features mixture moves search networks",
-    "training": "checks config progress data features mixture moves search networks interpret",
+    "shapes": "mixture",
+    "interpret": "checks config features mixture moves search networks shapes",
+    "training": "checks config progress data features mixture moves search networks shapes "
+    "interpret",
     "serving": "checks progress mixture search networks",
     "viz": "checks config data",
     "report": "checks progress data metrics viz",
     "deepdpm": "checks config metrics progress data features mixture moves search networks "
-    "interpret training serving viz report",
+    "shapes interpret training serving viz report",
     "joint": "checks config metrics progress data features serving deepdpm",
     "callbacks": "checks config metrics progress data swav moves search networks interpret "
     "training viz deepdpm",
     "distributions": "mixture",
     "export": "checks data serving deepdpm",
     "pipeline": "checks config progress data features callbacks deepdpm export",
-    "sklearn": "config deepdpm",
+    "sklearn": "checks config deepdpm",
     "": "startup config metrics data swav features deepdpm joint callbacks distributions export "
     "pipeline sklearn",
     "benchmarks": "checks config metrics progress data swav features deepdpm joint tfdpm",

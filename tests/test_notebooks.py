@@ -19,6 +19,7 @@ NAMES = (
     "4_swav_features",
     "5_joint_training",
     "6_serving",
+    "7_any_shape",
 )
 
 

@@ -198,6 +198,7 @@ def test_data_that_cannot_be_clustered_get_one_error_that_names_it(data, message
         ({"epochs": 1.5}, "`epochs`: got 1.5"),
         ({"initial_clusters": 301}, "`initial_clusters`: got 301, wanted at most the 300 points"),
         ({"initial_clusters": 0}, "`initial_clusters`: got 0"),
+        ({"shape": "round"}, "`shape`: got 'round', wanted one of 'any', 'gaussian'"),
         ({"initial_clusters": True}, "`initial_clusters`: got True"),
         ({"config": FAST.replace(fixed_k=301)}, "`fixed_k`: got 301"),
         ({"config": "best"}, "`config`: got 'best'"),

@@ -43,6 +43,15 @@ def test_keras_files_answer_as_before(folder, expected, name) -> None:
     np.testing.assert_array_equal(model.predict_labels(expected["x"]), expected[f"{name}_labels"])
 
 
+def test_components_of_before_are_clusters_each_and_stay_so(folder, expected) -> None:
+    model = keras.saving.load_model(folder / "deepdpm.keras")
+    assert model.config.shape == "gaussian"
+    np.testing.assert_array_equal(model.components_, expected["deepdpm_labels"])
+    np.testing.assert_array_equal(model.cluster_of_component_, np.arange(model.n_components))
+    model.fit(expected["x"], epochs=1, verbose=0)
+    assert model.n_clusters == model.n_components
+
+
 def test_saved_model_answers_as_before(folder, expected) -> None:
     assert_answers(tfdpm.load(folder / "saved_model"), "deepdpm", expected)
 

@@ -129,3 +129,31 @@ def test_seed_may_be_a_generator_or_none():
     generator = np.random.RandomState(5)
     expected = np.random.RandomState(5).randint(2**31 - 1)
     assert clusterer(random_state=generator).fit(X).model_.seed == expected
+
+
+def test_noise_is_minus_one_in_labels_and_predictions_alike():
+    far = np.array([[300.0, -200.0], [-250.0, 400.0]])
+    points = np.concatenate([X, X.mean(axis=0) + far])
+    estimator = clusterer(noise=0.02, reject_below=None).fit(points)
+    is_noise = estimator.labels_ == -1
+    assert is_noise[-2:].all() and 2 < is_noise.sum() < 30
+    np.testing.assert_array_equal(estimator.predict(points), estimator.labels_)
+    np.testing.assert_array_equal(estimator.outlier_scores_ > 0.98, is_noise)
+    assert estimator.outlier_scores_.min() >= 0.0 and estimator.outlier_scores_.max() <= 1.0
+    np.testing.assert_array_equal(estimator.probabilities_ == 0.0, is_noise)
+    shares = estimator.predict_proba(points).max(axis=1)
+    np.testing.assert_array_equal(estimator.probabilities_[~is_noise], shares[~is_noise])
+    assert set(estimator.labels_) <= {-1, *range(estimator.n_clusters_)}
+
+
+def test_noise_needs_a_probability_and_replaces_the_other_level():
+    with pytest.raises(ValueError, match="`noise`: got 1.5"):
+        clusterer(noise=1.5, reject_below=None).fit(X)
+    with pytest.raises(ValueError, match="`reject_below`: got 0.1, wanted None"):
+        clusterer(noise=0.01, reject_below=0.1).fit(X)
+    assert not hasattr(clusterer(reject_below=None).fit(X), "probabilities_")
+
+
+def test_shape_is_that_of_the_model():
+    assert clusterer(shape="gaussian")._config().shape == "gaussian"
+    assert clusterer()._config().shape == FAST.shape

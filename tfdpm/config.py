@@ -22,6 +22,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "subclustering": ("network", "two_means"),
     "start": ("mixture", "kmeans"),
     "tails": ("t", "gaussian"),
+    "shape": ("any", "gaussian"),
     "cluster_loss": ("kl", "isotropic"),
     "kl_direction": ("network_to_target", "target_to_network"),
     "jit_compile": ("auto", True, False),
@@ -71,6 +72,12 @@ class DeepDPMConfig:
             0.1 to each fraction. Default `"dirichlet_map"`.
         weight_concentration: number of pseudo-points that all components' weights share, >= 0.
             Default `1.0`.
+
+    Shape of clusters
+        shape: what a cluster is. `"any"` joins components of the mixture between which the points
+            have no valley, when a fit ends, so that a cluster may be a ring or a chain; a
+            `fixed_k` leaves every component on its own. `"gaussian"` makes every component a
+            cluster. Default `"any"`.
 
     Number of clusters
         initial_clusters: K at the start, >= 1. Default `1`.
@@ -152,6 +159,8 @@ class DeepDPMConfig:
     weight_rule: str = "dirichlet_map"
     weight_concentration: float = 1.0
 
+    shape: str = "any"
+
     initial_clusters: int = 1
     fixed_k: int | None = None
     splits: bool = True
@@ -219,6 +228,7 @@ class DeepDPMConfig:
             prior="identity",
             prior_scale=0.005,
             covariance="full",
+            shape="gaussian",
             scale_times_df=True,
             map_denominator="paper",
             stochastic_acceptance=True,
@@ -272,6 +282,14 @@ class DeepDPMConfig:
         presets = {"default": cls, "paper": cls.paper, "official": cls.official}
         return presets[checks.one_of(name, "config", presets)]()
 
+    @classmethod
+    def from_saved(cls, settings: dict[str, Any]) -> DeepDPMConfig:
+        """Returns the settings that a file holds as a dictionary.
+
+        Files from before there were shapes are of Gaussian clusters.
+        """
+        return cls(**{"shape": "gaussian", **settings})
+
     def replace(self, **changes: Any) -> DeepDPMConfig:
         """Returns a copy with some settings changed; an unknown name is an error."""
         known = {field.name for field in dataclasses.fields(self)}
@@ -290,6 +308,11 @@ class DeepDPMConfig:
         """Whether the networks learn the posterior of a mixture of t distributions."""
         is_searched = self.start == "mixture" and self.fixed_k is None
         return self.tails == "t" and is_searched and self.cluster_loss == "kl"
+
+    @property
+    def joins_components(self) -> bool:
+        """Whether a fit ends by joining components into clusters of any shape."""
+        return self.shape == "any" and self.fixed_k is None
 
     @property
     def proposes_splits(self) -> bool:

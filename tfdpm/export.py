@@ -42,7 +42,9 @@ class ServedModel:
 
     Attributes:
         card: the model card, as a dictionary.
-        n_clusters: int, K.
+        n_clusters: int, number of clusters.
+        n_components: int, K, number of components of the mixture, which clusters consist of.
+        cluster_of_component_: `[K]` int64, the cluster that each component is part of.
         input_dim: int, values of one point.
         input_shape: shape of one point.
         columns: names and categories of the columns of frames, as `DeepDPM.columns`.
@@ -57,13 +59,17 @@ class ServedModel:
         found = card.get("columns")  # cards of before have none
         self.columns = Columns() if found is None else Columns.from_json(json.dumps(found))
         self.n_clusters = int(card["n_clusters"])
+        # Cards of before have none: each component was a cluster.
+        joined = card.get("cluster_of_component", range(self.n_clusters))
+        self.cluster_of_component_ = np.array(joined, np.int64)
+        self.n_components = len(self.cluster_of_component_)
         self.input_dim = int(np.prod(self.input_shape))
         # Whitened features of all components are held at once.
-        width = max(self.n_clusters * int(card["feature_dim"]), self.input_dim)
+        width = max(self.n_components * int(card["feature_dim"]), self.input_dim)
         self._rows = max(1, min(_MOST_ROWS, _MOST_ELEMENTS // width))
 
     def predict(self, x) -> np.ndarray:
-        """Responsibilities `[N, K]` float32 of raw points, rows sum to one."""
+        """Probabilities of clusters `[N, n_clusters]` float32 of raw points; rows sum to one."""
         return self._collect(self._label, ("responsibilities",), x)[0]
 
     def predict_labels(self, x, *, reject_below: float | None = None) -> np.ndarray:

@@ -33,6 +33,7 @@ def fit(
     seed: int = 0,
     epochs: int | None = None,
     initial_clusters: int = 1,
+    shape: str | None = None,
     reference: DeepDPM | ServedModel | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
@@ -64,6 +65,9 @@ def fit(
         seed: random seed; the same seed on the same machine gives the same model.
         epochs: number of epochs of the clustering at most; `None` for the configuration's.
         initial_clusters: K at the start, >= 1; it hardly matters for K at the end.
+        shape: what a cluster is: "any" joins components of the mixture between which the points
+            have no valley, "gaussian" makes each a cluster. `None` for the configuration's, which
+            is "any" by default.
         reference: older model of data like these, whose clusters' names are kept, see
             `DeepDPM.fit`; `None` gives new names.
         callbacks: Keras callbacks of the clustering.
@@ -90,6 +94,8 @@ def fit(
     config = as_config(config)
     if checks.integer(initial_clusters, "initial_clusters", minimum=1) != 1:
         config = config.replace(initial_clusters=initial_clusters)
+    if shape is not None:
+        config = config.replace(shape=shape)
     name = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "data"
     known = getattr(reference, "columns", None)
     inputs = as_features(data, name=name, columns=known if known and known.names else None)

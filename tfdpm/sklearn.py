@@ -14,13 +14,14 @@ from sklearn.base import (
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from tfdpm import checks
 from tfdpm.config import DeepDPMConfig, as_config
 from tfdpm.deepdpm import DeepDPM
 
 __all__ = ["DeepDPMClusterer"]
 
 # Parameters of the estimator that replace a setting of its configuration where they are not None.
-_SETTINGS = ("initial_clusters", "fixed_k", "prior_scale", "dp_concentration", "epochs")
+_SETTINGS = ("shape", "initial_clusters", "fixed_k", "prior_scale", "dp_concentration", "epochs")
 
 
 class DeepDPMClusterer(
@@ -33,20 +34,29 @@ class DeepDPMClusterer(
 
     Args:
         config: a `DeepDPMConfig` or a preset's name; `None` for the defaults.
-        initial_clusters: K at the start; `None` for the configuration's value, as in the next four.
+        shape: what a cluster is, "any" or "gaussian"; `None` for the configuration's value, as in
+            the next five.
+        initial_clusters: K at the start.
         fixed_k: constant K, where it is known.
         prior_scale: factor on the prior's scale matrix; far larger values give fewer clusters.
         dp_concentration: concentration alpha of the Dirichlet process.
         epochs: largest number of epochs of a fit.
         reject_below: p-value below which `predict` gives -1 to a point; `None` rejects no point.
             `labels_` holds no -1.
+        noise: p-value below which a point is noise, -1 in `labels_` and `predict` alike; about
+            this share of the points that belong is lost. `None` knows no noise.
         random_state: random seed; the same integer gives the same result at every fit.
         verbose: amount of output, as in `DeepDPM.fit`; 0 prints nothing.
 
     Attributes:
         model_: the fitted `tfdpm.DeepDPM`.
         labels_: clusters of the training points, `[N]` int64.
-        n_clusters_: K, an integer.
+        n_clusters_: number of clusters, an integer. Points far from all others may make a cluster
+            of which each is noise.
+        probabilities_: probability of each training point's cluster, `[N]`, 0 for noise; only
+            where `noise` is given, as the next.
+        outlier_scores_: one minus the p-value of each training point, `[N]`; above `1 - noise` it
+            is noise.
         n_features_in_: number of columns in `fit`.
         feature_names_in_: names of the columns, where `fit` was given a frame with names.
         n_iter_: number of epochs of the fit.
@@ -56,22 +66,26 @@ class DeepDPMClusterer(
         self,
         config: DeepDPMConfig | str | None = None,
         *,
+        shape: str | None = None,
         initial_clusters: int | None = None,
         fixed_k: int | None = None,
         prior_scale: float | None = None,
         dp_concentration: float | None = None,
         epochs: int | None = None,
         reject_below: float | None = None,
+        noise: float | None = None,
         random_state: int | np.random.RandomState | None = 0,
         verbose: int = 0,
     ):
         self.config = config
+        self.shape = shape
         self.initial_clusters = initial_clusters
         self.fixed_k = fixed_k
         self.prior_scale = prior_scale
         self.dp_concentration = dp_concentration
         self.epochs = epochs
         self.reject_below = reject_below
+        self.noise = noise
         self.random_state = random_state
         self.verbose = verbose
 
@@ -82,6 +96,10 @@ class DeepDPMClusterer(
             X: array-like of finite numbers, `[N, D]`, N >= 2; or a frame, also with text.
             y: ignored.
         """
+        if self.noise is not None:
+            checks.number(self.noise, "noise", minimum=0.0, maximum=1.0)
+            if self.reject_below is not None:
+                checks.fail("reject_below", self.reject_below, "None where `noise` is given")
         points = self._points(X, reset=True, ensure_min_samples=2)
         seed = self.random_state
         if not isinstance(seed, (int, np.integer)):
@@ -89,14 +107,21 @@ class DeepDPMClusterer(
         self.model_ = DeepDPM(self._config(), seed=int(seed))
         self.model_.fit(points, verbose=self.verbose)
         self.labels_ = self.model_.labels_
+        if self.noise is not None:
+            p_values = self.model_.outlier_p(points)
+            is_noise = p_values < self.noise
+            self.outlier_scores_ = 1.0 - p_values
+            self.probabilities_ = np.where(is_noise, 0.0, self.model_.predict(points).max(axis=1))
+            self.labels_ = np.where(is_noise, -1, self.labels_)
         self.n_clusters_ = self.model_.n_clusters
         self.n_iter_ = len(self.model_.history.epoch)
         return self
 
     def predict(self, X) -> np.ndarray:
-        """Returns the most probable cluster of each point, `[N]` int64; -1 where rejected."""
+        """Returns the most probable cluster of each point, `[N]` int64; -1 for what is noise."""
         points = self._points(X)
-        return self.model_.predict_labels(points, reject_below=self.reject_below)
+        level = self.reject_below if self.noise is None else self.noise
+        return self.model_.predict_labels(points, reject_below=level)
 
     def predict_proba(self, X) -> np.ndarray:
         """Returns responsibilities `[N, K]` float32, whose rows sum to one."""
@@ -137,7 +162,7 @@ class DeepDPMClusterer(
         changes = {name: value for name, value in given.items() if value is not None}
         return as_config(self.config).replace(**changes)
 
-    def _points(self, X, *, reset: bool = False, **checks: Any) -> Any:
+    def _points(self, X, *, reset: bool = False, **wanted: Any) -> Any:
         """Returns checked points `[N, D]` float32 or float64; errors are those of scikit-learn.
 
         Frames with text are returned as they are: the model checks them, and knows categories.
@@ -150,4 +175,4 @@ class DeepDPMClusterer(
                 validate_data(self, X, reset=reset, skip_check_array=True)
                 return X
         dtypes = [np.float64, np.float32]
-        return validate_data(self, X, reset=reset, dtype=dtypes, **checks)
+        return validate_data(self, X, reset=reset, dtype=dtypes, **wanted)

@@ -85,16 +85,18 @@ def test_fit_prints_clusters_scores_and_time(calls, two_blobs, capsys) -> None:
     assert printed.rstrip().endswith(" s")
     (call,) = calls
     assert (call["seed"], call["epochs"], call["features"]) == (3, 7, "auto")
+    assert call["shape"] == "any"
     assert call["data"].array.shape == (40, 2)
     assert call["data"].labels.sum() == 10
 
 
 def test_fit_without_labels_prints_only_what_needs_none(calls, two_blobs, capsys) -> None:
-    assert main(["fit", str(two_blobs / "two.npy"), "--features", "none"]) == 0
+    options = ["--features", "none", "--shape", "gaussian"]
+    assert main(["fit", str(two_blobs / "two.npy"), *options]) == 0
     printed = capsys.readouterr().out
     assert "silhouette" in printed
     assert "NMI" not in printed
-    assert calls[0]["features"] == "none"
+    assert (calls[0]["features"], calls[0]["shape"]) == ("none", "gaussian")
     assert calls[0]["data"].labels is None
 
 

@@ -100,3 +100,23 @@ def test_text_of_a_tree_shows_every_node_once_and_json_keeps_all():
     assert (again.current, str(again)) == (tree.current, str(tree))
     for ours, theirs in zip(again.nodes, tree.nodes, strict=True):
         np.testing.assert_equal(dataclasses.astuple(ours), dataclasses.astuple(theirs))
+
+
+def test_a_last_level_joins_components_and_leaves_single_ones():
+    tree = followed(0 * PARTS, PARTS)
+    joined = tree.joined(
+        np.array([0, 1, 0, 2]), np.array([60.0, 30.0, 10.0]), np.array([2.5, 9, 9])
+    )
+    assert joined.nodes[:-1] == tree.nodes
+    last = joined.nodes[-1]
+    assert (last.kind, last.stage, last.size, last.log_ratio) == ("join", "end", 60.0, 2.5)
+    assert last.parents == (tree.current[0], tree.current[2])
+    assert joined.current == (last.node, tree.current[1], tree.current[3])
+    assert "60 points, join of 1 and 3 at the end, log ratio 2.5 -> cluster 0" in str(joined)
+    assert str(Genealogy.from_json(joined.to_json())) == str(joined)
+
+
+def test_a_join_of_many_names_the_first_alone():
+    tree = Genealogy.of_sizes([1.0] * 6, "training")
+    text = str(tree.joined(np.zeros(6, int), np.array([6.0]), np.array([1.0])))
+    assert "join of 0 and 5 others at the end" in text

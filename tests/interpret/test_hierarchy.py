@@ -11,11 +11,18 @@ import pytest
 import tfdpm
 from tfdpm import DeepDPM, DeepDPMConfig
 from tfdpm.callbacks import MoveLedger
-from tfdpm.interpret.hierarchy import merged_to
+from tfdpm.interpret.hierarchy import (
+    deepest_within,
+    joined_below,
+    joined_to,
+    list_levels,
+    merged_to,
+)
 from tfdpm.interpret.judges import merge_judge
 from tfdpm.metrics import ari
 from tfdpm.mixture.statistics import accumulate_hard
 from tfdpm.search.mixture_search import MixtureSearch
+from tfdpm.shapes.groups import ComponentGroups
 
 X, Y = tfdpm.data.gaussian_mixture(5, 3, 800, separation=6.0, seed=1)
 STEPWISE = DeepDPMConfig(
@@ -103,19 +110,64 @@ def test_finer_cuts_split_clusters_into_halves(model):
         model.cut(0)
 
 
+def on_a_line(centres):
+    """Statistics of 50 points around each centre."""
+    points = [np.random.default_rng(k).normal(c, 0.5, (50, 1)) for k, c in enumerate(centres)]
+    return accumulate_hard(np.concatenate(points), np.repeat(np.arange(4), 50), 4)
+
+
+def terms(each):
+    """A Gaussian's log likelihood, where wide clusters cost."""
+    counts, sums, products = (np.asarray(part) for part in each)
+    variance = products[:, 0, 0] / counts - (sums[:, 0] / counts) ** 2
+    return -0.5 * counts * np.log(variance)
+
+
 def test_greedy_merging_takes_the_pair_that_raises_the_probability_most():
-    points = np.concatenate([np.random.default_rng(k).normal(c, 0.5, (50, 1)) for k, c in
-                             enumerate([0.0, 10.0, 1.0, 1e4])])  # fmt: skip
-    statistics = accumulate_hard(points, np.repeat(np.arange(4), 50), 4)
-
-    def terms(each):  # a Gaussian's log likelihood, where wide clusters cost
-        counts, sums, products = (np.asarray(part) for part in each)
-        variance = products[:, 0, 0] / counts - (sums[:, 0] / counts) ** 2
-        return -0.5 * counts * np.log(variance)
-
+    statistics = on_a_line([0.0, 10.0, 1.0, 1e4])
     np.testing.assert_array_equal(merged_to(3, terms, statistics), [0, 1, 0, 2])
     np.testing.assert_array_equal(merged_to(2, terms, statistics), [0, 0, 0, 1])
     np.testing.assert_array_equal(merged_to(1, terms, statistics), [0, 0, 0, 0])
+
+
+def groups_of(count, *between):
+    """Groups of components with valleys `(first, second, depth)`, all others apart."""
+    valleys = np.full((count, count), np.inf)
+    np.fill_diagonal(valleys, 0.0)
+    for first, second, depth in between:
+        valleys[first, second] = valleys[second, first] = depth
+    return ComponentGroups.from_valleys(valleys)
+
+
+def test_clusters_between_which_nothing_lies_merge_by_evidence():
+    """Components at 0 and 10 have a shallow valley; of the others, that at 1 is the nearest."""
+    groups, statistics = groups_of(4, (0, 1, 5.0)), on_a_line([0.0, 10.0, 1.0, 1e4])
+    for count, expected in enumerate([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 2], [0, 1, 2, 3]], 1):
+        np.testing.assert_array_equal(joined_to(count, groups, terms, statistics), expected)
+
+
+def test_levels_stop_where_nothing_lies_between_and_end_with_one_cluster():
+    levels = list_levels(groups_of(4, (2, 3, -1.5), (0, 1, 4.0)))
+    assert [(level.depth, level.n_clusters) for level in levels] == [
+        (-1.5, 4), (4.0, 3), (np.inf, 2), (np.inf, 1)
+    ]  # fmt: skip
+    np.testing.assert_array_equal(levels[2].clusters, [0, 0, 1, 1])
+    (only,) = list_levels(groups_of(1))
+    assert (only.depth, only.n_clusters) == (np.inf, 1)
+
+
+def test_a_cut_at_depth_zero_joins_what_has_no_valley_and_others_keep_the_depth_they_name():
+    groups = groups_of(3, (0, 1, 0.0), (1, 2, 4.0))
+    np.testing.assert_array_equal(joined_below(0.0, groups), groups.clusters)
+    np.testing.assert_array_equal(groups.clusters, [0, 0, 1])
+    np.testing.assert_array_equal(joined_below(4.0, groups), [0, 0, 1])
+    np.testing.assert_array_equal(joined_below(4.1, groups), [0, 0, 0])
+    np.testing.assert_array_equal(joined_below(-1.0, groups), [0, 1, 2])
+
+
+def test_the_deepest_valley_within_a_cluster_is_that_of_its_last_join():
+    groups = groups_of(5, (0, 2, -3.0), (2, 4, -1.0), (0, 4, -2.0), (1, 3, 6.0))
+    np.testing.assert_array_equal(deepest_within(groups), [-2.0, -np.inf, -np.inf])
 
 
 def test_every_separated_cluster_is_whole_and_the_evidence_says_why(model, capsys):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tfdpm
-from tfdpm.interpret.stability import co_assignment, k_posterior
+from tfdpm.interpret.stability import Chain, co_assignment, k_posterior
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,8 @@ def test_points_between_two_clusters_are_less_stable():
 
 
 def test_shares_of_k_sum_to_one_in_order():
-    class Mixture:
-        def __init__(self, count):
-            self.num_components = count
-
-    shares = k_posterior([Mixture(3), Mixture(2), Mixture(3), Mixture(3)])
+    clusters = [np.array([0, 1, 2, 0]), np.arange(2), np.arange(3), np.array([0, 1, 2])]
+    shares = k_posterior([Chain(None, each) for each in clusters])
     assert list(shares.items()) == [(2, 0.25), (3, 0.75)]
 
 

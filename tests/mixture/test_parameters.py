@@ -10,8 +10,10 @@ from tests.reference import samples
 from tfdpm.mixture import niw, statistics
 from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.parameters import (
+    MixtureParameters,
     m_step,
     map_mixture_weights,
+    pooled_moments,
 )
 from tfdpm.mixture.statistics import accumulate
 
@@ -165,3 +167,34 @@ def test_an_empty_component_returns_to_the_prior():
     mixture = m_step(statistics.zeros(2, 3), prior)
     np.testing.assert_allclose(mixture.means, [loc, loc], rtol=1e-12)
     np.testing.assert_allclose(mixture.covariances[1], scale / (df + 5), rtol=1e-12)
+
+
+def test_pooled_moments_are_those_of_the_groups_mixtures():
+    rng = np.random.default_rng(4)
+    factors = rng.normal(size=(4, 2, 2))
+    mixture = MixtureParameters(
+        tf.constant([0.1, 0.2, 0.3, 0.4], tf.float64),
+        tf.constant(rng.normal(size=(4, 2))),
+        tf.constant(factors @ factors.transpose(0, 2, 1) + np.eye(2)),
+    )
+    weights, means, covariances = (part.numpy() for part in mixture)
+    pooled = pooled_moments(mixture, np.array([0, 1, 0, 1]))
+    for group, own in enumerate([[0, 2], [1, 3]]):
+        total = sum(weights[k] for k in own)
+        mean = sum(weights[k] * means[k] for k in own) / total
+        second = sum(weights[k] * (covariances[k] + np.outer(means[k], means[k])) for k in own)
+        np.testing.assert_allclose(pooled.mixture_weights[group], total)
+        np.testing.assert_allclose(pooled.means[group], mean)
+        np.testing.assert_allclose(
+            pooled.covariances[group], second / total - np.outer(mean, mean), rtol=1e-9
+        )
+
+
+def test_groups_of_one_component_are_these_components():
+    mixture = MixtureParameters(
+        tf.constant([0.25, 0.75], tf.float64),
+        tf.constant([[1.0], [2.0]], tf.float64),
+        tf.constant([[[1.0]], [[3.0]]], tf.float64),
+    )
+    for own, pooled in zip(mixture, pooled_moments(mixture, np.arange(2)), strict=True):
+        np.testing.assert_array_equal(own, pooled)

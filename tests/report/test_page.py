@@ -12,7 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfdpm
+from tests.reference.joined import join
+from tfdpm.report import charts
 from tfdpm.report.page import make_sprite
+from tfdpm.viz.maps import cluster_map
+from tfdpm.viz.samples import sample_points
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +104,16 @@ def test_thumbnails_lie_row_by_row_on_their_sheet() -> None:
     small = make_sprite(np.full((2, 40, 20, 3), 200, np.uint8), 10)
     assert (small.height, small.width) == (10, 5)
     assert small.uri.startswith("data:image/jpeg")
+
+
+def test_components_are_drawn_inside_their_cluster(images):
+    model = tfdpm.fit(images[0], epochs=1, verbose=0)
+    join(model, (0, 2, -1.0), (1, 2, -0.5))
+    sample = sample_points(model, images[0])
+    plane = cluster_map(model, sample)
+    points, outlines = np.split(np.array(charts.draw_map(plane, sample, False).data), 2)
+    assert [trace.name for trace in points] == ["cluster 0", "cluster 1"]
+    assert [len(trace.x) for trace in outlines] == [3 * 101, 101]  # a gap ends each ellipse
+    for trace, outline in zip(points, outlines, strict=True):
+        assert trace.marker.color == outline.line.color
+        assert trace.legendgroup == outline.legendgroup

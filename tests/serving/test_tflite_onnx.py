@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import tfdpm
+from tests.reference.joined import join
 from tfdpm.cli import main
 from tfdpm.serving import tflite_onnx as edge
 
@@ -51,6 +52,17 @@ def export(model, kind, path):
         pytest.importorskip("tf2onnx")
     getattr(model, f"export_{kind}")(path)
     return {"tflite": run_tflite, "onnx": run_onnx}[kind]
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_file_knows_clusters_of_several_components(tmp_path, kind):
+    model = tfdpm.DeepDPM(FAST, seed=3)
+    model.fit(X, epochs=1, verbose=0)
+    join(model, (0, 2, -1.0))
+    outputs = export(model, kind, tmp_path / "m")(tmp_path / "m", X)
+    np.testing.assert_array_equal(outputs["labels"], model.predict_labels(X))
+    assert outputs["responsibilities"].shape == (300, 3)
+    np.testing.assert_allclose(outputs["responsibilities"], model.predict(X), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])

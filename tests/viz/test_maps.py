@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+import tfdpm
+from tests.reference.joined import join
 from tfdpm.viz import maps
 from tfdpm.viz.samples import sample_points
 
@@ -82,3 +84,21 @@ def test_more_columns_are_projected_and_points_lie_in_their_regions(
 def test_an_unknown_projection_is_an_error(solid_model, solid_data):
     with pytest.raises(ValueError, match="`projection`: got 'tsne'"):
         maps.cluster_map(solid_model, sample_points(solid_model, solid_data), "tsne")
+
+
+def test_components_are_drawn_inside_their_clusters(plane_data):
+    model = tfdpm.fit(plane_data, epochs=1, verbose=0)
+    join(model, (0, 2, -1.0))
+    plane = maps.cluster_map(model, sample_points(model, plane_data))
+    assert len(plane.means) == len(plane.covariances) == 3
+    np.testing.assert_array_equal(plane.clusters, [0, 1, 0])
+    assert plane.heaviest[1] == 1
+    assert plane.heaviest[0] == (0 if plane.weights[0] > plane.weights[2] else 2)
+    owners = maps.regions(model, plane._replace(is_exact=False), plane.limits, 20)
+    assert set(owners.ravel()) == {0, 1}
+    for component, cluster in enumerate(plane.clusters):
+        limits = plane.means[component][:, np.newaxis] + [0.0, 1e-6]
+        assert (maps.regions(model, plane._replace(is_exact=False), limits, 2) == cluster).all()
+    axes = model.plot(plane_data[0])
+    assert axes.get_title().startswith("2 clusters")
+    assert len(axes.lines) == 3 and len(axes.texts) == 2

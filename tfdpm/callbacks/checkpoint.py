@@ -115,7 +115,9 @@ def fits(model: DeepDPM, arrays: _Arrays) -> bool:
     Data show in the preprocessing and the prior that they lead to, up to the rounding of another
     processor.
     """
-    if json.loads(as_text(arrays["identity"])) != _identity(model):
+    kept, wanted = json.loads(as_text(arrays["identity"])), _identity(model)
+    # Settings that came later than the snapshot are the program's.
+    if {**kept, "config": {**wanted["config"], **kept["config"]}} != wanted:
         return False
     own = model.fitted.state.to_arrays()
     pairs = [
@@ -151,6 +153,7 @@ def put_back(model: DeepDPM, arrays: _Arrays) -> None:
             moves=MoveCounts(*(int(count) for count in arrays["moves"])),
             genealogy=Genealogy.from_json(as_text(arrays["genealogy"])),
             labels=None,
+            groups=None,
         )
     )
 

@@ -53,6 +53,14 @@ def fit(
             "pca, umap, autoencoder, swav, or a .keras file of an encoder.",
         ),
     ] = "auto",
+    shape: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What a cluster is: any (rings and chains too: components of the mixture without "
+            "a valley between them are joined), or gaussian (one component).",
+        ),
+    ] = "any",
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html, into --out or else here.")
     ] = False,
@@ -66,7 +74,9 @@ def fit(
     started = time.perf_counter()
     encoder = load_keras(Path(features), "--features") if features.endswith(".keras") else features
     kept = None if out is None else out / _STAGES
-    model = tfdpm.fit(inputs, features=encoder, seed=seed, epochs=epochs, directory=kept)
+    model = tfdpm.fit(
+        inputs, features=encoder, seed=seed, epochs=epochs, shape=shape, directory=kept
+    )
     seconds = time.perf_counter() - started
 
     labels, known = output.predict_labels(model, inputs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +16,6 @@ from tfdpm.data.streams import as_batches
 from tfdpm.deepdpm.inference import FittedModel
 from tfdpm.interpret.fitted import Fitted
 from tfdpm.interpret.identity import Reference, follow, identity_of, overlap
-from tfdpm.moves.transition import of_order
 from tfdpm.training.progress_bar import callback_list
 from tfdpm.training.trainer import Trainer
 
@@ -58,6 +56,7 @@ def train(model: Any, inputs: Inputs, callbacks: Any, verbose: str | int, first:
             "loss": info.loss,
             "subcluster_loss": info.subcluster_loss,
             "n_clusters": model.n_clusters,
+            "n_components": model.n_components,
             **{name: getattr(info.counts, name) for name in _COUNTED},
             **_scores(model, inputs, trainer),
         }
@@ -69,12 +68,23 @@ def train(model: Any, inputs: Inputs, callbacks: Any, verbose: str | int, first:
     listeners.on_train_end(logs)
     if model.fitted.result.labels is None:  # a callback put earlier weights back
         model.adopt(trainer.finish(model.fitted))
+    if model.n_clusters != model.n_components:
+        # While a fit lasts, every component is a cluster.
+        _mend_history(listeners, float(model.n_clusters), _scores(model, inputs, trainer))
+
+
+def _mend_history(listeners: keras.callbacks.CallbackList, n_clusters: float, scores: dict) -> None:
+    """Lets the last epoch of a fit tell of the clusters that it ended with."""
+    for callback in listeners.callbacks:
+        if isinstance(callback, keras.callbacks.History) and callback.epoch:
+            for name, value in {"n_clusters": n_clusters, **scores}.items():
+                callback.history[name][-1] = value
 
 
 def _scores(model: FittedModel, inputs: Inputs, trainer: Trainer) -> dict[str, float]:
     """Agreement with known labels, where there are any."""
     if inputs.labels is not None:
-        known, labels = inputs.labels, trainer.label_points(model.fitted)
+        known, labels = inputs.labels, model.fitted.clusters[trainer.label_points(model.fitted)]
     elif inputs.labelled_dataset is not None:
         # One pass for both: the next one might come in another order.
         pairs = [(y.numpy(), model.predict_labels(x)) for x, y in inputs.labelled_dataset]
@@ -93,10 +103,7 @@ def name_clusters(model: FittedModel, reference: Reference, inputs: Inputs) -> F
     batches = [inputs.array] if inputs.array is not None else inputs.dataset
     shared = overlap(reference, model, batches, model.n_clusters)
     identity = follow(identity_of(reference), shared)
-    order = np.argsort(identity.ids)
-    parts = model.fitted.apply(of_order(order), (), model.config, model.seed)
-    identity = dataclasses.replace(identity, ids=tuple(sorted(identity.ids)))
-    return parts.replace(identity=identity, labels=np.argsort(order)[parts.result.labels])
+    return model.fitted.renamed(identity, model.config, model.seed)
 
 
 def fit_endless(

@@ -17,15 +17,24 @@ from tfdpm.features.apply_encoder import check_point_shape, encode_rows, encodin
 from tfdpm.features.preprocessing import Preprocessing
 from tfdpm.interpret.evidence import Evidence, weigh_evidence
 from tfdpm.interpret.genealogy import Genealogy
-from tfdpm.interpret.hierarchy import halve_clusters, merged_to
+from tfdpm.interpret.hierarchy import (
+    Level,
+    deepest_within,
+    halve_clusters,
+    joined_below,
+    joined_to,
+    list_levels,
+    merged_to,
+)
 from tfdpm.interpret.identity import Identity
 from tfdpm.interpret.judges import hastings_judge, split_judge
 from tfdpm.interpret.stability import Stability, k_posterior, measure_stability, run_chains
 from tfdpm.mixture import niw
 from tfdpm.mixture.outliers import PredictiveTails
-from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.parameters import MixtureParameters, pooled_moments
 from tfdpm.moves.ledger import MoveCounts, Proposal
 from tfdpm.serving import saved_model, tflite_onnx
+from tfdpm.shapes.groups import ComponentGroups
 
 __all__ = ["FittedModel"]
 
@@ -37,16 +46,19 @@ class FittedModel(SerializableModel):
     """A `DeepDPM` that was fitted or loaded, as a thing to ask."""
 
     def call(self, inputs):
-        """Responsibilities `[B, K]` float32 of raw points `[B, ...]`."""
+        """Probabilities of the clusters `[B, n_clusters]` float32 of raw points `[B, ...]`."""
         state = self.fitted.state
         logits = self.clustering(
             state.preprocessing(encode_rows(inputs, self.encoder)),
             num_components=tf.constant(state.num_components),
         )
-        return tf.nn.softmax(logits[:, : state.num_components])
+        of_components = tf.nn.softmax(logits[:, : state.num_components])
+        if self.n_clusters == self.n_components:
+            return of_components
+        return tf.linalg.matmul(of_components, self.fitted.membership)
 
     def predict(self, x, batch_size: int | None = None, verbose: int = 0, **kwargs) -> np.ndarray:
-        """Responsibilities of raw points.
+        """Probabilities of the clusters of raw points, each the sum over its components.
 
         Args:
             x: as for `fit`.
@@ -55,14 +67,15 @@ class FittedModel(SerializableModel):
             **kwargs: none; named here so that a misspelt argument is an error.
 
         Returns:
-            `[N, K]` float32, rows sum to one.
+            `[N, n_clusters]` float32, rows sum to one.
         """
         if kwargs:
             checks.fail(next(iter(kwargs)), "an unknown argument", "x, batch_size, verbose")
         del verbose
         batch_size = _PREDICT_ROWS if batch_size is None else batch_size
         rows = checks.integer(batch_size, "batch_size", minimum=1)
-        return np.concatenate([self._respond(piece) for piece in self._features_of(x, rows)])
+        pieces = self._features_of(x, rows)
+        return np.concatenate([self.fitted.respond(piece)[0] for piece in pieces])
 
     def predict_labels(self, x, *, reject_below: float | None = None) -> np.ndarray:
         """Most probable cluster of each raw point.
@@ -73,7 +86,7 @@ class FittedModel(SerializableModel):
                 points that belong. `None` rejects none.
 
         Returns:
-            `[N]` int64 in `[0, K)`, or -1.
+            `[N]` int64 in `[0, n_clusters)`, or -1.
         """
         level = reject_below
         if level is not None:
@@ -81,11 +94,22 @@ class FittedModel(SerializableModel):
             tails = self._tails()
         pieces = []
         for features in self._features_of(x):
-            labels = np.argmax(self._respond(features), axis=1)
+            labels = self.fitted.respond(features)[0].argmax(axis=1)
             if level is not None:
                 labels = np.where(tails.tails(features)[1].numpy() < level, -1, labels)
             pieces.append(labels)
         return np.concatenate(pieces).astype(np.int64)
+
+    def predict_components(self, x) -> np.ndarray:
+        """Component of the mixture that each raw point belongs to, within its cluster.
+
+        Args:
+            x: as for `fit`.
+
+        Returns:
+            `[N]` int64 in `[0, n_components)`; `cluster_of_component_` of it is `predict_labels`.
+        """
+        return self.fitted.labels_of(self._features_of(x)).astype(np.int64)
 
     def outlier_p(self, x) -> np.ndarray:
         """P-value of each raw point under the posterior predictive distribution.
@@ -133,12 +157,22 @@ class FittedModel(SerializableModel):
 
     @property
     def n_clusters(self) -> int:
-        """K, as found so far."""
+        """Number of clusters, as found so far; within a fit that of components."""
+        return self.fitted.num_clusters
+
+    @property
+    def n_components(self) -> int:
+        """Number of components of the mixture, at least `n_clusters`."""
         return self.fitted.state.num_components
 
     @property
     def labels_(self) -> np.ndarray:
         """`[N]` int64 clusters of the training points, a new array each time."""
+        return self.cluster_of_component_[self.components_]
+
+    @property
+    def components_(self) -> np.ndarray:
+        """`[N]` int64 components of the training points, a new array each time."""
         labels = self.fitted.result.labels
         if labels is None:
             got = "weights that were saved within a fit or set by hand"
@@ -146,32 +180,36 @@ class FittedModel(SerializableModel):
         return labels.astype(np.int64)
 
     @property
+    def cluster_of_component_(self) -> np.ndarray:
+        """`[n_components]` int64: the cluster that each component is part of."""
+        return self.fitted.clusters.astype(np.int64)
+
+    @property
     def cluster_sizes_(self) -> np.ndarray:
-        """`[K]` int64 numbers of training points."""
+        """`[n_clusters]` int64 numbers of training points."""
         return np.bincount(self.labels_, minlength=self.n_clusters)
 
     @property
     def means_(self) -> np.ndarray:
-        """`[K, D]` component means in raw units; medians of columns that became logarithms."""
-        state = self.fitted.state
-        return state.preprocessing.inverse(state.parameters.means.numpy())
+        """`[n_clusters, D]` means in raw units; medians of columns that became logarithms."""
+        return self.preprocessing_.inverse(self._moments().means.numpy())
 
     @property
     def covariances_(self) -> np.ndarray:
-        """`[K, D, D]` component covariances in squared raw units, to first order for logarithms."""
-        parameters = self.fitted.state.parameters
+        """`[n_clusters, D, D]` covariances in squared raw units, to first order for logarithms."""
+        moments = self._moments()
         return self.preprocessing_.inverse_covariance(
-            parameters.covariances.numpy(), parameters.means.numpy()
+            moments.covariances.numpy(), moments.means.numpy()
         )
 
     @property
     def weights_(self) -> np.ndarray:
-        """`[K]` mixture weights, summing to one."""
-        return self.mixture_.mixture_weights.numpy()
+        """`[n_clusters]` weights, summing to one."""
+        return self._moments().mixture_weights.numpy()
 
     @property
     def mixture_(self) -> MixtureParameters:
-        """The Gaussian mixture in feature space."""
+        """The Gaussian mixture of all components in feature space."""
         return self.fitted.state.parameters
 
     @property
@@ -203,8 +241,27 @@ class FittedModel(SerializableModel):
 
     @property
     def tree_(self) -> Genealogy:
-        """Every split and merge that lasted, from the first cluster on; `str` draws it."""
-        return self.fitted.genealogy
+        """Every split and merge that lasted, from the first cluster on; `str` draws it.
+
+        Its last level joins components into clusters, where that was done.
+        """
+        fitted = self.fitted
+        if fitted.result.groups is None:
+            return fitted.genealogy
+        counts = fitted.state.halves.counts.numpy().sum(axis=1)
+        sizes = np.bincount(fitted.clusters, counts)
+        return fitted.genealogy.joined(
+            fitted.clusters, sizes, -deepest_within(fitted.result.groups)
+        )
+
+    @property
+    def levels_(self) -> tuple[Level, ...]:
+        """Levels of clusters from the components to one, by the valleys that separate them.
+
+        `level.clusters[model.components_]` are the labels on each, as `cut(depth=level.depth)`
+        gives them on all levels but the last, and `cut(depth=0)` is `labels_`.
+        """
+        return list_levels(self._groups("levels_"))
 
     @property
     def identity_(self) -> Identity:
@@ -213,56 +270,85 @@ class FittedModel(SerializableModel):
 
     @property
     def ids_(self) -> np.ndarray:
-        """`[K]` int64 names of the clusters; `ids_[labels_]` are those of the points."""
+        """`[n_clusters]` int64 names of the clusters; `ids_[labels_]` are those of the points."""
         return np.array(self.identity_.ids, np.int64)
 
-    def cut(self, n_clusters: int, x: Any = None) -> np.ndarray:
+    def cut(
+        self, n_clusters: int | None = None, x: Any = None, *, depth: float | None = None
+    ) -> np.ndarray:
         """Clusters at a coarser or finer level than the one that was found.
 
-        Coarser: the two clusters whose merging costs least evidence become one, again and again.
-        Finer: the clusters whose split costs least evidence (or gains most) fall into the halves
+        Coarser, and finer down to the components: the shallowest valleys are joined. Where nothing
+        lies between clusters, or valleys are not known, the two whose merging costs least evidence
+        become one, again and again.
+        Finer: the components whose split costs least evidence (or gains most) fall into the halves
         that the subclustering networks see; at most each into two.
 
         Args:
-            n_clusters: number of clusters wanted, between 1 and 2 K.
+            n_clusters: number of clusters wanted, between 1 and twice that of components.
             x: points to label, as for `predict`; `None` for those of the fit, whose clusters are
                 known but not their halves, so finer levels need `x`.
+            depth: instead of a number, the depth in nats up to which valleys are joined. 0 gives
+                the clusters that were found; larger values join clusters between which the
+                evidence for a valley is less.
 
         Returns:
             `[N]` int64 in `[0, n_clusters)`. Levels are nested: a coarser cluster consists of
             whole finer ones.
 
         Raises:
-            ValueError: if `n_clusters` is out of range, or `x` is missing for a finer level.
+            ValueError: if `n_clusters` is out of range, or `x` is missing for a finer level, or
+                both or neither of `n_clusters` and `depth` are given.
+            RuntimeError: for a depth, if no valleys are known.
         """
-        state = self.fitted.state
+        if (n_clusters is None) == (depth is None):
+            got = "None, as `depth`" if depth is None else f"{n_clusters!r}, and a `depth` too"
+            checks.fail("n_clusters", got, "either of the two")
+        if depth is not None:
+            if depth != np.inf:
+                depth = checks.number(depth, "depth")
+            return self._labels_at(joined_below(depth, self._groups("depth")), x)
+        state, groups = self.fitted.state, self.fitted.result.groups
         if checks.integer(n_clusters, "n_clusters", minimum=1) <= state.num_components:
-            labels = self.labels_ if x is None else self.predict_labels(x)
-            terms_of = hastings_judge(self.fitted, self.config).terms
-            return merged_to(n_clusters, terms_of, state.halves.total(axis=1))[labels]
+            given = (hastings_judge(self.fitted, self.config).terms, state.halves.total(axis=1))
+            if groups is None:
+                return self._labels_at(merged_to(n_clusters, *given), x)
+            return self._labels_at(joined_to(n_clusters, groups, *given), x)
         ratios = split_judge(self.fitted, self.config).split_ratios()
         most = state.num_components + int(np.isfinite(ratios).sum())
         checks.integer(n_clusters, "n_clusters", maximum=most)
         if x is None:
             checks.fail("x", "None for more clusters than were found", "points to label")
         networks, count = self.fitted.networks, n_clusters - state.num_components
-        pieces = (networks.labels_and_sides(each, state) for each in self._features_of(x))
-        return np.concatenate([halve_clusters(*piece, ratios, count) for piece in pieces])
+        pieces = []
+        for features in self._features_of(x):
+            labels = self.fitted.labels_of([features]).astype(np.int64)
+            sides = networks.labels_and_sides(features, state)[1]
+            pieces.append(halve_clusters(labels, sides, ratios, count))
+        return np.concatenate(pieces)
 
-    def why(self, k: int, *, print_fn: Callable[[str], Any] | None = None) -> Evidence:
+    def why(
+        self, k: int, other: int | None = None, *, print_fn: Callable[[str], Any] | None = None
+    ) -> Evidence:
         """Writes, and returns, the evidence for keeping cluster `k` whole and apart.
 
         The split is that of its subclustering network or, where the points of the fit are at
         hand and it is better, that across its principal axis; the merge is that with the cluster
         that fits best. With those points, both are judged by the rule of the fit, which also knows
-        heavy tails; a loaded model has statistics only.
+        heavy tails; a loaded model has statistics only. Where components were joined, the valley
+        to another cluster is told too, by the components that are its two ends and by its depth.
 
         Args:
-            k: the cluster, in `[0, K)`.
+            k: the cluster, in `[0, n_clusters)`.
+            other: the cluster to which the valley is told; `None` for that behind the shallowest.
             print_fn: called with each line; `None` for standard output.
         """
         k = checks.integer(k, "k", minimum=0, maximum=self.n_clusters - 1)
-        evidence = weigh_evidence(self.fitted, self.config, k)
+        if other is not None:
+            other = checks.integer(other, "other", minimum=0, maximum=self.n_clusters - 1)
+            if other == k:
+                checks.fail("other", other, "another cluster than `k`")
+        evidence = weigh_evidence(self.fitted, self.config, k, other)
         write = print_fn or (lambda line: sys.stdout.write(line + "\n"))
         for line in str(evidence).splitlines():
             write(line)
@@ -287,7 +373,7 @@ class FittedModel(SerializableModel):
 
     @property
     def k_posterior_(self) -> dict[int, float]:
-        """Share of 8 split/merge chains on the sample of the fit that ended with each K."""
+        """Share of 8 split/merge chains on the sample of the fit by their number of clusters."""
         fitted = self.fitted
         if fitted.result.k_posterior is None:
             search = fitted.result.search
@@ -309,7 +395,8 @@ class FittedModel(SerializableModel):
         """Writes a SavedModel that is served without this package, and its model card.
 
         Signature `serving_default`: `inputs` float32, any number of points of the shape seen in
-        `fit`, to `labels` int64 `[B]`, `responsibilities` float32 `[B, K]`, `log_density` float32
+        `fit`, to `labels` int64 `[B]`, `responsibilities` float32 `[B, n_clusters]` (the sum over
+        the components of each cluster), `log_density` float32
         `[B]` (nats) and `outlier_p` float32 `[B]`. Signature `labels`: the first two of these,
         which cost little more than the network alone. Signature `embed`: `inputs` to `features`
         float32 `[B, D]`. Preprocessing is inside. `tfdpm.load` opens the folder again.
@@ -327,7 +414,7 @@ class FittedModel(SerializableModel):
 
         Its signature `serving_default` takes `inputs` float32 `[B, ...]`, any B after
         `resize_tensor_input`, and gives `labels` int64 `[B]` and `responsibilities` float32
-        `[B, K]`. Only built-in operations are used.
+        `[B, n_clusters]`. Only built-in operations are used.
 
         Args:
             path: a file that does not exist yet, such as `model.tflite`; folders are made.
@@ -341,7 +428,7 @@ class FittedModel(SerializableModel):
         """Writes an ONNX file with encoder, preprocessing and network; needs tf2onnx.
 
         It takes `inputs` float32 `[B, ...]` and gives `labels` int64 `[B]` and `responsibilities`
-        float32 `[B, K]`.
+        float32 `[B, n_clusters]`.
 
         Args:
             path: a file that does not exist yet, such as `model.onnx`; folders are made.
@@ -358,9 +445,23 @@ class FittedModel(SerializableModel):
         state = self.fitted.state
         return PredictiveTails(state.parameters.mixture_weights, state.posterior())
 
-    def _respond(self, features) -> np.ndarray:
-        """Responsibilities `[B, K]` of features `[B, D]`."""
-        return self.fitted.networks.responsibilities(features, self.n_clusters)
+    def _groups(self, name: str) -> ComponentGroups:
+        """How components are joined; an error names what asked."""
+        groups = self.fitted.result.groups
+        if groups is None:
+            got = "a model whose components were not joined, so that valleys are not known"
+            checks.fail(name, got, "one that was fitted with shape='any'", RuntimeError)
+        return groups
+
+    def _labels_at(self, clusters: np.ndarray, x: Any) -> np.ndarray:
+        """Clusters `[N]` int64 of points, or those of the fit, where `[K]` are the components'."""
+        return clusters.astype(np.int64)[
+            self.components_ if x is None else self.predict_components(x)
+        ]
+
+    def _moments(self) -> MixtureParameters:
+        """Weights, means and covariances of the clusters in feature space."""
+        return pooled_moments(self.mixture_, self.fitted.clusters)
 
     def check_points(self, shape: tuple[int, ...]) -> None:
         """Raises ValueError unless points of this shape have as many values as those of the fit."""

@@ -34,17 +34,23 @@ _MOST_SIZES = 20  # that the summary names
 class DeepDPM(FittedModel):
     """Clustering network and subclustering networks under a Dirichlet-process Gaussian mixture.
 
-    [DeepDPM]. `fit` finds the number of clusters; `predict` gives responsibilities of new points.
+    [DeepDPM]. `fit` finds the number of clusters; `predict` gives probabilities of new points.
+    A cluster is one component of the mixture, or several without a valley of density between
+    them, unless `config.shape` is "gaussian".
 
     Attributes:
-        n_clusters: int, K.
+        n_clusters: int, number of clusters; n_components: int, K, that of components.
         labels_: `[N]` int64, clusters of the training points; equal to `predict_labels(x)`.
-        cluster_sizes_: `[K]` int64.
-        means_: `[K, D]` and covariances_: `[K, D, D]` in raw units; weights_: `[K]`.
+        components_: `[N]` int64, their components.
+        cluster_of_component_: `[K]` int64; of `components_` it gives `labels_`.
+        cluster_sizes_: `[n_clusters]` int64.
+        means_: `[n_clusters, D]` and covariances_: `[n_clusters, D, D]` in raw units;
+            weights_: `[n_clusters]`. Those of the components are in `mixture_`, as features.
         columns: `tfdpm.data.Columns` of the frame of the fit: `columns.features` names the numbers
             of a point, as which arrays and exported models take categories.
-        history: Keras `History`: loss, subcluster_loss, n_clusters, proposed and accepted moves,
-            and nmi, ari, acc where labels were given.
+        history: Keras `History`: loss, subcluster_loss, n_clusters, n_components, proposed and
+            accepted moves, and nmi, ari, acc where labels were given. Components are joined when
+            the fit ends: of clusters the last epoch tells, the others of components.
         trainer: what the present fit needs; `None` outside of fits.
 
     Args:
@@ -220,7 +226,8 @@ class DeepDPM(FittedModel):
         if self.parts is None:
             return ["Not fitted yet."]
         state, moves, labels = self.parts.state, self.moves_, self.parts.result.labels
-        lines = [f"Clusters: {self.n_clusters}"]
+        parts = f", of {self.n_components} components" if self.fitted.result.groups else ""
+        lines = [f"Clusters: {self.n_clusters}{parts}"]
         if labels is not None:
             sizes = np.sort(self.cluster_sizes_)[::-1]
             more = f", and {len(sizes) - _MOST_SIZES} more" if len(sizes) > _MOST_SIZES else ""
@@ -400,8 +407,6 @@ class DeepDPM(FittedModel):
         if search is None:
             checks.fail("x", "None, of a model without the points of its fit", "points")
         features = np.asarray(search.features)
-        responsibilities = self.fitted.networks.responsibilities(
-            tf.constant(features, tf.float32), self.n_clusters
-        )
+        responsibilities, _ = self.fitted.respond(tf.constant(features, tf.float32))
         shape = self.point_shape if self.encoder is None else None
         return viz.PointSample.from_features(features, responsibilities, self.preprocessing_, shape)

@@ -20,6 +20,7 @@ from tfdpm.networks.fused_adam import FusedAdam
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.pair import NetworkPair, base_rates, create_networks
 from tfdpm.search.state import MixtureState
+from tfdpm.shapes.groups import ComponentGroups
 from tfdpm.training.memory import Memory
 
 __all__ = ["SerializableModel"]
@@ -176,7 +177,7 @@ class SerializableModel(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SerializableModel:
         """A model without weights from `get_config`'s result."""
-        config = {**config, "config": DeepDPMConfig(**config["config"])}
+        config = {**config, "config": DeepDPMConfig.from_saved(config["config"])}
         if "encoder" in config:
             config["encoder"] = keras.saving.deserialize_keras_object(config["encoder"])
         return cls(**config)
@@ -213,6 +214,8 @@ class SerializableModel(keras.Model):
         store["capacity"] = np.array(self.clustering.capacity)
         store["genealogy"] = as_bytes(self.parts.genealogy.to_json())
         store["identity"] = as_bytes(self.parts.identity.to_json())
+        if result.groups is not None:
+            store["valleys"] = result.groups.valleys
         if result.labels is not None:
             store["labels"] = result.labels
         if result.waiting is not None:
@@ -241,6 +244,8 @@ class SerializableModel(keras.Model):
         if "genealogy" in arrays:
             found["genealogy"] = Genealogy.from_json(as_text(arrays["genealogy"]))
             found["identity"] = Identity.from_json(as_text(arrays["identity"]))
+        if "valleys" in arrays:
+            found["groups"] = ComponentGroups.from_valleys(np.asarray(arrays["valleys"]))
         if "labels" in arrays:
             found["labels"] = np.array(arrays["labels"])
         if "waiting" in arrays:
@@ -269,7 +274,7 @@ class SerializableModel(keras.Model):
             dict(zip(names, weights[len(network_weights) :], strict=True))
         )
         networks = self.parts.networks.with_room_for(state.num_components)
-        self.adopt(self.parts.replace(networks=networks, state=state, labels=None))
+        self.adopt(self.parts.replace(networks=networks, state=state, labels=None, groups=None))
         for variable, value in zip(self.weights, network_weights, strict=True):
             # A copy from before the networks grew fills the leading slots.
             paddings = [(0, b - a) for a, b in zip(value.shape, variable.shape, strict=True)]

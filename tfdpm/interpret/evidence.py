@@ -8,7 +8,33 @@ import numpy as np
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.interpret.fitted import Fitted
+from tfdpm.interpret.hierarchy import deepest_within
 from tfdpm.interpret.judges import hastings_judge, merge_judge, split_judge
+from tfdpm.shapes.groups import ComponentGroups
+
+
+@dataclasses.dataclass(frozen=True)
+class Valley:
+    """The shallowest valley of density between two clusters.
+
+    Attributes:
+        clusters: both numbers.
+        ends: the components that it lies between, one of each cluster.
+        depth: nats of evidence for two modes; inf where nothing lies between any of their
+            components.
+    """
+
+    clusters: tuple[int, int]
+    ends: tuple[int, int]
+    depth: float
+
+    def __str__(self) -> str:
+        """The same in a sentence."""
+        (_, other), (first, second) = self.clusters, self.ends
+        if self.depth == np.inf:
+            return f"Valley to cluster {other}: none of their components are neighbours."
+        between = f"between components {first} and {second}"
+        return f"Valley to cluster {other}: {self.depth:.1f} nats deep, {between}."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,19 +43,28 @@ class Evidence:
 
     Attributes:
         cluster: its number.
+        components: numbers of its components.
         size: its points, weighted where points are.
-        split_log_ratio: of its best split into two; `-inf` where there is none.
+        split_log_ratio: of the best split of a component into two; `-inf` where there is none.
         split_sizes: points of the two halves.
-        merge_log_ratio: of its best merge; `-inf` where there is no other cluster.
+        merge_log_ratio: of the best merge of a component with one of another cluster; `-inf` where
+            there is none.
         merge_with: the other cluster, or `None`.
+        inner_depth: of the deepest valley over which its components were joined, nats; `-inf` for
+            a single one.
+        valley: to the other cluster that was asked for, or behind the shallowest valley; `None`
+            where there is no other, or valleys are not known.
     """
 
     cluster: int
+    components: tuple[int, ...]
     size: float
     split_log_ratio: float
     split_sizes: tuple[float, float]
     merge_log_ratio: float
     merge_with: int | None
+    inner_depth: float = -np.inf
+    valley: Valley | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -39,13 +74,19 @@ class Evidence:
     def __str__(self) -> str:
         """The same in sentences."""
         halves = " and ".join(f"{size:,.0f}" for size in self.split_sizes)
+        count = len(self.components)
+        parts, of_part = ("", "") if count == 1 else (f", {count} components", " of a component")
         lines = [
-            f"Cluster {self.cluster}, {self.size:,.0f} points.",
-            _sentence(f"Split into {halves} points", self.split_log_ratio, "two"),
+            f"Cluster {self.cluster}, {self.size:,.0f} points{parts}.",
+            _sentence(f"Split{of_part} into {halves} points", self.split_log_ratio, "two"),
         ]
         if self.merge_with is not None:
-            move = f"Merge with cluster {self.merge_with}"
+            move = f"Merge{of_part} with cluster {self.merge_with}"
             lines.append(_sentence(move, self.merge_log_ratio, "one"))
+        if count > 1:
+            lines.append(f"Deepest valley within: {self.inner_depth:.1f} nats, which is none.")
+        if self.valley is not None:
+            lines.append(str(self.valley))
         return "\n".join(lines)
 
 
@@ -56,50 +97,81 @@ def _sentence(move: str, log_ratio: float, what: str) -> str:
     return f"{move}: log ratio {log_ratio:+.1f} nats, {verdict}."
 
 
-def weigh_evidence(fitted: Fitted, config: DeepDPMConfig, k: int) -> Evidence:
-    """The best split and the best merge of cluster `k`, and what each would gain.
+def weigh_evidence(
+    fitted: Fitted, config: DeepDPMConfig, cluster: int, other: int | None = None
+) -> Evidence:
+    """The best split and the best merge within a cluster, what each would gain, and its valley.
 
-    The split is that of the cluster's subclustering network or, where the sample of the fit is at
-    hand and it is better, that across the cluster's principal axis.
+    The split is that of a component's subclustering network or, where the sample of the fit is at
+    hand and it is better, that across its principal axis. The valley is that to the `other`
+    cluster, or else the shallowest.
     """
-    size = float(fitted.state.halves.counts[k].numpy().sum())
-    split, share = _best_split(fitted, config, k)
-    pairs, merges = _merge_ratios(fitted, config, k)
-    best = int(np.argmax(merges)) if len(merges) else None
+    own = np.flatnonzero(fitted.clusters == cluster)
+    sizes = fitted.state.halves.counts.numpy().sum(axis=1)
+    split, part, share = _best_split(fitted, config, own)
+    merge, merge_with = _best_merge(fitted, config, cluster)
+    groups = fitted.result.groups
     return Evidence(
-        cluster=k,
-        size=size,
+        cluster=cluster,
+        components=tuple(own.tolist()),
+        size=float(sizes[own].sum()),
         split_log_ratio=split,
-        split_sizes=((1 - share) * size, share * size),
-        merge_log_ratio=-np.inf if best is None else float(merges[best]),
-        merge_with=None if best is None else int(pairs[best].sum() - k),
+        split_sizes=((1 - share) * float(sizes[part]), share * float(sizes[part])),
+        merge_log_ratio=merge,
+        merge_with=merge_with,
+        inner_depth=-np.inf if groups is None else float(deepest_within(groups)[cluster]),
+        valley=None if groups is None else _valley(groups, cluster, other),
     )
 
 
-def _best_split(fitted: Fitted, config: DeepDPMConfig, k: int) -> tuple[float, float]:
-    """Log ratio of the best split of one cluster, and the second half's share of it."""
-    judge = split_judge(fitted, config)
-    candidates = [judge]
+def _valley(groups: ComponentGroups, cluster: int, other: int | None) -> Valley | None:
+    """The shallowest valley between a cluster and another one, or any other one."""
+    own = np.flatnonzero(groups.clusters == cluster)
+    is_other = groups.clusters != cluster if other is None else groups.clusters == other
+    others = np.flatnonzero(is_other)
+    if len(others) == 0:
+        return None
+    depths = groups.valleys[np.ix_(own, others)]
+    row, column = np.unravel_index(depths.argmin(), depths.shape)
+    end = int(others[column])
+    clusters = (cluster, int(groups.clusters[end]))
+    return Valley(clusters, (int(own[row]), end), float(depths[row, column]))
+
+
+def _best_split(fitted: Fitted, config: DeepDPMConfig, own: np.ndarray) -> tuple[float, int, float]:
+    """Log ratio of the best split of one of some components, which, and its second half's share."""
+    candidates = [split_judge(fitted, config)]
     if fitted.result.search is not None:
-        points, is_own = fitted.result.search.points, judge.labels == k
-        centred = points - points[is_own].mean(axis=0) if is_own.any() else points
-        axis = np.linalg.eigh(centred[is_own].T @ centred[is_own])[1][:, -1]
-        candidates.append(dataclasses.replace(judge, sides=(centred @ axis > 0).astype(np.int64)))
+        points, labels = fitted.result.search.points, candidates[0].labels
+        sides = np.zeros(len(points), np.int64)
+        for k in own:
+            centred = points[labels == k]
+            if len(centred) > 0:
+                centred = centred - centred.mean(axis=0)
+                axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+                sides[labels == k] = centred @ axis > 0
+        candidates.append(dataclasses.replace(candidates[0], sides=sides))
     found = []
     for candidate in candidates:
-        first, second = candidate.sizes[k]
-        share = float(second / max(first + second, 1e-300))
-        found.append((float(candidate.split_ratios()[k]), share))
+        ratios = candidate.split_ratios()[own]
+        part = own[ratios.argmax()]
+        first, second = candidate.sizes[part]
+        found.append((float(ratios.max()), int(part), float(second / max(first + second, 1e-300))))
     return max(found)
 
 
-def _merge_ratios(fitted: Fitted, config: DeepDPMConfig, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs `[P, 2]` with cluster `k`, and the log ratios `[P]` of merging them."""
+def _best_merge(fitted: Fitted, config: DeepDPMConfig, cluster: int) -> tuple[float, int | None]:
+    """Log ratio of the best merge of a component with one of another cluster, and that cluster."""
+    clusters, is_own = fitted.clusters, fitted.clusters == cluster
+    if is_own.all():
+        return -np.inf, None
+    pairs, ratios = np.zeros((0, 2), np.int64), np.zeros(0)
     if fitted.result.search is not None:
         pairs, ratios = merge_judge(fitted, config).merge_ratios()
-        is_own = (pairs == k).any(axis=1) if len(pairs) else np.zeros(0, bool)
-        if is_own.any():
-            return pairs[is_own], ratios[is_own]
-    others = np.delete(np.arange(fitted.state.num_components), k)
-    pairs = np.stack([np.full_like(others, k), others], axis=1)
-    return pairs, hastings_judge(fitted, config).pair_ratios(pairs)
+        is_border = is_own[pairs].sum(axis=-1) == 1
+        pairs, ratios = pairs[is_border], ratios[is_border]
+    if len(pairs) == 0:
+        pairs = np.argwhere(is_own[:, np.newaxis] & ~is_own)
+        ratios = hastings_judge(fitted, config).pair_ratios(pairs)
+    first, second = pairs[ratios.argmax()]
+    return float(ratios.max()), int(clusters[second if is_own[first] else first])

@@ -12,10 +12,11 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.interpret.genealogy import Genealogy
 from tfdpm.interpret.identity import Identity, first_identity
 from tfdpm.moves.ledger import MoveCounts, Proposal
-from tfdpm.moves.transition import Transition
+from tfdpm.moves.transition import Transition, of_order
 from tfdpm.networks.pair import NetworkPair
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.state import MixtureState, apply_transition
+from tfdpm.shapes.groups import ComponentGroups
 
 _SLICE_ROWS = 16_384
 
@@ -24,9 +25,11 @@ _SLICE_ROWS = 16_384
 class FitResult:
     """What fits have led to, besides networks and mixture."""
 
-    # Clusters [N] of the training points, of the smallest unsigned type; None where weights were
+    # Components [N] of the training points, of the smallest unsigned type; None where weights were
     # put in that no fit has ended with.
     labels: np.ndarray | None = None
+    # How components are joined into clusters; None where each is a cluster, as within fits.
+    groups: ComponentGroups | None = None
     # The search on a sample of the points, which judges moves; None for a loaded model, and where
     # moves are judged by the statistics of all points.
     search: MixtureSearch | None = None
@@ -58,15 +61,49 @@ class Fitted:
     @property
     def identity(self) -> Identity:
         """Names of the clusters, by default their numbers."""
-        known, count = self.result.identity, self.state.num_components
+        known, count = self.result.identity, self.num_clusters
         return known if known is not None and len(known.ids) == count else first_identity(count)
 
+    @property
+    def clusters(self) -> np.ndarray:
+        """Cluster of each component, `[K]`, numbered by the first component of each."""
+        groups = self.result.groups
+        return np.arange(self.state.num_components) if groups is None else groups.clusters
+
+    @property
+    def num_clusters(self) -> int:
+        """Number of clusters, at most K."""
+        return int(self.clusters.max()) + 1
+
+    @property
+    def membership(self) -> np.ndarray:
+        """`[K, clusters]` float32: one where the component belongs to the cluster, else zero."""
+        return np.eye(self.num_clusters, dtype=np.float32)[self.clusters]
+
+    def respond(self, features) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities of the clusters `[B, clusters]` and of the components `[B, K]`."""
+        of_components = self.networks.responsibilities(features, self.state.num_components)
+        if self.num_clusters == self.state.num_components:
+            return of_components, of_components
+        return of_components @ self.membership, of_components
+
     def labels_of(self, pieces: Iterable[tf.Tensor]) -> np.ndarray:
-        """Clusters `[N]`, of the smallest unsigned type, of features `[B, D]` piece by piece."""
-        count = self.state.num_components
-        kind = np.min_scalar_type(count)
-        found = (self.networks.responsibilities(piece, count).argmax(axis=1) for piece in pieces)
-        return np.concatenate([labels.astype(kind) for labels in found])
+        """Components `[N]`, of the smallest unsigned type, of features `[B, D]` piece by piece.
+
+        Each point's likeliest component of its likeliest cluster, whose components add up.
+        """
+        kind, clusters = np.min_scalar_type(self.state.num_components), self.clusters
+        found = []
+        for piece in pieces:
+            of_clusters, of_components = self.respond(piece)
+            is_own = clusters == of_clusters.argmax(axis=1)[:, np.newaxis]
+            labels = np.where(is_own, of_components, -1.0).argmax(axis=1)
+            found.append(labels.astype(kind))
+        return np.concatenate(found)
+
+    def clusters_of(self, pieces: Iterable[tf.Tensor]) -> np.ndarray:
+        """Clusters `[N]` int64 of features `[B, D]` piece by piece."""
+        return self.clusters[self.labels_of(pieces)].astype(np.int64)
 
     def replace(self, **changes) -> Fitted:
         """The same with other parts; names of `FitResult`'s attributes change the result."""
@@ -95,6 +132,21 @@ class Fitted:
             networks=self.networks.apply(transition, counts, seed + 101 * (state.epoch + 1)),
             state=apply_transition(state, transition, config),
             genealogy=self.genealogy.after(transition, proposals, state.epoch, counts),
+            groups=None,
+        )
+
+    def renamed(self, identity: Identity, config: DeepDPMConfig, seed: int) -> Fitted:
+        """The same with the clusters numbered in the order of their names.
+
+        Where every cluster has kept its name, labels then mean what they meant.
+        """
+        rank = np.argsort(np.argsort(identity.ids))
+        order = np.argsort(rank[self.clusters], kind="stable")
+        labels, groups = self.result.labels, self.result.groups
+        return self.apply(of_order(order), (), config, seed).replace(
+            identity=dataclasses.replace(identity, ids=tuple(sorted(identity.ids))),
+            labels=None if labels is None else np.argsort(order)[labels],
+            groups=None if groups is None else groups.chosen(order),
         )
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from tfdpm.moves.ledger import Proposal
 from tfdpm.moves.transition import WHOLE, Transition
 
+_MOST_NAMED = 4  # parents of a node whose numbers `str` tells
+
 
 @dataclasses.dataclass(frozen=True)
 class Node:
@@ -23,8 +25,9 @@ class Node:
     Attributes:
         node: its number, counted from 0 in the order of birth.
         parents: numbers of those it came from: none at the start, one of a split, more of a merge.
-        kind: `"start"`, `"split"` or `"merge"`: what made it.
-        stage: `"search"` (on a sample, before any network learned) or `"training"`.
+        kind: `"start"`, `"split"`, `"merge"` or `"join"`: what made it. Components without a
+            valley between them are joined into a cluster.
+        stage: `"search"` (on a sample, before any network learned), `"training"`, or `"end"`.
         step: of the search, counted in better partitions, or epoch of the training; from 0.
         size: points at birth; of the sample in the search.
         log_ratio: of the move that made it, nats; NaN at the start. Several clusters that one
@@ -121,6 +124,23 @@ class Genealogy:
             born.append(_add(nodes, names, kind, "training", epoch, size, ratio))
         return Genealogy(tuple(nodes), tuple(born))
 
+    def joined(self, clusters: np.ndarray, sizes: np.ndarray, log_ratios: np.ndarray) -> Genealogy:
+        """The genealogy with a last level, on which components are joined into clusters.
+
+        Args:
+            clusters: `[K]` cluster of each component.
+            sizes: `[clusters]` points of each.
+            log_ratios: `[clusters]` of the join over none, nats; of single components unused.
+        """
+        nodes, born = list(self.nodes), []
+        for cluster, (size, ratio) in enumerate(zip(sizes, log_ratios, strict=True)):
+            parts = [self.current[k] for k in np.flatnonzero(clusters == cluster)]
+            is_single = len(parts) == 1
+            born.append(
+                parts[0] if is_single else _add(nodes, parts, "join", "end", 0, size, ratio)
+            )
+        return Genealogy(tuple(nodes), tuple(born))
+
     def ancestors(self, cluster: int) -> list[Node]:
         """The cluster's node, its parents, theirs and so on, youngest first."""
         found, waiting = {}, [self.current[cluster]]
@@ -156,12 +176,15 @@ class Genealogy:
         return cls(tuple(nodes), tuple(content["current"]))
 
     def _line(self, node: Node) -> str:
-        unit = "step" if node.stage == "search" else "epoch"
+        times = {"search": f"in step {node.step}", "training": f"in epoch {node.step}"}
         made = f"{node.size:,.0f} points"
         if node.kind != "start":
             others = "".join(f" and {other}" for other in node.parents[1:])
-            origin = f" of {node.parents[0]}{others}" if node.kind == "merge" else ""
-            made += f", {node.kind}{origin} in {unit} {node.step}, log ratio {node.log_ratio:.1f}"
+            if len(node.parents) > _MOST_NAMED:
+                others = f" and {len(node.parents) - 1} others"
+            origin = "" if node.kind == "split" else f" of {node.parents[0]}{others}"
+            when = times.get(node.stage, "at the end")
+            made += f", {node.kind}{origin} {when}, log ratio {node.log_ratio:.1f}"
         if node.node in self.current:
             made += f" -> cluster {self.current.index(node.node)}"
         return f"[{node.node}] {made}"

@@ -16,6 +16,7 @@ from tfdpm.search.initialization import resume_search
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.prior import SearchPrior
 from tfdpm.search.sample import Sample, sample_moments
+from tfdpm.shapes.valleys import group_components
 
 _KEPT_SHARE = 0.8  # of the points, in a chain
 _CUT_SHARE = 0.5  # of the clusters, on average
@@ -33,10 +34,17 @@ class Stability(NamedTuple):
     scores: np.ndarray  # [N], from 0 to 1
 
 
-def k_posterior(mixtures: list[MixtureParameters]) -> dict[int, float]:
-    """Share of the mixtures with each number of components, by number."""
-    counts = Counter(mixture.num_components for mixture in mixtures)
-    return {count: counts[count] / len(mixtures) for count in sorted(counts)}
+class Chain(NamedTuple):
+    """Where one chain ended."""
+
+    mixture: MixtureParameters
+    clusters: np.ndarray  # [K], cluster of each of its components
+
+
+def k_posterior(chains: list[Chain]) -> dict[int, float]:
+    """Share of the chains with each number of clusters, by number."""
+    counts = Counter(int(each.clusters.max()) + 1 for each in chains)
+    return {count: counts[count] / len(chains) for count in sorted(counts)}
 
 
 def co_assignment(labels: np.ndarray, chain_labels: np.ndarray) -> np.ndarray:
@@ -55,24 +63,34 @@ def measure_stability(
     `seeds` are those of the fit and of the chains.
     """
     search = _search_on(fitted, features, config, seeds[0])
-    mixtures = run_chains(fitted, search, count, seeds[1])
-    labels = fitted.labels_of(slices(features))
+    chains = run_chains(fitted, search, count, seeds[1])
+    labels = fitted.clusters_of(slices(features))
     scores, leading = np.zeros(len(features)), features[:, : search.points.shape[1]]
-    for mixture in mixtures:
-        density = LogJoint(mixture)
-        chain_labels = np.concatenate(
+    for each in chains:
+        density = LogJoint(each.mixture)
+        components = np.concatenate(
             [np.argmax(density(piece).numpy(), axis=1) for piece in slices(leading)]
         )
-        scores += co_assignment(labels, chain_labels) / count
-    return Stability(k_posterior(mixtures), scores)
+        scores += co_assignment(labels, each.clusters[components]) / count
+    return Stability(k_posterior(chains), scores)
 
 
-def run_chains(
-    fitted: Fitted, search: MixtureSearch, count: int, seed: int
-) -> list[MixtureParameters]:
-    """Mixtures that `count` chains of moves end with, from the clusters of a search's sample."""
+def run_chains(fitted: Fitted, search: MixtureSearch, count: int, seed: int) -> list[Chain]:
+    """Where `count` chains of moves end, from the components of a search's sample.
+
+    Their components are joined into clusters where those of the fit are.
+    """
     labels = fitted.labels_of(slices(search.features))
-    return [chain(search, labels, seed + index) for index in range(count)]
+    found = []
+    for index in range(count):
+        mixture = chain(search, labels, seed + index)
+        components = mixture.num_components
+        clusters = np.arange(components)
+        if fitted.result.groups is not None:
+            own = search.sample.labels(mixture)
+            clusters = group_components(search.points, own, components, seed=seed + index).clusters
+        found.append(Chain(mixture, clusters))
+    return found
 
 
 def _search_on(

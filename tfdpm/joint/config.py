@@ -62,7 +62,7 @@ class JointConfig:
     def __post_init__(self):
         """Checks every value, and makes a configuration of a dictionary of `clustering`."""
         if isinstance(self.clustering, dict):
-            object.__setattr__(self, "clustering", DeepDPMConfig(**self.clustering))
+            object.__setattr__(self, "clustering", DeepDPMConfig.from_saved(self.clustering))
         if not isinstance(self.clustering, DeepDPMConfig):
             got = type(self.clustering).__name__
             checks.fail("clustering", got, "a DeepDPMConfig", TypeError)
@@ -119,6 +119,8 @@ class JointConfig:
         Rounds may be more, so that a fit that ended can go on.
         """
         settings = dataclasses.asdict(self.replace(max_rounds=1))
+        if self.clustering.shape == "gaussian":
+            del settings["clustering"]["shape"]  # as in files from before there were shapes
         digest = hashlib.sha256(json.dumps([settings, seed, points.shape]).encode())
         digest.update(np.ascontiguousarray(points).data)
         return digest.hexdigest()

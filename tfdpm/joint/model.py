@@ -247,8 +247,12 @@ class JointClustering(keras.Model):
         )
 
     def _pull(self, points: np.ndarray) -> Pull:
-        """The pull of latents to the means of the clusters as they are now."""
-        latents, labels = encode(self._raw_encoder(), points), self.labels_
+        """The pull of latents to the means of the components as they are now.
+
+        A cluster of several may be a ring, whose mean lies outside of it.
+        """
+        latents = encode(self._raw_encoder(), points)
+        labels = self._raw_clustering().predict_components(points)
         sums = np.zeros((labels.max() + 1, latents.shape[1]))
         np.add.at(sums, labels, latents)
         sizes = np.maximum(np.bincount(labels), 1)  # a cluster without points pulls none

@@ -65,6 +65,26 @@ def as_tensors(mixture: _Mixture) -> _Mixture:
     return type(mixture)(*(tf.constant(part) for part in mixture))
 
 
+def pooled_moments(parameters: MixtureParameters, groups: np.ndarray) -> MixtureParameters:
+    """Weights, means and covariances of groups of components, each group taken as one.
+
+    Args:
+        parameters: the mixture of K components.
+        groups: `[K]` group of each component, numbered by the first component of each.
+    """
+    num_groups = int(groups.max()) + 1
+    if num_groups == parameters.num_components:
+        return parameters
+    weights, means, covariances = (np.asarray(part) for part in parameters)
+    total = np.bincount(groups, weights, num_groups)
+    shares = np.eye(num_groups)[groups] * (weights / total[groups])[:, np.newaxis]
+    pooled = shares.T @ means
+    # Total covariance: mean of the covariances, and covariance of the means.
+    apart = means - pooled[groups]
+    within = covariances + apart[:, :, np.newaxis] * apart[:, np.newaxis, :]
+    return as_tensors(MixtureParameters(total, pooled, np.einsum("kg,kab->gab", shares, within)))
+
+
 def map_mixture_weights(
     counts: tf.Tensor, concentration: float, *, rule: str = "dirichlet_map"
 ) -> np.ndarray:

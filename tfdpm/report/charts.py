@@ -27,11 +27,11 @@ Figure = Any
 
 
 def draw_map(plane: ClusterMap, sample: PointSample, has_images: bool) -> Figure:
-    """Draws points coloured by cluster and ellipses of two standard deviations.
+    """Draws points and components, ellipses of two standard deviations, coloured by cluster.
 
     The `customdata` of a point is its position in the sample, by which its thumbnail is found.
     """
-    count = len(plane.weights)
+    count = len(plane.heaviest)
     colors = cluster_colors(count)
     texts = np.array(_hover_texts(sample))
     figure = empty_figure(plane.axis_names[0], plane.axis_names[1])
@@ -54,7 +54,8 @@ def draw_map(plane: ClusterMap, sample: PointSample, has_images: bool) -> Figure
         )
     outlines = list(ellipses(plane.means, plane.covariances))
     for k in groups:
-        chosen = outlines if k is None else [outlines[k]]
+        own = np.arange(len(outlines)) if k is None else np.flatnonzero(plane.clusters == k)
+        chosen = [outlines[component] for component in own]
         gap = np.full((2, 1), np.nan)
         line = np.concatenate([part for outline in chosen for part in (outline, gap)], axis=1)
         figure.add_scatter(

@@ -85,5 +85,6 @@ def draw_tree(nodes: Sequence[Any], current: Sequence[int]) -> Any:
 
 def _describe_node(node: Any, cluster: int | None) -> str:
     name = "no longer there" if cluster is None else f"cluster {cluster} of today"
-    text = f"{name}<br>{node.size:,.0f} points at birth, of the {node.stage}<br>made by {node.kind}"
+    made = f"made by {node.kind}, stage {node.stage}"
+    text = f"{name}<br>{node.size:,.0f} points at birth<br>{made}"
     return text if np.isnan(node.log_ratio) else f"{text}, log ratio {node.log_ratio:+.1f} nats"

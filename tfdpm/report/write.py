@@ -82,6 +82,7 @@ def write_report(
 def _build_overview(model: Any, facts: Facts, figures: dict, seconds: float | None) -> str:
     numbers = [
         ("clusters", f"{model.n_clusters:,}"),
+        ("components", f"{model.n_components:,}"),
         ("points", f"{facts.sample.num_points:,}"),
         ("features", f"{facts.sample.features.shape[1]:,}"),
     ]
@@ -123,8 +124,8 @@ def _build_map(model: Any, facts: Facts, figures: dict, sheets: dict, seed: int)
     figures["map"] = charts.draw_map(plane, few, has_images)
     notes = [
         f"{len(few.rows):,} of {facts.sample.num_points:,} points, coloured by cluster, on "
-        f"{plane.title}. Ellipses reach two standard deviations. Point at a dot to see "
-        + ("its image." if has_images else "its row.")
+        f"{plane.title}. Ellipses are the components of each cluster, and reach two standard "
+        "deviations. Point at a dot to see " + ("its image." if has_images else "its row.")
     ]
     body = chart("map")
     if "LDA" in plane.title:
@@ -239,7 +240,8 @@ def _build_made(
     prior = paragraphs(*sentences.describe_prior(model, int(facts.sizes.max())))
     columns = sentences.describe_preprocessing(model, facts.sample)
     family = "Every split and merge that lasted, from the first cluster down to those of today, "
-    family = paragraphs(family + "which carry their numbers.", soft=True)
+    family += "which carry their numbers. Components without a valley between them are joined last."
+    family = paragraphs(family, soft=True)
     details = f"<summary>all settings</summary><pre>{html.escape(settings)}</pre>"
     cards += [
         card("The prior in plain words", prior, wide=True),

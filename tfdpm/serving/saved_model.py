@@ -43,8 +43,11 @@ class ServingModule(tf.Module):
         self._encoder = None if model.encoder is None else ServedEncoder(model.encoder)
         self._input_dim = preprocessing.input_dim
         self._normalizes_rows = preprocessing.normalizes_rows
-        # Spare units stay behind: users see K clusters.
+        # Spare units stay behind: there are K components.
         count = state.num_components
+        # Of components that are joined, a cluster's probability is the sum.
+        is_joined = model.fitted.num_clusters < count
+        self._membership = held(model.fitted.membership) if is_joined else None
         hidden, head = clustering.hidden, clustering.head
         hidden_map = (np.asarray(hidden.kernel, np.float64), np.asarray(hidden.bias, np.float64))
         self._head = held_affine(np.asarray(head.kernel)[:, :count], np.asarray(head.bias)[:count])
@@ -104,9 +107,12 @@ class ServingModule(tf.Module):
         return self._network(self._first(self._centred(inputs)))
 
     def _network(self, first) -> dict[str, tf.Tensor]:
-        logits = affine(tf.nn.relu(affine(first, self._hidden)), self._head)
-        labels = tf.argmax(logits, axis=-1, output_type=tf.int64)
-        return {"labels": labels, "responsibilities": tf.nn.softmax(logits)}
+        scores = affine(tf.nn.relu(affine(first, self._hidden)), self._head)
+        shares = tf.nn.softmax(scores)
+        if self._membership is not None:
+            scores = shares = tf.linalg.matmul(shares, self._membership)
+        labels = tf.argmax(scores, axis=-1, output_type=tf.int64)
+        return {"labels": labels, "responsibilities": shares}
 
     def _serve(self, inputs) -> dict[str, tf.Tensor]:
         rows = self._centred(inputs)
@@ -130,7 +136,9 @@ def export(model: Any, directory: str | os.PathLike[str]) -> None:
     versions = {each.__name__: each.__version__ for each in (tf, keras, np)}
     card = {
         "format": FORMAT,
-        "n_clusters": state.num_components,
+        "n_clusters": model.fitted.num_clusters,
+        "n_components": state.num_components,
+        "cluster_of_component": model.fitted.clusters.tolist(),
         "input_shape": list(model.point_shape),
         "columns": dataclasses.asdict(model.columns),
         "feature_dim": state.preprocessing.feature_dim,

@@ -25,6 +25,7 @@ from tfdpm.networks.pair import NetworkPair
 from tfdpm.networks.reduction import soft_statistics
 from tfdpm.networks.warm_start import start_from_mixture
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
+from tfdpm.shapes.groups import ComponentGroups
 from tfdpm.training.memory import Memory
 from tfdpm.training.sources import ArraySource
 from tfdpm.training.trainer import Trainer
@@ -116,6 +117,8 @@ def _search(
         if trainer.is_over(fitted, info):
             break
     fitted = trainer.finish(fitted)
+    if before is not None and memory.is_recalled:
+        fitted = _joined_as_before(before, fitted, memory.rows)
     state = _for_points(fitted.state, memory, config)
     features = state.preprocessing.transform(memory.rows)
     novel_share = max(_NOVEL, float(np.mean(_p_values(state, features) < _NOVEL)))
@@ -128,13 +131,27 @@ def _search(
         moves = before.result.moves + fitted.result.moves
         fitted = fitted.replace(state=state, moves=moves)
         identity = follow(before.identity, shared)
-        order = np.argsort(identity.ids)
-        fitted = fitted.apply(transitions.of_order(order), (), config, seed)
-        identity = dataclasses.replace(identity, ids=tuple(sorted(identity.ids)))
-        fitted = fitted.replace(identity=identity)
+        fitted = fitted.renamed(identity, config, seed)
     else:
         fitted = fitted.replace(state=state)
     return fitted, memory.searched(state.preprocessing, novel_share)
+
+
+def _joined_as_before(before: Fitted, after: Fitted, rows: np.ndarray) -> Fitted:
+    """The fit with components joined that are mostly of one cluster of before.
+
+    Points drawn from a mixture have valleys between its components that those of its fit had not.
+    """
+    groups = after.result.groups
+    if groups is None:
+        return after
+    shared = _shared(before, after.replace(groups=None), rows)
+    main = shared.argmax(axis=0)
+    is_old = (shared.max(axis=0) > 0) & (main < before.num_clusters)
+    main = np.where(is_old, main, -1 - np.arange(len(main)))
+    is_together = main[:, np.newaxis] == main
+    valleys = np.where(is_together, np.minimum(groups.valleys, 0.0), groups.valleys)
+    return after.replace(groups=ComponentGroups.from_valleys(valleys))
 
 
 def _for_points(state: MixtureState, memory: Memory, config: DeepDPMConfig) -> MixtureState:
@@ -155,13 +172,13 @@ def _with_prior_of(multiple: float, state: MixtureState, config: DeepDPMConfig) 
 
 
 def _shared(before: Fitted, after: Fitted, rows: np.ndarray) -> np.ndarray:
-    """`[K_before + 1, K_after]` numbers of points in common, the last row of novel ones."""
-    num_before = before.state.num_components
+    """Numbers of points that old clusters and new ones share; the last row counts novel points."""
+    num_before = before.num_clusters
     features = before.state.preprocessing.transform(rows)
-    old = before.labels_of(slices(features)).astype(np.int64)
+    old = before.clusters_of(slices(features))
     old = np.where(_p_values(before.state, features) < _NOVEL, num_before, old)
-    new = after.labels_of(slices(after.state.preprocessing.transform(rows)))
-    shared = np.zeros((num_before + 1, after.state.num_components))
+    new = after.clusters_of(slices(after.state.preprocessing.transform(rows)))
+    shared = np.zeros((num_before + 1, after.num_clusters))
     np.add.at(shared, (old, new), 1.0)
     return shared
 
@@ -221,20 +238,29 @@ def _with_statistics(
 def _remove_forgotten(
     fitted: Fitted, forgetting: float, config: DeepDPMConfig, seed: int
 ) -> tuple[Fitted, bool]:
-    """Clusters that are forgotten, down to fewer than D + 2 points, go; and whether any did."""
+    """Components that are forgotten, down to fewer than D + 2 points, go; and whether any did.
+
+    A cluster dies with the last of its components.
+    """
     counts = fitted.state.soft.counts.numpy()
     fewest = fitted.state.preprocessing.feature_dim + 2
     is_kept = (counts >= fewest) | (counts == counts.max())
     if forgetting == 0 or config.fixed_k is not None or is_kept.all():
         return fitted, False
-    ids = np.array(fitted.identity.ids)
-    identity = Identity(
-        tuple(ids[is_kept].tolist()),
-        kept=tuple(ids[is_kept].tolist()),
-        deaths=tuple(ids[~is_kept].tolist()),
-        next_id=fitted.identity.next_id,
-    )
+    before, kept = fitted, np.flatnonzero(is_kept)
     fitted = fitted.apply(transitions.of_removals(len(counts), is_kept), (), config, seed)
+    if before.result.groups is not None:
+        fitted = fitted.replace(groups=before.result.groups.chosen(kept))
+    # Each cluster's first component tells which of the old clusters it is.
+    first = np.unique(fitted.clusters, return_index=True)[1]
+    ids = np.array(before.identity.ids)
+    names = ids[before.clusters[kept[first]]]
+    identity = Identity(
+        tuple(names.tolist()),
+        kept=tuple(sorted(names.tolist())),
+        deaths=tuple(np.setdiff1d(ids, names).tolist()),
+        next_id=before.identity.next_id,
+    )
     state = _with_statistics(fitted.state, fitted.state.soft, config)
     return fitted.replace(state=state, identity=identity), True
 

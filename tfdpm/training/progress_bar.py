@@ -44,8 +44,12 @@ class ProgressBar(keras.callbacks.Callback):
         display.report(f"epoch {epoch + 1}/{expected}, {line}")
 
     def on_train_end(self, logs=None):
-        """Closes the bar."""
+        """Closes the bar, and tells how many clusters the components were joined into."""
         self._display.close()
+        parts = self.model.parts
+        if parts is not None and parts.num_clusters < parts.state.num_components:
+            count = parts.state.num_components
+            self._display.write(f"{count} components joined into {parts.num_clusters} clusters")
 
     def _line(self, logs) -> str:
         losses = {"loss": ".4f", "subcluster_loss": ".4g"}

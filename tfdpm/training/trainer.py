@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import Table, fit_preprocessing
-from tfdpm.interpret.fitted import FitResult, Fitted
+from tfdpm.interpret.fitted import FitResult, Fitted, slices
 from tfdpm.interpret.genealogy import Genealogy
 from tfdpm.interpret.judges import merge_judge, split_judge
 from tfdpm.mixture.parameters import as_tensors, m_step
@@ -32,6 +32,8 @@ from tfdpm.search.initialization import (
 from tfdpm.search.judge import SampleJudge
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
 from tfdpm.search.t_refinement import fit_t_mixture
+from tfdpm.shapes.groups import ComponentGroups
+from tfdpm.shapes.valleys import group_components
 from tfdpm.training.sources import Source
 
 __all__ = ["EpochInfo", "Trainer", "find_tails", "is_new_start", "kinds_due"]
@@ -43,6 +45,7 @@ _BEYOND_DOUBT = 0.2
 # one move among hundreds is no reason to learn all others anew. Up to 100 clusters every move
 # counts; at half or twice of it, up to 200 or 50. Fits of 200 and 500 end alike at all three.
 _FEW_MOVES = 0.01
+_JOINING_POINTS = 400  # of a component of average size, by which valleys are judged
 _LEAST_HALF = 1e-3  # share of its component below which a subcomponent is started again
 
 
@@ -138,7 +141,7 @@ class Trainer:
         """Takes up a fit of a fitted or loaded model, maybe on the points of the fit before."""
         preprocessing = fitted.state.preprocessing
         self.source.use(preprocessing)
-        config = self.config
+        config, fitted = self.config, fitted.replace(groups=None)
         if uses_search(config):
             moments = self.source.moments(config.preprocessing == "normalize")
             sample = self.source.sample(config.max_start_points, self.seed)
@@ -283,10 +286,20 @@ class Trainer:
             t_mixture=None,  # of these points; a further fit may be of others
         )
         fitted = fitted.replace(state=state, proposals=proposals, k_posterior=None)
+        if config.joins_components:
+            fitted = fitted.replace(groups=self._join(fitted))
         return fitted.replace(labels=self.label_points(fitted))
 
+    def _join(self, fitted: Fitted) -> ComponentGroups:
+        """Components joined by a sample of the points, as large as a start looks at or larger."""
+        state, config = fitted.state, self.config
+        count = max(config.max_start_points, _JOINING_POINTS * state.num_components)
+        features = state.preprocessing.transform(self.source.sample(count, self.seed))
+        labels = fitted.labels_of(slices(features))
+        return group_components(features, labels, state.num_components, seed=self.seed)
+
     def label_points(self, fitted: Fitted) -> np.ndarray:
-        """Clusters `[N]` of all points, of the smallest unsigned type that holds them."""
+        """Components `[N]` of all points, of the smallest unsigned type that holds them."""
         return fitted.labels_of(self.source.feature_batches())
 
 

@@ -95,7 +95,7 @@ class Animation(keras.callbacks.Callback):
         figure = Figure(figsize=(self.inches, self.inches), layout="constrained")
         axes = figure.add_subplot()
         draw_map(self.model, plane, axes, self._limits, resolution=_GRID)
-        count = len(plane.weights)
+        count = len(plane.heaviest)
         axes.set_title(f"{moment}: {count} cluster{'s' if count > 1 else ''}", fontsize=10)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=100)

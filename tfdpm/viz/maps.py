@@ -28,6 +28,7 @@ class ClusterMap(NamedTuple):
         weights: mixture weights, `[K]`.
         means: means of the components, `[K, 2]`.
         covariances: covariances of the components, `[K, 2, 2]`.
+        clusters: clusters of the components, `[K]`.
         is_exact: whether the plane is the whole input space.
     """
 
@@ -38,7 +39,15 @@ class ClusterMap(NamedTuple):
     weights: np.ndarray
     means: np.ndarray
     covariances: np.ndarray
+    clusters: np.ndarray
     is_exact: bool
+
+    @property
+    def heaviest(self) -> np.ndarray:
+        """Component of each cluster with the largest weight, `[clusters]`."""
+        count = int(self.clusters.max()) + 1
+        is_own = self.clusters == np.arange(count)[:, np.newaxis]
+        return np.where(is_own, self.weights, -1.0).argmax(axis=1)
 
     @property
     def limits(self) -> np.ndarray:
@@ -63,12 +72,14 @@ def cluster_map(model: Any, sample: PointSample, projection: str = "auto") -> Cl
     """
     checks.one_of(projection, "projection", PROJECTIONS)
     weights, means, covariances = (np.asarray(part) for part in model.mixture_)
-    dim, count = sample.features.shape[1], len(weights)
-    if sample.inputs.shape[1:] == (2,) and dim == 2 and np.shape(model.means_) == (count, 2):
-        raw = (np.asarray(model.means_), np.asarray(model.covariances_))
+    dim, clusters = sample.features.shape[1], np.asarray(model.cluster_of_component_)
+    count = int(clusters.max()) + 1
+    if sample.inputs.shape[1:] == (2,) and dim == 2 and model.encoder is None:
+        preprocessing = model.preprocessing_
+        raw = preprocessing.inverse(means), preprocessing.inverse_covariance(covariances, means)
         points = np.asarray(sample.inputs, np.float64)
-        names = ("column 0", "column 1")
-        return ClusterMap("the two columns", names, points, sample.labels, weights, *raw, True)
+        drawn = (points, sample.labels, weights, *raw, clusters, True)
+        return ClusterMap("the two columns", ("column 0", "column 1"), *drawn)
     points = sample.features.astype(np.float64)
     if dim == 1:
         # The feature is the first axis, random heights are the second.
@@ -85,7 +96,8 @@ def cluster_map(model: Any, sample: PointSample, projection: str = "auto") -> Cl
             axes = principal_plane(sample.features)
             title, names = "principal axes (PCA) of the features", ("PCA 1", "PCA 2")
         points, means, covariances = points @ axes, means @ axes, axes.T @ covariances @ axes
-    return ClusterMap(title, names, points, sample.labels, weights, means, covariances, False)
+    drawn = (points, sample.labels, weights, means, covariances, clusters, False)
+    return ClusterMap(title, names, *drawn)
 
 
 def principal_plane(features: np.ndarray) -> np.ndarray:
@@ -152,4 +164,4 @@ def regions(model: Any, plane: ClusterMap, limits: np.ndarray, resolution: int =
         score = score - 0.5 * (whitened**2).sum(axis=0)
         is_better = score > best
         best[is_better], owner[is_better] = score[is_better], k
-    return owner.reshape(resolution, resolution)
+    return plane.clusters[owner].reshape(resolution, resolution)

@@ -47,7 +47,7 @@ def plot(
     if ax is None:
         ax = pyplot.subplots(figsize=(6, 6), layout="constrained")[1]
     draw_map(model, plane, ax, plane.limits, decision_regions=decision_regions)
-    ax.set_title(f"{len(plane.weights)} clusters: {plane.title}", fontsize=10)
+    ax.set_title(f"{len(plane.heaviest)} clusters: {plane.title}", fontsize=10)
     return ax
 
 
@@ -62,7 +62,7 @@ def draw_map(
 ) -> None:
     """Draws a map on matplotlib axes; arguments as for `plot` and `regions`."""
     colors = checks.import_optional("matplotlib.colors", "plot", "viz")
-    count = len(plane.weights)
+    count = len(plane.heaviest)
     palette = np.array([colors.to_rgb(color) for color in cluster_colors(count)])
     if decision_regions:
         owners = regions(model, plane, limits, resolution)
@@ -71,12 +71,13 @@ def draw_map(
         axes.imshow(faded[owners], extent=extent, origin="lower", aspect="auto", zorder=0)
     size = float(np.clip(6000 / max(len(plane.points), 1), 1.5, 12))
     axes.scatter(*plane.points.T, c=palette[plane.labels], s=size, linewidths=0, zorder=1)
-    for k, outline in enumerate(ellipses(plane.means, plane.covariances)):
+    for outline in ellipses(plane.means, plane.covariances):
         axes.plot(*outline, color="black", linewidth=0.9, zorder=2)
-        if count <= _MAX_NUMBERED:
+    if count <= _MAX_NUMBERED:
+        for cluster, component in enumerate(plane.heaviest):
             axes.text(
-                *plane.means[k],
-                str(k),
+                *plane.means[component],
+                str(cluster),
                 ha="center",
                 va="center",
                 fontsize=8,

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+
+from tfdpm.shapes.groups import ComponentGroups
+
+
+def valleys_of(num_components, seed):
+    rng = np.random.default_rng(seed)
+    valleys = np.triu(rng.normal(size=(num_components, num_components)), 1)
+    return valleys + valleys.T
+
+
+def chain(*depths):
+    """Components in a row with valleys of such depths, and nothing between others."""
+    valleys = np.full((len(depths) + 1,) * 2, np.inf)
+    np.fill_diagonal(valleys, 0.0)
+    for place, depth in enumerate(depths):
+        valleys[place, place + 1] = valleys[place + 1, place] = depth
+    return valleys
+
+
+def same_partition(first, second):
+    return len(set(zip(first, second, strict=True))) == len(set(first)) == len(set(second))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_tree_is_that_of_single_linkage(seed):
+    valleys = valleys_of(12, seed)
+    groups = ComponentGroups.from_valleys(valleys)
+    shifted = valleys + 10.0 * (1.0 - np.eye(12))  # SciPy wants distances above zero
+    tree = linkage(squareform(shifted), "single")
+    np.testing.assert_allclose(groups.depths, tree[:, 2] - 10.0)
+    for depth in (-1.0, 0.0, 0.3):
+        assert same_partition(groups.at(depth), fcluster(tree, depth + 10.0, "distance"))
+    for count in (1, 4, 12):
+        assert same_partition(groups.down_to(count), fcluster(tree, count, "maxclust"))
+    for (i, j), depth in zip(groups.merges, groups.depths, strict=True):
+        assert valleys[i, j] == depth
+
+
+def test_clusters_are_joined_where_there_is_no_valley_and_numbered_by_first_component():
+    groups = ComponentGroups.from_valleys(chain(5.0, -1.0, 0.0, 2.0, np.inf))
+    np.testing.assert_array_equal(groups.clusters, [0, 1, 1, 1, 2, 3])
+    np.testing.assert_array_equal(groups.at(0.0), groups.clusters)
+    np.testing.assert_array_equal(groups.at(-0.5), [0, 1, 1, 2, 3, 4])
+    np.testing.assert_array_equal(groups.at(2.0), [0, 1, 1, 1, 1, 2])
+    np.testing.assert_array_equal(groups.at(-np.inf), np.arange(6))
+    np.testing.assert_array_equal(groups.at(np.inf), np.zeros(6))
+    assert groups.depths[-1] == np.inf
+    assert groups.clusters.dtype == groups.merges.dtype == np.int32
+
+
+def test_chosen_components_keep_their_valleys():
+    groups = ComponentGroups.from_valleys(chain(5.0, -1.0, -2.0)).chosen(np.array([3, 2, 0]))
+    np.testing.assert_array_equal(groups.clusters, [0, 0, 1])
+    np.testing.assert_array_equal(groups.depths, [-2.0, np.inf])
+
+
+def test_one_component_is_one_cluster():
+    groups = ComponentGroups.from_valleys(np.zeros((1, 1)))
+    assert groups.merges.shape == (0, 2) and groups.depths.shape == (0,)
+    for clusters in (groups.clusters, groups.at(0.0), groups.down_to(1)):
+        np.testing.assert_array_equal(clusters, [0])

@@ -1,0 +1,1 @@
+"""Clusters of any shape: groups of components with no valley of density between them."""
