@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import Table, fit_preprocessing
-from tfdpm.interpret.fitted import FitResult, Fitted, slices
+from tfdpm.interpret.fitted import FitResult, Fitted
 from tfdpm.interpret.genealogy import Genealogy
 from tfdpm.interpret.judges import merge_judge, split_judge
 from tfdpm.mixture.parameters import as_tensors, m_step
@@ -30,6 +30,7 @@ from tfdpm.search.initialization import (
     uses_search,
 )
 from tfdpm.search.judge import SampleJudge
+from tfdpm.search.sample import Sample
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
 from tfdpm.search.t_refinement import fit_t_mixture
 from tfdpm.shapes.groups import ComponentGroups
@@ -277,26 +278,27 @@ class Trainer:
             fitted, proposals = self._apply(before, *_removals(state))
             if fitted is not before:
                 reduced = self.source.reduce(fitted.networks.passes, fitted.state)
-        state = fitted.state
+        groups = self._join(fitted.state) if config.joins_components else None
         state = dataclasses.replace(
-            state,
+            fitted.state,
             halves=reduced.halves,
             soft=reduced.soft,
             parameters=estimate_mixture(reduced.soft, state.prior, state.covariance, config),
             t_mixture=None,  # of these points; a further fit may be of others
         )
-        fitted = fitted.replace(state=state, proposals=proposals, k_posterior=None)
-        if config.joins_components:
-            fitted = fitted.replace(groups=self._join(fitted))
+        fitted = fitted.replace(state=state, proposals=proposals, k_posterior=None, groups=groups)
         return fitted.replace(labels=self.label_points(fitted))
 
-    def _join(self, fitted: Fitted) -> ComponentGroups:
-        """Components joined by a sample of the points, as large as a start looks at or larger."""
-        state, config = fitted.state, self.config
-        count = max(config.max_start_points, _JOINING_POINTS * state.num_components)
-        features = state.preprocessing.transform(self.source.sample(count, self.seed))
-        labels = fitted.labels_of(slices(features))
-        return group_components(features, labels, state.num_components, seed=self.seed)
+    def _join(self, state: MixtureState) -> ComponentGroups:
+        """Components joined by a sample of the points, as large as a start looks at or larger.
+
+        Each point counts for its likeliest component, since borders that networks have learned are
+        rough where points are few, which looks like valleys between pieces of a shape.
+        """
+        count = max(self.config.max_start_points, _JOINING_POINTS * state.num_components)
+        sample = Sample(state.preprocessing.transform(self.source.sample(count, self.seed)))
+        labels = sample.labels(type(state.targets)(*map(np.asarray, state.targets)))
+        return group_components(sample.points, labels, state.num_components, seed=self.seed)
 
     def label_points(self, fitted: Fitted) -> np.ndarray:
         """Components `[N]` of all points, of the smallest unsigned type that holds them."""
