@@ -28,7 +28,7 @@ def same_partition(first, second):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_tree_is_that_of_single_linkage(seed):
+def test_the_tree_without_clear_valleys_is_that_of_single_linkage(seed):
     valleys = valleys_of(12, seed)
     groups = ComponentGroups.from_valleys(valleys)
     shifted = valleys + 10.0 * (1.0 - np.eye(12))  # SciPy wants distances above zero
@@ -40,6 +40,48 @@ def test_the_tree_is_that_of_single_linkage(seed):
         assert same_partition(groups.down_to(count), fcluster(tree, count, "maxclust"))
     for (i, j), depth in zip(groups.merges, groups.depths, strict=True):
         assert valleys[i, j] == depth
+
+
+def slow_tree(valleys):
+    """Depths and partitions by looking at all pairs of groups anew before each merge."""
+    groups, found = [[k] for k in range(len(valleys))], []
+    while len(groups) > 1:
+        best = (np.inf, 0, 1)
+        for a in range(len(groups)):
+            for b in range(a):
+                apart = [valleys[i, j] for i in groups[a] for j in groups[b]]
+                clear = sum(5.0 < depth < 99.0 for depth in apart)
+                best = min(best, (min(apart) + np.log(1 + clear), b, a))
+        depth, b, a = best
+        groups[b] += groups.pop(a)
+        found.append((depth, {frozenset(group) for group in groups}))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clear_valleys_count_against_a_shallow_one_between_the_same_groups(seed):
+    valleys = 8.0 * valleys_of(14, seed)
+    groups = ComponentGroups.from_valleys(valleys)
+    for count, (depth, wanted) in enumerate(slow_tree(valleys), start=1):
+        assert groups.depths[count - 1] == pytest.approx(depth)
+        found = groups.down_to(14 - count)
+        assert {frozenset(np.flatnonzero(found == k)) for k in np.unique(found)} == wanted
+    assert np.all(np.diff(groups.depths) >= 0.0)
+    own, others = (np.flatnonzero(groups.down_to(2) == k) for k in (0, 1))
+    first, second, depth = groups.between(own, others)
+    assert depth == pytest.approx(groups.depths[-1]) and (first, second) == tuple(groups.merges[-1])
+
+
+def test_two_walls_with_one_weak_gap_stay_apart_and_a_strong_gap_joins_them():
+    valleys = np.full((20, 20), np.inf)
+    for k in range(9):  # two walls of ten pieces, with a clear valley between opposite pieces
+        valleys[k, k + 1] = valleys[10 + k, 11 + k] = -5.0
+    for k in range(10):
+        valleys[k, 10 + k] = 12.0
+    for gap, count in ((-1.5, 2), (-4.0, 1)):
+        valleys[3, 13] = gap
+        groups = ComponentGroups.from_valleys(np.minimum(valleys, valleys.T))
+        assert groups.clusters.max() + 1 == count
 
 
 def test_clusters_are_joined_where_there_is_no_valley_and_numbered_by_first_component():

@@ -127,15 +127,14 @@ def weigh_evidence(
 def _valley(groups: ComponentGroups, cluster: int, other: int | None) -> Valley | None:
     """The shallowest valley between a cluster and another one, or any other one."""
     own = np.flatnonzero(groups.clusters == cluster)
-    is_other = groups.clusters != cluster if other is None else groups.clusters == other
-    others = np.flatnonzero(is_other)
-    if len(others) == 0:
+    others = np.unique(groups.clusters) if other is None else np.array([other])
+    found = [
+        groups.between(own, np.flatnonzero(groups.clusters == k)) for k in others[others != cluster]
+    ]
+    if not found:
         return None
-    depths = groups.valleys[np.ix_(own, others)]
-    row, column = np.unravel_index(depths.argmin(), depths.shape)
-    end = int(others[column])
-    clusters = (cluster, int(groups.clusters[end]))
-    return Valley(clusters, (int(own[row]), end), float(depths[row, column]))
+    first, second, depth = min(found, key=lambda valley: valley[2])
+    return Valley((cluster, int(groups.clusters[second])), (first, second), depth)
 
 
 def _best_split(fitted: Fitted, config: DeepDPMConfig, own: np.ndarray) -> tuple[float, int, float]:

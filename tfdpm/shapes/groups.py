@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+UNLIKE = 99.0  # depth, nats, of a valley between neighbours that are too unlike to be compared
+# Depth, nats, from which a valley is no chance. Twenty drawn sets of shapes and 39 public ones give
+# the same clusters from 2 to 10.
+_CLEAR = 5.0
+_NOTHING = np.finfo(np.float64).max  # in place of inf between groups that are not yet joined
+
 
 @dataclass(frozen=True, eq=False)
 class ComponentGroups:
@@ -28,28 +34,50 @@ class ComponentGroups:
 
     @classmethod
     def from_valleys(cls, valleys: np.ndarray) -> ComponentGroups:
-        """Builds the tree by joining over the shallowest valley first (single linkage).
+        """Builds the tree by joining over the shallowest valley first.
+
+        The valley between two groups is the shallowest of those between their components (single
+        linkage). Of many it may be shallow by chance, as the smallest of many p-values is [Dunn
+        1961]: it counts for `log(1 + m)` nats more where m others are clear.
 
         Args:
             valleys: `[K, K]` floating, symmetric, as in the attribute.
         """
         valleys = np.asarray(valleys, np.float64)
         num_components = len(valleys)
-        first, second = np.triu_indices(num_components, 1)
-        order = np.argsort(valleys[first, second], kind="stable")
+        between = np.minimum(valleys, _NOTHING)
+        np.fill_diagonal(between, np.inf)
+        clear = _is_clear(between).astype(float)
+        first = np.arange(num_components)
         merges, depths = [], []
-        group = np.arange(num_components)
-        for i, j in zip(first[order].tolist(), second[order].tolist(), strict=True):
-            if group[i] != group[j]:
-                merges.append((i, j))
-                depths.append(valleys[i, j])
-                group[group == group[j]] = group[i]
-                if len(merges) == num_components - 1:
-                    break
+        for _ in range(num_components - 1):
+            between_groups = between + np.log1p(clear)
+            i, j = sorted(np.unravel_index(between_groups.argmin(), valleys.shape))
+            rows, columns = np.flatnonzero(first == i), np.flatnonzero(first == j)
+            row, column = divmod(valleys[np.ix_(rows, columns)].argmin(), len(columns))
+            merges.append((rows[row], columns[column]))
+            depth = between_groups[i, j]
+            depths.append(np.inf if depth == _NOTHING else depth)
+            first[columns] = i
+            between[i] = between[:, i] = np.minimum(between[i], between[j])
+            clear[i] = clear[:, i] = clear[i] + clear[j]
+            between[i, i], between[j], between[:, j] = np.inf, np.inf, np.inf
         tree = np.array(merges, np.int32).reshape(-1, 2)
         heights = np.array(depths, np.float64)
         count = int(np.searchsorted(heights, 0.0, side="right"))
         return cls(_joined(num_components, tree[:count]), tree, heights, valleys)
+
+    def between(self, own: np.ndarray, others: np.ndarray) -> tuple[int, int, float]:
+        """The components that the valley between two groups lies between, and its depth.
+
+        Args:
+            own: components of one group.
+            others: those of another group.
+        """
+        valleys = self.valleys[np.ix_(own, others)]
+        row, column = divmod(int(valleys.argmin()), len(others))
+        depth = valleys[row, column] + np.log1p(_is_clear(valleys).sum())
+        return int(own[row]), int(others[column]), float(depth)
 
     def at(self, depth: float) -> np.ndarray:
         """Clusters `[K]` int32 when all valleys of at most this depth are joined.
@@ -72,6 +100,11 @@ class ComponentGroups:
     def chosen(self, components: np.ndarray) -> ComponentGroups:
         """The groups of some of the components `[m]`, or of all in another order."""
         return ComponentGroups.from_valleys(self.valleys[np.ix_(components, components)])
+
+
+def _is_clear(valleys: np.ndarray) -> np.ndarray:
+    is_clear: np.ndarray = (valleys > _CLEAR) & (valleys < UNLIKE)
+    return is_clear
 
 
 def _joined(num_components: int, merges: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.parameters import MixtureParameters, as_tensors
-from tfdpm.shapes.groups import ComponentGroups
+from tfdpm.shapes.groups import UNLIKE, ComponentGroups
 from tfdpm.shapes.profiles import Profile, log_evidence_for_one
 
 
@@ -55,7 +55,6 @@ class _Settings:
 
 _SETTINGS = _Settings()
 _MOST_STEPS = 200
-_UNLIKE = 99.0  # depth, nats, of a valley between neighbours that are too unlike to be compared
 
 
 def group_components(
@@ -99,7 +98,7 @@ def _valleys(pieces: list[np.ndarray], counts: np.ndarray) -> tuple[np.ndarray, 
     dim = means.shape[1]
     level = (np.log(counts) - 0.5 * np.linalg.slogdet(covariances)[1]) / dim
     is_alike = np.abs(np.diff(level[pairs], axis=1)[:, 0]) < _SETTINGS.largest_step
-    depths = np.full(len(pairs), _UNLIKE)
+    depths = np.full(len(pairs), UNLIKE)
     profiles = []
     for place in np.flatnonzero(is_alike):
         i, j = pairs[place]

@@ -150,7 +150,9 @@ def _joined_as_before(before: Fitted, after: Fitted, rows: np.ndarray) -> Fitted
     is_old = (shared.max(axis=0) > 0) & (main < before.num_clusters)
     main = np.where(is_old, main, -1 - np.arange(len(main)))
     is_together = main[:, np.newaxis] == main
-    valleys = np.where(is_together, np.minimum(groups.valleys, 0.0), groups.valleys)
+    # However many clear valleys lie between other components of theirs.
+    shallow = np.minimum(groups.valleys, -2.0 * np.log(len(main)))
+    valleys = np.where(is_together, shallow, groups.valleys)
     return after.replace(groups=ComponentGroups.from_valleys(valleys))
 
 

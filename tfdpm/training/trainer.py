@@ -278,9 +278,10 @@ class Trainer:
             fitted, proposals = self._apply(before, *_removals(state))
             if fitted is not before:
                 reduced = self.source.reduce(fitted.networks.passes, fitted.state)
-        groups = self._join(fitted.state) if config.joins_components else None
+        state = fitted.state
+        groups = self._join(state) if config.joins_components else None
         state = dataclasses.replace(
-            fitted.state,
+            state,
             halves=reduced.halves,
             soft=reduced.soft,
             parameters=estimate_mixture(reduced.soft, state.prior, state.covariance, config),
