@@ -160,16 +160,15 @@ def _profiles(
     # At most twice as many of one: a small component is not to be the tail of a large one.
     sizes = np.minimum([len(first), len(second)], _SETTINGS.most_points)
     sizes = np.minimum(sizes, 2 * sizes.min())
-    times = min(len(first) / sizes[0], len(second) / sizes[1])
-    both = first[: int(sizes[0] * times)], second[: int(sizes[1] * times)]
+    sizes = (sizes * min(len(first) / sizes[0], len(second) / sizes[1])).astype(int)
     # Coordinates in which the components are round on average; the line of centres is then
     # their discriminant.
-    x, y = ((piece - means[0]) @ root.T for piece in both)
+    x, y = ((piece - means[0]) @ root.T for piece in (first, second))
     line = _unit(centre)
-    straight = x @ line, y @ line
+    straight = _thinned((x @ line, y @ line), sizes)
     # The border lies amid the tenth of each component's points that are most like the other's.
     nearest = []
-    for piece, places, sign in zip(both, (x, y), (1.0, -1.0), strict=True):
+    for piece, places, sign in zip((first, second), (x, y), (1.0, -1.0), strict=True):
         distances = [
             ((piece - mean) @ np.linalg.inv(covariance) * (piece - mean)).sum(axis=1)
             for mean, covariance in zip(means, covariances, strict=True)
@@ -180,7 +179,16 @@ def _profiles(
     to, away = _unit(border), _unit(centre - border)
     if to @ away < 0.0:
         return straight, straight
-    return straight, ((x - border) @ to, (y - border) @ away)
+    return straight, _thinned(((x - border) @ to, (y - border) @ away), sizes)
+
+
+def _thinned(profile: Profile, sizes: np.ndarray) -> Profile:
+    """So many places of each component, evenly spaced among its sorted ones."""
+    first, second = (
+        np.sort(places)[np.linspace(0, len(places) - 1, size).round().astype(int)]
+        for places, size in zip(profile, sizes, strict=True)
+    )
+    return first, second
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
