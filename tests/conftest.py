@@ -12,7 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tfdpm import startup  # noqa: E402
 
-startup.import_tensorflow()
+startup.watch_imports()
 
 import keras  # noqa: E402
 import pytest  # noqa: E402

@@ -1,24 +1,26 @@
 """tfdpm: clustering that finds the number of clusters, and the features to cluster.
 
-Everything is imported at once, not on first use: `keras.models.load_model` finds the classes of
-this package only if importing it has registered them. Optional packages are imported by the few
-functions that need them.
+Names are imported on first use, so that what needs no TensorFlow does not wait for it. Keras knows
+the classes of this package from the start: `keras.models.load_model` needs no more than
+`import tfdpm`.
 """
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from tfdpm import startup
 
-startup.import_tensorflow()  # before any import below, so that `import tfdpm` prints nothing
-
-from tfdpm import callbacks, config, data, distributions, export, features, metrics, sklearn  # noqa: E402
-from tfdpm.config import DeepDPMConfig  # noqa: E402
-from tfdpm.deepdpm import DeepDPM  # noqa: E402
-from tfdpm.export import load  # noqa: E402
-from tfdpm.features import SwAV  # noqa: E402
-from tfdpm.joint.config import JointConfig  # noqa: E402
-from tfdpm.joint.model import JointClustering  # noqa: E402
-from tfdpm.pipeline import fit  # noqa: E402
+if TYPE_CHECKING:
+    from tfdpm import callbacks, config, data, distributions, export, features, metrics, sklearn
+    from tfdpm.config import DeepDPMConfig
+    from tfdpm.deepdpm import DeepDPM
+    from tfdpm.export import load
+    from tfdpm.features import SwAV
+    from tfdpm.joint.config import JointConfig
+    from tfdpm.joint.model import JointClustering
+    from tfdpm.pipeline import fit
 
 __version__ = "0.1.0"
 
@@ -39,3 +41,48 @@ __all__ = [
     "metrics",
     "sklearn",
 ]
+
+# Where names come from that are not modules themselves.
+_HOMES = {
+    "DeepDPM": "deepdpm",
+    "DeepDPMConfig": "config",
+    "JointClustering": "joint.model",
+    "JointConfig": "joint.config",
+    "SwAV": "features",
+    "fit": "pipeline",
+    "load": "export",
+}
+# What `register_keras_serializable` is called for.
+_SERIALIZABLE = (
+    "Autoencoder BatchNorm ClusteringNetwork ComponentHead DeepDPM Encoder FeatureQueue FusedAdam "
+    "ImageStandardization JointClustering LARS ProjectionHead Prototypes RowNorm Scaling "
+    "Scattering SubclusteringNetworks SwAV WarmupCosine"
+).split()
+
+startup.watch_imports()
+startup.after_import(
+    "keras",
+    lambda: startup.register_unloaded(
+        (f"tfdpm>{name}" for name in _SERIALIZABLE), "tfdpm.joint.model"
+    ),
+)
+
+
+def __getattr__(name: str) -> Any:
+    """A public name or module, imported now."""
+    if not name.startswith("_"):
+        home = f"tfdpm.{_HOMES.get(name, name)}"
+        try:
+            module = importlib.import_module(home)
+        except ModuleNotFoundError as error:
+            if error.name != home:
+                raise
+        else:
+            value = getattr(module, name) if name in _HOMES else module
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'tfdpm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,13 +1,17 @@
-"""Import of TensorFlow and search for devices without TensorFlow's start-up messages."""
+"""What accompanies the import of TensorFlow and Keras: silence, and names of our classes."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.abc
+import importlib.util
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
+from typing import Any
 
 # Lines of information as TensorFlow's C++ side writes them ("I0000 ..."), the header that goes with
 # them, the one continuation line among them, and the "error" that says only: no GPU driver here.
@@ -17,18 +21,57 @@ _INFORMATION = re.compile(
 )
 
 
-def import_tensorflow() -> None:
-    """Imports TensorFlow without the information that it writes to standard error.
+class _Watcher(importlib.abc.MetaPathFinder):
+    """Finds TensorFlow and Keras as ever, and calls what waits for their import."""
 
-    Warnings, errors and all other output appear afterwards, unchanged. Nothing happens where
-    TensorFlow is imported already.
+    def __init__(self) -> None:
+        self.waiting: dict[str, list[Callable[[], None]]] = {"tensorflow": [], "keras": []}
+        self._is_searching = False
+
+    def find_spec(self, name, path=None, target=None):
+        """The usual specification of a package, whose execution is followed by the actions."""
+        if name not in self.waiting or self._is_searching:
+            return None
+        self._is_searching = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._is_searching = False
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            # No setting turns the information off: recent versions write it while their libraries
+            # are loaded, before `TF_CPP_MIN_LOG_LEVEL` counts.
+            is_quiet = name == "tensorflow"
+            with _without_information() if is_quiet else contextlib.nullcontext():
+                execute(module)
+                for action in self.waiting.pop(name, ()):
+                    action()
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+_watcher = _Watcher()
+
+
+def watch_imports() -> None:
+    """Lets the first import of TensorFlow, whoever asks for it, write no information.
+
+    Warnings, errors and all other output appear afterwards, unchanged.
     """
-    # No setting turns the information off: recent versions write it while their libraries are
-    # loaded, before `TF_CPP_MIN_LOG_LEVEL` counts.
-    if "tensorflow" in sys.modules:
-        return
-    with _without_information():
-        import tensorflow  # noqa: F401
+    if _watcher not in sys.meta_path:
+        sys.meta_path.insert(0, _watcher)
+
+
+def after_import(name: str, action: Callable[[], None]) -> None:
+    """Calls `action` once "tensorflow" or "keras" is imported, or now if it is."""
+    if name in sys.modules:
+        action()
+    else:
+        _watcher.waiting[name].append(action)
 
 
 def find_devices() -> None:
@@ -41,6 +84,29 @@ def find_devices() -> None:
 
     with _without_information():
         tf.config.list_physical_devices("GPU")
+
+
+class _Unloaded:
+    """Stands for a class of ours in Keras's register, until a file asks for it."""
+
+    def __init__(self, name: str, module: str):
+        self._name, self._module = name, module
+
+    def from_config(self, config: dict[str, Any]) -> Any:
+        """An object of the class, whose module takes this one's place in the register."""
+        import keras
+
+        importlib.import_module(self._module)
+        return keras.saving.get_custom_objects()[self._name].from_config(config)
+
+
+def register_unloaded(names: Iterable[str], module: str) -> None:
+    """Lets Keras read classes that importing `module` registers, such as "tfdpm>DeepDPM"."""
+    import keras
+
+    registered = keras.saving.get_custom_objects()
+    for name in names:
+        registered.setdefault(name, _Unloaded(name, module))
 
 
 @contextlib.contextmanager

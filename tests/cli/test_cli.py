@@ -336,6 +336,24 @@ def test_no_arguments_show_the_help(capsys) -> None:
     assert "Usage: tfdpm" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["--help"], 0), (["fit", "--help"], 0), (["--version"], 0), (["fti"], 2), (["fit", "-x"], 2)],
+)
+def test_help_and_typing_errors_do_not_wait_for_tensorflow(arguments, status) -> None:
+    code = (
+        f"import sys, time\nfrom tfdpm.cli import main\nassert main({arguments}) == {status}\n"
+        "assert not {'tensorflow', 'keras', 'scipy'} & set(sys.modules)\n"
+        "assert time.process_time() < 0.5, time.process_time()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def test_version_is_shown(capsys) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"tfdpm {tfdpm.__version__}\n"
+
+
 def test_a_fresh_process_prints_one_line_and_returns_the_status() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "tfdpm", "fit", "nowhere.npy"],

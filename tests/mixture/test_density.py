@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import special
+from scipy import special, stats
 from scipy.spatial import distance
 
 from tests.reference import mixture as reference
@@ -140,6 +140,20 @@ def test_log_predictive_is_a_mixture_of_scipys_multivariate_t(feature_dim):
     truth = np.stack(columns, axis=1)
     np.testing.assert_allclose(density.components(new_points), truth, rtol=1e-9)
     np.testing.assert_allclose(density(new_points), special.logsumexp(truth, axis=1), rtol=1e-9)
+    few, distances = density.components.of_few(new_points)
+    np.testing.assert_allclose(few, truth, rtol=1e-9)
+    np.testing.assert_allclose(distances, density.components.distances(new_points), rtol=1e-9)
+
+
+@pytest.mark.parametrize("feature_dim", [2, module._MAX_QUADRATIC_DIM + 5])
+def test_a_few_points_of_gaussians_have_the_densities_of_scipy(feature_dim):
+    mixture, points = random_mixture(3, feature_dim), samples.points(5, feature_dim)
+    columns = [
+        np.log(weight) + stats.multivariate_normal(mean, covariance).logpdf(points)
+        for weight, mean, covariance in zip(*mixture, strict=True)
+    ]
+    few, _ = LogJoint(mixture).of_few(points)
+    np.testing.assert_allclose(few, np.stack(columns, axis=1), rtol=1e-9)
 
 
 @pytest.mark.parametrize("largest_quadratic_dim", [64, 0])

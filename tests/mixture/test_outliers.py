@@ -101,3 +101,17 @@ def test_extreme_counts_give_finite_probabilities(counts):
     assert np.isfinite(p_values).all() and np.all(np.diff(p_values) <= 0)
     if counts > 1:  # nearly Gaussian: the squared distance follows chi-squared
         assert float(p_values[1]) == pytest.approx(stats.chi2(2).sf(2.0), rel=1e-4)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 15])
+def test_points_few_and_many_have_the_same_density_and_p_value(dim):
+    locs = np.zeros((3, dim))
+    locs[:, 0] = 0.0, 4.0, 90.0
+    after, shapes = posterior(locs)
+    points, _ = draw(40, shapes, locs)
+    points = np.concatenate([points, 1e6 * np.eye(dim)[:1]]).astype(np.float32)
+    tails = PredictiveTails(tf.constant(WEIGHTS), after)
+    each = [(tails.log_density(row)[0], tails.p_values(row)[0]) for row in np.split(points, 41)]
+    few_density, few_p = np.transpose(each)
+    np.testing.assert_allclose(few_density, tails.log_density(points), rtol=1e-9)
+    np.testing.assert_allclose(few_p, tails.p_values(points), rtol=1e-6, atol=1e-12)

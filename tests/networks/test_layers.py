@@ -50,6 +50,17 @@ def test_spare_slots_have_probability_exactly_zero(num_components):
     np.testing.assert_allclose(responsibilities.sum(axis=1), 1.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize("num_components", [1, 3, CAPACITY])
+def test_few_rows_are_answered_as_by_the_graph(num_components):
+    network, x = clustering_network(), points()
+    wanted = tf.nn.softmax(network(x, num_components=num_components)[:, :num_components])
+    few = network.respond_to_few(x, num_components)
+    np.testing.assert_allclose(few, wanted, rtol=1e-5, atol=1e-7)
+    assert few.dtype == np.float32
+    network.hidden.kernel.assign(-network.hidden.kernel)  # weights are never those of before
+    assert num_components == 1 or np.abs(network.respond_to_few(x, num_components) - few).max() > 0
+
+
 def test_masked_slots_receive_no_gradient():
     network, x = clustering_network(), points()
     with tf.GradientTape() as tape:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfdpm.features import autoencoder
 from tfdpm.features import parametric_umap as embedding
 from tfdpm.progress.epoch_backup import EpochBackup, Kept
+from tfdpm.progress.stages import Stages
 
 X = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
 
@@ -103,19 +104,21 @@ def test_an_autoencoder_that_is_interrupted_ends_as_if_it_had_not_been(tmp_path)
 
 def test_an_encoder_that_is_interrupted_ends_as_if_it_had_not_been(tmp_path) -> None:
     """Its noise and its rate follow the step, not the run."""
-    places = X[:, :2].copy()
+    places, seen = X[:, :2].copy(), []
 
-    def train(path, callbacks=()):
-        model = embedding.fit_encoder(
-            X, places, hidden_units=(8,), epochs=6, callbacks=callbacks, backup=EpochBackup(path)
-        )
+    class Run(Stages):
+        def progress(self, done, total):
+            seen.append(done)
+            if len(seen) == 4:
+                raise KeyboardInterrupt
+
+    def train(stages):
+        model = embedding.fit_encoder(X, places, hidden_units=(8,), epochs=6, stages=stages)
         return model(X).numpy()
 
     wanted = train(None)
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "kept.npz", [Stop(4)])
-    seen = []
-    note = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch))
-    found = train(tmp_path / "kept.npz", [note])
-    assert seen == [4, 5]
+        train(Run(("encoder",), directory=tmp_path))
+    found = train(Run(("encoder",), directory=tmp_path))
+    assert seen == [1, 2, 3, 4, 5, 6]
     np.testing.assert_array_equal(found, wanted)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from tfdpm.benchmarks.records import Record
+if TYPE_CHECKING:
+    from tfdpm.benchmarks.records import Record
 
 __all__ = ["format_mean", "make_console", "print_records", "print_scores", "print_table"]
 

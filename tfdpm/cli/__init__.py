@@ -1,20 +1,23 @@
-"""The command line `tfdpm`: its commands, and how errors end."""
+"""The command line `tfdpm`: its commands, and how errors end.
+
+What imports TensorFlow waits inside the commands, so that help and mistakes of typing do not.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.core
 
+import tfdpm
 from tfdpm import startup
 from tfdpm.benchmarks.commands import bench, reproduce
 from tfdpm.cli.fit import fit
 from tfdpm.cli.saved import export, predict
 from tfdpm.cli.swav import app as swav_app
-from tfdpm.data.streams import reading_error
 
 # Usage errors, which typer itself does not name: a missing argument, an unknown option or command.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -33,10 +36,26 @@ class _Commands(typer.core.TyperGroup):
 app = typer.Typer(
     name="tfdpm",
     cls=_Commands,
-    help="Clustering that finds the number of clusters.",
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"tfdpm {tfdpm.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _describe(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Clustering that finds the number of clusters."""
+
+
 for _command in (fit, predict, export, reproduce):
     app.command()(_command)
 app.add_typer(bench, name="bench")
@@ -55,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     command = typer.main.get_command(app)
     try:
-        startup.find_devices()
+        startup.after_import("tensorflow", startup.find_devices)
         # Not standalone: typer would print its own, longer errors and end the process.
         status = command.main(args=arguments, prog_name="tfdpm", standalone_mode=False)
         return status if isinstance(status, int) else 0
@@ -66,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _print_error("interrupted", status=130)
     except Exception as error:
+        from tfdpm.data.streams import reading_error  # imports TensorFlow
+
         mistake = reading_error(error)
         if mistake is None:
             raise

@@ -8,16 +8,18 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
 import tfdpm
-from tfdpm import checks, metrics
+from tfdpm import checks
 from tfdpm.cli import output
 from tfdpm.cli.saved import load_keras
-from tfdpm.data import Inputs, as_features
+
+if TYPE_CHECKING:
+    from tfdpm.data import Inputs
 
 _STAGES = "stages"  # folder in --out where an unfinished run keeps its results
 
@@ -68,7 +70,7 @@ def fit(
     """Cluster DATA and find out how many clusters it has."""
     if report:  # before the fit, which may take long
         checks.import_optional("plotly.offline", "report", "viz")
-    inputs = as_features(data, name="DATA")
+    inputs = tfdpm.data.as_features(data, name="DATA")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
@@ -114,6 +116,6 @@ def _score_without_labels(model: Any, inputs: Inputs, labels: Any) -> dict[str, 
     if inputs.array is not None and (encoder is not None or inputs.array.ndim == 2):
         # Of what was clustered: pixels say little about clusters of images.
         rows = inputs.array if encoder is None else model.embed(inputs)
-        scores["silhouette"] = metrics.silhouette(rows, labels)
+        scores["silhouette"] = tfdpm.metrics.silhouette(rows, labels)
     scores["mean log density (nats)"] = float(model.score_samples(inputs).mean())
     return scores

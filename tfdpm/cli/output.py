@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
-from tfdpm import metrics
+import tfdpm
 from tfdpm.benchmarks.tables import print_table
-from tfdpm.data import Inputs
+
+if TYPE_CHECKING:
+    from tfdpm.data import Inputs
 
 _MAX_ROWS = 20
 
@@ -33,7 +35,9 @@ def score_labels(labels: Any, known: Any) -> dict[str, float]:
     """Returns NMI, ARI and ACC against known labels; nothing where these are None."""
     if known is None:
         return {}
-    return {name.upper(): value for name, value in metrics.score_labels(known, labels).items()}
+    return {
+        name.upper(): value for name, value in tfdpm.metrics.score_labels(known, labels).items()
+    }
 
 
 def show_clusters(labels: Any) -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import keras
 import numpy as np
 import typer
 
 import tfdpm
 from tfdpm import checks
 from tfdpm.cli import output
-from tfdpm.data import as_features
-from tfdpm.export import load_file
 
 Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A .keras file, or the folder of fit --out.")
@@ -34,7 +31,7 @@ def predict(
     if out is not None and out.suffix not in (".npy", ".csv"):
         checks.fail("--out", repr(str(out)), "a name that ends in .npy or .csv")
     fitted = _load_model(model)
-    inputs = as_features(data, name="DATA", minimum_points=1, columns=fitted.columns)
+    inputs = tfdpm.data.as_features(data, name="DATA", minimum_points=1, columns=fitted.columns)
     labels, known = output.predict_labels(fitted, inputs)
     if out is None:
         typer.echo("\n".join(map(str, labels)))
@@ -72,11 +69,13 @@ def _load_model(path: Path) -> Any:
     if not file.is_file():
         wanted = "a .keras file, or a folder that `tfdpm fit --out` wrote"
         checks.fail("MODEL", repr(str(path)), wanted, FileNotFoundError)
-    return load_file(file, tfdpm.DeepDPM)
+    return tfdpm.export.load_file(file, tfdpm.DeepDPM)
 
 
 def load_keras(path: Path, name: str) -> Any:
     """Returns the Keras model of a .keras file, which the argument `name` gives."""
     if not path.is_file():
         checks.fail(name, repr(str(path)), "an existing .keras file", FileNotFoundError)
+    import keras
+
     return keras.models.load_model(path)

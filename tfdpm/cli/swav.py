@@ -7,18 +7,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import keras
-import tensorflow as tf
 import typer
-from tqdm.auto import tqdm
 
-from tfdpm import checks, features
+import tfdpm
+from tfdpm import checks
 from tfdpm.cli.output import show
 from tfdpm.cli.saved import load_keras
-from tfdpm.data import multicrop, read
-from tfdpm.data.images.sources import SkippedImages, image_files, open_source
+
+if TYPE_CHECKING:
+    import keras
 
 app = typer.Typer(help="Features of images without labels.", no_args_is_help=True)
 
@@ -52,6 +51,10 @@ def fit(
     seed: Seed = 0,
 ) -> None:
     """Train an encoder on images."""
+    import keras
+
+    from tfdpm.data.images.sources import SkippedImages
+
     skipped = SkippedImages()
     data = _gather(images)
     num_images, side = _look_at(data, channels)
@@ -59,7 +62,7 @@ def fit(
     if resume:
         model = load_keras(out / "swav.keras", "MODEL")
     elif preset is None:
-        model = features.SwAV.small(
+        model = tfdpm.features.SwAV.small(
             image_size=image_size or min(side, 64),
             channels=channels,
             num_images=num_images,
@@ -69,14 +72,14 @@ def fit(
             **options,
         )
     else:
-        config = features.preset(preset)
+        config = tfdpm.features.preset(preset)
         config = replace(config, training=replace(config.training, num_images=num_images))
         width = int(preset[5]) if preset.startswith("RN50w") else 1
-        model = features.SwAV(features.resnet50(width, **options), config, **options)
+        model = tfdpm.features.SwAV(tfdpm.features.resnet50(width, **options), config, **options)
         model.compile()
     training = model.config.training
     first_epoch = int(model.optimizer.iterations) // training.steps_per_epoch
-    views = multicrop(
+    views = tfdpm.data.multicrop(
         data, seed=seed, initial_epoch=first_epoch, skipped=skipped, **model.view_options()
     )
     out.mkdir(parents=True, exist_ok=True)
@@ -85,8 +88,8 @@ def fit(
         initial_epoch=first_epoch,
         verbose=0,
         callbacks=[
-            features.CollapseWatchdog(),
-            features.TrainingState(),
+            tfdpm.features.CollapseWatchdog(),
+            tfdpm.features.TrainingState(),
             _progress(training, first_epoch),
             keras.callbacks.ModelCheckpoint(str(out / "swav.keras")),
         ],
@@ -111,7 +114,7 @@ def knn(
     k: Annotated[int, typer.Option(min=1, help="Neighbours.")] = 20,
 ) -> None:
     """Accuracy of the nearest neighbours in feature space."""
-    show(f"kNN accuracy {features.knn_accuracy(*_features(model, train, test), k):.4f}")
+    show(f"kNN accuracy {tfdpm.features.knn_accuracy(*_features(model, train, test), k):.4f}")
 
 
 @app.command()
@@ -123,7 +126,7 @@ def probe(
     seed: Seed = 0,
 ) -> None:
     """Accuracy of a linear classifier on frozen features."""
-    result = features.linear_probe(*_features(model, train, test), epochs=epochs, seed=seed)
+    result = tfdpm.features.linear_probe(*_features(model, train, test), epochs=epochs, seed=seed)
     show(
         f"linear probe top-1 {result.top1:.4f}, top-5 {result.top5:.4f}, "
         f"best epoch {result.best_top1:.4f}"
@@ -141,7 +144,7 @@ def finetune(
     seed: Seed = 0,
 ) -> None:
     """Accuracy after fine-tuning on a share of the labels."""
-    result = features.semi_supervised(
+    result = tfdpm.features.semi_supervised(
         _encoder(model),
         *_labelled(train),
         *_labelled(test),
@@ -162,8 +165,8 @@ def convert(
     """Turn the authors' published weights, on your disk, into Keras models."""
     checks.one_of(width, "--width", (1, 2, 4, 5))
     name = "800ep" if width == 1 else f"RN50w{width}_400ep"
-    model = features.SwAV(features.resnet50(width), features.preset(name))
-    report = features.convert_published_weights(model, weights)
+    model = tfdpm.features.SwAV(tfdpm.features.resnet50(width), tfdpm.features.preset(name))
+    report = tfdpm.features.convert_published_weights(model, weights)
     show(str(report))
     out.mkdir(parents=True, exist_ok=True)
     model.encoder.save(out / "encoder.keras")
@@ -176,6 +179,8 @@ def convert(
 
 def _gather(images: list[str]) -> Any:
     """Returns one path unchanged, and several folders and files as a list of files."""
+    from tfdpm.data.images.sources import image_files
+
     for name in images:
         if not Path(name).exists():
             checks.fail("IMAGES", repr(name), "an existing file or folder", FileNotFoundError)
@@ -187,6 +192,10 @@ def _gather(images: list[str]) -> Any:
 
 def _look_at(data: Any, channels: int) -> tuple[int, int]:
     """Returns the number of images and the shorter side of the first one in pixels."""
+    import tensorflow as tf
+
+    from tfdpm.data.images.sources import SkippedImages, open_source
+
     checks.one_of(channels, "--channels", (1, 3))
     source = open_source(
         data, channels=channels, shuffle=False, shuffle_buffer=1, skipped=SkippedImages()
@@ -203,7 +212,7 @@ def _encoder(path: Path) -> keras.Model:
 
 
 def _labelled(path: Path) -> tuple[Any, Any]:
-    x, y = read(path, name="FILE.npz")
+    x, y = tfdpm.data.read(path, name="FILE.npz")
     if y is None:
         checks.fail(str(path), "an array without labels", "arrays x and y")
     return (x[..., None] if x.ndim == 3 else x), y
@@ -216,8 +225,13 @@ def _features(model: Path, *files: Path) -> Iterator[Any]:
         yield from (encoder.predict(x, batch_size=256, verbose=0), y)
 
 
-def _progress(training: features.TrainingConfig, first_epoch: int) -> keras.callbacks.Callback:
+def _progress(
+    training: tfdpm.features.TrainingConfig, first_epoch: int
+) -> keras.callbacks.Callback:
     """Makes a callback that shows epoch, images, loss, images per second and the time left."""
+    import keras
+    from tqdm.auto import tqdm
+
     per_epoch = training.steps_per_epoch * training.batch_size
     bar = tqdm(
         total=training.epochs * per_epoch,

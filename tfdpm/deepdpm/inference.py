@@ -30,7 +30,6 @@ from tfdpm.interpret.identity import Identity
 from tfdpm.interpret.judges import hastings_judge, split_judge
 from tfdpm.interpret.stability import Stability, k_posterior, measure_stability, run_chains
 from tfdpm.mixture import niw
-from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import MixtureParameters, pooled_moments
 from tfdpm.moves.ledger import MoveCounts, Proposal
 from tfdpm.serving import saved_model, tflite_onnx
@@ -91,12 +90,11 @@ class FittedModel(SerializableModel):
         level = reject_below
         if level is not None:
             level = checks.number(level, "reject_below", minimum=0.0, maximum=1.0)
-            tails = self._tails()
         pieces = []
         for features in self._features_of(x):
             labels = self.fitted.respond(features)[0].argmax(axis=1)
             if level is not None:
-                labels = np.where(tails.tails(features)[1].numpy() < level, -1, labels)
+                labels = np.where(self.fitted.tails.p_values(features) < level, -1, labels)
             pieces.append(labels)
         return np.concatenate(pieces).astype(np.int64)
 
@@ -123,8 +121,8 @@ class FittedModel(SerializableModel):
         Returns:
             `[N]` float64 in `[0, 1]`.
         """
-        tails = self._tails()
-        return np.concatenate([tails.tails(piece)[1].numpy() for piece in self._features_of(x)])
+        tails = self.fitted.tails
+        return np.concatenate([tails.p_values(piece) for piece in self._features_of(x)])
 
     def score_samples(self, x) -> np.ndarray:
         """Log posterior predictive density of raw points, a mixture of multivariate t.
@@ -138,9 +136,9 @@ class FittedModel(SerializableModel):
         Returns:
             `[N]` float64, nats.
         """
-        density, change = self._tails(), self.fitted.state.preprocessing.log_volume_change
-        pieces = (piece.numpy() for piece in self._features_of(x))
-        return np.concatenate([density(piece).numpy() + change(piece) for piece in pieces])
+        density = self.fitted.tails.log_density
+        change = self.fitted.state.preprocessing.log_volume_change
+        return np.concatenate([density(piece) + change(piece) for piece in self._features_of(x)])
 
     def embed(self, x) -> np.ndarray:
         """Features of raw points, which the mixture sees.
@@ -151,7 +149,7 @@ class FittedModel(SerializableModel):
         Returns:
             `[N, D]` float32.
         """
-        return np.concatenate([piece.numpy() for piece in self._features_of(x)])
+        return np.concatenate(list(self._features_of(x)))
 
     # -- what was found -----------------------------------------------------------------------
 
@@ -323,7 +321,7 @@ class FittedModel(SerializableModel):
         pieces = []
         for features in self._features_of(x):
             labels = self.fitted.labels_of([features]).astype(np.int64)
-            sides = networks.labels_and_sides(features, state)[1]
+            sides = networks.labels_and_sides(tf.constant(features), state)[1]
             pieces.append(halve_clusters(labels, sides, ratios, count))
         return np.concatenate(pieces)
 
@@ -441,10 +439,6 @@ class FittedModel(SerializableModel):
 
     # -- internals ----------------------------------------------------------------------------
 
-    def _tails(self) -> PredictiveTails:
-        state = self.fitted.state
-        return PredictiveTails(state.parameters.mixture_weights, state.posterior())
-
     def _groups(self, name: str) -> ComponentGroups:
         """How components are joined; an error names what asked."""
         groups = self.fitted.result.groups
@@ -470,17 +464,17 @@ class FittedModel(SerializableModel):
             num_values = int(np.prod(self.encoder.input_shape[1:]))
         check_point_shape(shape, num_values, self.columns)
 
-    def _features_of(self, x, rows: int = _PREDICT_ROWS) -> Iterator[tf.Tensor]:
+    def _features_of(self, x, rows: int = _PREDICT_ROWS) -> Iterator[np.ndarray]:
         """Yields features `[B, D]` of raw points, slice by slice."""
         preprocessing = self.fitted.state.preprocessing
         inputs = as_features(x, minimum_points=1, columns=self.columns)
         self.check_points(inputs.feature_shape)
         if inputs.array is None:
             for batch in inputs.dataset:
-                yield preprocessing(encode_rows(batch, self.encoder))
+                yield preprocessing(encode_rows(batch, self.encoder)).numpy()
             return
         if self.encoder is not None:
             rows = min(rows, encoding_rows(inputs.feature_shape))
         for start in range(0, len(inputs.array), rows):
             piece = np.asarray(encode_rows(inputs.array[start : start + rows], self.encoder))
-            yield tf.constant(preprocessing.transform(piece))
+            yield preprocessing.transform(piece)

@@ -100,13 +100,7 @@ def learn_encoder(
     with stages.stage("encoder"):
         last = stages.kept_model(
             "encoder",
-            lambda: parametric_umap.fit_encoder(
-                rows,
-                places,
-                seed=seed,
-                callbacks=[BatchProgress(stages)],
-                backup=stages.epoch_backup("encoder"),
-            ),
+            lambda: parametric_umap.fit_encoder(rows, places, seed=seed, stages=stages),
         )
     return encoders.chained(first, last)
 

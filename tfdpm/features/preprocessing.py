@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -155,7 +156,7 @@ class Preprocessing:
         """Whether features determine the raw inputs."""
         return not self.normalizes_rows and self.input_dim == self.feature_dim
 
-    @property
+    @functools.cached_property
     def log_determinant(self) -> float:
         """`log |det projection|` where the map can be inverted, else 0."""
         return float(np.linalg.slogdet(self.projection)[1]) if self.is_invertible else 0.0

@@ -121,22 +121,24 @@ def _step(places, heads, tails, others, rate, a: float, b: float) -> None:
     """Pulls the ends of edges together and pushes their heads from others, in place."""
     # Gradients with respect to a place, d = its distance to the other: pulled by
     # -2 a b d^(2b - 2) / (1 + a d^(2b)), pushed by 2 b / ((0.001 + d^2) (1 + a d^(2b))).
-    count = len(heads)
-    apart = places[heads] - places[tails]
+    count, starts = len(heads), places[heads]
+    apart = starts - places[tails]
     squared = np.maximum(np.einsum("ed,ed->e", apart, apart), 1e-12)
     power = squared**b
     pull = (-2.0 * a * b) * power / squared / (1.0 + a * power)
     pulled = np.clip(pull[:, None] * apart, -_LARGEST_STEP, _LARGEST_STEP)
 
-    away = places[heads][:, None, :] - places[others]
-    squared = np.einsum("end,end->en", away, away)
-    push = 2.0 * b / ((0.001 + squared) * (1.0 + a * squared**b))
-    push[others == heads[:, None]] = 0.0
-    pushed = np.clip(push[..., None] * away, -_LARGEST_STEP, _LARGEST_STEP).sum(axis=1)
+    pushed = np.zeros_like(pulled)
+    for other in others.T:  # one of each edge at a time, which stays in the caches
+        away = starts - places[other]
+        squared = np.einsum("ed,ed->e", away, away)
+        push = 2.0 * b / ((0.001 + squared) * (1.0 + a * squared**b))
+        push[other == heads] = 0.0
+        pushed += np.clip(push[:, None] * away, -_LARGEST_STEP, _LARGEST_STEP)
 
     rows = np.concatenate([heads, tails])
     moves = np.concatenate([pulled + pushed, -pulled]).astype(np.float32)
-    total = scipy.sparse.csr_matrix(
+    total = scipy.sparse.coo_matrix(
         (np.ones(2 * count, np.float32), (rows, np.arange(2 * count))),
         shape=(len(places), 2 * count),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -11,6 +12,7 @@ import tensorflow as tf
 from tfdpm.config import DeepDPMConfig
 from tfdpm.interpret.genealogy import Genealogy
 from tfdpm.interpret.identity import Identity, first_identity
+from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.moves.ledger import MoveCounts, Proposal
 from tfdpm.moves.transition import Transition, of_order
 from tfdpm.networks.pair import NetworkPair
@@ -79,6 +81,11 @@ class Fitted:
     def membership(self) -> np.ndarray:
         """`[K, clusters]` float32: one where the component belongs to the cluster, else zero."""
         return np.eye(self.num_clusters, dtype=np.float32)[self.clusters]
+
+    @functools.cached_property
+    def tails(self) -> PredictiveTails:
+        """The posterior predictive density and its p-values."""
+        return PredictiveTails(self.state.parameters.mixture_weights, self.state.posterior())
 
     def respond(self, features) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities of the clusters `[B, clusters]` and of the components `[B, K]`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfdpm.mixture.covariance import cholesky
@@ -121,6 +123,32 @@ class LogJoint:
         return self._over_slices(
             points, lambda piece: self._from_moments(moment_features(piece)), int(first.shape[0])
         )
+
+    def of_few(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log joint densities and distances of a few `points [N, D]`, by NumPy.
+
+        TensorFlow takes longer to start than to evaluate them.
+        """
+        constants, coefficients, tails = self.arrays
+        points = points.astype(coefficients[0].dtype)
+        known = np.concatenate([np.ones_like(points[:, :1]), points], axis=1)
+        if coefficients[0].ndim == 3:
+            distances = np.zeros((len(points), len(constants)))
+            for block in coefficients:
+                whitened = known[:, : len(block)] @ block.reshape(len(block), -1)
+                distances += np.square(whitened.reshape(-1, *block.shape[1:])).sum(axis=1)
+        else:
+            products = (points[:, :, np.newaxis] * points[:, np.newaxis]).reshape(len(points), -1)
+            moments = np.concatenate([known, products], axis=1)
+            distances = np.maximum(moments @ coefficients[0], 0.0)
+        if not tails:
+            return constants - 0.5 * distances, distances
+        return constants - tails[1] * np.log1p(distances / tails[0]), distances
+
+    @functools.cached_property
+    def arrays(self) -> JointTensors:
+        """The tensors as arrays."""
+        return tf.nest.map_structure(np.asarray, self.tensors)  # type: ignore[no-any-return]
 
     def _from_moments(self, moments: tf.Tensor) -> tf.Tensor:
         return tf.maximum(tf.linalg.matmul(moments, self.tensors.coefficients[0]), 0.0)

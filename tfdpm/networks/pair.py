@@ -25,6 +25,7 @@ _MOST_SUBCLUSTER_UNITS = 50  # [DeepDPM] supplement 7
 # clusters (1,000 units) the full rate takes two epochs more, and half of this width none less; at
 # 209 that overlap (418 units), a third of the full rate merged a pair that the search kept.
 MOST_AT_FULL_RATE = 400
+_FEW_ROWS = 16  # that NumPy evaluates: TensorFlow takes half a millisecond before it begins
 
 
 def create_networks(
@@ -147,7 +148,11 @@ class NetworkPair:
                 optimizer.learning_rate.assign(rate * factor * share)
 
     def responsibilities(self, features, num_components: int) -> np.ndarray:
-        """Responsibilities `[B, K]` float32 of features `[B, D]`."""
+        """Responsibilities `[B, K]` float32 of features `[B, D]`, an array or a tensor."""
+        is_few = isinstance(features, np.ndarray) and len(features) <= _FEW_ROWS
+        if is_few and self.strategy is None:
+            return self.clustering.respond_to_few(features, num_components)
+        features = tf.convert_to_tensor(features)
         result = self.passes.infer_batch(features, tf.constant(num_components))
         return result.numpy()[:, :num_components]
 
