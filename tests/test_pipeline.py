@@ -102,6 +102,22 @@ def test_a_data_sets_name_is_data_and_scores_come_with_its_labels():
 # -- what is taken --------------------------------------------------------------------------------
 
 
+def test_what_columns_of_a_table_are_used_as_is_printed(tmp_path, capsys):
+    x, y = tfdpm.data.blobs()
+    rows = [f"{i};{b:.3f};{a:.3f};{k}" for i, ((a, b), k) in enumerate(zip(x, y, strict=True))]
+    text = "\n".join([";b;a;target", *rows]).replace(".", ",")
+    (tmp_path / "t.csv").write_text(text)
+    model = tfdpm.fit(tmp_path / "t.csv", epochs=1, verbose="auto")
+    line = "columns: numbers: b, a; from t.csv; labels: target; left out: Unnamed: 0 (names the"
+    assert capsys.readouterr().out.startswith(line.removesuffix("names the"))
+    assert metrics.ari(y, model.labels_) > 0.99
+    assert model.history.history["acc"][-1] > 0.99
+    again = model.predict_labels(x[:, ::-1])
+    np.testing.assert_array_equal(again, model.labels_)
+    fit(tmp_path / "t.csv")
+    assert capsys.readouterr().out == ""
+
+
 def read_only(x):
     x = np.asfortranarray(x.astype(np.float64))
     x.setflags(write=False)

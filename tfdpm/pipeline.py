@@ -45,8 +45,9 @@ def fit(
         data: `[N, D]` array-like or tensor of numbers; a DataFrame of numbers, text and categories,
             whose names and categories the model keeps; images `[N, H, W]` or `[N, H, W, C]`; a
             pair `(x, y)`, whose labels are used for scores only; a `tf.data.Dataset` of x or
-            `(x, y)`; a path to a .npy, .npz, .csv or .parquet file or a folder of images; or the
-            name of a data set ("digits" and "blobs" are embedded, others come through TFDS).
+            `(x, y)`; a path to an array, a table (see `tfdpm.data.read`, which also says how its
+            columns are used) or a folder of images; or the name of a data set ("digits" and
+            "blobs" are embedded, others come through TFDS).
         features: how raw points become what is clustered. The model keeps the way, and takes raw
             points from then on.
             - `"auto"`: one of the others, chosen by shape, size and distances; see
@@ -99,7 +100,8 @@ def fit(
     name = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "data"
     known = getattr(reference, "columns", None)
     inputs = as_features(data, name=name, columns=known if known and known.names else None)
-    checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
+    if checks.one_of(verbose, "verbose", ("auto", 0, 1, 2)) and inputs.columns.origin:
+        print(inputs.columns)
     choice = _choose_features(features, inputs)
     names = learn_encoder.STAGES[choice.name]
     sample = None

@@ -15,9 +15,9 @@ import typer
 
 import tfdpm
 from tfdpm import checks, metrics
-from tfdpm.cli import output
+from tfdpm.cli import output, tables
 from tfdpm.cli.saved import load_keras
-from tfdpm.data import Inputs, as_features
+from tfdpm.data import Inputs
 
 _STAGES = "stages"  # folder in --out where an unfinished run keeps its results
 
@@ -27,8 +27,9 @@ def fit(
         str,
         typer.Argument(
             metavar="DATA",
-            help="A .npy, .npz, .csv or .parquet file, a folder of images, or a name: digits, "
-            "blobs, gaussians15 or one of TensorFlow Datasets. Known labels only score.",
+            help="A .npy, .npz, .csv, .tsv, .xlsx, .json or .parquet file, a folder of images, or "
+            "a name: digits, blobs, gaussians15 or one of TensorFlow Datasets. Known labels only "
+            "score.",
         ),
     ],
     out: Annotated[
@@ -64,11 +65,16 @@ def fit(
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html, into --out or else here.")
     ] = False,
+    label: tables.Label = None,
+    columns: tables.ColumnNames = None,
+    drop: tables.Drop = None,
+    header: tables.Header = None,
+    missing: tables.Missing = None,
 ) -> None:
     """Cluster DATA and find out how many clusters it has."""
     if report:  # before the fit, which may take long
         checks.import_optional("plotly.offline", "report", "viz")
-    inputs = as_features(data, name="DATA")
+    inputs = tables.read_inputs(data, label, columns, drop, header, missing)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()

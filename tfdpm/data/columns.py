@@ -23,11 +23,15 @@ class Columns:
         names: names of the columns; none where points were no frame.
         categories: categories of each column in sorted order, none for a column of numbers.
         has_flags: whether there are categories, or columns of True and False.
+        left_out: names of columns of the file of the fit that were not clustered.
+        origin: how that file was read, in words; empty where points came from no table in a file.
     """
 
     names: tuple[str, ...] = ()
     categories: tuple[tuple[str, ...], ...] = ()
     has_flags: bool = field(default=False, compare=False)
+    left_out: tuple[str, ...] = field(default=(), compare=False)
+    origin: str = field(default="", compare=False)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -39,6 +43,14 @@ class Columns:
         numbers = [name for name, categories in pairs if not categories]
         flags = [f"{name}={each}" for name, found in pairs for each in found[len(found) == 2 :]]
         return (*numbers, *flags)
+
+    def __str__(self) -> str:
+        """Which columns of a table are used as what."""
+        pairs = list(zip(self.names, self.categories, strict=True))
+        numbers = ", ".join(name for name, categories in pairs if not categories)
+        texts = [f"{name} ({len(found)} categories)" for name, found in pairs if found]
+        parts = [f"numbers: {numbers}"] * (numbers != "") + [", ".join(texts)] * bool(texts)
+        return "columns: " + "; ".join([*parts, *filter(None, [self.origin])])
 
     def describe(self, num_values: int) -> str:
         """What points of a fit with these columns are, for errors."""
@@ -53,8 +65,9 @@ class Columns:
     def from_json(cls, text: str) -> Columns:
         """The columns of `to_json`'s result."""
         found = json.loads(text)
-        found["categories"] = map(tuple, found["categories"])
-        return cls(tuple(found["names"]), tuple(found["categories"]), found["has_flags"])
+        for name in ("names", "left_out"):
+            found[name] = tuple(found.get(name, ()))
+        return cls(**found | {"categories": tuple(map(tuple, found["categories"]))})
 
 
 def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarray, Columns]:
@@ -69,8 +82,11 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
     if columns is None:
         categories = _categories(frame, name)
         has_flags = any(categories) or any(dtype.kind == "b" for dtype in frame.dtypes)
-        found = Columns(tuple(map(str, frame.columns)), categories, has_flags)
+        read = frame.attrs.get("tfdpm", {})  # of a table in a file
+        found = Columns(tuple(map(str, frame.columns)), categories, has_flags, **read)
     elif columns.names:
+        others = set(columns.left_out).difference(columns.names)
+        frame = frame.loc[:, [str(each) not in others for each in frame.columns]]
         places = _places(tuple(map(str, frame.columns)), columns.names, name)
         frame = frame if places == list(range(frame.shape[1])) else frame.iloc[:, places]
     is_text = [bool(each) for each in found.categories] or [False] * frame.shape[1]

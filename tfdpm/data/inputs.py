@@ -16,6 +16,7 @@ from tfdpm import checks
 from tfdpm.data import files, streams
 from tfdpm.data.catalogue import named
 from tfdpm.data.columns import Columns, read_frame
+from tfdpm.data.tables import TableOptions
 
 _WANTED_RANK = "[N, D] features or [N, H, W] or [N, H, W, C] images"
 _DENSE_LIMIT = 2**27  # most elements of a sparse matrix that is made dense: 1 GiB in float64
@@ -69,7 +70,7 @@ def as_features(
               (one column for each category, or for the second of two), after all numbers;
             - a tuple `(x, y)`; a list is never a pair, but points;
             - a finite `tf.data.Dataset` of x or `(x, y)`, batched or not, which stays a stream;
-            - a path (.npy, .npz, .csv, .parquet, or a folder of images) or a data set's name;
+            - a path, as `tfdpm.data.read` takes it, or a data set's name;
             - `Inputs`, which are returned unchanged.
         y: known labels, `[N]` integers or text; None where `data` brings them or has none.
         name: name of `data` in errors.
@@ -95,7 +96,7 @@ def as_features(
     if isinstance(data, str) and not os.path.exists(data) and not files.looks_like_path(data):
         data = named.load(data)
     elif isinstance(data, (str, os.PathLike)):
-        data = files.read(data, name=name)
+        data = files.read_path(data, TableOptions(), name=name, known=columns)
     if isinstance(data, tuple) and len(data) == 2:
         if y is not None and data[1] is not None:
             checks.fail("y", "labels twice", f"them in the pair `{name}` or in `y`, not in both")
@@ -108,7 +109,8 @@ def as_features(
     found = Columns()
     pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
     if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
-        data, found = read_frame(pandas.DataFrame(data), columns, name)
+        frame = data.to_frame() if isinstance(data, pandas.Series) else data
+        data, found = read_frame(frame, columns, name)
     array = _as_floats(_as_numbers(data, name), name)
     _check_points(array, name, minimum_points)
     labels = None if y is None else as_labels(y, len(array))
