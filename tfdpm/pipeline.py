@@ -12,6 +12,7 @@ import keras
 from tfdpm import checks
 from tfdpm.callbacks import Checkpoint
 from tfdpm.config import DeepDPMConfig, as_config
+from tfdpm.data.catalogue.named import load
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.deepdpm.fitting import first_points
@@ -38,6 +39,8 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
     directory: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
 ) -> DeepDPM:
     """Clusters data whose number of clusters nobody knows.
 
@@ -45,9 +48,10 @@ def fit(
         data: `[N, D]` array-like or tensor of numbers; a DataFrame of numbers, text and categories,
             whose names and categories the model keeps; images `[N, H, W]` or `[N, H, W, C]`; a
             pair `(x, y)`, whose labels are used for scores only; a `tf.data.Dataset` of x or
-            `(x, y)`; a path to an array, a table (see `tfdpm.data.read`, which also says how its
-            columns are used) or a folder of images; or the name of a data set ("digits" and
-            "blobs" are embedded, others come through TFDS).
+            `(x, y)`, or of dictionaries, as `tfds.load` gives them, or several such splits; a path
+            to an array, a table (see `tfdpm.data.read`, which also says how its columns are used)
+            or a folder of images; or the name of a data set ("digits" and "blobs" are embedded,
+            others come through TFDS).
         features: how raw points become what is clustered. The model keeps the way, and takes raw
             points from then on.
             - `"auto"`: one of the others, chosen by shape, size and distances; see
@@ -76,6 +80,8 @@ def fit(
             for silence.
         directory: folder for results of stages, from which the same call goes on after an
             interruption; `None` keeps none.
+        download: whether missing files of a data set's name may be downloaded.
+        data_dir: folder of those files; `None` for `~/tensorflow_datasets`.
 
     Returns:
         The fitted model.
@@ -98,6 +104,11 @@ def fit(
     if shape is not None:
         config = config.replace(shape=shape)
     name = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "data"
+    if download or data_dir is not None:
+        if not isinstance(data, str):
+            wanted = "a data set's name where `download` or `data_dir` is given"
+            checks.fail("data", f"a {type(data).__name__}", wanted)
+        data = load(data, data_dir=data_dir, download=download)
     known = getattr(reference, "columns", None)
     inputs = as_features(data, name=name, columns=known if known and known.names else None)
     if checks.one_of(verbose, "verbose", ("auto", 0, 1, 2)) and inputs.columns.origin:

@@ -182,7 +182,7 @@ def with_values(*values: float) -> np.ndarray:
         (tf.sparse.from_dense(X), TypeError, "SparseTensor"),
         (scipy.sparse.csr_matrix((10**6, 10**4)), TypeError, "sparse matrix"),
         (None, TypeError, "got NoneType"),
-        ({"a": [1, 2]}, TypeError, "got dict"),
+        ({}, TypeError, "got dict"),
         (iter(X), TypeError, "got .*iterator"),
         ("nowhere.npy", FileNotFoundError, "got 'nowhere.npy'"),
     ],

@@ -169,7 +169,7 @@ def test_text_flags_and_constants_are_read_as_frames_are(tmp_path) -> None:
         inputs, expected = as_features(tmp_path / name), as_features(frame)
         np.testing.assert_allclose(inputs.array, expected.array, atol=1e-9)
         assert inputs.columns == expected.columns
-        assert "numbers: a, b, c, flag, one; kind (3 categories)" in str(inputs.columns)
+        assert "columns: a, b, c, flag, one; kind (3 categories)" in str(inputs.columns)
 
 
 def test_columns_are_used_as_asked(tmp_path) -> None:

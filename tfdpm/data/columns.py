@@ -49,8 +49,8 @@ class Columns:
         pairs = list(zip(self.names, self.categories, strict=True))
         numbers = ", ".join(name for name, categories in pairs if not categories)
         texts = [f"{name} ({len(found)} categories)" for name, found in pairs if found]
-        parts = [f"numbers: {numbers}"] * (numbers != "") + [", ".join(texts)] * bool(texts)
-        return "columns: " + "; ".join([*parts, *filter(None, [self.origin])])
+        parts = [f"columns: {numbers}" if numbers else "", ", ".join(texts), self.origin]
+        return "; ".join(filter(None, parts))
 
     def describe(self, num_values: int) -> str:
         """What points of a fit with these columns are, for errors."""
@@ -87,7 +87,7 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
     elif columns.names:
         others = set(columns.left_out).difference(columns.names)
         frame = frame.loc[:, [str(each) not in others for each in frame.columns]]
-        places = _places(tuple(map(str, frame.columns)), columns.names, name)
+        places = find_places(tuple(map(str, frame.columns)), columns.names, name)
         frame = frame if places == list(range(frame.shape[1])) else frame.iloc[:, places]
     is_text = [bool(each) for each in found.categories] or [False] * frame.shape[1]
     numbers = frame.iloc[:, np.flatnonzero(np.logical_not(is_text))] if any(is_text) else frame
@@ -130,7 +130,7 @@ def _categories(frame: Any, name: str) -> tuple[tuple[str, ...], ...]:
     return tuple(found)
 
 
-def _places(names: tuple[str, ...], wanted: tuple[str, ...], name: str) -> list[int]:
+def find_places(names: tuple[str, ...], wanted: tuple[str, ...], name: str) -> list[int]:
     """Where each wanted column is, by name; by position where names are missing or repeated."""
     if sorted(names) == sorted(wanted) and len(set(names)) == len(names):
         return [names.index(each) for each in wanted]

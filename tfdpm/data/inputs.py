@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfdpm import checks
-from tfdpm.data import files, streams
+from tfdpm.data import elements, files, streams
 from tfdpm.data.catalogue import named
 from tfdpm.data.columns import Columns, read_frame
 from tfdpm.data.tables import TableOptions
@@ -40,6 +41,7 @@ class Inputs:
         labelled_dataset: stream of `([B, ...], [B])` batches for streams of pairs; else None. Its
             labels are not in `labels`, because two passes over a shuffled stream differ in order.
         columns: names and categories of the columns of frames.
+        weights: `[N]` weights of the points that came with them; else None.
     """
 
     array: NDArray[Any] | None
@@ -49,6 +51,7 @@ class Inputs:
     feature_shape: tuple[int, ...]
     labelled_dataset: tf.data.Dataset | None = None
     columns: Columns = field(default_factory=Columns)
+    weights: NDArray[np.float64] | None = None
 
 
 def as_features(
@@ -68,8 +71,11 @@ def as_features(
               `[N, H, W, C]`, of any real dtype; sparse matrices become dense where they are small;
             - pandas DataFrame or Series of numbers, text or categories, which become zeros and ones
               (one column for each category, or for the second of two), after all numbers;
-            - a tuple `(x, y)`; a list is never a pair, but points;
-            - a finite `tf.data.Dataset` of x or `(x, y)`, batched or not, which stays a stream;
+            - a tuple `(x, y)` or `(x, y, weights)`; a list is never a pair, but points;
+            - a finite `tf.data.Dataset` of x or `(x, y)`, batched or not, which stays a stream; or
+              of `(x, y, weight)`, which is read;
+            - dictionaries of arrays, or a dataset of them, with one entry of points or numbers,
+              and labels; a builder of TensorFlow Datasets; a dictionary or list of splits;
             - a path, as `tfdpm.data.read` takes it, or a data set's name;
             - `Inputs`, which are returned unchanged.
         y: known labels, `[N]` integers or text; None where `data` brings them or has none.
@@ -93,10 +99,25 @@ def as_features(
             got = f"columns {list(data.columns.features)}"
             checks.fail(name, got, f"those of fit: {list(columns.features)}")
         return _with_labels(data, y, name, minimum_points)
-    if isinstance(data, str) and not os.path.exists(data) and not files.looks_like_path(data):
+    if (
+        isinstance(data, str)
+        and not os.path.exists(data)
+        and (not files.looks_like_path(data) or named.has_variant(data))
+    ):
         data = named.load(data)
     elif isinstance(data, (str, os.PathLike)):
         data = files.read_path(data, TableOptions(), name=name, known=columns)
+    data = elements.splits_of(data, name)
+    found, weights = Columns(), None
+    if isinstance(data, tf.data.Dataset):
+        data, found = elements.as_pairs(data, columns, name)
+        if isinstance(data.element_spec, tuple) and len(data.element_spec) == 3:
+            data = elements.with_weights(data, name)
+    elif isinstance(data, Mapping) and data:
+        data = elements.of_arrays(data, columns, name)
+    if isinstance(data, tuple) and len(data) == 3 and np.ndim(data[2]) == 1 < np.ndim(data[0]):
+        *data, weights = data
+        data, weights = tuple(data), np.asarray(weights, np.float64)
     if isinstance(data, tuple) and len(data) == 2:
         if y is not None and data[1] is not None:
             checks.fail("y", "labels twice", f"them in the pair `{name}` or in `y`, not in both")
@@ -104,9 +125,10 @@ def as_features(
     if isinstance(data, tf.data.Dataset):
         stream = streams.as_batches(data, name=name, batch_size=batch_size)
         shape = stream.feature_shape
-        inputs = Inputs(None, stream.batches, None, stream.num_points, shape, stream.labelled)
+        inputs = Inputs(
+            None, stream.batches, None, stream.num_points, shape, stream.labelled, found
+        )
         return _with_labels(inputs, y, name, minimum_points)
-    found = Columns()
     pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
     if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
         frame = data.to_frame() if isinstance(data, pandas.Series) else data
@@ -114,7 +136,8 @@ def as_features(
     array = _as_floats(_as_numbers(data, name), name)
     _check_points(array, name, minimum_points)
     labels = None if y is None else as_labels(y, len(array))
-    return Inputs(array, None, labels, len(array), array.shape[1:], columns=found)
+    shape = array.shape[1:]
+    return Inputs(array, None, labels, len(array), shape, columns=found, weights=weights)
 
 
 def as_labels(y: Any, num_points: int | None) -> NDArray[np.int64]:

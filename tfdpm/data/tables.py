@@ -41,11 +41,11 @@ _NUMBER = re.compile(r"[+-]?(\d[\d.,]*|[.,]\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?"
 _COMMA_NUMBER = r"[+-]?(\d+|\d{1,3}(\.\d{3})+)?(,\d+)?([eE][+-]?\d+)?"
 _GROUPED_NUMBER = r"[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d*)?([eE][+-]?\d+)?"
 _DATE = r"(\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{4}/\d{1,2}/\d{1,2})([ T].*)?"
-_ROW_NAME = re.compile(
-    r"(unnamed: 0(\.\d+)?|index|row[ _.]?(names?|id|no|number|index)?|#|nr|no|.*\bid|.*_id|id_.*)?",
-    re.IGNORECASE,
+# Names of columns that name or number rows.
+ROW_NAME = re.compile(
+    r"(?i:unnamed: 0(\.\d+)?|index|row[ _.]?(names?|id|no|number|index)?|#|nr|no)"
+    r"|(?i:.*\bid|.*_id|id_.*)|.*[a-z]I[dD]|"
 )
-_CAMEL_ID = re.compile(r".*[a-z]I[dD]")
 
 
 @dataclass(frozen=True)
@@ -105,19 +105,29 @@ def read_table(
     frame.columns = [str(each).strip() for each in frame.columns]
     if len(frame) == 0:
         checks.fail(name, f"{str(path)!r}, which is empty", "rows of numbers or text")
+    origin = f"from {path.name}; {form}" if form else f"from {path.name}"
+    return choose_columns(frame, options, name, origin, known)
+
+
+def choose_columns(
+    frame: Any, options: TableOptions, name: str, origin: str, known: Columns | None = None
+) -> tuple[Any, NDArray[Any] | None]:
+    """What is clustered of a frame, and its known labels or `None`, as `read_table` gives them.
+
+    `origin` says in words where the frame came from.
+    """
     roles = _find_roles(frame, options, set(known.names) if known else set())
     labels = None if roles.label is None else frame[roles.label]
     used = [each not in roles.left_out and each != roles.label for each in frame.columns]
     frame = frame.loc[:, used]
     if frame.shape[1] == 0:
-        got = f"{str(path)!r} without a column of data ({_describe(roles)})"
+        got = f"a table without a column of data ({_describe(roles)})"
         checks.fail(name, got, "columns to cluster; name them by `columns`")
     frame, note = _without_missing(frame, options.missing, name)
     _check_texts(frame, name)
-    origin = [f"from {path.name}", _describe(roles), form, note]
     frame.attrs["tfdpm"] = {
         "left_out": (*roles.left_out, *([] if roles.label is None else [roles.label])),
-        "origin": "; ".join(filter(None, origin)),
+        "origin": "; ".join(filter(None, [origin, _describe(roles), note])),
     }
     if labels is None:
         return frame.reset_index(drop=True), None
@@ -182,7 +192,7 @@ def _reason_to_leave_out(values: Any, name: str, is_first: bool) -> str | None:
         return "numbers the rows"
     if is_first and is_unnamed and (is_whole or values.is_unique):
         return "names the rows"
-    if (_ROW_NAME.fullmatch(name) or _CAMEL_ID.fullmatch(name)) and values.is_unique:
+    if ROW_NAME.fullmatch(name) and values.is_unique:
         return "names the rows"
     return None
 

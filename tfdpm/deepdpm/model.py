@@ -119,7 +119,7 @@ class DeepDPM(FittedModel):
             check_reference(reference, self)
         config = self._fit_config(inputs, batch_size, epochs)
         first = checks.integer(initial_epoch, "initial_epoch", minimum=0)
-        source = source_of(inputs, sample_weight)
+        source = source_of(inputs, inputs.weights if sample_weight is None else sample_weight)
         self.trainer = Trainer(source, config, self.seed, self._table(inputs, inputs.columns))
         try:
             train(self, inputs, callbacks, verbose, first)
