@@ -99,12 +99,22 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
         checks.fail(name, f"columns that are not numbers: {other}", "columns of numbers", TypeError)
     narrow = all(dtype == np.float32 for dtype in numbers.dtypes)
     values = numbers.to_numpy(np.float32 if narrow else np.float64, na_value=np.nan)
+    _check_missing(values, numbers.columns, name)
     flags = [
         _flags(frame.iloc[:, i], each, name) for i, each in enumerate(found.categories) if each
     ]
     if flags:
         values = np.concatenate([values, *flags], axis=1, dtype=values.dtype)
     return values, found
+
+
+def _check_missing(values: np.ndarray, names: Any, name: str) -> None:
+    counts = np.isnan(values).sum(axis=0)
+    if counts.any():
+        where = ", ".join(f"{names[i]} ({counts[i]})" for i in np.flatnonzero(counts))
+        row = np.isnan(values).any(axis=1).argmax()
+        got = f"{counts.sum()} NaN in columns {where}, the first in row {row}"
+        checks.fail(name, got, "finite numbers only, as frame.dropna() or frame.fillna() leave")
 
 
 def _categories(frame: Any, name: str) -> tuple[tuple[str, ...], ...]:
@@ -117,7 +127,7 @@ def _categories(frame: Any, name: str) -> tuple[tuple[str, ...], ...]:
     ]
     other = [c for c, kind in zip(frame.columns, kinds, strict=True) if kind not in ("", *_TEXT)]
     if other:
-        wanted = "columns of numbers, text or categories"
+        wanted = "columns of numbers, text or categories; drop the others, or make numbers of them"
         checks.fail(name, f"columns that are neither numbers nor text: {other}", wanted, TypeError)
     most = max(2, min(_MOST_CATEGORIES, len(frame) // _ROWS_PER_CATEGORY))
     found = []
@@ -125,7 +135,7 @@ def _categories(frame: Any, name: str) -> tuple[tuple[str, ...], ...]:
         found.append(tuple(sorted(set(_texts(frame.iloc[:, i], name)[1]))) if kind else ())
         if len(found[-1]) > most:
             got = f"{len(found[-1])} categories in column {frame.columns[i]!r}"
-            wanted = f"at most {most} for {len(frame)} rows; drop the column, or encode it"
+            wanted = f"at most {most} for {len(frame)} rows; drop the column (--drop), or encode it"
             checks.fail(name, got, wanted)
     return tuple(found)
 
@@ -134,11 +144,13 @@ def find_places(names: tuple[str, ...], wanted: tuple[str, ...], name: str) -> l
     """Where each wanted column is, by name; by position where names are missing or repeated."""
     if sorted(names) == sorted(wanted) and len(set(names)) == len(names):
         return [names.index(each) for each in wanted]
-    has_no_names = any(set(each) <= set(map(str, range(len(each)))) for each in (names, wanted))
+    has_no_names = any(each == tuple(map(str, range(len(each)))) for each in (names, wanted))
     if len(names) == len(wanted) and (has_no_names or names == wanted):
         return list(range(len(names)))
     missing, other = ([e for e in a if e not in b] for a, b in ((wanted, names), (names, wanted)))
     got = f"missing columns {missing} and unknown columns {other}"
+    if not missing and not other:
+        got = f"columns {[e for e in wanted if names.count(e) != wanted.count(e)]} more than once"
     checks.fail(name, got, f"those of fit, each once: {list(wanted)}")
 
 

@@ -337,6 +337,7 @@ class FittedModel(SerializableModel):
         that fits best. With those points, both are judged by the rule of the fit, which also knows
         heavy tails; a loaded model has statistics only. Where components were joined, the valley
         to another cluster is told too, by the components that are its two ends and by its depth.
+        Of frames and tables, the columns are named in which the two are farthest apart.
 
         Args:
             k: the cluster, in `[0, n_clusters)`.
@@ -348,7 +349,8 @@ class FittedModel(SerializableModel):
             other = checks.integer(other, "other", minimum=0, maximum=self.n_clusters - 1)
             if other == k:
                 checks.fail("other", other, "another cluster than `k`")
-        evidence = weigh_evidence(self.fitted, self.config, k, other)
+        columns = self.columns.features if self.encoder is None else ()
+        evidence = weigh_evidence(self.fitted, self.config, k, other, columns)
         write = print_fn or (lambda line: sys.stdout.write(line + "\n"))
         for line in str(evidence).splitlines():
             write(line)
