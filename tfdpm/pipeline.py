@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfdpm import checks
 from tfdpm.callbacks import Checkpoint
@@ -65,7 +66,8 @@ def fit(
             - `"autoencoder"`: the ten latents of an autoencoder.
             - `"swav"`: SwAV on many views of each image, then `"umap"`. For photographs; it takes
               hours without an accelerator.
-            - a `keras.Model`, such as a pretrained backbone, from raw points to rows of features.
+            - a `keras.Model`, such as a pretrained backbone, from raw points to rows of features;
+              `data` may then be `[N]` texts.
         config: a `DeepDPMConfig`, or "default", "paper" or "official"; `None` for the default.
         seed: random seed; the same seed on the same machine gives the same model.
         epochs: number of epochs of the clustering at most; `None` for the configuration's.
@@ -110,7 +112,12 @@ def fit(
             checks.fail("data", f"a {type(data).__name__}", wanted)
         data = load(data, data_dir=data_dir, download=download)
     known = getattr(reference, "columns", None)
-    inputs = as_features(data, name=name, columns=known if known and known.names else None)
+    inputs = as_features(
+        data,
+        name=name,
+        columns=known if known and known.names else None,
+        takes_text=isinstance(features, keras.Model) and _holds_text(data),
+    )
     if checks.one_of(verbose, "verbose", ("auto", 0, 1, 2)) and inputs.columns.origin:
         print(inputs.columns)
     choice = _choose_features(features, inputs)
@@ -153,6 +160,15 @@ def fit(
             reference=reference,
         )
     return model
+
+
+def _holds_text(data: Any) -> bool:
+    """Returns whether data, or x of a pair, are `[N]` texts; a text alone is a name or path."""
+    points = data[0] if isinstance(data, tuple) and len(data) in (2, 3) else data
+    if not isinstance(points, (list, tuple)) and not hasattr(points, "dtype"):
+        return False
+    first = np.asarray(points[:1]).ravel()
+    return len(first) > 0 and isinstance(first[0], (str, bytes))
 
 
 def _choose_features(features: str | keras.Model, inputs: Inputs) -> FeatureChoice:

@@ -31,13 +31,13 @@ class Inputs:
 
     Attributes:
         array: `[N, ...]` finite values in C order; None for streams. Float32 where that keeps all
-            digits, else float64 (float64 and integers beyond 2**24).
+            digits, else float64 (float64 and integers beyond 2**24). Of texts `[N]` objects.
         dataset: stream of `[B, ...]` float32 batches, which raises an error at a batch with NaN or
             infinity; None for arrays.
         labels: `[N]` int64 known labels, for scores only; None without labels. Text is numbered in
             sorted order, other values are kept.
         num_points: N; None for streams of unknown length.
-        feature_shape: `(D,)`, `(H, W)` or `(H, W, C)`, shape of one point.
+        feature_shape: `(D,)`, `(H, W)` or `(H, W, C)`, shape of one point; `()` of a text.
         labelled_dataset: stream of `([B, ...], [B])` batches for streams of pairs; else None. Its
             labels are not in `labels`, because two passes over a shuffled stream differ in order.
         columns: names and categories of the columns of frames.
@@ -62,6 +62,7 @@ def as_features(
     minimum_points: int = 2,
     batch_size: int = 1024,
     columns: Columns | None = None,
+    takes_text: bool = False,
 ) -> Inputs:
     """Returns `data` as checked `Inputs`, or raises one error that says what is wrong.
 
@@ -84,6 +85,7 @@ def as_features(
         batch_size: points in a batch of an unbatched stream; batched streams keep their batches.
         columns: those of the frame of a fit, by whose names and categories `data` is read where it
             is a frame; without names, columns are numbers. None learns them from `data`.
+        takes_text: whether `[N]` texts are points, for an encoder that makes rows of them.
     Returns:
         The checked data.
     Raises:
@@ -129,6 +131,11 @@ def as_features(
             None, stream.batches, None, stream.num_points, shape, stream.labelled, found
         )
         return _with_labels(inputs, y, name, minimum_points)
+    if takes_text:
+        texts = _as_texts(data, name)
+        _check_enough(len(texts), name, minimum_points)
+        labels = None if y is None else as_labels(y, len(texts))
+        return Inputs(texts, None, labels, len(texts), (), weights=weights)
     pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
     if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
         frame = data.to_frame() if isinstance(data, pandas.Series) else data
@@ -171,6 +178,20 @@ def _with_labels(inputs: Inputs, y: Any, name: str, minimum_points: int) -> Inpu
     return inputs
 
 
+def _as_texts(data: Any, name: str) -> NDArray[np.object_]:
+    """Returns `[N]` or `[N, 1]` texts as `[N]` strings."""
+    array = np.asarray(data, dtype=object)
+    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    texts = [each.decode() if isinstance(each, bytes) else each for each in array.flat]
+    wrong = next((i for i, each in enumerate(texts) if not isinstance(each, str)), None)
+    if array.ndim != 1 or wrong is not None:
+        got = f"shape {array.shape}" if wrong is None else f"{array.flat[wrong]!r} at {wrong}"
+        checks.fail(name, got, "[N] texts, as the encoder takes", TypeError)
+    result = np.empty(len(texts), dtype=object)
+    result[:] = texts
+    return result
+
+
 def _as_numbers(data: Any, name: str) -> NDArray[Any]:
     """Returns `data` as an array of a real numeric dtype, of any rank."""
     if scipy.sparse.issparse(data):
@@ -193,7 +214,8 @@ def _as_numbers(data: Any, name: str) -> NDArray[Any]:
         array = array.astype(np.float32)
     kind = array.dtype.kind
     if kind in "UST" or (kind == "O" and any(isinstance(v, (str, bytes)) for v in array.flat)):
-        checks.fail(name, "text", "numbers", TypeError)
+        wanted = "numbers, or features= a Keras model that makes rows of texts"
+        checks.fail(name, "text", wanted, TypeError)
     if kind == "O" and any(isinstance(v, (list, tuple, np.ndarray)) for v in array.flat):
         checks.fail(name, "rows of different lengths", _WANTED_RANK)
     if kind not in "biuf":

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.data.inputs import as_features
 from tfdpm.deepdpm.serialization import SerializableModel
-from tfdpm.features.apply_encoder import check_point_shape, encode_rows, encoding_rows
+from tfdpm.features.apply_encoder import check_point_shape, encode_rows, encoding_rows, takes_text
 from tfdpm.features.preprocessing import Preprocessing
 from tfdpm.interpret.evidence import Evidence, weigh_evidence
 from tfdpm.interpret.genealogy import Genealogy
@@ -475,7 +475,8 @@ class FittedModel(SerializableModel):
     def _features_of(self, x, rows: int = _PREDICT_ROWS) -> Iterator[tf.Tensor]:
         """Yields features `[B, D]` of raw points, slice by slice."""
         preprocessing = self.fitted.state.preprocessing
-        inputs = as_features(x, minimum_points=1, columns=self.columns)
+        is_text = takes_text(self.encoder)
+        inputs = as_features(x, minimum_points=1, columns=self.columns, takes_text=is_text)
         self.check_points(inputs.feature_shape)
         if inputs.array is None:
             for batch in inputs.dataset:
