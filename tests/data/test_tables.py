@@ -51,6 +51,7 @@ def with_commas(text: str) -> str:
         ("t.csv", FRAME.to_csv(index=False, header=False).replace("\n", ",\n")),
         ("t.csv", "# made by\n# a program\n" + FRAME.to_csv(index=False)),
         ("t.csv", "# " + FRAME.to_csv(index=False)),
+        ("t.csv", "sep=;\n" + FRAME.to_csv(index=False, sep=";")),
         ("t.csv", with_commas(FRAME.to_csv(index=False))),
         ("t.csv", with_commas(FRAME.to_csv(index=False, header=False))),
         ("t.csv", FRAME.map(lambda v: f"{v:,.4f}").to_csv(index=False)),
@@ -63,6 +64,9 @@ def with_commas(text: str) -> str:
         ("t.data", FRAME.set_axis([f"r {i}" for i in range(30)]).to_csv(sep=" ", quoting=2)[3:]),
         ("t.json", FRAME.to_json()),
         ("t.json", FRAME.to_json(orient="records")),
+        ("t.json", FRAME.to_json(orient="split")),
+        ("t.json", FRAME.to_json(orient="index")),
+        ("t.json", FRAME.to_json(orient="values")),
         ("t.json", FRAME.to_json(orient="records", lines=True)),
         ("t.jsonl", FRAME.to_json(orient="records", lines=True)),
     ],
@@ -90,7 +94,8 @@ def test_files_are_read_compressed_and_as_parquet_and_excel(tmp_path) -> None:
     LABELLED.to_parquet(tmp_path / "t.parquet")
     LABELLED.to_excel(tmp_path / "t.xlsx")
     pd.DataFrame(X).to_excel(tmp_path / "numbers.xlsx", header=False, index=False)
-    for name in ("t.csv.gz", "t.csv.bz2", "t.parquet", "t.xlsx"):
+    LABELLED.to_csv(tmp_path / "t.csv.zip")
+    for name in ("t.csv.gz", "t.csv.bz2", "t.csv.zip", "t.parquet", "t.xlsx"):
         inputs = as_features(tmp_path / name)
         np.testing.assert_allclose(inputs.array, X, atol=1e-9)
         np.testing.assert_array_equal(inputs.labels, LABELLED["target"])
@@ -106,6 +111,29 @@ def test_columns_named_as_labels_only_score(tmp_path, name) -> None:
         x, y = read(write(tmp_path / "t.csv", FRAME.assign(**{name: values}).to_csv()))
         assert list(x.columns) == NAMES
         np.testing.assert_array_equal(y, values)
+
+
+def test_names_of_the_labels_are_left_out_with_them(tmp_path) -> None:
+    frame = LABELLED.assign(
+        target_names=KINDS, other=np.roll(KINDS, 1) + (np.arange(30) % 2).astype(str)
+    )
+    columns = as_features(write(tmp_path / "t.csv", frame.to_csv(index=False))).columns
+    assert columns.names == ("a", "b", "c", "other")
+    assert "labels: target; left out: target_names (the labels again)" in str(columns)
+
+
+def test_text_at_the_end_of_numbers_without_names_is_a_class(tmp_path) -> None:
+    inputs = as_features(
+        write(tmp_path / "t.csv", FRAME.assign(kind=KINDS).to_csv(header=False, index=False))
+    )
+    np.testing.assert_allclose(inputs.array, X, atol=1e-9)
+    np.testing.assert_array_equal(inputs.labels, np.unique(KINDS, return_inverse=True)[1])
+    assert "labels: 3" in str(inputs.columns)
+
+
+def test_many_columns_are_named_in_short() -> None:
+    columns = as_features(pd.DataFrame(np.ones((3, 30))).add_prefix("c")).columns
+    assert str(columns).endswith("c18, c19 and 10 more")
 
 
 def test_coordinates_and_amounts_are_no_labels(tmp_path) -> None:
@@ -240,7 +268,9 @@ def test_wrong_options_and_broken_files_are_named(tmp_path, monkeypatch) -> None
         read(path, drop=NAMES)
     with pytest.raises(TypeError, match="^`drop`: got 'ab', wanted a list of names"):
         read(path, drop="ab")
-    for name in ("t.parquet", "t.json", "t.jsonl", "t.xlsx"):
+    with pytest.raises(ValueError, match=r"lists or dictionaries in columns \['v'\]"):
+        read(write(tmp_path / "t.json", '[{"a": 1, "v": [1, 2]}, {"a": 2, "v": [1, 3]}]'))
+    for name in ("t.parquet", "t.json", "t.jsonl", "t.xlsx", "t.csv.gz", "t.csv.zip", "t.csv.xz"):
         with pytest.raises(ValueError, match=f"^`path`: got .*{name}', which cannot be read"):
             read(write(tmp_path / name, "neither"))
     monkeypatch.setitem(sys.modules, "openpyxl", None)

@@ -12,6 +12,7 @@ from tfdpm import checks
 
 _MOST_CATEGORIES = 30  # of a column; more are names, codes or sentences
 _ROWS_PER_CATEGORY = 2  # least number on average; a name is in one row only
+_MOST_NAMES = 20  # of columns, in words
 _TEXT = ("string", "boolean", "categorical", "empty")  # as pandas calls what is not a number
 
 
@@ -47,7 +48,9 @@ class Columns:
     def __str__(self) -> str:
         """Which columns of a table are used as what."""
         pairs = list(zip(self.names, self.categories, strict=True))
-        numbers = ", ".join(name for name, categories in pairs if not categories)
+        names = [name for name, categories in pairs if not categories]
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        numbers = ", ".join(names[:_MOST_NAMES]) + more
         texts = [f"{name} ({len(found)} categories)" for name, found in pairs if found]
         parts = [f"columns: {numbers}" if numbers else "", ", ".join(texts), self.origin]
         return "; ".join(filter(None, parts))

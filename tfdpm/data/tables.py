@@ -8,6 +8,7 @@ import gzip
 import lzma
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,11 @@ _SEPARATORS = ("\t", ";", "|", ",", " ")  # decimals may be commas, and text has
 _NO_SEPARATOR = "\x1f"  # which text does not hold
 _SEPARATOR_NAMES = {"\t": "tabs", " ": "spaces"}
 _ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")  # the last can read anything
-_OPENERS: dict[str, Callable] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_OPENERS: dict[str, Callable] = {
+    ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open,
+    ".zip": lambda path, mode: zipfile.Path(path, zipfile.ZipFile(path).namelist()[0]).open(mode),
+}  # fmt: skip
+_BROKEN = (OSError, EOFError, IndexError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 _HEAD_BYTES = 2**18  # of a file, by which separator and header are found
 _HEAD_ROWS = 200
 _RAGGED = 0.1  # share of rows of another length, from which on a separator is none
@@ -105,6 +110,10 @@ def read_table(
     frame.columns = [str(each).strip() for each in frame.columns]
     if len(frame) == 0:
         checks.fail(name, f"{str(path)!r}, which is empty", "rows of numbers or text")
+    nested = [c for i, c in enumerate(frame.columns) if _is_nested(frame.iloc[:, i])]
+    if nested:
+        got = f"lists or dictionaries in columns {nested}"
+        checks.fail(name, got, "one number or text in each cell")
     origin = f"from {path.name}; {form}" if form else f"from {path.name}"
     return choose_columns(frame, options, name, origin, known)
 
@@ -135,6 +144,12 @@ def choose_columns(
     return frame.reset_index(drop=True), labels
 
 
+def _is_nested(values: Any) -> bool:
+    return values.dtype.kind == "O" and any(
+        isinstance(each, (list, dict, np.ndarray)) for each in values.array
+    )
+
+
 # -- which columns are what ---------------------------------------------------------------------
 
 
@@ -153,6 +168,9 @@ def _find_roles(frame: Any, options: TableOptions, known: set[str]) -> _Roles:
     roles.label = None if options.label is None else str(options.label)
     if roles.label is None and len(names) > 1:
         roles.label = _find_label(frame, [each for each in free if each not in roles.left_out])
+    if roles.label is not None:
+        same = (each for each in free if _says_the_same(frame[each], frame[roles.label]))
+        roles.leave_out((each for each in same if each != roles.label), "the labels again")
     if wanted:
         others = [each for each in names if each not in map(str, wanted) and each != roles.label]
         roles.leave_out(others, "not asked for")
@@ -176,7 +194,22 @@ def _find_label(frame: Any, names: list[str]) -> str | None:
         is_whole = values.dtype.kind != "f" or bool((values % 1 == 0).all())
         if is_whole and values.notna().all() and values.nunique() <= max(2, len(values) / 2):
             return found
+    # Without names, text beside numbers is a class, as the tables of UCI have it.
+    texts = [each for each in names if frame[each].dtype.kind not in "biufmM"]
+    if list(frame.columns) == [str(i) for i in range(frame.shape[1])] and len(texts) == 1:
+        values = frame[texts[0]]
+        is_at_end = texts[0] in (frame.columns[0], frame.columns[-1])
+        if is_at_end and values.notna().all() and 1 < values.nunique() <= len(values) / 4:
+            return texts[0]
     return None
+
+
+def _says_the_same(values: Any, labels: Any) -> bool:
+    """Whether text tells points apart as labels do."""
+    if values.dtype.kind in "biufmM" or getattr(labels, "ndim", 1) != 1:
+        return False
+    counts = (values.nunique(), labels.nunique(), len(set(zip(values, labels, strict=True))))
+    return len(set(counts)) == 1
 
 
 def _reason_to_leave_out(values: Any, name: str, is_first: bool) -> str | None:
@@ -265,8 +298,11 @@ def _check_texts(frame: Any, name: str) -> None:
 
 def _read_text(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
     """Reads text with separators; returns the frame and how it was written, where unusually."""
-    with _OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
-        head = file.read(_HEAD_BYTES)
+    try:
+        with _OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except _BROKEN as error:
+        checks.fail(name, f"{str(path)!r}, which cannot be read ({error})", "a table as text")
     encodings = ("utf-16",) if head[:2] in (b"\xff\xfe", b"\xfe\xff") else _ENCODINGS
     for encoding in encodings:
         lines = head.decode(encoding, errors="replace").splitlines()
@@ -324,7 +360,9 @@ def _read_lines(
 
 
 def _count_comments(lines: list[str]) -> int:
-    """Number of leading lines that begin with #; the last of them may hold the names."""
+    """Number of leading lines that are no rows; the last line with # may hold the names."""
+    if lines and re.fullmatch(r"sep=.", lines[0]):
+        return 1  # for spreadsheets
     count = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     if 0 < count < len(lines):
         pair, _ = _split(lines[count - 1 : count + 1])
@@ -455,12 +493,17 @@ def _read_json(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
 
     del header
     lines = path.suffix.lower() != ".json"
+    options: dict[str, Any] = {"dtype": False, "encoding": "utf-8-sig"}
     for has_lines in (lines, not lines):
         try:
-            frame = pandas.read_json(path, lines=has_lines, dtype=False, encoding="utf-8-sig")
+            frame = pandas.read_json(path, lines=has_lines, **options)
+            if {"columns", "data"} <= set(frame.columns):
+                frame = pandas.read_json(path, orient="split", **options)
         except (ValueError, AttributeError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
             continue
+        if frame.index.dtype.kind not in "iu" and list(frame.columns) == [*range(frame.shape[1])]:
+            frame = frame.T  # a record for each row by its number
         return frame.reset_index(drop=True).infer_objects(), ""
     checks.fail(name, f"{str(path)!r}, which cannot be read ({reason})", "rows of a table in JSON")
 
