@@ -294,6 +294,9 @@ def test_later_files_are_read_by_the_columns_of_the_first(tmp_path) -> None:
         for data in (frame, write(tmp_path / "2.csv", frame.to_csv())):
             array = as_features(data, columns=columns).array
             np.testing.assert_allclose(array, expected, atol=1e-9)
+    gaps = FRAME.assign(n=7, row=pd.Timestamp(0), target=np.where(np.arange(30) < 3, np.nan, 1))
+    array = as_features(write(tmp_path / "2.csv", gaps.to_csv(index=False)), columns=columns).array
+    np.testing.assert_allclose(array, expected, atol=1e-9)
     single = write(tmp_path / "3.csv", "a,b,c,n\n1,2,3,4\n")
     array = as_features(single, columns=columns, minimum_points=1).array
     np.testing.assert_array_equal(array, [[1, 2, 3, 4]])

@@ -125,7 +125,7 @@ def choose_columns(
 
     `origin` says in words where the frame came from.
     """
-    roles = _find_roles(frame, options, set(known.names) if known else set())
+    roles = _find_roles(frame, options, known or Columns())
     labels = None if roles.label is None else frame[roles.label]
     used = [each not in roles.left_out and each != roles.label for each in frame.columns]
     frame = frame.loc[:, used]
@@ -153,7 +153,7 @@ def _is_nested(values: Any) -> bool:
 # -- which columns are what ---------------------------------------------------------------------
 
 
-def _find_roles(frame: Any, options: TableOptions, known: set[str]) -> _Roles:
+def _find_roles(frame: Any, options: TableOptions, known: Columns) -> _Roles:
     """Which columns are labels, and which say nothing of the points."""
     names, roles = list(frame.columns), _Roles()
     wanted = list(options.columns or ())
@@ -163,7 +163,7 @@ def _find_roles(frame: Any, options: TableOptions, known: set[str]) -> _Roles:
             if value is not None and str(value) not in names:
                 checks.fail(argument, repr(value), f"one of the columns {names}")
     roles.leave_out(map(str, options.drop), "asked for")
-    kept = known | set(map(str, wanted))
+    kept = {*known.names, *map(str, wanted)}
     free = [each for each in names if each not in kept and names.count(each) == 1]
     roles.label = None if options.label is None else str(options.label)
     if roles.label is None and len(names) > 1:
@@ -174,6 +174,7 @@ def _find_roles(frame: Any, options: TableOptions, known: set[str]) -> _Roles:
     if wanted:
         others = [each for each in names if each not in map(str, wanted) and each != roles.label]
         roles.leave_out(others, "not asked for")
+    roles.leave_out((e for e in known.left_out if e in free and e != roles.label), "as in the fit")
     rest = [each for each in free if each not in roles.left_out and each != roles.label]
     for each in rest:
         reason = _reason_to_leave_out(frame[each], each, each == names[0])
