@@ -95,15 +95,27 @@ def test_pairs_of_a_dictionary_and_labels_are_rows() -> None:
     ("entries", "message"),
     [
         ({"left": IMAGES, "right": IMAGES, "label": LABELS}, r"'left' \(uint8 \(8, 6, 3\)\), 'ri"),
-        ({"embedding": ROWS, "image": IMAGES}, r"each\['embedding'\], each\['label'\]"),
+        ({"embedding": ROWS, "image": IMAGES}, r"lambda each: each\['embedding'\]\)"),
         ({"vector of a": ROWS, "age": A}, "wanted one entry of points, or numbers alone"),
-        ({"a": A, "comment": TEXT}, "'comment'.*numbers alone make rows"),
+        ({"a": A, "comment": TEXT}, r"'comment'.*each: {'a': each\['a'\]}"),
         ({"text": TEXT, "label": LABELS}, "'text' \\(string"),
     ],
 )
 def test_open_choices_are_an_error_that_says_what_to_write(entries, message) -> None:
     with pytest.raises(ValueError, match=f"^`x`: got dictionaries with the entries .*{message}"):
         as_features(stream(entries))
+
+
+def test_dictionaries_of_pairs_are_named() -> None:
+    with pytest.raises(ValueError, match="^`x`: got a dictionary of {'train': 'tuple'"):
+        as_features({"train": (ROWS, LABELS)})
+
+
+def test_endless_streams_may_have_dictionaries() -> None:
+    rows = {"a": GENERATOR.normal(size=64) + 20 * (np.arange(64) % 2), "b": np.ones(64)}
+    model = tfdpm.DeepDPM(seed=0)
+    model.fit(stream(rows, 32).repeat(), steps_per_epoch=2, epochs=2, verbose=0)
+    assert model.n_clusters == 2
 
 
 def test_rows_of_dictionaries_are_found_by_name_later() -> None:

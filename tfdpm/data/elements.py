@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,7 +98,11 @@ def as_pairs(
 
 def of_arrays(data: Mapping[str, Any], known: Columns | None, name: str) -> tuple[Any, Any]:
     """Points and labels of a dictionary of arrays with one entry for each point."""
-    arrays = {key: _as_text(np.asarray(value)) for key, value in _flatten(data).items()}
+    try:
+        arrays = {key: _as_text(np.asarray(value)) for key, value in _flatten(data).items()}
+    except ValueError:  # rows of different lengths
+        kinds = {key: type(value).__name__ for key, value in data.items()}
+        checks.fail(name, f"a dictionary of {kinds}", "arrays, or datasets as splits")
     if not arrays or len({value.shape[:1] for value in arrays.values()}) > 1:
         lengths = {"/".join(key): value.shape for key, value in arrays.items()}
         checks.fail(name, f"a dictionary of shapes {lengths}", "arrays, one entry for each point")
@@ -112,7 +116,7 @@ def of_arrays(data: Mapping[str, Any], known: Columns | None, name: str) -> tupl
     }
     choice = _choose(specs, known, name)
     if choice.is_table:
-        _fail(specs, name, "")
+        _fail(specs, name)
     return arrays[choice.x[0]], None if choice.y is None else arrays[choice.y]
 
 
@@ -187,7 +191,7 @@ def _choose(
         if y is None and has_labels and len(beside) == 1 and usable[beside[0]].dtype.is_integer:
             y, beside = beside[0], []
         scalars = below + beside
-    names_of = {"/".join(key): key for key in scalars}
+    names_of = dict(zip(_names(scalars), scalars, strict=True))
     if known and known.names:
         wanted = [each for each in names_of if each not in known.left_out or each in known.names]
         places = find_places(tuple(wanted), known.names, name)
@@ -201,7 +205,7 @@ def _choose(
         if key not in numeric and key != found and not any(p.fullmatch(key[-1]) for p in ignored)
     ]
     if vectors or texts or not x:
-        _fail(specs, name, "" if vectors or not texts else "; numbers alone make rows")
+        _fail(specs, name, [] if vectors or not texts else x)
     return _Choice(x, y, [key for key in specs if key != y and key not in x], True)
 
 
@@ -216,6 +220,12 @@ def _find_label(specs: dict[Key, Any], known: set[str]) -> Key | None:
             continue  # x and y are coordinates
         return key
     return None
+
+
+def _names(keys: list[Key]) -> list[str]:
+    """Names of columns: the last parts of their paths where these differ."""
+    last = [key[-1] for key in keys]
+    return last if len(set(last)) == len(last) else ["/".join(key) for key in keys]
 
 
 def _scalar_rank(shapes: dict[Key, Any], label_rank: int | None) -> int:
@@ -248,18 +258,22 @@ def _describe(choice: _Choice) -> str:
 def _columns_of(choice: _Choice, specs: dict[Key, Any]) -> Columns:
     if not choice.is_table:
         return Columns(origin=_describe(choice))
-    names = tuple("/".join(key) for key in choice.x)
+    names = tuple(_names(choice.x))
     has_flags = any(specs[key].dtype.is_bool for key in choice.x)
     return Columns(names, ((),) * len(names), has_flags, _left_out(choice), _describe(choice))
 
 
-def _fail(specs: dict[Key, Any], name: str, hint: str) -> None:
+def _fail(specs: dict[Key, Any], name: str, numbers: Sequence[Key] = ()) -> None:
     """Raises an error that names the entries and says what to write."""
     entries = []
     for key, spec in specs.items():
         kind = getattr(getattr(spec, "dtype", None), "name", type(spec).__name__)
         entries.append(f"{'/'.join(key)!r} ({kind} {getattr(spec, 'shape', '')})")
-    wanted = "one entry of points, or numbers alone: choose, as in dataset.map(lambda each: "
-    example = "".join(f"[{part!r}]" for part in next(iter(specs), ("image",)))
-    wanted += f"(each{example}, each['label'])){hint}"
+    paths = ["".join(f"[{part!r}]" for part in key) for key in numbers or [next(iter(specs))]]
+    example = f"each{paths[0]}"
+    if numbers:
+        pairs = zip(numbers, paths, strict=True)
+        example = "{" + ", ".join(f"{key[-1]!r}: each{path}" for key, path in pairs) + "}"
+    wanted = "one entry of points, or numbers alone: choose them and labels, such as "
+    wanted += f"dataset.map(lambda each: {example}), or (points, labels)"
     checks.fail(name, f"dictionaries with the entries {', '.join(entries)}", wanted)
