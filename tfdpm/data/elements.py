@@ -237,7 +237,8 @@ def _scalar_rank(shapes: dict[Key, Any], label_rank: int | None) -> int:
         return int(found[0].rank == 1 and found[0][0] is None)
     has_scalars = any(shape.rank == 0 for shape in found)
     has_columns = any(shape.rank == 1 for shape in found)
-    return int(not has_scalars and has_columns and len({shape[0] for shape in found}) == 1)
+    # Where sizes are fixed, vectors of one size look like batches of numbers.
+    return int(not has_scalars and has_columns and all(shape[0] is None for shape in found))
 
 
 def _left_out(choice: _Choice) -> tuple[str, ...]:
