@@ -108,8 +108,9 @@ def test_what_columns_of_a_table_are_used_as_is_printed(tmp_path, capsys):
     text = "\n".join([";b;a;target", *rows]).replace(".", ",")
     (tmp_path / "t.csv").write_text(text)
     model = tfdpm.fit(tmp_path / "t.csv", epochs=1, verbose="auto")
-    line = "columns: b, a; from t.csv; labels: target; left out: Unnamed: 0 (names the"
-    assert capsys.readouterr().out.startswith(line.removesuffix("names the"))
+    printed = capsys.readouterr().out
+    assert printed.startswith("columns: b, a; from t.csv; separator ;; decimal ,; labels: target;")
+    assert "; left out: Unnamed: 0 (numbers the rows)\n" in printed
     assert metrics.ari(y, model.labels_) > 0.99
     assert model.history.history["acc"][-1] > 0.99
     again = model.predict_labels(x[:, ::-1])
