@@ -102,6 +102,23 @@ def test_a_data_sets_name_is_data_and_scores_come_with_its_labels():
 # -- what is taken --------------------------------------------------------------------------------
 
 
+def test_what_columns_of_a_table_are_used_as_is_printed(tmp_path, capsys):
+    x, y = tfdpm.data.blobs()
+    rows = [f"{i};{b:.3f};{a:.3f};{k}" for i, ((a, b), k) in enumerate(zip(x, y, strict=True))]
+    text = "\n".join([";b;a;target", *rows]).replace(".", ",")
+    (tmp_path / "t.csv").write_text(text)
+    model = tfdpm.fit(tmp_path / "t.csv", epochs=1, verbose="auto")
+    printed = capsys.readouterr().out
+    assert printed.startswith("columns: b, a; from t.csv; separator ;; decimal ,; labels: target;")
+    assert "; left out: Unnamed: 0 (numbers the rows)\n" in printed
+    assert metrics.ari(y, model.labels_) > 0.99
+    assert model.history.history["acc"][-1] > 0.99
+    again = model.predict_labels(x[:, ::-1])
+    np.testing.assert_array_equal(again, model.labels_)
+    fit(tmp_path / "t.csv")
+    assert capsys.readouterr().out == ""
+
+
 def read_only(x):
     x = np.asfortranarray(x.astype(np.float64))
     x.setflags(write=False)
@@ -176,6 +193,7 @@ def test_awkward_data_are_survived_without_warnings(x, expected):
         (X[:, 0], "shape .300,., wanted .*reshape"),
         (X[None, None, None], "shape"),
         (X.astype(str), "text, wanted numbers"),
+        (["a text", "another"], "text, wanted numbers, or features="),
         (X.astype(object) + 0j, "dtype object"),
         (X + 1j, "dtype complex"),
         ([[1.0], [2.0, 3.0]], "rows of different lengths"),
@@ -263,3 +281,63 @@ def test_arguments_of_predict_are_checked(model):
 def test_a_fitted_model_takes_no_points_of_another_width(model):
     with pytest.raises(ValueError, match="`x`: got points of shape .3,., wanted 2 values"):
         model.fit(np.ones((10, 3)))
+
+
+# -- texts ----------------------------------------------------------------------------------------
+
+WORDS = ("ball goal team match", "bank loan rate money", "rain wind cloud storm")
+
+
+def texts_of(count, seed):
+    """Sentences of three topics, and the topics."""
+    generator = np.random.default_rng(seed)
+    topics = generator.integers(0, 3, count)
+    return [" ".join(generator.choice(WORDS[k].split(), 8)) for k in topics], topics
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    vectorize = keras.layers.TextVectorization(output_mode="count")
+    vectorize.adapt(list(WORDS))
+    axes = keras.layers.Dense(4, kernel_initializer=keras.initializers.Orthogonal(seed=0))
+    return keras.Sequential([keras.Input((), dtype="string"), vectorize, axes])
+
+
+@pytest.fixture(scope="module")
+def texts_model(encoder):
+    return fit(texts_of(300, seed=0), features=encoder)
+
+
+def test_texts_are_clustered_through_an_encoder(texts_model, encoder):
+    texts, topics = texts_of(300, seed=0)
+    model = texts_model
+    assert metrics.ari(topics, model.labels_) > 0.95
+    assert metrics.ari(topics, fit(encoder(tf.constant(texts)).numpy()).labels_) > 0.95
+    import pandas as pd
+
+    for data in (
+        texts,
+        np.array(texts),
+        pd.Series(texts),
+        tf.constant(texts),
+        np.array(texts)[:, None],
+    ):
+        np.testing.assert_array_equal(model.predict_labels(data), model.labels_)
+    new, topics = texts_of(60, seed=1)
+    assert metrics.ari(topics, model.predict_labels(new)) > 0.95
+    assert np.isfinite(model.score_samples(new)).all()
+    with pytest.raises(TypeError, match=r"^`x`: got 1.0 at 0, wanted \[N\] texts"):
+        model.predict([1.0, 2.0])
+
+
+def test_models_of_texts_are_saved_and_continued_but_not_exported(texts_model, encoder, tmp_path):
+    texts, _ = texts_of(300, seed=0)
+    texts_model.save(tmp_path / "model.keras")
+    again = tfdpm.load(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.predict_labels(texts), texts_model.labels_)
+    again.fit(texts, epochs=1, verbose=0)
+    again.partial_fit(texts[:50])
+    with pytest.raises(ValueError, match="^`model`: got a model whose encoder takes texts"):
+        texts_model.export(tmp_path / "1")
+    kept = fit(texts, features=encoder, directory=tmp_path / "stages")
+    np.testing.assert_array_equal(kept.labels_, fit(texts, features=encoder).labels_)

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfdpm import checks
 from tfdpm.callbacks import Checkpoint
 from tfdpm.config import DeepDPMConfig, as_config
+from tfdpm.data.catalogue.named import load
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.deepdpm.fitting import first_points
@@ -38,6 +40,8 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
     directory: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
 ) -> DeepDPM:
     """Clusters data whose number of clusters nobody knows.
 
@@ -45,8 +49,10 @@ def fit(
         data: `[N, D]` array-like or tensor of numbers; a DataFrame of numbers, text and categories,
             whose names and categories the model keeps; images `[N, H, W]` or `[N, H, W, C]`; a
             pair `(x, y)`, whose labels are used for scores only; a `tf.data.Dataset` of x or
-            `(x, y)`; a path to a .npy, .npz, .csv or .parquet file or a folder of images; or the
-            name of a data set ("digits" and "blobs" are embedded, others come through TFDS).
+            `(x, y)`, or of dictionaries, as `tfds.load` gives them, or several such splits; a path
+            to an array, a table (see `tfdpm.data.read`, which also says how its columns are used)
+            or a folder of images; or the name of a data set ("digits" and "blobs" are embedded,
+            others come through TFDS).
         features: how raw points become what is clustered. The model keeps the way, and takes raw
             points from then on.
             - `"auto"`: one of the others, chosen by shape, size and distances; see
@@ -60,7 +66,8 @@ def fit(
             - `"autoencoder"`: the ten latents of an autoencoder.
             - `"swav"`: SwAV on many views of each image, then `"umap"`. For photographs; it takes
               hours without an accelerator.
-            - a `keras.Model`, such as a pretrained backbone, from raw points to rows of features.
+            - a `keras.Model`, such as a pretrained backbone, from raw points to rows of features;
+              `data` may then be `[N]` texts.
         config: a `DeepDPMConfig`, or "default", "paper" or "official"; `None` for the default.
         seed: random seed; the same seed on the same machine gives the same model.
         epochs: number of epochs of the clustering at most; `None` for the configuration's.
@@ -75,6 +82,8 @@ def fit(
             for silence.
         directory: folder for results of stages, from which the same call goes on after an
             interruption; `None` keeps none.
+        download: whether missing files of a data set's name may be downloaded.
+        data_dir: folder of those files; `None` for `~/tensorflow_datasets`.
 
     Returns:
         The fitted model.
@@ -97,9 +106,20 @@ def fit(
     if shape is not None:
         config = config.replace(shape=shape)
     name = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "data"
+    if download or data_dir is not None:
+        if not isinstance(data, str):
+            wanted = "a data set's name where `download` or `data_dir` is given"
+            checks.fail("data", f"a {type(data).__name__}", wanted)
+        data = load(data, data_dir=data_dir, download=download)
     known = getattr(reference, "columns", None)
-    inputs = as_features(data, name=name, columns=known if known and known.names else None)
-    checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
+    inputs = as_features(
+        data,
+        name=name,
+        columns=known if known and known.names else None,
+        takes_text=isinstance(features, keras.Model) and _holds_text(data),
+    )
+    if checks.one_of(verbose, "verbose", ("auto", 0, 1, 2)) and inputs.columns.origin:
+        print(inputs.columns)
     choice = _choose_features(features, inputs)
     names = learn_encoder.STAGES[choice.name]
     sample = None
@@ -140,6 +160,15 @@ def fit(
             reference=reference,
         )
     return model
+
+
+def _holds_text(data: Any) -> bool:
+    """Returns whether data, or x of a pair, are `[N]` texts; a text alone is a name or path."""
+    points = data[0] if isinstance(data, tuple) and len(data) in (2, 3) else data
+    if not isinstance(points, (list, tuple)) and not hasattr(points, "dtype"):
+        return False
+    first = np.asarray(points[:1]).ravel()
+    return len(first) > 0 and isinstance(first[0], (str, bytes))
 
 
 def _choose_features(features: str | keras.Model, inputs: Inputs) -> FeatureChoice:

@@ -100,6 +100,22 @@ def test_fit_without_labels_prints_only_what_needs_none(calls, two_blobs, capsys
     assert calls[0]["data"].labels is None
 
 
+def test_columns_of_tables_are_used_as_options_say(calls, tmp_path, capsys) -> None:
+    lines = ["1,2,red,7,", "3,,blue,9,", "5,6,red,11,"]
+    (tmp_path / "t.csv").write_text("\n".join(['a,b,"kind, really",n,', *lines]))
+    options = ["--drop", "n", "--label", "kind, really", "--missing", "drop"]
+    assert main(["fit", str(tmp_path / "t.csv"), *options]) == 0
+    found = calls[0]["data"]
+    np.testing.assert_array_equal(found.array, [[1, 2], [5, 6]])
+    np.testing.assert_array_equal(found.labels, [0, 0])
+    assert found.columns.names == ("a", "b")
+    assert main(["fit", str(tmp_path / "t.csv"), "--columns", "n, 'kind, really'"]) == 2
+    assert '`columns`: got "\'kind"' in capsys.readouterr().err
+    assert main(["fit", str(tmp_path / "t.csv"), "--columns", 'a, "n"', "--no-header"]) == 2
+    assert "one of the columns ['0', '1'" in capsys.readouterr().err
+    assert main(["fit", "digits", "--label", "a"]) == 2
+
+
 def test_fit_writes_model_labels_and_history(calls, two_blobs, capsys) -> None:
     out = two_blobs / "made" / "here"
     assert main(["fit", str(two_blobs / "two.npz"), "--out", str(out)]) == 0

@@ -88,7 +88,9 @@ def test_columns_without_names_are_taken_by_position() -> None:
         (lambda f: f.assign(sex="x"), ValueError, "'x' in column 'sex', wanted .*: 'f', 'm'"),
         (lambda f: f.assign(sex=[None, *"fm" * 29, "f"]), ValueError, "1 missing values in colu"),
         (lambda f: f.assign(mass="heavy"), TypeError, r"not numbers: \['mass'\]"),
-        (lambda f: f.assign(mass=np.nan), ValueError, "60 NaN"),
+        (lambda f: f.assign(mass=np.nan), ValueError, r"60 NaN in columns mass \(60\), the f"),
+        (lambda f: f[[*f, "sex"]], ValueError, r"got columns \['sex'\] more than once"),
+        (lambda f: f.set_axis([1, 0, 3, 2], axis=1), ValueError, r"missing columns \['island'"),
     ],
 )
 def test_frames_unlike_that_of_the_fit_are_refused(change, error, message) -> None:

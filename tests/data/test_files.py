@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
-import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -45,69 +42,6 @@ def test_npz_with_and_without_labels(tmp_path) -> None:
     np.savez(tmp_path / "neither.npz", a=X, b=X)
     with pytest.raises(ValueError, match=r"with arrays \['a', 'b'\], wanted an array `x`"):
         read(tmp_path / "neither.npz")
-
-
-@pytest.mark.parametrize(
-    ("text", "labels"),
-    [
-        ("1,2.5\n3,-4\n5e3,.125\n", None),
-        ("a,b\n1,2.5\n3,-4\n5e3,.125\n", None),
-        ("\ufeffa,b\n1,2.5\n3,-4\n5e3,.125", None),
-        ('"a, b",b\r\n"1",2.5\r\n3,-4\r\n5e3,.125\r\n', None),
-        ("y,a,b\n10,1,2.5\n9,3,-4\n10,5e3,.125\n", [10, 9, 10]),
-        ("a,b,Label\n1,2.5,cat\n3,-4,a dog\n5e3,.125,cat\n", ["cat", "a dog", "cat"]),
-    ],
-)
-def test_csv(tmp_path, text, labels) -> None:
-    x, y = read(write(tmp_path / "t.csv", text))
-    np.testing.assert_array_equal(x, X)
-    assert (y is None) == (labels is None)
-    if labels is not None:
-        np.testing.assert_array_equal(y, labels)
-
-
-@pytest.mark.parametrize(
-    ("text", "error", "message"),
-    [
-        ("", ValueError, "which is empty"),
-        ("a,name\n1,x,2\n3,x,5\n", ValueError, "rows longer than the header"),
-        ("a,name\n1,x\n3,y,5\n", ValueError, "Expected 2 fields in line 3"),
-        ("1,2\n3,x\n", ValueError, "rows of numbers"),
-        ("1,2\n3\n", ValueError, "rows of numbers"),
-    ],
-)
-def test_csv_mistakes_are_named(tmp_path, text, error, message) -> None:
-    with pytest.raises(error, match=f"^`DATA`: got .*{message}"):
-        read(write(tmp_path / "t.csv", text), name="DATA")
-
-
-@pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_tables_with_text_are_read_as_frames_are(tmp_path, form) -> None:
-    frame = pd.DataFrame({"a": np.arange(6.0), "b": [*"xyxyyx"], "Label": [*"uvuvuv"]})
-    frame.to_csv(tmp_path / "t.csv", index=False)
-    frame.to_parquet(tmp_path / "t.parquet")
-    inputs, expected = as_features(tmp_path / f"t.{form}"), as_features(frame[["a", "b"]])
-    np.testing.assert_array_equal(inputs.array, expected.array)
-    np.testing.assert_array_equal(inputs.labels, [0, 1, 0, 1, 0, 1])
-    assert inputs.columns == expected.columns
-
-
-def test_parquet(tmp_path) -> None:
-    frame = pd.DataFrame(X, columns=["a", "b"]).assign(label=["u", "v", "u"])
-    frame.to_parquet(tmp_path / "t.parquet")
-    inputs = as_features(tmp_path / "t.parquet")
-    np.testing.assert_array_equal(inputs.array, X)
-    np.testing.assert_array_equal(inputs.labels, [0, 1, 0])
-    frame[["a"]].to_parquet(tmp_path / "u.parquet")
-    assert as_features(str(tmp_path / "u.parquet")).labels is None
-    with pytest.raises(ValueError, match=r"^`path`: .*cannot be read, wanted a \.parquet file"):
-        read(write(tmp_path / "w.parquet", "no parquet"))
-
-
-def test_parquet_without_pandas_says_how_to_get_it(tmp_path, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match=r"pip install 'tfdpm\[pandas\]'"):
-        read(write(tmp_path / "t.parquet", ""))
 
 
 def test_folder_of_images_in_order_with_sub_folders_as_labels(tmp_path) -> None:
@@ -171,11 +105,14 @@ def test_pickled_objects_are_not_opened(tmp_path) -> None:
 
 def test_other_kinds_are_named(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"wanted a folder of images or one of \.npy"):
-        read(write(tmp_path / "t.xlsx", "x"))
+        read(write(tmp_path / "t.docx", "x"))
+    np.save(tmp_path / "x.npy", X)
+    with pytest.raises(ValueError, match="^`label`: got 'a' for .*wanted it for tables alone"):
+        read(tmp_path / "x.npy", label="a")
     with pytest.raises(FileNotFoundError, match="^`path`: got"):
         read(tmp_path / "nowhere.npy")
 
 
 def test_paths_are_told_from_names() -> None:
-    assert all(map(looks_like_path, ["x.npy", "X.CSV", "./digits", "some/folder"]))
+    assert all(map(looks_like_path, ["x.npy", "X.CSV", "t.tsv.gz", "./digits", "a/b"]))
     assert not any(map(looks_like_path, ["digits", "mnist", "cifar10:3.0.2"]))

@@ -134,7 +134,7 @@ def test_errors_of_reading_are_told_from_others() -> None:
         (slices(np.zeros((4, 2, 2, 2, 2))).batch(2), ValueError, r"points of shape \(2, 2, 2, 2\)"),
         (slices(X.astype(complex)), TypeError, "dtype complex128"),
         (slices(X.astype(str)), TypeError, "dtype string"),
-        (tf.data.Dataset.from_tensor_slices({"image": X}), TypeError, "elements"),
+        (slices({"left": X, "right": X}), ValueError, "entries"),
         (tf.data.Dataset.from_tensor_slices((X, Y, Y)), TypeError, "elements"),
         (slices(X).window(2), TypeError, "elements"),
         (tf.data.Dataset.from_tensor_slices(tf.ragged.constant([[1], [1, 2]])), TypeError, "elem"),

@@ -119,10 +119,38 @@ def test_later_fits_read_frames_as_the_first(model):
         batches.partial_fit(NEW.replace("Dream", "Ross"))
 
 
-def test_reports_name_the_columns(model):
+def test_reports_name_the_columns(model, tmp_path):
+    page = model.report(tmp_path / "report.html", NEW).read_text()
+    assert "Means of the columns" in page
+    assert "Columns: length, depth, tagged; island (3 categories), sex (2 categories)." in page
     gathered = facts.gather_facts(model, NEW, None, None, seed=0)
     assert gathered.columns == model.columns.features
     np.testing.assert_array_equal(gathered.sample.inputs, numbers_of(NEW, model.columns))
+
+
+def test_why_names_the_columns_in_which_clusters_are_farthest_apart(model, tmp_path):
+    lines = []
+    evidence = model.why(0, 1, print_fn=lines.append)
+    ours, others = (numbers_of(FRAME, model.columns)[model.labels_ == k] for k in (0, 1))
+    spread = np.sqrt((ours.var(axis=0) + others.var(axis=0)) / 2) + 1e-9
+    distances = dict(
+        zip(model.columns.features, abs(ours.mean(axis=0) - others.mean(axis=0)) / spread,
+            strict=True)
+    )  # fmt: skip
+    assert len(evidence.contrasts) == 3
+    for contrast in evidence.contrasts:
+        column = list(model.columns.features).index(contrast.column)
+        means = (ours[:, column].mean(), others[:, column].mean())
+        np.testing.assert_allclose(contrast.means, means, atol=0.05 * spread[column])
+        if "=" not in contrast.column:  # flags are wider for their rounding
+            assert contrast.distance == pytest.approx(distances[contrast.column], rel=0.2)
+    assert "sex=male" not in [contrast.column for contrast in evidence.contrasts]
+    assert lines[-1].startswith(f"Farthest from cluster 1 in {evidence.contrasts[0].column} (")
+    model.save(tmp_path / "model.keras")
+    assert tfdpm.load(tmp_path / "model.keras").why(0, 1, print_fn=str).contrasts
+    plain = tfdpm.DeepDPM(FAST)
+    plain.fit(FRAME[["length", "depth"]].to_numpy(), epochs=1, verbose=0)
+    assert plain.why(0, print_fn=str).contrasts == ()
 
 
 def test_the_estimator_takes_text_and_wants_the_same_names():

@@ -15,7 +15,7 @@ import typer
 
 import tfdpm
 from tfdpm import checks
-from tfdpm.cli import output
+from tfdpm.cli import output, tables
 from tfdpm.cli.saved import load_keras
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ def fit(
         str,
         typer.Argument(
             metavar="DATA",
-            help="A .npy, .npz, .csv or .parquet file, a folder of images, or a name: digits, "
-            "blobs, gaussians15 or one of TensorFlow Datasets. Known labels only score.",
+            help="A .npy, .npz, .csv, .tsv, .xlsx, .json or .parquet file, a folder of images, or "
+            "a name: digits, blobs, gaussians15 or one of TensorFlow Datasets. Known labels only "
+            "score.",
         ),
     ],
     out: Annotated[
@@ -66,11 +67,16 @@ def fit(
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html, into --out or else here.")
     ] = False,
+    label: tables.Label = None,
+    columns: tables.ColumnNames = None,
+    drop: tables.Drop = None,
+    header: tables.Header = None,
+    missing: tables.Missing = None,
 ) -> None:
     """Cluster DATA and find out how many clusters it has."""
     if report:  # before the fit, which may take long
         checks.import_optional("plotly.offline", "report", "viz")
-    inputs = tfdpm.data.as_features(data, name="DATA")
+    inputs = tables.read_inputs(data, label, columns, drop, header, missing)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()

@@ -10,7 +10,7 @@ import typer
 
 import tfdpm
 from tfdpm import checks
-from tfdpm.cli import output
+from tfdpm.cli import output, tables
 
 Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A .keras file, or the folder of fit --out.")
@@ -26,12 +26,17 @@ def predict(
             metavar="FILE", help="Write the clusters to this .npy or .csv, and print a summary."
         ),
     ] = None,
+    label: tables.Label = None,
+    drop: tables.Drop = None,
+    header: tables.Header = None,
+    missing: tables.Missing = None,
 ) -> None:
     """Print the cluster of each point of DATA, one to a line."""
     if out is not None and out.suffix not in (".npy", ".csv"):
         checks.fail("--out", repr(str(out)), "a name that ends in .npy or .csv")
     fitted = _load_model(model)
-    inputs = tfdpm.data.as_features(data, name="DATA", minimum_points=1, columns=fitted.columns)
+    known = {"minimum_points": 1, "known": fitted.columns}
+    inputs = tables.read_inputs(data, label, None, drop, header, missing, **known)
     labels, known = output.predict_labels(fitted, inputs)
     if out is None:
         typer.echo("\n".join(map(str, labels)))

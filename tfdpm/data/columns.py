@@ -12,6 +12,7 @@ from tfdpm import checks
 
 _MOST_CATEGORIES = 30  # of a column; more are names, codes or sentences
 _ROWS_PER_CATEGORY = 2  # least number on average; a name is in one row only
+_MOST_NAMES = 20  # of columns, in words
 _TEXT = ("string", "boolean", "categorical", "empty")  # as pandas calls what is not a number
 
 
@@ -23,11 +24,15 @@ class Columns:
         names: names of the columns; none where points were no frame.
         categories: categories of each column in sorted order, none for a column of numbers.
         has_flags: whether there are categories, or columns of True and False.
+        left_out: names of columns of the file of the fit that were not clustered.
+        origin: how that file was read, in words; empty where points came from no table in a file.
     """
 
     names: tuple[str, ...] = ()
     categories: tuple[tuple[str, ...], ...] = ()
     has_flags: bool = field(default=False, compare=False)
+    left_out: tuple[str, ...] = field(default=(), compare=False)
+    origin: str = field(default="", compare=False)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -39,6 +44,16 @@ class Columns:
         numbers = [name for name, categories in pairs if not categories]
         flags = [f"{name}={each}" for name, found in pairs for each in found[len(found) == 2 :]]
         return (*numbers, *flags)
+
+    def __str__(self) -> str:
+        """Which columns of a table are used as what."""
+        pairs = list(zip(self.names, self.categories, strict=True))
+        names = [name for name, categories in pairs if not categories]
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        numbers = ", ".join(names[:_MOST_NAMES]) + more
+        texts = [f"{name} ({len(found)} categories)" for name, found in pairs if found]
+        parts = [f"columns: {numbers}" if numbers else "", ", ".join(texts), self.origin]
+        return "; ".join(filter(None, parts))
 
     def describe(self, num_values: int) -> str:
         """What points of a fit with these columns are, for errors."""
@@ -53,8 +68,9 @@ class Columns:
     def from_json(cls, text: str) -> Columns:
         """The columns of `to_json`'s result."""
         found = json.loads(text)
-        found["categories"] = map(tuple, found["categories"])
-        return cls(tuple(found["names"]), tuple(found["categories"]), found["has_flags"])
+        for name in ("names", "left_out"):
+            found[name] = tuple(found.get(name, ()))
+        return cls(**found | {"categories": tuple(map(tuple, found["categories"]))})
 
 
 def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarray, Columns]:
@@ -69,9 +85,12 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
     if columns is None:
         categories = _categories(frame, name)
         has_flags = any(categories) or any(dtype.kind == "b" for dtype in frame.dtypes)
-        found = Columns(tuple(map(str, frame.columns)), categories, has_flags)
+        read = frame.attrs.get("tfdpm", {})  # of a table in a file
+        found = Columns(tuple(map(str, frame.columns)), categories, has_flags, **read)
     elif columns.names:
-        places = _places(tuple(map(str, frame.columns)), columns.names, name)
+        others = set(columns.left_out).difference(columns.names)
+        frame = frame.loc[:, [str(each) not in others for each in frame.columns]]
+        places = find_places(tuple(map(str, frame.columns)), columns.names, name)
         frame = frame if places == list(range(frame.shape[1])) else frame.iloc[:, places]
     is_text = [bool(each) for each in found.categories] or [False] * frame.shape[1]
     numbers = frame.iloc[:, np.flatnonzero(np.logical_not(is_text))] if any(is_text) else frame
@@ -83,12 +102,22 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
         checks.fail(name, f"columns that are not numbers: {other}", "columns of numbers", TypeError)
     narrow = all(dtype == np.float32 for dtype in numbers.dtypes)
     values = numbers.to_numpy(np.float32 if narrow else np.float64, na_value=np.nan)
+    _check_missing(values, numbers.columns, name)
     flags = [
         _flags(frame.iloc[:, i], each, name) for i, each in enumerate(found.categories) if each
     ]
     if flags:
         values = np.concatenate([values, *flags], axis=1, dtype=values.dtype)
     return values, found
+
+
+def _check_missing(values: np.ndarray, names: Any, name: str) -> None:
+    counts = np.isnan(values).sum(axis=0)
+    if counts.any():
+        where = ", ".join(f"{names[i]} ({counts[i]})" for i in np.flatnonzero(counts))
+        row = np.isnan(values).any(axis=1).argmax()
+        got = f"{counts.sum()} NaN in columns {where}, the first in row {row}"
+        checks.fail(name, got, "finite numbers only, as frame.dropna() or frame.fillna() leave")
 
 
 def _categories(frame: Any, name: str) -> tuple[tuple[str, ...], ...]:
@@ -101,7 +130,7 @@ def _categories(frame: Any, name: str) -> tuple[tuple[str, ...], ...]:
     ]
     other = [c for c, kind in zip(frame.columns, kinds, strict=True) if kind not in ("", *_TEXT)]
     if other:
-        wanted = "columns of numbers, text or categories"
+        wanted = "columns of numbers, text or categories; drop the others, or make numbers of them"
         checks.fail(name, f"columns that are neither numbers nor text: {other}", wanted, TypeError)
     most = max(2, min(_MOST_CATEGORIES, len(frame) // _ROWS_PER_CATEGORY))
     found = []
@@ -109,20 +138,22 @@ def _categories(frame: Any, name: str) -> tuple[tuple[str, ...], ...]:
         found.append(tuple(sorted(set(_texts(frame.iloc[:, i], name)[1]))) if kind else ())
         if len(found[-1]) > most:
             got = f"{len(found[-1])} categories in column {frame.columns[i]!r}"
-            wanted = f"at most {most} for {len(frame)} rows; drop the column, or encode it"
+            wanted = f"at most {most} for {len(frame)} rows; drop the column (--drop), or encode it"
             checks.fail(name, got, wanted)
     return tuple(found)
 
 
-def _places(names: tuple[str, ...], wanted: tuple[str, ...], name: str) -> list[int]:
+def find_places(names: tuple[str, ...], wanted: tuple[str, ...], name: str) -> list[int]:
     """Where each wanted column is, by name; by position where names are missing or repeated."""
     if sorted(names) == sorted(wanted) and len(set(names)) == len(names):
         return [names.index(each) for each in wanted]
-    has_no_names = any(set(each) <= set(map(str, range(len(each)))) for each in (names, wanted))
+    has_no_names = any(each == tuple(map(str, range(len(each)))) for each in (names, wanted))
     if len(names) == len(wanted) and (has_no_names or names == wanted):
         return list(range(len(names)))
     missing, other = ([e for e in a if e not in b] for a, b in ((wanted, names), (names, wanted)))
     got = f"missing columns {missing} and unknown columns {other}"
+    if not missing and not other:
+        got = f"columns {[e for e in wanted if names.count(e) != wanted.count(e)]} more than once"
     checks.fail(name, got, f"those of fit, each once: {list(wanted)}")
 
 

@@ -1,9 +1,10 @@
-"""Reading of points and labels from .npy, .npz, .csv and .parquet files and image folders."""
+"""Reading of points and labels from arrays and tables in files, and from folders of images."""
 
 from __future__ import annotations
 
-import csv
 import os
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +13,87 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfdpm import checks
+from tfdpm.data import tables
+from tfdpm.data.columns import Columns
+from tfdpm.data.tables import TableOptions
 from tfdpm.progress.files import read_arrays
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
-_LABEL_COLUMNS = ("y", "label")
 
 Pair = tuple[Any, NDArray[Any] | None]
 
 
 def looks_like_path(source: str) -> bool:
     """Returns whether `source` looks like a file or folder rather than a data set's name."""
-    return source.lower().endswith(tuple(_READERS)) or os.sep in source
+    is_file = source.lower().endswith(tuple(_READERS)) or tables.looks_like_table(source)
+    return is_file or os.sep in source
 
 
-def read(path: str | os.PathLike[str], *, name: str = "path") -> Pair:
+def read(
+    path: str | os.PathLike[str],
+    *,
+    label: str | None = None,
+    columns: Sequence[str] | None = None,
+    drop: Sequence[str] = (),
+    header: bool | None = None,
+    missing: str | None = None,
+    name: str = "path",
+) -> Pair:
     """Reads points, with known labels where the file has them.
+
+    Of tables, separator, decimal mark, header, encoding, and columns of labels and of row numbers
+    are found out; the other arguments are for tables alone.
 
     Args:
         path: one of
             - .npy: one array of points;
             - .npz: arrays `x` and, if there are labels, `y`; or a single array of any name;
-            - .csv: comma-separated numbers, with or without a header, or numbers and text with
-              one (needs pandas); a column called "y" or "label" holds labels;
-            - .parquet: columns of numbers and text, labels as in .csv (needs pandas and pyarrow);
+            - .csv, .tsv, .txt, .dat or .data (or these with .gz, .bz2 or .xz): a table as text;
+            - .parquet, .json, .jsonl, .ndjson, .xlsx or .xls: a table as pandas reads it;
             - a folder of images, see `read_images`.
+        label: name of the column of known labels; `None` for one called "label", "target",
+            "class", "species", "y" or alike that holds whole numbers or text.
+        columns: names of the columns to cluster; `None` for all but labels and row numbers.
+        drop: names of columns to leave out.
+        header: whether the first row holds names; `None` finds out.
+        missing: "drop" leaves out rows with missing values, "mean" fills in the column's mean or
+            most frequent text; `None` makes missing values an error.
         name: name of `path` in errors.
     Returns:
-        `(x, y)`: points as an array (images as a stream, text in a frame), and labels `[N]` or
+        `(x, y)`: points as an array (images as a stream, tables as a frame), and labels `[N]` or
             None.
     Raises:
         FileNotFoundError: if there is nothing at `path`.
         ValueError: if the file is of another kind, or its contents are not as above.
-        ImportError: without pandas, or pyarrow for .parquet; the error names the extra.
+        ImportError: without what reads .parquet or Excel files; the error names the extra.
     """
+    options = TableOptions(label, columns, drop, header, missing)
+    return read_path(path, options, name=name)
+
+
+def read_path(
+    path: str | os.PathLike[str],
+    options: TableOptions,
+    *,
+    name: str,
+    known: Columns | None = None,
+) -> Pair:
+    """Reads as `read` does; `known` are the columns of a fit, which tables are searched for."""
     path = Path(path)
-    if path.is_dir():
-        return read_images(path, name=name)
     if not path.exists():
         wanted = "an existing file, folder of images, or data set name"
         checks.fail(name, repr(str(path)), wanted, FileNotFoundError)
+    if not path.is_dir() and tables.looks_like_table(path):
+        return tables.read_table(path, options, name, known)
+    for argument, value in asdict(options).items():
+        if value not in (None, ()):
+            checks.fail(argument, f"{value!r} for {str(path)!r}", "it for tables alone")
+    if path.is_dir():
+        return read_images(path, name=name)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        checks.fail(name, repr(str(path)), "a folder of images or one of " + ", ".join(_READERS))
+        wanted = "a folder of images or one of " + ", ".join([*_READERS, *tables.READERS])
+        checks.fail(name, repr(str(path)), wanted)
     return reader(path, name)
 
 
@@ -125,69 +165,4 @@ def _read_npz(path: Path, name: str) -> Pair:
     return arrays["x"], arrays.get("y")
 
 
-def _read_csv(path: Path, name: str) -> Pair:
-    """Reads numbers with NumPy, so that pandas, which is optional, is needed for text only."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file)
-        head, second = next(rows, []), next(rows, [])
-    if not head:
-        checks.fail(name, f"{str(path)!r}, which is empty", "rows of numbers")
-    has_header = not all(map(_is_number, head))
-    columns = head if has_header else [str(index) for index in range(len(head))]
-    label = next((i for i, c in enumerate(columns) if c.strip().lower() in _LABEL_COLUMNS), None)
-    used = [index for index in range(len(columns)) if index != label]
-    sample = second if has_header else head
-    if not all(_is_number(sample[i]) for i in used if i < len(sample)):
-        pandas = checks.import_optional("pandas", name, "pandas")
-        if len(second) > len(head):  # pandas would take the first cells for names of the rows
-            got = f"{str(path)!r} with rows longer than the header"
-            checks.fail(name, got, "rows, all of one length")
-        try:
-            frame = pandas.read_csv(path, skipinitialspace=True, encoding="utf-8-sig")
-        except ValueError as error:
-            reason = " ".join(str(error).split())
-            checks.fail(name, f"{str(path)!r}: {reason}", "rows, all of one length")
-        return _apart_from_labels(frame)
-    options: dict[str, Any] = dict(
-        delimiter=",", skiprows=int(has_header), quotechar='"', comments=None, ndmin=2,
-        encoding="utf-8-sig",
-    )  # fmt: skip
-    try:
-        x = np.loadtxt(path, usecols=used, **options)
-        y = None if label is None else np.loadtxt(path, usecols=[label], dtype=str, **options)
-    except ValueError as error:
-        checks.fail(name, f"{str(path)!r}: {error}", "rows of numbers, all of one length")
-    if y is None:
-        return x, None
-    try:
-        return x, y[:, 0].astype(np.int64)  # so that 10 sorts after 9
-    except ValueError:
-        return x, y[:, 0]
-
-
-def _read_parquet(path: Path, name: str) -> Pair:
-    pandas = checks.import_optional("pandas", name, "pandas")
-    checks.import_optional("pyarrow", name, "pandas")  # with which pandas reads the file
-    try:
-        frame = pandas.read_parquet(path)
-    except (OSError, ValueError):
-        checks.fail(name, f"{str(path)!r}, which cannot be read", "a .parquet file")
-    return _apart_from_labels(frame)
-
-
-def _apart_from_labels(frame: Any) -> Pair:
-    label = next((c for c in frame if str(c).strip().lower() in _LABEL_COLUMNS), None)
-    if label is None:
-        return frame, None
-    return frame.drop(columns=label), frame[label].to_numpy()
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell or "nan")
-    except ValueError:
-        return False
-    return True
-
-
-_READERS = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv, ".parquet": _read_parquet}
+_READERS = {".npy": _read_npy, ".npz": _read_npz}

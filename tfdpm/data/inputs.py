@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,9 +14,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfdpm import checks
-from tfdpm.data import files, streams
+from tfdpm.data import elements, files, streams
 from tfdpm.data.catalogue import named
 from tfdpm.data.columns import Columns, read_frame
+from tfdpm.data.tables import TableOptions
 
 _WANTED_RANK = "[N, D] features or [N, H, W] or [N, H, W, C] images"
 _DENSE_LIMIT = 2**27  # most elements of a sparse matrix that is made dense: 1 GiB in float64
@@ -29,16 +31,17 @@ class Inputs:
 
     Attributes:
         array: `[N, ...]` finite values in C order; None for streams. Float32 where that keeps all
-            digits, else float64 (float64 and integers beyond 2**24).
+            digits, else float64 (float64 and integers beyond 2**24). Of texts `[N]` objects.
         dataset: stream of `[B, ...]` float32 batches, which raises an error at a batch with NaN or
             infinity; None for arrays.
         labels: `[N]` int64 known labels, for scores only; None without labels. Text is numbered in
             sorted order, other values are kept.
         num_points: N; None for streams of unknown length.
-        feature_shape: `(D,)`, `(H, W)` or `(H, W, C)`, shape of one point.
+        feature_shape: `(D,)`, `(H, W)` or `(H, W, C)`, shape of one point; `()` of a text.
         labelled_dataset: stream of `([B, ...], [B])` batches for streams of pairs; else None. Its
             labels are not in `labels`, because two passes over a shuffled stream differ in order.
         columns: names and categories of the columns of frames.
+        weights: `[N]` weights of the points that came with them; else None.
     """
 
     array: NDArray[Any] | None
@@ -48,6 +51,7 @@ class Inputs:
     feature_shape: tuple[int, ...]
     labelled_dataset: tf.data.Dataset | None = None
     columns: Columns = field(default_factory=Columns)
+    weights: NDArray[np.float64] | None = None
 
 
 def as_features(
@@ -58,6 +62,7 @@ def as_features(
     minimum_points: int = 2,
     batch_size: int = 1024,
     columns: Columns | None = None,
+    takes_text: bool = False,
 ) -> Inputs:
     """Returns `data` as checked `Inputs`, or raises one error that says what is wrong.
 
@@ -67,9 +72,12 @@ def as_features(
               `[N, H, W, C]`, of any real dtype; sparse matrices become dense where they are small;
             - pandas DataFrame or Series of numbers, text or categories, which become zeros and ones
               (one column for each category, or for the second of two), after all numbers;
-            - a tuple `(x, y)`; a list is never a pair, but points;
-            - a finite `tf.data.Dataset` of x or `(x, y)`, batched or not, which stays a stream;
-            - a path (.npy, .npz, .csv, .parquet, or a folder of images) or a data set's name;
+            - a tuple `(x, y)` or `(x, y, weights)`; a list is never a pair, but points;
+            - a finite `tf.data.Dataset` of x or `(x, y)`, batched or not, which stays a stream; or
+              of `(x, y, weight)`, which is read;
+            - dictionaries of arrays, or a dataset of them, with one entry of points or numbers,
+              and labels; a builder of TensorFlow Datasets; a dictionary or list of splits;
+            - a path, as `tfdpm.data.read` takes it, or a data set's name;
             - `Inputs`, which are returned unchanged.
         y: known labels, `[N]` integers or text; None where `data` brings them or has none.
         name: name of `data` in errors.
@@ -77,6 +85,7 @@ def as_features(
         batch_size: points in a batch of an unbatched stream; batched streams keep their batches.
         columns: those of the frame of a fit, by whose names and categories `data` is read where it
             is a frame; without names, columns are numbers. None learns them from `data`.
+        takes_text: whether `[N]` texts are points, for an encoder that makes rows of them.
     Returns:
         The checked data.
     Raises:
@@ -92,10 +101,25 @@ def as_features(
             got = f"columns {list(data.columns.features)}"
             checks.fail(name, got, f"those of fit: {list(columns.features)}")
         return _with_labels(data, y, name, minimum_points)
-    if isinstance(data, str) and not os.path.exists(data) and not files.looks_like_path(data):
+    if (
+        isinstance(data, str)
+        and not os.path.exists(data)
+        and (not files.looks_like_path(data) or named.has_variant(data))
+    ):
         data = named.load(data)
     elif isinstance(data, (str, os.PathLike)):
-        data = files.read(data, name=name)
+        data = files.read_path(data, TableOptions(), name=name, known=columns)
+    data = elements.splits_of(data, name)
+    found, weights = Columns(), None
+    if isinstance(data, tf.data.Dataset):
+        data, found = elements.as_pairs(data, columns, name)
+        if isinstance(data.element_spec, tuple) and len(data.element_spec) == 3:
+            data = elements.with_weights(data, name)
+    elif isinstance(data, Mapping) and data:
+        data = elements.of_arrays(data, columns, name)
+    if isinstance(data, tuple) and len(data) == 3 and np.ndim(data[2]) == 1 < np.ndim(data[0]):
+        *data, weights = data
+        data, weights = tuple(data), np.asarray(weights, np.float64)
     if isinstance(data, tuple) and len(data) == 2:
         if y is not None and data[1] is not None:
             checks.fail("y", "labels twice", f"them in the pair `{name}` or in `y`, not in both")
@@ -103,16 +127,24 @@ def as_features(
     if isinstance(data, tf.data.Dataset):
         stream = streams.as_batches(data, name=name, batch_size=batch_size)
         shape = stream.feature_shape
-        inputs = Inputs(None, stream.batches, None, stream.num_points, shape, stream.labelled)
+        inputs = Inputs(
+            None, stream.batches, None, stream.num_points, shape, stream.labelled, found
+        )
         return _with_labels(inputs, y, name, minimum_points)
-    found = Columns()
+    if takes_text:
+        texts = _as_texts(data, name)
+        _check_enough(len(texts), name, minimum_points)
+        labels = None if y is None else as_labels(y, len(texts))
+        return Inputs(texts, None, labels, len(texts), (), weights=weights)
     pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
     if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
-        data, found = read_frame(pandas.DataFrame(data), columns, name)
+        frame = data.to_frame() if isinstance(data, pandas.Series) else data
+        data, found = read_frame(frame, columns, name)
     array = _as_floats(_as_numbers(data, name), name)
     _check_points(array, name, minimum_points)
     labels = None if y is None else as_labels(y, len(array))
-    return Inputs(array, None, labels, len(array), array.shape[1:], columns=found)
+    shape = array.shape[1:]
+    return Inputs(array, None, labels, len(array), shape, columns=found, weights=weights)
 
 
 def as_labels(y: Any, num_points: int | None) -> NDArray[np.int64]:
@@ -146,6 +178,20 @@ def _with_labels(inputs: Inputs, y: Any, name: str, minimum_points: int) -> Inpu
     return inputs
 
 
+def _as_texts(data: Any, name: str) -> NDArray[np.object_]:
+    """Returns `[N]` or `[N, 1]` texts as `[N]` strings."""
+    array = np.asarray(data, dtype=object)
+    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    texts = [each.decode() if isinstance(each, bytes) else each for each in array.flat]
+    wrong = next((i for i, each in enumerate(texts) if not isinstance(each, str)), None)
+    if array.ndim != 1 or wrong is not None:
+        got = f"shape {array.shape}" if wrong is None else f"{array.flat[wrong]!r} at {wrong}"
+        checks.fail(name, got, "[N] texts, as the encoder takes", TypeError)
+    result = np.empty(len(texts), dtype=object)
+    result[:] = texts
+    return result
+
+
 def _as_numbers(data: Any, name: str) -> NDArray[Any]:
     """Returns `data` as an array of a real numeric dtype, of any rank."""
     if scipy.sparse.issparse(data):
@@ -168,7 +214,8 @@ def _as_numbers(data: Any, name: str) -> NDArray[Any]:
         array = array.astype(np.float32)
     kind = array.dtype.kind
     if kind in "UST" or (kind == "O" and any(isinstance(v, (str, bytes)) for v in array.flat)):
-        checks.fail(name, "text", "numbers", TypeError)
+        wanted = "numbers, or features= a Keras model that makes rows of texts"
+        checks.fail(name, "text", wanted, TypeError)
     if kind == "O" and any(isinstance(v, (list, tuple, np.ndarray)) for v in array.flat):
         checks.fail(name, "rows of different lengths", _WANTED_RANK)
     if kind not in "biuf":

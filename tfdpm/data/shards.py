@@ -124,7 +124,7 @@ def _read_tfrecord(
 
 
 def _read_parquet(files: list[str], batch_size: int, parallel_reads: int) -> tf.data.Dataset:
-    parquet = checks.import_optional("pyarrow.parquet", "paths", "pandas")
+    parquet = checks.import_optional("pyarrow.parquet", "paths", "tables")
     widths = {parquet.ParquetFile(file).metadata.num_columns for file in files}
     if len(widths) != 1:
         checks.fail("paths", f"files of {sorted(widths)} columns", "the same columns in all")

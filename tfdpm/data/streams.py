@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
+from tfdpm.data.elements import as_pairs
 
 _IMAGE_CHANNELS = (1, 3, 4)
 
@@ -25,6 +26,8 @@ class Stream(NamedTuple):
 def as_batches(dataset: tf.data.Dataset, *, name: str = "x", batch_size: int = 1024) -> Stream:
     """Returns a dataset of x or `(x, y)` as float32 batches that are checked as they are read.
 
+    Dictionaries become either, see `elements.as_pairs`.
+
     Labels of rank 0 mark points, labels of rank 1 mark batches. Without labels, rank 1 is a point,
     rank 2 a batch of features and rank 4 a batch of images. Rank 3 is one image if its first axis
     is known and its last is 1, 3 or 4, else a batch of `[H, W]` images. One element is read where
@@ -36,6 +39,7 @@ def as_batches(dataset: tf.data.Dataset, *, name: str = "x", batch_size: int = 1
         TypeError: if elements are not x or `(x, y)` tensors of real numbers.
     """
     checks.integer(batch_size, "batch_size", minimum=1)
+    dataset, _ = as_pairs(dataset, None, name)
     spec = dataset.element_spec
     parts = spec if isinstance(spec, tuple) else (spec,)
     if len(parts) not in (1, 2) or not all(isinstance(part, tf.TensorSpec) for part in parts):

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.data.inputs import as_features
 from tfdpm.deepdpm.serialization import SerializableModel
-from tfdpm.features.apply_encoder import check_point_shape, encode_rows, encoding_rows
+from tfdpm.features.apply_encoder import check_point_shape, encode_rows, encoding_rows, takes_text
 from tfdpm.features.preprocessing import Preprocessing
 from tfdpm.interpret.evidence import Evidence, weigh_evidence
 from tfdpm.interpret.genealogy import Genealogy
@@ -335,6 +335,7 @@ class FittedModel(SerializableModel):
         that fits best. With those points, both are judged by the rule of the fit, which also knows
         heavy tails; a loaded model has statistics only. Where components were joined, the valley
         to another cluster is told too, by the components that are its two ends and by its depth.
+        Of frames and tables, the columns are named in which the two are farthest apart.
 
         Args:
             k: the cluster, in `[0, n_clusters)`.
@@ -346,7 +347,8 @@ class FittedModel(SerializableModel):
             other = checks.integer(other, "other", minimum=0, maximum=self.n_clusters - 1)
             if other == k:
                 checks.fail("other", other, "another cluster than `k`")
-        evidence = weigh_evidence(self.fitted, self.config, k, other)
+        columns = self.columns.features if self.encoder is None else ()
+        evidence = weigh_evidence(self.fitted, self.config, k, other, columns)
         write = print_fn or (lambda line: sys.stdout.write(line + "\n"))
         for line in str(evidence).splitlines():
             write(line)
@@ -467,7 +469,8 @@ class FittedModel(SerializableModel):
     def _features_of(self, x, rows: int = _PREDICT_ROWS) -> Iterator[np.ndarray]:
         """Yields features `[B, D]` of raw points, slice by slice."""
         preprocessing = self.fitted.state.preprocessing
-        inputs = as_features(x, minimum_points=1, columns=self.columns)
+        is_text = takes_text(self.encoder)
+        inputs = as_features(x, minimum_points=1, columns=self.columns, takes_text=is_text)
         self.check_points(inputs.feature_shape)
         if inputs.array is None:
             for batch in inputs.dataset:

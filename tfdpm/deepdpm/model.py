@@ -18,7 +18,7 @@ from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm.fitting import fit_endless, name_clusters, train
 from tfdpm.deepdpm.inference import FittedModel
-from tfdpm.features.apply_encoder import as_rows, check_point_shape, encode_inputs
+from tfdpm.features.apply_encoder import as_rows, check_point_shape, encode_inputs, takes_text
 from tfdpm.features.preprocessing import Table
 from tfdpm.interpret.identity import Reference, check_reference
 from tfdpm.training.online import learn_batch
@@ -113,13 +113,14 @@ class DeepDPM(FittedModel):
             epochs = self.config.epochs if epochs is None else epochs
             pace = (steps_per_epoch, range(initial_epoch, epochs), forgetting)
             return fit_endless(self, x, *pace, callbacks, verbose)
-        raw = as_features(x, y, columns=self._known_columns(reference))
+        known = self._known_columns(reference)
+        raw = as_features(x, y, columns=known, takes_text=takes_text(self.encoder))
         inputs = encode_inputs(raw, self.encoder)
         if reference is not None:
             check_reference(reference, self)
         config = self._fit_config(inputs, batch_size, epochs)
         first = checks.integer(initial_epoch, "initial_epoch", minimum=0)
-        source = source_of(inputs, sample_weight)
+        source = source_of(inputs, inputs.weights if sample_weight is None else sample_weight)
         self.trainer = Trainer(source, config, self.seed, self._table(inputs, inputs.columns))
         try:
             train(self, inputs, callbacks, verbose, first)
@@ -188,7 +189,8 @@ class DeepDPM(FittedModel):
         forgetting = checks.number(forgetting, "forgetting", minimum=0.0)
         if forgetting >= 1.0:
             checks.fail("forgetting", forgetting, "less than 1")
-        raw = as_features(x, y, minimum_points=1, columns=self._known_columns())
+        given = {"minimum_points": 1, "takes_text": takes_text(self.encoder)}
+        raw = as_features(x, y, columns=self._known_columns(), **given)
         if raw.array is None:
             for batch in raw.dataset:
                 self.partial_fit(batch.numpy(), forgetting=forgetting)

@@ -17,6 +17,7 @@ from tfdpm.data.inputs import Inputs
 # the caches are also faster.
 _VALUES_AT_ONCE = 2**19
 _FEWEST_ROWS, _MOST_ROWS = 8, 16_384
+_TEXTS = 256  # as many as a batch of a language model has
 
 
 def encode_inputs(inputs: Inputs, encoder: keras.Model | None) -> Inputs:
@@ -59,12 +60,20 @@ def encode(encoder: keras.Model, x: np.ndarray) -> np.ndarray:
 
 def encode_batch(encoder: keras.Model, batch) -> tf.Tensor:
     """Encodes a batch of raw points `[B, ...]` as rows `[B, F]` float32."""
-    batch = tf.reshape(tf.cast(batch, tf.float32), [-1, *encoder.input_shape[1:]])
+    batch = batch if takes_text(encoder) else tf.cast(batch, tf.float32)
+    batch = tf.reshape(batch, [-1, *encoder.input_shape[1:]])
     return tf.cast(encoder(batch, training=False), tf.float32)
+
+
+def takes_text(encoder: keras.Model | None) -> bool:
+    """Returns whether an encoder makes rows of texts."""
+    return encoder is not None and encoder.inputs[0].dtype == "string"
 
 
 def encoding_rows(feature_shape: Sequence[int]) -> int:
     """Returns the number of points that are encoded at once."""
+    if len(feature_shape) == 0:
+        return _TEXTS
     rows = _VALUES_AT_ONCE // max(int(np.prod(feature_shape)), 1)
     return int(np.clip(rows, _FEWEST_ROWS, _MOST_ROWS))
 

@@ -66,7 +66,7 @@ def as_encoder(model: keras.Model, feature_shape: Sequence[int]) -> keras.Model:
     """Makes an encoder of a user's Keras model, which has one input and one output.
 
     The model gets raw points in their units. Grey images get three channels if it takes three,
-    and maps `[B, h, w, F]` are averaged.
+    and maps `[B, h, w, F]` are averaged. Points of shape `()` are texts.
 
     Raises:
         TypeError: if `model` is no Keras model.
@@ -74,8 +74,12 @@ def as_encoder(model: keras.Model, feature_shape: Sequence[int]) -> keras.Model:
     """
     if not isinstance(model, keras.Model):
         checks.fail("features", f"a {type(model).__name__}", "a Keras model", TypeError)
-    inputs = keras.Input(tuple(feature_shape))
-    outputs, wanted = inputs, getattr(model, "input_shape", None)
+    wanted = getattr(model, "input_shape", None)
+    if len(feature_shape) == 0:
+        inputs = keras.Input(wanted[1:] if isinstance(wanted, tuple) else (), dtype="string")
+    else:
+        inputs = keras.Input(tuple(feature_shape))
+    outputs = inputs
     if isinstance(wanted, tuple) and len(wanted) == 4:
         if len(feature_shape) == 2:
             outputs = layers.Reshape((*feature_shape, 1))(outputs)

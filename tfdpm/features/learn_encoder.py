@@ -64,7 +64,7 @@ def points_to_learn_from(inputs: Inputs, kind: str, seed: int) -> np.ndarray:
         array = inputs.array
         if len(array) > most:
             array = array[np.sort(generator.choice(len(array), most, replace=False))]
-        return array.astype(np.float32, copy=False)
+        return array if array.dtype == object else array.astype(np.float32, copy=False)
     return draw_rows(inputs.dataset, most, generator, name="data")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +11,10 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.interpret.fitted import Fitted
 from tfdpm.interpret.hierarchy import deepest_within
 from tfdpm.interpret.judges import hastings_judge, merge_judge, split_judge
+from tfdpm.mixture.parameters import pooled_moments
 from tfdpm.shapes.groups import ComponentGroups
+
+_MOST_CONTRASTS = 3  # columns that tell of two clusters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +42,29 @@ class Valley:
 
 
 @dataclasses.dataclass(frozen=True)
+class Contrast:
+    """How far two clusters are apart in one column.
+
+    Attributes:
+        column: its name.
+        clusters: both numbers.
+        means: of the column in each, in raw units.
+        distance: between the means, in standard deviations within the clusters.
+    """
+
+    column: str
+    clusters: tuple[int, int]
+    means: tuple[float, float]
+    distance: float
+
+    def __str__(self) -> str:
+        """The same in words."""
+        first, second = self.means
+        away = f"{self.distance:.1f} standard deviations"
+        return f"{self.column} ({first:.4g} against {second:.4g}, {away})"
+
+
+@dataclasses.dataclass(frozen=True)
 class Evidence:
     """Why a cluster is neither split nor merged; log ratios in nats, of the move over none.
 
@@ -54,6 +81,8 @@ class Evidence:
             a single one.
         valley: to the other cluster that was asked for, or behind the shallowest valley; `None`
             where there is no other, or valleys are not known.
+        contrasts: the columns, if they have names, in which it is farthest from the cluster behind
+            the valley, or else from that of the best merge; the first is the farthest.
     """
 
     cluster: int
@@ -65,6 +94,7 @@ class Evidence:
     merge_with: int | None
     inner_depth: float = -np.inf
     valley: Valley | None = None
+    contrasts: tuple[Contrast, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -87,6 +117,10 @@ class Evidence:
             lines.append(f"Deepest valley within: {self.inner_depth:.1f} nats, which is none.")
         if self.valley is not None:
             lines.append(str(self.valley))
+        if self.contrasts:
+            other = self.contrasts[0].clusters[1]
+            apart = ", ".join(map(str, self.contrasts))
+            lines.append(f"Farthest from cluster {other} in {apart}.")
         return "\n".join(lines)
 
 
@@ -98,19 +132,26 @@ def _sentence(move: str, log_ratio: float, what: str) -> str:
 
 
 def weigh_evidence(
-    fitted: Fitted, config: DeepDPMConfig, cluster: int, other: int | None = None
+    fitted: Fitted,
+    config: DeepDPMConfig,
+    cluster: int,
+    other: int | None = None,
+    columns: Sequence[str] = (),
 ) -> Evidence:
     """The best split and the best merge within a cluster, what each would gain, and its valley.
 
     The split is that of a component's subclustering network or, where the sample of the fit is at
     hand and it is better, that across its principal axis. The valley is that to the `other`
-    cluster, or else the shallowest.
+    cluster, or else the shallowest. `columns` are names of the values of a raw point, if any.
     """
     own = np.flatnonzero(fitted.clusters == cluster)
     sizes = fitted.state.halves.counts.numpy().sum(axis=1)
     split, part, share = _best_split(fitted, config, own)
     merge, merge_with = _best_merge(fitted, config, cluster)
     groups = fitted.result.groups
+    valley = None if groups is None else _valley(groups, cluster, other)
+    if other is None:
+        other = merge_with if valley is None else valley.clusters[1]
     return Evidence(
         cluster=cluster,
         components=tuple(own.tolist()),
@@ -120,7 +161,31 @@ def weigh_evidence(
         merge_log_ratio=merge,
         merge_with=merge_with,
         inner_depth=-np.inf if groups is None else float(deepest_within(groups)[cluster]),
-        valley=None if groups is None else _valley(groups, cluster, other),
+        valley=valley,
+        contrasts=() if other is None else _contrasts(fitted, (cluster, other), columns),
+    )
+
+
+def _contrasts(
+    fitted: Fitted, clusters: tuple[int, int], columns: Sequence[str]
+) -> tuple[Contrast, ...]:
+    """The named columns in which two clusters are farthest apart."""
+    preprocessing = fitted.state.preprocessing
+    if len(columns) != preprocessing.input_dim:
+        return ()
+    moments = pooled_moments(fitted.state.parameters, fitted.clusters)
+    chosen = moments.means.numpy()[list(clusters)]
+    covariances = moments.covariances.numpy()[list(clusters)]
+    means = preprocessing.inverse(chosen)
+    covariances = preprocessing.inverse_covariance(covariances, chosen)
+    spread = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2).mean(axis=0))
+    distances = np.abs(means[0] - means[1]) / np.maximum(spread, np.finfo(np.float64).tiny)
+    order = np.argsort(-distances, kind="stable")[:_MOST_CONTRASTS]
+    return tuple(
+        Contrast(
+            columns[i], clusters, (float(means[0, i]), float(means[1, i])), float(distances[i])
+        )
+        for i in order
     )
 
 

@@ -161,7 +161,8 @@ class BatchProgress(keras.callbacks.Callback):
 
 
 def fingerprint(x: np.ndarray, **settings: Any) -> str:
-    """Sixteen hexadecimal digits that stand for points `[N, ...]` and settings that JSON knows."""
+    """Sixteen hexadecimal digits that stand for points or texts, and settings that JSON knows."""
     digest = hashlib.sha256(json.dumps([x.shape, x.dtype.str, settings], sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(x).data)
+    x = np.ascontiguousarray(x)
+    digest.update(json.dumps(x.tolist()).encode() if x.dtype == object else x.data)
     return digest.hexdigest()[:16]

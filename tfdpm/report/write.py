@@ -151,7 +151,29 @@ def _build_members(facts: Facts, sheets: dict) -> str:
         kind: list_members(facts.sample.responsibilities, facts.log_density, count, kind)
         for kind in ORDERS
     }
-    return card("Members", paragraphs(note, soft=True), show(facts, order, members, sheets))
+    cards = [card("Members", paragraphs(note, soft=True), show(facts, order, members, sheets))]
+    if facts.images is None and facts.sample.inputs.ndim == 2:
+        cards.append(card("Means of the columns", _show_means(facts, order)))
+    return "".join(cards)
+
+
+def _name_columns(facts: Facts) -> list[str]:
+    """Names of the first numbers of a point."""
+    size = facts.sample.inputs[0].size
+    names = facts.columns if len(facts.columns) == size else [f"column {i}" for i in range(size)]
+    return list(names[:_ROW_VALUES])
+
+
+def _show_means(facts: Facts, order: np.ndarray) -> str:
+    """Returns a table with the mean and standard deviation of each column in each cluster."""
+    inputs, labels = facts.sample.inputs[:, :_ROW_VALUES], facts.sample.labels
+    rows = []
+    for k in order:
+        own = inputs[labels == k]
+        if len(own) > 0:
+            moments = zip(own.mean(axis=0), own.std(axis=0), strict=True)
+            rows.append([k, *(f"{mean:.4g} ± {spread:.2g}" for mean, spread in moments)])
+    return table(["cluster", *_name_columns(facts)], rows)
 
 
 def _show_images(facts: Facts, order: np.ndarray, members: dict, sheets: dict) -> str:
@@ -173,16 +195,13 @@ def _show_rows(facts: Facts, order: np.ndarray, members: dict, sheets: dict) -> 
     """Returns a table with rows of the data for each cluster, for data without images."""
     sample, confidence = facts.sample, facts.sample.confidence
     shown = sample.inputs.reshape(len(sample.inputs), -1)[:, :_ROW_VALUES]
-    columns = list(facts.columns[:_ROW_VALUES])
-    if len(facts.columns) != sample.inputs[0].size:
-        columns = [f"column {i}" for i in range(shown.shape[1])]
     rows = [
         [k, kind, sample.rows[i], f"{confidence[i]:.3f}", *(f"{value:.4g}" for value in shown[i])]
         for k in order
         for kind, groups in members.items()
         for i in groups[k]
     ]
-    return table(["cluster", "", "row", "responsibility", *columns], rows)
+    return table(["cluster", "", "row", "responsibility", *_name_columns(facts)], rows)
 
 
 def _build_doubt(model: Any, facts: Facts, figures: dict) -> str:
@@ -238,14 +257,16 @@ def _build_made(
     if command is not None:
         cards.append(card("Command", f"<pre>{html.escape(command)}</pre>", wide=True))
     prior = paragraphs(*sentences.describe_prior(model, int(facts.sizes.max())))
-    columns = sentences.describe_preprocessing(model, facts.sample)
+    columns = [sentences.describe_preprocessing(model, facts.sample)]
+    if used := str(getattr(model, "columns", "")):
+        columns.append(f"{used[0].upper()}{used[1:]}.")
     family = "Every split and merge that lasted, from the first cluster down to those of today, "
     family += "which carry their numbers. Components without a valley between them are joined last."
     family = paragraphs(family, soft=True)
     details = f"<summary>all settings</summary><pre>{html.escape(settings)}</pre>"
     cards += [
         card("The prior in plain words", prior, wide=True),
-        card("Preprocessing", paragraphs(columns, sentences.describe_moves(model))),
+        card("Preprocessing", paragraphs(*columns, sentences.describe_moves(model))),
         card("Versions", table(("", ""), [*steps, *facts.versions.items()])),
         card("Genealogy", family, chart("tree"), wide=True),
         card("Configuration", f"<details>{details}</details>", wide=True),

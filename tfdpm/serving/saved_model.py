@@ -38,6 +38,9 @@ class ServingModule(tf.Module):
 
     def __init__(self, model: Any):
         super().__init__(name="tfdpm")
+        if model.encoder is not None and model.encoder.inputs[0].dtype == "string":
+            got = "a model whose encoder takes texts"
+            checks.fail("model", got, "an encoder of numbers; `model.save` keeps this one")
         state, clustering = model.fitted.state, model.fitted.networks.clustering
         preprocessing = state.preprocessing
         self._encoder = None if model.encoder is None else ServedEncoder(model.encoder)

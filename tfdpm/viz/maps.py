@@ -10,6 +10,7 @@ import scipy.linalg
 from sklearn.utils.extmath import svd_flip
 
 from tfdpm import checks
+from tfdpm.data.columns import Columns
 from tfdpm.viz.samples import PointSample
 
 PROJECTIONS = ("auto", "pca", "lda")
@@ -79,7 +80,9 @@ def cluster_map(model: Any, sample: PointSample, projection: str = "auto") -> Cl
         raw = preprocessing.inverse(means), preprocessing.inverse_covariance(covariances, means)
         points = np.asarray(sample.inputs, np.float64)
         drawn = (points, sample.labels, weights, *raw, clusters, True)
-        return ClusterMap("the two columns", ("column 0", "column 1"), *drawn)
+        names = getattr(model, "columns", Columns()).features
+        axis_names = names if len(names) == 2 else ("column 0", "column 1")
+        return ClusterMap("the two columns", axis_names, *drawn)
     points = sample.features.astype(np.float64)
     if dim == 1:
         # The feature is the first axis, random heights are the second.

@@ -66,12 +66,21 @@ def test_names_of_published_files_are_known(name, tmp_path, monkeypatch) -> None
             load(name)
 
 
-def test_data_without_labels_says_so() -> None:
-    with (
-        tfds.testing.mock_data(num_examples=2),
-        pytest.raises(ValueError, match=r"^`data`: got 'dsprites', wanted a data set with labels"),
-    ):
-        load("dsprites")
+def test_data_without_pairs_are_chosen_by_names() -> None:
+    with tfds.testing.mock_data(num_examples=3):
+        for name, shape, labels in [
+            ("dsprites", (64, 64, 1), False),
+            ("wine_quality", (11,), True),
+            ("penguins/simple", (6,), True),
+            ("cifar100", (32, 32, 3), True),
+        ]:
+            for data in (name, tfds.load(name, split="train"), tfds.builder(name)):
+                inputs = as_features(data)
+                assert (inputs.num_points, inputs.feature_shape) == (3, shape)
+                has_labels = inputs.labels is not None or inputs.labelled_dataset is not None
+                assert has_labels == labels
+        with pytest.raises(ValueError, match="^`data`: got dictionaries .*'cabin' \\(string"):
+            as_features("titanic", name="data")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def load(
             - "reuters10k": 10,000 news articles as tf-idf of 2,000 words in four topics, made from
               the files of RCV1-v2;
             - "imagenet", or "imagenet50" for the 50 classes on which [DeepDPM] compares;
-            - a TensorFlow Datasets name such as "mnist", "fashion_mnist", "stl10" or
+            - a TensorFlow Datasets name such as "mnist", "fashion_mnist", "wine_quality/red" or
               "cifar10:3.0.2".
         split: part, such as "train", "test", "train+test" or, for TensorFlow Datasets,
             "train[:10%]". "all" is every labelled part; None is "train". Embedded data and
@@ -51,9 +52,10 @@ def load(
         seed: random seed of the articles of "reuters10k"; the same seed gives the same articles.
     Returns:
         A pair of arrays `(x, y)`. Points of more than 512 MiB or without a single size become a
-        `tf.data.Dataset` of pairs, unbatched, in a fixed order.
+        `tf.data.Dataset` of pairs, unbatched, in a fixed order; so do those of several columns or
+        without labels, whose elements are dictionaries.
     Raises:
-        ValueError: if there is no data set or part of that name, or it has no labelled form.
+        ValueError: if there is no data set or part of that name.
         FileNotFoundError: if files are missing; it names them and their addresses.
     """
     whole = {"reuters10k": (None, "all"), **dict.fromkeys(_EMBEDDED, (None,))}
@@ -75,6 +77,16 @@ def load(
     if name in imagenet.CLASSES:
         image_size = imagenet.IMAGE_SIZE if image_size is None else image_size
     return _load_tfds(name, split, data_dir, download, image_size)
+
+
+def has_variant(name: str) -> bool:
+    """Returns whether a name is a data set's of TensorFlow Datasets with one of its variants."""
+    first, _, variant = name.partition("/")
+    if not re.fullmatch(r"[\w.:*-]+", variant) or not first.isidentifier():
+        return False
+    import tensorflow_datasets as tfds
+
+    return first in tfds.list_builders(with_community_datasets=False)
 
 
 def _digits() -> Labelled:
@@ -113,15 +125,12 @@ def _load_tfds(
         )
         wanted = f"a file, a folder, {known}, or a TensorFlow Datasets name"
         checks.fail("data", repr(asked), wanted)
-    keys = builder.info.supervised_keys
-    if keys is None or len(keys) != 2 or not all(isinstance(key, str) for key in keys):
-        wanted = "a data set with labels (`supervised_keys`), or its own tf.data pipeline"
-        checks.fail("data", repr(asked), wanted)
     if download:
         _download(builder, asked)
     dataset = _as_dataset(builder, split, asked)
     if classes is not None:
-        dataset = imagenet.keep_classes(dataset, builder.info.features[keys[1]].names, classes)
+        names = builder.info.features[builder.info.supervised_keys[1]].names
+        dataset = imagenet.keep_classes(dataset, names, classes)
     if image_size is not None:
         side = checks.integer(image_size, "image_size", minimum=1)
         dataset = dataset.map(
@@ -129,6 +138,11 @@ def _load_tfds(
             num_parallel_calls=tf.data.AUTOTUNE,
         )
     return _load_if_small(dataset)
+
+
+def load_builder(builder: Any) -> Any:
+    """The training part of a builder of TensorFlow Datasets, as `load` gives it by name."""
+    return _load_if_small(_as_dataset(builder, None, builder.name))
 
 
 def _download(builder: Any, asked: str) -> None:
@@ -149,11 +163,16 @@ def _as_dataset(builder: Any, split: str | None, asked: str) -> tf.data.Dataset:
         # Parts without labels mark them as -1; STL-10's "unlabelled" is the one in use.
         split = "+".join(part for part in known if part not in ("unlabelled", "unsupervised"))
     try:
-        return builder.as_dataset(split=split or "train", as_supervised=True, shuffle_files=False)
+        if split is None and "train" not in known:
+            split = "+".join(known)
+        is_paired = builder.info.supervised_keys is not None
+        return builder.as_dataset(
+            split=split or "train", as_supervised=is_paired, shuffle_files=False
+        )
     except (AssertionError, FileNotFoundError, ValueError):
         if known != ["train"] and builder.is_prepared():
             checks.fail("split", repr(split), f"one of {known}")
-        wanted = f"its files; tfdpm.data.load({asked!r}, download=True) fetches them"
+        wanted = f"its files; tfdpm.fit or tfdpm.data.load({asked!r}, download=True) fetches them"
         if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
             wanted += ", after what its owners give out by hand was put where that call says"
         got = f"{asked!r}, which is not in {builder.data_path}"
@@ -162,6 +181,8 @@ def _as_dataset(builder: Any, split: str | None, asked: str) -> tf.data.Dataset:
 
 def _load_if_small(dataset: tf.data.Dataset) -> Any:
     """Returns arrays `(x, y)` where the points fit `_IN_MEMORY_BYTES`, else the dataset."""
+    if not tf.nest.map_structure(lambda spec: 0, dataset.element_spec) == (0, 0):
+        return dataset  # of dictionaries
     shape, dtype = dataset.element_spec[0].shape, dataset.element_spec[0].dtype
     length = int(dataset.cardinality())
     is_sized = shape.is_fully_defined() and length >= 0

@@ -1,0 +1,309 @@
+"""Tables as programs write them: the same numbers by every road, and mistakes named."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tfdpm.data import Columns, as_features, read
+
+GENERATOR = np.random.default_rng(0)
+X = np.round(GENERATOR.normal(size=(30, 3)) * [1.0, 10.0, 1e3], 4)
+KINDS = np.array(["red", "green", "blue"])[np.arange(30) % 3]
+NAMES = ["a", "b", "c"]
+FRAME = pd.DataFrame(X, columns=NAMES)
+LABELLED = FRAME.assign(target=np.arange(30) % 3)
+
+
+def write(path, text: str, encoding="utf-8"):
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+def with_commas(text: str) -> str:
+    return text.replace(",", ";").replace(".", ",")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", FRAME.to_csv(index=False)),
+        ("t.csv", FRAME.to_csv(index=False).replace("\n", "\r\n")),
+        ("t.csv", FRAME.to_csv(index=False, quoting=1)),
+        ("t.csv", FRAME.to_csv(index=False).replace(",", " , ")),
+        ("t.csv", FRAME.to_csv(index=False, header=False)),
+        ("t.csv", FRAME.to_csv()),
+        ("t.csv", FRAME.to_csv(index_label="id")),
+        ("t.csv", FRAME.reset_index().to_csv()),
+        ("t.csv", FRAME.set_axis([f"r{i}" for i in range(30)]).to_csv()),
+        ("t.csv", FRAME.set_axis(range(7, 37)).to_csv().removeprefix(",")),  # R's write.table
+        ("t.csv", pd.DataFrame(X).to_csv(index=False)),
+        ("t.csv", pd.DataFrame(X).to_csv()),
+        ("t.csv", FRAME.set_axis([1990, 2000, 2010], axis=1).to_csv(index=False)),
+        ("t.csv", FRAME.set_axis(["400.5", "401", "long name, m"], axis=1).to_csv(index=False)),
+        ("t.csv", FRAME.to_csv(index=False).replace("\n", ",\n")),
+        ("t.csv", FRAME.to_csv(index=False).replace("\n", ",\n").replace("c,", "c", 1)),
+        ("t.csv", FRAME.to_csv(index=False, header=False).replace("\n", ",\n")),
+        ("t.csv", "# made by\n# a program\n" + FRAME.to_csv(index=False)),
+        ("t.csv", "# " + FRAME.to_csv(index=False)),
+        ("t.csv", "sep=;\n" + FRAME.to_csv(index=False, sep=";")),
+        ("t.csv", with_commas(FRAME.to_csv(index=False))),
+        ("t.csv", with_commas(FRAME.to_csv(index=False, header=False))),
+        ("t.csv", FRAME.map(lambda v: f"{v:,.4f}").to_csv(index=False)),
+        ("t.csv", FRAME.map(lambda v: f"{v:,.4f}".translate({44: 46, 46: 44})).to_csv(index=False)),
+        ("t.csv", FRAME.to_csv(index=False, sep="|")),
+        ("t.tsv", FRAME.to_csv(index=False, sep="\t")),
+        ("t.tsv", FRAME.to_csv(index=False, sep="\t", decimal=",")),
+        ("t.txt", FRAME.to_csv(index=False, sep=" ", header=False)),
+        ("t.dat", FRAME.to_string(index=False)),
+        ("t.data", FRAME.set_axis([f"r {i}" for i in range(30)]).to_csv(sep=" ", quoting=2)[3:]),
+        ("t.json", FRAME.to_json()),
+        ("t.json", FRAME.to_json(orient="records")),
+        ("t.json", FRAME.to_json(orient="split")),
+        ("t.json", FRAME.to_json(orient="index")),
+        ("t.json", FRAME.to_json(orient="values")),
+        ("t.json", FRAME.to_json(orient="records", lines=True)),
+        ("t.jsonl", FRAME.to_json(orient="records", lines=True)),
+    ],
+)
+def test_the_same_numbers_however_they_are_written(tmp_path, name, text) -> None:
+    x, y = read(write(tmp_path / name, text))
+    np.testing.assert_allclose(x, X, atol=1e-9)
+    assert y is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_names_in_any_encoding_are_read(tmp_path, encoding) -> None:
+    frame = FRAME.set_axis(["Größe", "Länge", "c"], axis=1)
+    path = write(tmp_path / "t.csv", frame.to_csv(index=False), encoding)
+    columns = as_features(path).columns
+    assert columns.names == ("Größe", "Länge", "c")
+    found = "" if encoding.startswith("utf-8") else f"; encoding {encoding}"
+    assert columns.origin == f"from t.csv{found}"
+
+
+def test_files_are_read_compressed_and_as_parquet_and_excel(tmp_path) -> None:
+    for suffix, module in [(".gz", gzip), (".bz2", bz2)]:
+        with module.open(tmp_path / f"t.csv{suffix}", "wt") as file:
+            file.write(with_commas(LABELLED.to_csv(index=False)))
+    LABELLED.to_parquet(tmp_path / "t.parquet")
+    LABELLED.to_excel(tmp_path / "t.xlsx")
+    pd.DataFrame(X).to_excel(tmp_path / "numbers.xlsx", header=False, index=False)
+    LABELLED.to_csv(tmp_path / "t.csv.zip")
+    for name in ("t.csv.gz", "t.csv.bz2", "t.csv.zip", "t.parquet", "t.xlsx"):
+        inputs = as_features(tmp_path / name)
+        np.testing.assert_allclose(inputs.array, X, atol=1e-9)
+        np.testing.assert_array_equal(inputs.labels, LABELLED["target"])
+        assert inputs.columns.names == ("a", "b", "c")
+    np.testing.assert_allclose(as_features(tmp_path / "numbers.xlsx").array, X)
+
+
+@pytest.mark.parametrize(
+    "name", ["y", "label", "Labels", "TARGET", "class", "Species", "true label"]
+)
+def test_columns_named_as_labels_only_score(tmp_path, name) -> None:
+    for values in (KINDS, np.arange(30) % 4):
+        x, y = read(write(tmp_path / "t.csv", FRAME.assign(**{name: values}).to_csv()))
+        assert list(x.columns) == NAMES
+        np.testing.assert_array_equal(y, values)
+
+
+def test_names_of_the_labels_are_left_out_with_them(tmp_path) -> None:
+    frame = LABELLED.assign(
+        target_names=KINDS, other=np.roll(KINDS, 1) + (np.arange(30) % 2).astype(str)
+    )
+    columns = as_features(write(tmp_path / "t.csv", frame.to_csv(index=False))).columns
+    assert columns.names == ("a", "b", "c", "other")
+    assert "labels: target; left out: target_names (the labels again)" in str(columns)
+
+
+def test_text_at_the_end_of_numbers_without_names_is_a_class(tmp_path) -> None:
+    inputs = as_features(
+        write(tmp_path / "t.csv", FRAME.assign(kind=KINDS).to_csv(header=False, index=False))
+    )
+    np.testing.assert_allclose(inputs.array, X, atol=1e-9)
+    np.testing.assert_array_equal(inputs.labels, np.unique(KINDS, return_inverse=True)[1])
+    assert "labels: 3" in str(inputs.columns)
+
+
+def test_many_columns_are_named_in_short() -> None:
+    columns = as_features(pd.DataFrame(np.ones((3, 30))).add_prefix("c")).columns
+    assert str(columns).endswith("c18, c19 and 10 more")
+
+
+def test_coordinates_and_amounts_are_no_labels(tmp_path) -> None:
+    whole = np.arange(30) % 7
+    for frame in (
+        pd.DataFrame({"x": whole, "y": whole[::-1]}),
+        FRAME.rename(columns={"c": "y"}),
+        FRAME.rename(columns={"c": "target"}),
+        FRAME.assign(label=GENERATOR.permutation(30) * 3),
+    ):
+        x, y = read(write(tmp_path / "t.csv", frame.to_csv(index=False)))
+        pd.testing.assert_frame_equal(x, frame, check_dtype=False)
+        assert y is None
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "is_used"),
+    [
+        ("id", np.arange(1, 31), False),
+        ("Unnamed: 0", np.arange(30), False),
+        ("time", np.arange(100, 130), False),
+        ("customer_id", GENERATOR.permutation(30) + 7, False),
+        ("PassengerId", GENERATOR.permutation(30), False),
+        ("id", [f"p{i}" for i in range(30)], False),
+        ("id", np.arange(30) % 3, True),
+        ("time", np.arange(30) * 2, True),
+        ("valid", GENERATOR.permutation(30), True),
+        ("size", np.arange(30.0) + 0.5, True),
+    ],
+)
+def test_columns_that_number_the_rows_are_left_out(tmp_path, name, values, is_used) -> None:
+    frame = FRAME.assign(**{name: values})
+    columns = as_features(write(tmp_path / "t.csv", frame.to_csv(index=False))).columns
+    assert columns.names == (*NAMES, *[name] * is_used)
+    assert columns.left_out == (() if is_used else (name,))
+    assert ("left out: " in str(columns)) != is_used
+
+
+def test_one_column_is_a_table(tmp_path) -> None:
+    for text in (
+        "a\n1.5\n2.5\n2.25\n",
+        "1.5\n2.5\n2.25\n",
+        "a\n1,5\n2,5\n2,25\n",
+        "0\n1.5\n2.5\n2.25\n",
+    ):
+        x, _ = read(write(tmp_path / "t.csv", text))
+        np.testing.assert_array_equal(x, [[1.5], [2.5], [2.25]])
+    counts, _ = read(write(tmp_path / "t.csv", "n\n" + "\n".join(map(str, range(40)))))
+    np.testing.assert_array_equal(counts[["n"]], np.arange(40)[:, None])
+
+
+def test_text_flags_and_constants_are_read_as_frames_are(tmp_path) -> None:
+    frame = FRAME.assign(kind=KINDS, flag=np.arange(30) % 2 == 0, one=1)
+    for name in ("t.csv", "t.parquet", "t.jsonl"):
+        if name == "t.csv":
+            frame.to_csv(tmp_path / name)
+        elif name == "t.parquet":
+            frame.astype({"kind": "category"}).to_parquet(tmp_path / name)
+        else:
+            frame.to_json(tmp_path / name, orient="records", lines=True)
+        inputs, expected = as_features(tmp_path / name), as_features(frame)
+        np.testing.assert_allclose(inputs.array, expected.array, atol=1e-9)
+        assert inputs.columns == expected.columns
+        assert "columns: a, b, c, flag, one; kind (3 categories)" in str(inputs.columns)
+
+
+def test_columns_are_used_as_asked(tmp_path) -> None:
+    path = write(tmp_path / "t.csv", LABELLED.assign(kind=KINDS).to_csv(index=False))
+    x, y = read(path, label="kind")
+    assert list(x.columns) == [*NAMES, "target"]
+    np.testing.assert_array_equal(y, KINDS)
+    x, y = read(path, columns=["c", "target"])
+    assert list(x.columns) == ["c", "target"]
+    assert y is None
+    x, y = read(path, drop=["a", "kind"])
+    assert list(x.columns) == ["b", "c"]
+    np.testing.assert_array_equal(y, LABELLED["target"])
+    numbers = write(tmp_path / "n.csv", "3,4,5\n1,2,3\n")
+    assert len(read(numbers)[0]) == 2
+    assert list(read(numbers, header=True)[0].columns) == ["3", "4", "5"]
+    assert len(read(write(tmp_path / "m.csv", "0,1\n0.5,0.2\n"), header=False)[0]) == 2
+
+
+def test_missing_values_are_an_error_left_out_or_filled_in(tmp_path) -> None:
+    frame = LABELLED.assign(kind=KINDS).astype({"a": object})
+    frame.loc[3, "a"], frame.loc[5, "kind"] = "?", np.nan
+    path = write(tmp_path / "t.csv", frame.to_csv())
+    with pytest.raises(
+        ValueError, match=r"in columns a \(1\), kind \(1\), the first in row 3.*--mi"
+    ):
+        read(path)
+    kept = [i for i in range(30) if i not in (3, 5)]
+    inputs = as_features(read(path, missing="drop"))
+    expected = as_features(FRAME.assign(kind=KINDS).loc[kept])
+    np.testing.assert_allclose(inputs.array, expected.array, atol=1e-9)
+    np.testing.assert_array_equal(inputs.labels, LABELLED["target"][kept])
+    assert inputs.columns.origin.endswith("2 of 30 rows left out: missing values")
+    x, _ = read(path, missing="mean")
+    assert x.loc[3, "a"] == pytest.approx(np.delete(X[:, 0], 3).mean())
+    assert x.loc[5, "kind"] in ("red", "green")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "which is empty"),
+        ("\n \n", "which is empty"),
+        ("a,b\n", "which is empty"),
+        ("a,b\n1,x,2\n1,x,5\n", "rows longer than the header"),
+        ("a,b\n1,2,3,4\n5,6,7,8\n", "rows longer than the header"),
+        ("a,b\n1,2\n3,4,5\n6,7\n8,9\n", "Expected 2 fields in line 3"),
+        ("1,2\n3,x\n", "text in column '1', such as 'x' in row 1, wanted rows of numbers"),
+        ("1,2\n3\n", r"missing values in columns 1 \(1\)"),
+        ("day,a\n2020-01-01,1\n2020-01-03,5\n", "dates in column 'day'.* or leave the column out"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, message) -> None:
+    with pytest.raises(ValueError, match=f"^`DATA`: got .*{message}"):
+        read(write(tmp_path / "t.csv", text), name="DATA")
+
+
+def test_wrong_options_and_broken_files_are_named(tmp_path, monkeypatch) -> None:
+    path = write(tmp_path / "t.csv", FRAME.to_csv(index=False))
+    for options in ({"label": "z"}, {"columns": ["a", "z"]}, {"drop": ["z"]}):
+        with pytest.raises(
+            ValueError, match=rf"^`{next(iter(options))}`: got 'z'.*\['a', 'b', 'c'\]"
+        ):
+            read(path, **options)
+    with pytest.raises(ValueError, match="^`missing`: got 'zero'"):
+        read(path, missing="zero")
+    with pytest.raises(ValueError, match="without a column of data .*name them by `columns`"):
+        read(path, drop=NAMES)
+    with pytest.raises(TypeError, match="^`drop`: got 'ab', wanted a list of names"):
+        read(path, drop="ab")
+    with pytest.raises(ValueError, match=r"lists or dictionaries in columns \['v'\]"):
+        read(write(tmp_path / "t.json", '[{"a": 1, "v": [1, 2]}, {"a": 2, "v": [1, 3]}]'))
+    for name in ("t.parquet", "t.json", "t.jsonl", "t.xlsx", "t.csv.gz", "t.csv.zip", "t.csv.xz"):
+        with pytest.raises(ValueError, match=f"^`path`: got .*{name}', which cannot be read"):
+            read(write(tmp_path / name, "neither"))
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    FRAME.to_parquet(tmp_path / "t.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"pip install 'tfdpm\[tables\]'"):
+        read(tmp_path / "t.parquet")
+
+
+def test_later_files_are_read_by_the_columns_of_the_first(tmp_path) -> None:
+    first = write(tmp_path / "1.csv", LABELLED.assign(n=7).to_csv(index_label="row"))
+    columns = as_features(first).columns
+    assert Columns.from_json(columns.to_json()) == columns
+    assert Columns.from_json(columns.to_json()).left_out == ("row", "target")
+    for frame in (
+        LABELLED.assign(n=7)[["n", "c", "target", "a", "b"]],
+        LABELLED.assign(n=7, row=3.5).iloc[::-1].iloc[::-1],
+        FRAME.assign(n=7),
+    ):
+        expected = FRAME.assign(n=7).to_numpy()
+        for data in (frame, write(tmp_path / "2.csv", frame.to_csv())):
+            array = as_features(data, columns=columns).array
+            np.testing.assert_allclose(array, expected, atol=1e-9)
+    gaps = FRAME.assign(n=7, row=pd.Timestamp(0), target=np.where(np.arange(30) < 3, np.nan, 1))
+    array = as_features(write(tmp_path / "2.csv", gaps.to_csv(index=False)), columns=columns).array
+    np.testing.assert_allclose(array, expected, atol=1e-9)
+    single = write(tmp_path / "3.csv", "a,b,c,n\n1,2,3,4\n")
+    array = as_features(single, columns=columns, minimum_points=1).array
+    np.testing.assert_array_equal(array, [[1, 2, 3, 4]])
+    with pytest.raises(ValueError, match=r"missing columns \['n'\] and unknown columns \['m'\]"):
+        as_features(write(tmp_path / "4.csv", FRAME.assign(m=7).to_csv()), columns=columns)
+
+
+def test_columns_saved_before_files_were_named_are_read() -> None:
+    text = '{"names": ["a"], "categories": [[]], "has_flags": false}'
+    assert Columns.from_json(text) == Columns(("a",), ((),))
