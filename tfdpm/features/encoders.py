@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from sklearn.utils.extmath import svd_flip
+from sklearn.decomposition import PCA
 
 from tfdpm import checks
 from tfdpm.features.scattering import Scattering
@@ -97,16 +97,11 @@ def as_encoder(model: keras.Model, feature_shape: Sequence[int]) -> keras.Model:
 def principal_axes(x: np.ndarray, count: int) -> keras.Model:
     """Makes the projection `[B, ...] -> [B, count]` to the leading principal axes of `x [N, ...]`.
 
-    Points count as vectors, and `count` is cut to the number of their values.
+    Points count as vectors, and `count` is cut to the number of their values and to N.
     """
-    rows = x.reshape(len(x), -1)
-    mean = rows.mean(axis=0, dtype=np.float64)
-    _, vectors = np.linalg.eigh(
-        np.cov(rows.astype(np.float64), rowvar=False).reshape(len(mean), -1)
-    )
-    # Signs are fixed so that the same data always give the same features.
-    axes, _ = svd_flip(vectors[:, ::-1][:, :count], None)
-    projection = layers.Dense(axes.shape[1])
+    rows = x.reshape(len(x), -1).astype(np.float64)
+    found = PCA(min(count, *rows.shape), random_state=0).fit(rows)
+    projection = layers.Dense(found.n_components_)
     model = keras.Sequential([keras.Input(x.shape[1:]), layers.Flatten(), projection])
-    projection.set_weights([axes, -mean @ axes])
+    projection.set_weights([found.components_.T, -found.components_ @ found.mean_])
     return model
