@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfdpm import checks
 from tfdpm.callbacks import Checkpoint
@@ -34,6 +35,7 @@ def fit(
     epochs: int | None = None,
     initial_clusters: int = 1,
     shape: str | None = None,
+    sample_weight: Any = None,
     reference: DeepDPM | ServedModel | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
@@ -68,6 +70,8 @@ def fit(
         shape: what a cluster is: "any" joins components of the mixture between which the points
             have no valley, "gaussian" makes each a cluster. `None` for the configuration's, which
             is "any" by default.
+        sample_weight: `[N]` non-negative weights of the points, see `DeepDPM.fit`; features are
+            learned without them. `None` for one each.
         reference: older model of data like these, whose clusters' names are kept, see
             `DeepDPM.fit`; `None` gives new names.
         callbacks: Keras callbacks of the clustering.
@@ -108,6 +112,8 @@ def fit(
     key = ""
     if directory is not None:
         settings = {"config": dataclasses.asdict(config), "choice": dataclasses.asdict(choice)}
+        if sample_weight is not None:
+            settings["sample_weight"] = np.asarray(sample_weight).tolist()
         key = fingerprint(sample, seed=seed, **settings)
     shown = verbose if len(names) > 1 else 0
     stages = Stages(names, verbose=shown, directory=directory, key=key)
@@ -137,6 +143,7 @@ def fit(
             epochs=epochs,
             callbacks=callbacks,
             verbose=verbose,
+            sample_weight=sample_weight,
             reference=reference,
         )
     return model
