@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "distributions": "mixture",
     "export": "checks data serving deepdpm",
     "pipeline": "checks config progress data features callbacks deepdpm export",
-    "sklearn": "checks config pipeline",
+    "sklearn": "checks config data pipeline",
     "": "startup config metrics data swav features deepdpm joint callbacks distributions export "
     "pipeline sklearn",
     "benchmarks": "checks config metrics progress data swav features deepdpm joint tfdpm",

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig, as_config
+from tfdpm.data.inputs import as_features
 from tfdpm.pipeline import fit
 
 __all__ = ["DeepDPMClusterer"]
@@ -186,5 +187,7 @@ class DeepDPMClusterer(
             if len(text) if reset else any(self.model_.columns.categories):
                 validate_data(self, X, reset=reset, skip_check_array=True)
                 return X
+        if getattr(getattr(X, "dtype", None), "kind", "") in set("mMSU") or np.ma.is_masked(X):
+            as_features(X, name="X")  # refuses what scikit-learn would turn into numbers
         dtypes = [np.float64, np.float32]
         return validate_data(self, X, reset=reset, dtype=dtypes, **wanted)

@@ -172,6 +172,11 @@ def _as_numbers(data: Any, name: str) -> NDArray[Any]:
         checks.fail(name, "text", "numbers", TypeError)
     if kind == "O" and any(isinstance(v, (list, tuple, np.ndarray)) for v in array.flat):
         checks.fail(name, "rows of different lengths", _WANTED_RANK)
+    if kind == "O":  # Python's numbers of several kinds, as the values of frames may be
+        try:
+            return array.astype(np.float64)
+        except (TypeError, ValueError, OverflowError):
+            checks.fail(name, f"dtype {array.dtype}", "real numbers", TypeError)
     if kind not in "biuf":
         checks.fail(name, f"dtype {array.dtype}", "real numbers", TypeError)
     return array
