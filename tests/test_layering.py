@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "distributions": "mixture",
     "export": "checks data serving deepdpm",
     "pipeline": "checks config progress data features callbacks deepdpm export",
-    "sklearn": "checks config deepdpm",
+    "sklearn": "checks config data pipeline",
     "": "startup config metrics data swav features deepdpm joint callbacks distributions export "
     "pipeline sklearn",
     "benchmarks": "checks config metrics progress data swav features deepdpm joint tfdpm",
@@ -65,7 +65,7 @@ NOT_IN = {
 }
 
 # Loaded by the functions that need them, so that `import tfdpm` neither needs nor waits for them.
-OPTIONAL = {"matplotlib", "pandas", "plotly", "pyarrow", "tensorflow_datasets"}
+OPTIONAL = {"keras_hub", "matplotlib", "pandas", "plotly", "pyarrow", "tensorflow_datasets"}
 MAY_LOAD_OPTIONAL = ("viz", "report", "benchmarks")
 
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}

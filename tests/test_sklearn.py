@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,7 +58,11 @@ def test_scikit_learns_check_passes(name):
 
 @pytest.mark.slow
 def test_all_of_scikit_learns_checks_pass():
-    results = estimator_checks.check_estimator(clusterer(epochs=2), on_fail="raise")
+    # K is sought among the points that have weight, once each: a weight is no number of copies.
+    weights = {"check_sample_weight_equivalence_on_dense_data": "weights are no copies"}
+    results = estimator_checks.check_estimator(
+        clusterer(epochs=2), on_fail="raise", expected_failed_checks=weights
+    )
     assert len(results) > 40
 
 
@@ -151,7 +157,82 @@ def test_noise_needs_a_probability_and_replaces_the_other_level():
         clusterer(noise=1.5, reject_below=None).fit(X)
     with pytest.raises(ValueError, match="`reject_below`: got 0.1, wanted None"):
         clusterer(noise=0.01, reject_below=0.1).fit(X)
-    assert not hasattr(clusterer(reject_below=None).fit(X), "probabilities_")
+    assert not hasattr(clusterer(reject_below=None).fit(X), "outlier_scores_")
+
+
+@pytest.mark.parametrize("features", ["auto", "pca", "model"])
+def test_features_are_those_of_fit(features):
+    x = np.random.default_rng(0).normal(size=(150, 12)) + 9.0 * (np.arange(150) % 3)[:, None]
+    if features == "model":
+        features = keras.Sequential([keras.Input((12,)), keras.layers.Dense(3)])
+    estimator = clusterer(features=features, epochs=2).fit(x)
+    model = tfdpm.fit(x, features=features, config=FAST, epochs=2, verbose=0)
+    np.testing.assert_array_equal(estimator.labels_, model.labels_)
+    assert estimator.model_.features_ == model.features_
+    assert (estimator.model_.encoder is None) == (model.encoder is None)
+    again = pickle.loads(pickle.dumps(estimator))
+    np.testing.assert_array_equal(again.predict(x), model.labels_)
+    assert clone(estimator).fit(x).n_clusters_ == model.n_clusters == 3
+
+
+def test_unknown_features_are_named():
+    with pytest.raises(ValueError, match="`features`: got 'magic'"):
+        clusterer(features="magic").fit(X)
+
+
+def test_probabilities_are_those_of_the_points_clusters(fitted):
+    shares = fitted.predict_proba(X)
+    np.testing.assert_array_equal(fitted.probabilities_, shares.max(axis=1))
+    np.testing.assert_array_equal(fitted.labels_, shares.argmax(axis=1))
+
+
+def test_points_without_weight_decide_nothing():
+    weights = (Y != 2).astype(int)
+    estimator = clusterer().fit(X, sample_weight=weights)
+    assert estimator.n_clusters_ == 2 and len(estimator.labels_) == len(X)
+    with pytest.raises(ValueError, match="`sample_weight`: got shape"):
+        clusterer().fit(X, sample_weight=weights[1:])
+
+
+class TopicModel:
+    """What BERTopic 0.17 does with a cluster model, `_cluster_embeddings` and `transform`."""
+
+    def __init__(self, cluster_model):
+        self.cluster_model = copy.deepcopy(cluster_model)
+
+    def fit(self, embeddings, y=None):
+        self.cluster_model.fit(embeddings, y=y)
+        self.topics_ = self.cluster_model.labels_
+        self.probabilities_ = self.cluster_model.probabilities_
+        return self
+
+    def transform(self, embeddings):
+        return self.cluster_model.predict(embeddings)
+
+
+def test_estimator_clusters_the_topics_of_a_topic_model():
+    points = np.concatenate([X, X.mean(axis=0) + [[300.0, -200.0], [-250.0, 400.0]]])
+    topics = TopicModel(clusterer(noise=0.02)).fit(points, y=np.append(Y, [-1, -1]))
+    is_kept = topics.topics_[:-2] >= 0
+    assert is_kept.mean() > 0.9 and tfdpm.metrics.ari(Y[is_kept], topics.topics_[:-2][is_kept]) == 1
+    assert (topics.topics_[-2:] == -1).all() and (topics.probabilities_[-2:] == 0.0).all()
+    np.testing.assert_array_equal(topics.transform(points), topics.topics_)
+
+
+def test_bertopic_takes_the_estimator():
+    bertopic = pytest.importorskip("bertopic")
+    words = ["football goal player", "bread oven flour", "planet orbit star"]
+    rng = np.random.default_rng(0)
+    texts = [f"{words[k]} {rng.integers(100)}" for k in Y]
+    topics = bertopic.BERTopic(
+        embedding_model=bertopic.backend.BaseEmbedder(),
+        umap_model=bertopic.dimensionality.BaseDimensionalityReduction(),
+        hdbscan_model=clusterer(noise=0.001),
+    )
+    found, shares = topics.fit_transform(texts, embeddings=X.astype(np.float32))
+    found = np.array(found)
+    assert tfdpm.metrics.ari(Y[found >= 0], found[found >= 0]) > 0.99 and len(shares) == len(X)
+    assert "planet" in str(topics.get_topics()) and set(found) - {-1} == {0, 1, 2}
 
 
 def test_shape_is_that_of_the_model():

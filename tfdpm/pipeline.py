@@ -19,8 +19,8 @@ from tfdpm.deepdpm import DeepDPM
 from tfdpm.deepdpm.fitting import first_points
 from tfdpm.deepdpm.layout_prior import fit_layout_scale
 from tfdpm.export import ServedModel
-from tfdpm.features import learn_encoder
-from tfdpm.features.choice import FeatureChoice, choose
+from tfdpm.features import SwAV, learn_encoder, pretrained_models
+from tfdpm.features.choice import FeatureChoice, choose, image_shape_of
 from tfdpm.features.encoders import as_encoder
 from tfdpm.progress.stages import Stages, fingerprint
 
@@ -36,6 +36,7 @@ def fit(
     epochs: int | None = None,
     initial_clusters: int = 1,
     shape: str | None = None,
+    sample_weight: Any = None,
     reference: DeepDPM | ServedModel | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
@@ -66,8 +67,12 @@ def fit(
             - `"autoencoder"`: the ten latents of an autoencoder.
             - `"swav"`: SwAV on many views of each image, then `"umap"`. For photographs; it takes
               hours without an accelerator.
-            - a `keras.Model`, such as a pretrained backbone, from raw points to rows of features;
-              `data` may then be `[N]` texts.
+            - `"efficientnet"`, `"dinov2"`, `"clip"` or another name of
+              `tfdpm.features.pretrained`, then as `"umap"`. For photographs; weights must be on
+              this machine.
+            - a `SwAV` that was trained on images like these, then as `"umap"`.
+            - any other `keras.Model`, from raw points to rows of features; `data` may then be `[N]`
+              texts.
         config: a `DeepDPMConfig`, or "default", "paper" or "official"; `None` for the default.
         seed: random seed; the same seed on the same machine gives the same model.
         epochs: number of epochs of the clustering at most; `None` for the configuration's.
@@ -75,6 +80,8 @@ def fit(
         shape: what a cluster is: "any" joins components of the mixture between which the points
             have no valley, "gaussian" makes each a cluster. `None` for the configuration's, which
             is "any" by default.
+        sample_weight: `[N]` non-negative weights of the points, see `DeepDPM.fit`; features are
+            learned without them. `None` for one each.
         reference: older model of data like these, whose clusters' names are kept, see
             `DeepDPM.fit`; `None` gives new names.
         callbacks: Keras callbacks of the clustering.
@@ -98,8 +105,7 @@ def fit(
         >>> model.n_clusters
         5
     """
-    if not isinstance(features, keras.Model):
-        checks.one_of(features, "features", learn_encoder.FEATURES)
+    features, given = _given_model(features)
     config = as_config(config)
     if checks.integer(initial_clusters, "initial_clusters", minimum=1) != 1:
         config = config.replace(initial_clusters=initial_clusters)
@@ -116,11 +122,11 @@ def fit(
         data,
         name=name,
         columns=known if known and known.names else None,
-        takes_text=isinstance(features, keras.Model) and _holds_text(data),
+        takes_text=features == "model" and _holds_text(data),
     )
     if checks.one_of(verbose, "verbose", ("auto", 0, 1, 2)) and inputs.columns.origin:
         print(inputs.columns)
-    choice = _choose_features(features, inputs)
+    choice = _choose_features(features, given, inputs)
     names = learn_encoder.STAGES[choice.name]
     sample = None
     if len(names) > 1 or directory is not None:
@@ -128,20 +134,27 @@ def fit(
     key = ""
     if directory is not None:
         settings = {"config": dataclasses.asdict(config), "choice": dataclasses.asdict(choice)}
+        if sample_weight is not None:
+            settings["sample_weight"] = np.asarray(sample_weight).tolist()
+        if given is not None:
+            settings["model"] = [float(np.sum(weight)) for weight in given.get_weights()]
         key = fingerprint(sample, seed=seed, **settings)
     shown = verbose if len(names) > 1 else 0
     stages = Stages(names, verbose=shown, directory=directory, key=key)
     stages.say(f"features: {choice}")
-    if isinstance(features, keras.Model):
-        encoder = as_encoder(features, inputs.feature_shape)
+    if choice.name == "model":
+        encoder = as_encoder(given, inputs.feature_shape)
     else:
-        encoder = learn_encoder.learn_encoder(choice, sample, stages, seed)
+        encoder = learn_encoder.learn_encoder(choice, sample, stages, seed, given)
     callbacks = list(callbacks)
     checkpoint = stages.path("clusters", ".npz")
     if checkpoint is not None and not any(isinstance(each, Checkpoint) for each in callbacks):
         callbacks.append(Checkpoint(checkpoint))
     with stages.stage(learn_encoder.CLUSTERS):
-        if choice.name in ("umap", "swav") and (config.prior, config.prior_scale) == ("auto", 1.0):
+        if choice.name in ("umap", "swav", "backbone") and (config.prior, config.prior_scale) == (
+            "auto",
+            1.0,
+        ):
             scale = fit_layout_scale(
                 encoder,
                 sample,
@@ -157,6 +170,7 @@ def fit(
             epochs=epochs,
             callbacks=callbacks,
             verbose=verbose,
+            sample_weight=sample_weight,
             reference=reference,
         )
     return model
@@ -171,10 +185,24 @@ def _holds_text(data: Any) -> bool:
     return len(first) > 0 and isinstance(first[0], (str, bytes))
 
 
-def _choose_features(features: str | keras.Model, inputs: Inputs) -> FeatureChoice:
-    """How raw points become what is clustered, and why."""
+def _given_model(features: Any) -> tuple[str, keras.Model | None]:
+    """The kind of features that was asked for, and the model of that name or that was given."""
+    if isinstance(features, SwAV):
+        return "backbone", features
     if isinstance(features, keras.Model):
-        return FeatureChoice("model", f"{features.name}, asked for")
+        return "model", features
+    is_name = isinstance(features, str) and features not in learn_encoder.FEATURES
+    if is_name and pretrained_models.is_pretrained(features):
+        return "backbone", pretrained_models.pretrained(features)
+    return checks.one_of(
+        features, "features", (*learn_encoder.FEATURES, *pretrained_models.ALIASES)
+    ), None
+
+
+def _choose_features(features: str, given: keras.Model | None, inputs: Inputs) -> FeatureChoice:
+    """How raw points become what is clustered, and why."""
+    if features == "model":
+        return FeatureChoice("model", f"{given.name}, asked for")
     if features in ("none", "pca"):
         return FeatureChoice(features, "asked for")
     if features == "auto" and inputs.columns.has_flags:
@@ -182,4 +210,13 @@ def _choose_features(features: str | keras.Model, inputs: Inputs) -> FeatureChoi
     points = inputs.array
     if points is None:
         points = first_points(inputs.dataset, _MAX_CHOICE_POINTS)
-    return choose(features, points, inputs.num_points)
+    if features == "backbone":
+        shape = image_shape_of(points)
+        return FeatureChoice("backbone", f"{given.name}, asked for", shape)
+    choice = choose(features, points, inputs.num_points)
+    is_photograph = choice.image_shape is not None and choice.image_shape[2] == 3
+    if features == "auto" and is_photograph and (name := pretrained_models.local_model()):
+        choice = dataclasses.replace(
+            choice, reason=f"{choice.reason}; weights are here for features={name!r}"
+        )
+    return choice

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 from sklearn.base import (
     BaseEstimator,
@@ -16,7 +17,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig, as_config
-from tfdpm.deepdpm import DeepDPM
+from tfdpm.data.inputs import as_features
+from tfdpm.pipeline import fit
 
 __all__ = ["DeepDPMClusterer"]
 
@@ -27,13 +29,15 @@ _SETTINGS = ("shape", "initial_clusters", "fixed_k", "prior_scale", "dp_concentr
 class DeepDPMClusterer(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
 ):
-    """Clusters points and finds the number of clusters: `tfdpm.DeepDPM` for scikit-learn.
+    """Clusters points and finds the number of clusters: `tfdpm.fit` for scikit-learn.
 
     Inside a pipeline its responsibilities are the features of the next step;
     `set_output(transform="pandas")` gives them as a frame.
 
     Args:
         config: a `DeepDPMConfig` or a preset's name; `None` for the defaults.
+        features: how points become what is clustered, as in `tfdpm.fit`: "auto" or another name,
+            or a Keras model.
         shape: what a cluster is, "any" or "gaussian"; `None` for the configuration's value, as in
             the next five.
         initial_clusters: K at the start.
@@ -53,10 +57,9 @@ class DeepDPMClusterer(
         labels_: clusters of the training points, `[N]` int64.
         n_clusters_: number of clusters, an integer. Points far from all others may make a cluster
             of which each is noise.
-        probabilities_: probability of each training point's cluster, `[N]`, 0 for noise; only
-            where `noise` is given, as the next.
+        probabilities_: probability of each training point's cluster, `[N]`, 0 for noise.
         outlier_scores_: one minus the p-value of each training point, `[N]`; above `1 - noise` it
-            is noise.
+            is noise. Only where `noise` is given.
         n_features_in_: number of columns in `fit`.
         feature_names_in_: names of the columns, where `fit` was given a frame with names.
         n_iter_: number of epochs of the fit.
@@ -66,6 +69,7 @@ class DeepDPMClusterer(
         self,
         config: DeepDPMConfig | str | None = None,
         *,
+        features: str | keras.Model = "auto",
         shape: str | None = None,
         initial_clusters: int | None = None,
         fixed_k: int | None = None,
@@ -78,6 +82,7 @@ class DeepDPMClusterer(
         verbose: int = 0,
     ):
         self.config = config
+        self.features = features
         self.shape = shape
         self.initial_clusters = initial_clusters
         self.fixed_k = fixed_k
@@ -89,12 +94,13 @@ class DeepDPMClusterer(
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y=None) -> DeepDPMClusterer:
+    def fit(self, X, y=None, sample_weight=None) -> DeepDPMClusterer:
         """Finds K and trains; every call starts anew.
 
         Args:
             X: array-like of finite numbers, `[N, D]`, N >= 2; or a frame, also with text.
             y: ignored.
+            sample_weight: `[N]` non-negative weights of the points; `None` for one each.
         """
         if self.noise is not None:
             checks.number(self.noise, "noise", minimum=0.0, maximum=1.0)
@@ -104,14 +110,21 @@ class DeepDPMClusterer(
         seed = self.random_state
         if not isinstance(seed, (int, np.integer)):
             seed = check_random_state(seed).randint(2**31 - 1)
-        self.model_ = DeepDPM(self._config(), seed=int(seed))
-        self.model_.fit(points, verbose=self.verbose)
+        self.model_ = fit(
+            points,
+            features=self.features,
+            config=self._config(),
+            seed=int(seed),
+            sample_weight=sample_weight,
+            verbose=self.verbose,
+        )
         self.labels_ = self.model_.labels_
+        self.probabilities_ = self.model_.predict(points).max(axis=1)
         if self.noise is not None:
             p_values = self.model_.outlier_p(points)
             is_noise = p_values < self.noise
             self.outlier_scores_ = 1.0 - p_values
-            self.probabilities_ = np.where(is_noise, 0.0, self.model_.predict(points).max(axis=1))
+            self.probabilities_ = np.where(is_noise, 0.0, self.probabilities_)
             self.labels_ = np.where(is_noise, -1, self.labels_)
         self.n_clusters_ = self.model_.n_clusters
         self.n_iter_ = len(self.model_.history.epoch)
@@ -174,5 +187,7 @@ class DeepDPMClusterer(
             if len(text) if reset else any(self.model_.columns.categories):
                 validate_data(self, X, reset=reset, skip_check_array=True)
                 return X
+        if getattr(getattr(X, "dtype", None), "kind", "") in set("mMSU") or np.ma.is_masked(X):
+            as_features(X, name="X")  # refuses what scikit-learn would turn into numbers
         dtypes = [np.float64, np.float32]
         return validate_data(self, X, reset=reset, dtype=dtypes, **wanted)

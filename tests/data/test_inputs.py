@@ -175,7 +175,7 @@ def with_values(*values: float) -> np.ndarray:
         ([[1, "a"], [2, "b"]], TypeError, "got text, wanted numbers"),
         (np.array([["a"], ["b"]], object), TypeError, "got text"),
         (tf.constant([["a"], ["b"]]), TypeError, "got text"),
-        (X.astype(object), TypeError, "got dtype object, wanted real numbers"),
+        ((X + 1j).astype(object), TypeError, "got dtype object, wanted real numbers"),
         (X.astype(complex), TypeError, "got dtype complex128, wanted real numbers"),
         (X.astype("M8[s]"), TypeError, "got dtype datetime64"),
         (tf.ragged.constant([[1.0], [2.0, 3.0]]), TypeError, "RaggedTensor"),

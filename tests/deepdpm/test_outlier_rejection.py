@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy import stats
 
 import tfdpm
@@ -58,3 +59,31 @@ def test_nothing_is_rejected_unless_asked(model):
     for level in (-0.1, 1.5):
         with pytest.raises(ValueError, match="`reject_below`"):
             model.predict_labels(far, reject_below=level)
+
+
+@pytest.fixture(scope="module")
+def served(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served") / "1"
+    model.export(folder)
+    return tfdpm.load(folder)
+
+
+@pytest.mark.parametrize("size", [1e18, 1e30, 3e38, 1e100, 1e150])
+def test_points_beyond_all_others_belong_to_no_cluster(model, served, size):
+    far = size * np.array([[1.0, 0.0, 0.0], [1.0, 1.0, -1.0], [0.0, -1.0, 0.0]])
+    for answers in (model, served):
+        np.testing.assert_array_equal(answers.outlier_p(far), 0.0)
+        np.testing.assert_array_equal(answers.predict_labels(far, reject_below=0.01), -1)
+        assert np.isfinite(answers.score_samples(far)).all()
+        np.testing.assert_allclose(answers.predict(far).sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_what_is_no_number_is_refused_or_has_no_probability(model, served):
+    bad = np.full((2, 3), [np.nan, 0.0, 1.0], np.float32)
+    for answers in (model, served):
+        with pytest.raises(ValueError, match="`x`: got 2 NaN"):
+            answers.predict_labels(bad)
+    outputs = served._serve(inputs=tf.constant(bad))  # as a server calls it
+    np.testing.assert_array_equal(outputs["outlier_p"], 0.0)
+    assert all(np.isfinite(value).all() for value in outputs.values())
+    assert np.isfinite(model(bad)).all()

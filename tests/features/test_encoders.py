@@ -63,6 +63,11 @@ def test_principal_axes_are_those_of_the_covariance():
     np.testing.assert_allclose(np.abs(rows), np.abs((x - x.mean(axis=0)) @ axes[:3].T), atol=1e-4)
 
 
+def test_there_are_no_more_principal_axes_than_points():
+    x = np.random.default_rng(0).normal(size=(4, 30))
+    assert encoders.principal_axes(x, 10)(x).shape == (4, 4)
+
+
 @pytest.mark.parametrize(
     ("model", "error"),
     [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -47,6 +48,66 @@ def test_moments_of_parts_add_up():
     both = first.plus(feature_moments(X[130:]))
     for part, wanted in zip(both, whole, strict=True):
         np.testing.assert_allclose(part, wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("num_points", [7, 40])
+def test_more_columns_than_rows_give_the_same_moments_and_map(num_points):
+    x = samples.points(num_points, 30, seed=2, loc=3.0) * np.geomspace(1.0, 50.0, 30)
+    weights = np.random.default_rng(0).uniform(0.5, 2.0, num_points)
+    moments = feature_moments(x, weights)
+    covariance = np.cov(x.T, aweights=weights, bias=True)
+    full = moments._replace(covariance=covariance)
+    assert moments.is_factored == (num_points == 7) and not full.is_factored
+    np.testing.assert_allclose(moments.full_covariance, covariance, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(moments.variances, np.diag(covariance), rtol=1e-9)
+    for kind in ("auto", "standardize"):
+        found, wanted = (fit_preprocessing(each, kind) for each in (moments, full))
+        assert found.feature_dim == wanted.feature_dim
+        np.testing.assert_allclose(found.projection, wanted.projection, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("cut", [3, 5, 50])
+def test_moments_of_wide_parts_add_up(cut):
+    x = samples.points(60, 20, seed=3)
+    both = feature_moments(x[:cut]).plus(feature_moments(x[cut:]))
+    few = feature_moments(x[:3]).plus(feature_moments(x[3:cut])) if cut == 5 else None
+    np.testing.assert_allclose(both.full_covariance, np.cov(x.T, bias=True), atol=1e-12)
+    if few is not None:
+        assert few.is_factored
+        np.testing.assert_allclose(few.full_covariance, np.cov(x[:5].T, bias=True), atol=1e-12)
+
+
+def test_twenty_thousand_columns_need_no_square_of_them():
+    x = np.random.default_rng(0).normal(size=(10, 20_000))
+    tracemalloc.start()
+    features = features_of(x)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert features.shape == (10, 2) and most < 50 * x.nbytes  # their square is 2,000 times as much
+
+
+def test_a_spread_whose_square_is_no_float_is_named():
+    x = X.copy()
+    x[:, 1] *= 1e-200
+    with pytest.raises(ValueError, match="`x`: got a column whose values all lie within .*e-"):
+        feature_moments(x)
+    x[:, 1] = 1e-200  # constant
+    assert feature_moments(x).variances[1] == 0.0
+    feature_moments(X * 1e-130)
+
+
+def test_features_of_what_is_no_number_or_beyond_all_of_the_data_are_far_and_finite():
+    preprocessing = fit_preprocessing(feature_moments(X), "auto")
+    x = np.repeat(X[:1], 5, axis=0)
+    x[:, 0] = [np.nan, np.inf, 1e150, -1e150, -np.inf]
+    for features in (preprocessing.transform(x), preprocessing(x).numpy()):
+        assert np.isfinite(features).all() and (np.abs(features).max(axis=1) == 1e12).all()
+    np.testing.assert_array_equal(preprocessing.transform(x[2:3]), -preprocessing.transform(x[3:4]))
+
+
+def test_values_that_no_map_makes_small_are_named():
+    with pytest.raises(ValueError, match="`preprocessing`: got 'none' for values of about .*e.30"):
+        fit_preprocessing(feature_moments(X * 1e30), "none")
 
 
 def test_moments_keep_their_digits_far_from_the_origin():

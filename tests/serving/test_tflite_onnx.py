@@ -66,6 +66,14 @@ def test_file_knows_clusters_of_several_components(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_file_answers_with_numbers_whatever_comes(model, tmp_path, kind):
+    run = export(model, kind, tmp_path / "m")
+    odd = np.array([np.nan, np.inf, -np.inf, 3e38, -1e30])[:, None] * np.ones(5)
+    shares = run(tmp_path / "m", odd)["responsibilities"]
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
 def test_file_gives_the_models_labels_and_responsibilities(model, tmp_path, kind):
     run = export(model, kind, tmp_path / "folder" / "m")
     for count in (1, 300):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -9,11 +11,13 @@ import tensorflow as tf
 
 from tests.swav.test_codes import reference_codes
 from tests.swav.test_loss import reference_loss
+from tfdpm.data.images import sources
 from tfdpm.data.images.multicrop import multicrop
 from tfdpm.data.images.view_config import ViewConfig
 from tfdpm.features import SwAV
 from tfdpm.swav.backbones import small_resnet
 from tfdpm.swav.config import SwAVConfig, TrainingConfig
+from tfdpm.swav.views import is_images
 
 VIEWS = ViewConfig(crop_sizes=(8, 6), crop_counts=(2, 6), mean=(0.5,), std=(0.25,))
 
@@ -256,9 +260,9 @@ def test_too_few_samples_for_the_prototypes_are_reported():
         make_model(num_prototypes=64).fit(make_dataset(make_crops()), epochs=1, verbose=0)
 
 
-def test_images_instead_of_crops_are_refused():
+def test_calls_with_images_instead_of_crops_are_refused():
     with pytest.raises(ValueError, match="multicrop"):
-        make_model().fit(np.zeros((4, 8, 8, 1), np.float32), epochs=1, verbose=0)
+        make_model()(np.zeros((4, 8, 8, 1), np.float32))
 
 
 def test_unknown_settings_and_bad_backbones_are_refused():
@@ -273,3 +277,131 @@ def test_unknown_settings_and_bad_backbones_are_refused():
 def test_schedule_needs_the_size_of_the_training_set():
     with pytest.raises(ValueError, match="num_images"):
         SwAV(linear_backbone(), SwAVConfig(views=VIEWS, training=TrainingConfig())).compile()
+
+
+# -- images ---------------------------------------------------------------------------------------
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (24, 10, 10), dtype=np.uint8)
+LABELS = np.arange(24) % 2
+
+
+def tiny(**options):
+    config = {"views": ViewConfig(crop_sizes=(8, 6), crop_counts=(2, 1), mean=(0.5,), std=(0.2,))}
+    config["training"] = TrainingConfig(num_images=24, batch_size=8, epochs=1, warmup_epochs=0)
+    config["training"] = dataclasses.replace(config["training"], optimizer="adam")
+    return make_model("adam", **config | options)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny()
+
+
+def images_of(data):
+    """The images, in order, of which views of `data` are made, where `fit` makes views."""
+    assert is_images(data)
+    source = sources.open_source(
+        data, channels=1, shuffle=False, shuffle_buffer=1, skipped=sources.SkippedImages()
+    )
+    seed = tf.zeros([2], tf.int32)
+    images = source.batches(seed, 1).unbatch() if source.is_batched else source.images(seed)
+    found = np.stack([image.numpy()[..., 0] for image in images])
+    assert len(found) == source.num_images
+    return found
+
+
+def test_training_on_images_is_training_on_their_views():
+    by_hand, by_images = tiny(), tiny()
+    views = multicrop(IMAGES, **by_hand.view_options(), seed=by_hand.seed)
+    wanted = by_hand.fit(views, verbose=0).history["loss"]
+    found = by_images.fit(IMAGES, LABELS, validation_data=IMAGES[:8], verbose=0).history
+    np.testing.assert_allclose(found["loss"], wanted, rtol=1e-3)
+    assert len(found["val_loss"]) == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        IMAGES[..., np.newaxis],
+        (IMAGES / 255).astype(np.float32),
+        tf.constant(IMAGES),
+        (IMAGES, LABELS),
+        list(IMAGES),
+        (IMAGES / 255).tolist(),
+    ],
+    ids=["channel", "floats", "tensor", "pair", "list", "nested list"],
+)
+def test_arrays_of_images_are_images(data):
+    np.testing.assert_allclose(images_of(data), IMAGES / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x, y: tf.data.Dataset.from_tensor_slices(x),
+        lambda x, y: tf.data.Dataset.from_tensor_slices(x).batch(7),
+        lambda x, y: tf.data.Dataset.from_tensor_slices(x[..., np.newaxis]).batch(7),
+        lambda x, y: tf.data.Dataset.from_tensor_slices((x, y)),
+        lambda x, y: tf.data.Dataset.from_tensor_slices((x, y)).batch(5),
+        lambda x, y: tf.data.Dataset.from_tensor_slices({"image": x, "label": y}),
+        lambda x, y: tf.data.Dataset.from_tensor_slices({"id": y, "image": x}).batch(5),
+    ],
+    ids=["images", "batches", "colour batches", "pairs", "pair batches", "dictionaries", "both"],
+)
+def test_streams_batched_or_not_are_images(make):
+    np.testing.assert_allclose(images_of(make(IMAGES, LABELS)), IMAGES / 255, atol=1e-6)
+
+
+def test_folders_files_and_names_are_images(tmp_path, monkeypatch):
+    for index, image in enumerate(IMAGES):
+        (tmp_path / "folder" / str(index // 12)).mkdir(parents=True, exist_ok=True)
+        png = tf.io.encode_png(image[..., np.newaxis]).numpy()
+        (tmp_path / "folder" / str(index // 12) / f"{index:02}.png").write_bytes(png)
+    np.savez(tmp_path / "images.npz", x=IMAGES, y=LABELS)
+    monkeypatch.setattr(sources.named, "load", lambda name: {"mnist": (IMAGES, LABELS)}[name])
+    for data in (tmp_path / "folder", str(tmp_path / "images.npz"), "mnist"):
+        np.testing.assert_allclose(images_of(data), IMAGES / 255, atol=1e-6)
+
+
+def test_crops_are_no_images():
+    crops = make_crops()
+    for each in (crops, crops[0], make_dataset(crops), (crops, LABELS), iter([crops]), None):
+        assert not is_images(each)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.zeros((24, 5), np.uint8), "`data`: got an array of shape .24, 5."),
+        (IMAGES.astype(np.float32), "`data`: got floats from 0.0 to 255.0"),
+        (IMAGES.astype(np.int64), "`data`: got dtype int64, wanted uint8"),
+        ([IMAGES[0], IMAGES[0, :5]], "`data`: got arrays of different shapes"),
+        (IMAGES[:5], "`batch_size`: got 8, wanted at most the number of images, 5"),
+        ("no_such_set", "`data`: got 'no_such_set'"),
+        ("no/such/folder", "`data`: got 'no/such/folder'"),
+        (tf.data.Dataset.from_tensor_slices(IMAGES).repeat(), "`data`: got an endless data set"),
+        (tf.data.Dataset.range(9), "`data`: got elements of shape"),
+        (tf.data.Dataset.from_tensors({"x": 1}), "`data`: got elements with .'x'."),
+        (
+            tf.data.Dataset.from_tensor_slices(IMAGES.astype(np.float32)),
+            "`data`: got floats from",
+        ),
+    ],
+)
+def test_what_are_no_images_is_named_before_training(model, data, message):
+    with pytest.raises((ValueError, TypeError), match=message) as raised:
+        model.fit(data)
+    assert str(raised.value).count("\n") == 0
+
+
+def test_files_without_an_array_of_images_are_named(model, tmp_path):
+    encoded = np.frombuffer(b"".join(tf.io.encode_jpeg(i[..., None]).numpy() for i in IMAGES), "u1")
+    np.savez(tmp_path / "jpeg.npz", jpeg=encoded, offsets=np.arange(25))
+    with pytest.raises(ValueError, match="`data`: got .*jpeg.npz' with arrays .'jpeg', 'offsets'"):
+        model.fit(tmp_path / "jpeg.npz")
+
+
+def test_the_batch_of_images_is_that_of_the_schedule(model):
+    with pytest.raises(ValueError, match="`batch_size`: got another one, wanted 8"):
+        model.fit(IMAGES, batch_size=4)

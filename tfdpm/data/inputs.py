@@ -22,6 +22,7 @@ from tfdpm.data.tables import TableOptions
 _WANTED_RANK = "[N, D] features or [N, H, W] or [N, H, W, C] images"
 _DENSE_LIMIT = 2**27  # most elements of a sparse matrix that is made dense: 1 GiB in float64
 _EXACT_IN_FLOAT32 = 2**24  # largest integer up to which float32 holds every integer
+_LARGEST = 1e150  # sums of squares of more would be infinite
 _CHECKED_ELEMENTS = 2**18  # values checked at a time, so that no mask of all values is held
 
 
@@ -218,6 +219,11 @@ def _as_numbers(data: Any, name: str) -> NDArray[Any]:
         checks.fail(name, "text", wanted, TypeError)
     if kind == "O" and any(isinstance(v, (list, tuple, np.ndarray)) for v in array.flat):
         checks.fail(name, "rows of different lengths", _WANTED_RANK)
+    if kind == "O":  # Python's numbers of several kinds, as the values of frames may be
+        try:
+            return array.astype(np.float64)
+        except (TypeError, ValueError, OverflowError):
+            checks.fail(name, f"dtype {array.dtype}", "real numbers", TypeError)
     if kind not in "biuf":
         checks.fail(name, f"dtype {array.dtype}", "real numbers", TypeError)
     return array
@@ -248,6 +254,11 @@ def _check_points(array: NDArray[Any], name: str, minimum_points: int) -> None:
         nan, infinite = np.isnan(rows[bad]).sum(), np.isinf(rows[bad]).sum()
         got = f"{nan} NaN and {infinite} infinite values, the first in row {np.argmax(bad)}"
         checks.fail(name, got, "finite numbers only")
+    if array.dtype == np.float64:  # others are smaller
+        largest = max(-float(array.min()), float(array.max()))
+        if largest > _LARGEST:
+            got = f"values as large as {largest:.3g}"
+            checks.fail(name, got, f"{_LARGEST:g} at most, whose squares float64 holds: divide it")
 
 
 def _check_enough(num_points: int, name: str, minimum_points: int) -> None:

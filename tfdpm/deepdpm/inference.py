@@ -386,8 +386,8 @@ class FittedModel(SerializableModel):
         return self.fitted.result.k_posterior
 
     def __dir__(self) -> list[str]:
-        """All names but that of the one value that takes long: Keras reads all of them to save."""
-        return [name for name in super().__dir__() if name != "k_posterior_"]
+        """All names but those of the values that take long: Keras reads all of them to save."""
+        return [name for name in super().__dir__() if name not in ("k_posterior_", "covariances_")]
 
     # -- files for servers --------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
-"""Features of images without labels: SwAV, its parts, and what measures them."""
+"""Features of images: pretrained models by name, SwAV, its parts, and what measures them."""
 
 from tfdpm.data.images.view_config import ViewConfig
 from tfdpm.features.autoencoder import Autoencoder
+from tfdpm.features.pretrained_models import pretrained
 from tfdpm.swav.backbones import Encoder, resnet18, resnet50, small_resnet
 from tfdpm.swav.codes import sinkhorn
 from tfdpm.swav.config import PRESETS, SwAVConfig, TrainingConfig, preset
@@ -30,6 +31,7 @@ __all__ = [
     "knn_accuracy",
     "linear_probe",
     "preset",
+    "pretrained",
     "resnet18",
     "resnet50",
     "semi_supervised",

@@ -8,9 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from sklearn.utils.extmath import svd_flip
+from sklearn.decomposition import PCA
 
 from tfdpm import checks
+from tfdpm.features.autoencoder import Scaling
 from tfdpm.features.scattering import Scattering
 
 _LARGEST_SIDE = 32  # pixels; larger images are resized to it
@@ -98,19 +99,59 @@ def as_encoder(model: keras.Model, feature_shape: Sequence[int]) -> keras.Model:
     return keras.Model(inputs, outputs, name="encoder")
 
 
+def pixel_scaling(x: np.ndarray, largest: float = 1.0) -> Scaling:
+    """Makes the layer that brings raw images `x [N, ...]` of any unit to [0, `largest`].
+
+    Images that are not negative keep their zero; whole bytes are divided by 255.
+    """
+    low, high = float(x.min()), float(x.max())
+    scale = max(high - low, 1e-12)
+    if low >= 0.0:
+        low, scale = 0.0, (255.0 if 1.0 < high <= 255.0 else max(high, 1e-12))
+    return Scaling(low, scale / largest)
+
+
+def image_encoder(
+    model: keras.Model,
+    feature_shape: Sequence[int],
+    image_shape: Sequence[int],
+    channels: int,
+    scaling: Scaling,
+    name: str,
+) -> keras.Model:
+    """Builds the encoder of raw points from a model of images with 1 or 3 channels.
+
+    Args:
+        model: from images `[B, H, W, channels]` to rows `[B, F]`.
+        feature_shape: of raw points.
+        image_shape: `(H, W, C)` of the images that the points are.
+        channels: those of the model; grey images are repeated, of others the mean is grey.
+        scaling: layer of raw points that brings them to the unit of the model.
+        name: of the encoder.
+    """
+    inputs = keras.Input(tuple(feature_shape))
+    images = layers.Reshape(tuple(image_shape))(scaling(inputs))
+    if image_shape[-1] != channels:
+        if image_shape[-1] not in (1, 3, 4) or channels not in (1, 3):
+            got = f"images of {image_shape[-1]} channels"
+            checks.fail("features", got, f"1, 3 or 4, to make {channels} of")
+        if image_shape[-1] == 4:
+            images = images[..., :3]
+        if channels == 1:
+            images = keras.ops.mean(images, axis=-1, keepdims=True)
+        elif image_shape[-1] == 1:
+            images = layers.Concatenate()([images] * 3)
+    return keras.Model(inputs, RowNorm()(model(images)), name=name)
+
+
 def principal_axes(x: np.ndarray, count: int) -> keras.Model:
     """Makes the projection `[B, ...] -> [B, count]` to the leading principal axes of `x [N, ...]`.
 
-    Points count as vectors, and `count` is cut to the number of their values.
+    Points count as vectors, and `count` is cut to the number of their values and to N.
     """
-    rows = x.reshape(len(x), -1)
-    mean = rows.mean(axis=0, dtype=np.float64)
-    _, vectors = np.linalg.eigh(
-        np.cov(rows.astype(np.float64), rowvar=False).reshape(len(mean), -1)
-    )
-    # Signs are fixed so that the same data always give the same features.
-    axes, _ = svd_flip(vectors[:, ::-1][:, :count], None)
-    projection = layers.Dense(axes.shape[1])
+    rows = x.reshape(len(x), -1).astype(np.float64)
+    found = PCA(min(count, *rows.shape), random_state=0).fit(rows)
+    projection = layers.Dense(found.n_components_)
     model = keras.Sequential([keras.Input(x.shape[1:]), layers.Flatten(), projection])
-    projection.set_weights([axes, -mean @ axes])
+    projection.set_weights([found.components_.T, -found.components_ @ found.mean_])
     return model

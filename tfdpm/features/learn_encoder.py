@@ -26,9 +26,10 @@ STAGES: dict[str, tuple[str, ...]] = {
     "pca": ("principal axes", CLUSTERS),
     "autoencoder": ("autoencoder", CLUSTERS),
     "umap": ("neighbours", "encoder", CLUSTERS),
+    "backbone": ("neighbours", "encoder", CLUSTERS),
     "swav": ("views", "neighbours", "encoder", CLUSTERS),
 }
-FEATURES = ("auto", *(name for name in STAGES if name != "model"))
+FEATURES = ("auto", *(name for name in STAGES if name not in ("model", "backbone")))
 
 _PRINCIPAL_AXES = 10
 _LEARNING_RATE = 1e-3
@@ -69,11 +70,16 @@ def points_to_learn_from(inputs: Inputs, kind: str, seed: int) -> np.ndarray:
 
 
 def learn_encoder(
-    choice: FeatureChoice, x: np.ndarray, stages: Stages, seed: int
+    choice: FeatureChoice,
+    x: np.ndarray,
+    stages: Stages,
+    seed: int,
+    given: keras.Model | None = None,
 ) -> keras.Model | None:
     """Learns the chosen encoder `[B, ...] -> [B, F]` from raw points `x`, or `None` for "none".
 
-    The stages are `STAGES[choice.name]`; the same seed gives the same encoder.
+    The stages are `STAGES[choice.name]`; the same seed gives the same encoder. A model of images
+    that is `given` precedes what is learned, where the choice is "backbone".
     """
     if choice.name == "none":
         return None
@@ -86,6 +92,8 @@ def learn_encoder(
     if choice.name == "swav":
         with stages.stage("views"):
             first = stages.kept_model("swav", lambda: _swav(choice, x, stages, seed))
+    elif choice.name == "backbone":
+        first = given_front(choice, x, given)
     else:
         first = encoders.front(
             x.shape[1:], image_shape=choice.image_shape, uses_angles=choice.uses_angles
@@ -137,11 +145,8 @@ def _swav(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.Model:
         checks.fail("features", f"'swav' for {got}", "grey or colour images [N, H, W, C]")
     height, width, channels = choice.image_shape
     # Raw images may have any unit; views are made of values from zero to one.
-    low, high = float(x.min()), float(x.max())
-    scale = max(high - low, 1e-12)
-    if low >= 0.0:
-        low, scale = 0.0, (255.0 if 1.0 < high <= 255.0 else max(high, 1e-12))
-    images = (x.reshape(-1, height, width, channels) - low) / np.float32(scale)
+    scaling = encoders.pixel_scaling(x)
+    images = np.asarray(scaling(x.reshape(-1, height, width, channels)))
     batch_size = int(min(_BATCH_SIZE, len(x)))
     epochs = _SWAV_EFFORT.num_epochs(len(x))
     model = SwAV.small(
@@ -162,14 +167,22 @@ def _swav(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.Model:
         callbacks=[BatchProgress(stages), CollapseWatchdog(), *callbacks],
         verbose=0,
     )
-    scaling = keras.Sequential(
-        [
-            keras.Input(x.shape[1:]),
-            keras.layers.Reshape(choice.image_shape),
-            autoencoder.Scaling(low, scale),
-        ],
-        name="scaling",
-    )
-    inputs = keras.Input(choice.image_shape)
-    features = encoders.RowNorm()(model.encoder(inputs))
-    return encoders.chained(scaling, keras.Model(inputs, features, name="views"), name="swav")
+    return given_front(choice, x, model)
+
+
+def given_front(choice: FeatureChoice, x: np.ndarray, model: keras.Model) -> keras.Model:
+    """The encoder of raw images, with features of length one, by a model that is trained already.
+
+    Args:
+        choice: what the images are.
+        x: raw images `[n, ...]`, whose values tell their unit.
+        model: a `SwAV`, or a model as `pretrained` makes.
+    """
+    if choice.image_shape is None:
+        got = f"points of shape {x.shape[1:]}"
+        checks.fail("features", f"a model of images for {got}", "images [N, H, W, C]")
+    shape, channels, unit = choice.image_shape, 3, 255.0
+    if isinstance(model, SwAV):
+        channels, unit, model = len(model.config.views.mean), 1.0, model.encoder
+    scaling = encoders.pixel_scaling(x, unit)
+    return encoders.image_encoder(model, x.shape[1:], shape, channels, scaling, "backbone")

@@ -21,6 +21,10 @@ _LEADING_VARIANCE = 0.99
 _KEPT_VARIANCE = 0.999
 _AXES_PER_ROOT = 0.4  # principal axes for the square root of N: what covariances can be learned of
 _SLICE_ROWS = 16_384  # in float64 at a time
+_LEAST_SPREAD = 1e-140  # of a column that varies; squares of less lose digits in float64
+# Size of features beyond which points are as far away as it matters; the squares of whitened ones
+# are finite in float32.
+_FARTHEST = 1e12
 _STANDARDISED = "standardised columns"
 
 
@@ -32,17 +36,53 @@ class Table(NamedTuple):
 
 
 class FeatureMoments(NamedTuple):
-    """Moments of raw features in float64."""
+    """Moments of raw features in float64.
+
+    Of M points that are fewer than their D columns, the covariance is kept as a factor.
+    """
 
     num_points: float  # or the sum of their weights
     mean: np.ndarray  # [D]
-    covariance: np.ndarray  # [D, D]
+    covariance: np.ndarray  # [D, D]; or its factor F [M, D] of M < D rows, of which it is F^T F
     has_flags: bool = False  # see `Table`
+
+    @property
+    def is_factored(self) -> bool:
+        """Whether a factor stands for the covariance."""
+        return len(self.covariance) < len(self.mean)
+
+    @property
+    def full_covariance(self) -> np.ndarray:
+        """Covariance `[D, D]`."""
+        return self.covariance.T @ self.covariance if self.is_factored else self.covariance
+
+    @property
+    def variances(self) -> np.ndarray:
+        """Variances `[D]` of the columns."""
+        if self.is_factored:
+            return np.sum(self.covariance**2, axis=0)
+        return np.diag(self.covariance)
+
+    def projected(self, projection: np.ndarray) -> np.ndarray:
+        """Variances `[P]` of the points times `projection [D, P]`."""
+        if self.is_factored:
+            return np.sum((self.covariance @ projection) ** 2, axis=0)
+        return np.diag(projection.T @ self.covariance @ projection)
+
+    def axes(self, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Variances, falling, and directions `[D, ...]` of the principal axes of scaled columns."""
+        if self.is_factored:
+            _, singular_values, vectors = np.linalg.svd(
+                self.covariance * scales, full_matrices=False
+            )
+            return singular_values**2, vectors.T
+        eigenvalues, vectors = np.linalg.eigh(self.covariance * np.outer(scales, scales))
+        return np.maximum(eigenvalues[::-1], 0.0), vectors[:, ::-1]
 
     @property
     def is_flag(self) -> np.ndarray:
         """Which columns `[D]` are flags, whose mean m says that their variance is m (1 - m)."""
-        variances = np.diag(self.covariance)
+        variances = self.variances
         is_expected = np.isclose(variances, self.mean * (1.0 - self.mean), rtol=1e-9, atol=0.0)
         return is_expected & (variances > 0.0) & self.has_flags
 
@@ -52,31 +92,56 @@ class FeatureMoments(NamedTuple):
         total = self.num_points + other.num_points
         share = other.num_points / total
         shift = other.mean - self.mean
-        covariance = (1 - share) * self.covariance + share * other.covariance
-        covariance = covariance + share * (1 - share) * np.outer(shift, shift)
+        shares = (1 - share, share, share * (1 - share))
+        parts = (self.covariance, other.covariance, shift[np.newaxis])
+        if sum(map(len, parts)) < len(shift):
+            scaled = [np.sqrt(part) * rows for part, rows in zip(shares, parts, strict=True)]
+            covariance = np.concatenate(scaled)
+        else:
+            covariance = shares[0] * self.full_covariance + shares[1] * other.full_covariance
+            covariance = covariance + shares[2] * np.outer(shift, shift)
         return self._replace(
             num_points=total, mean=self.mean + share * shift, covariance=covariance
         )
 
 
 def feature_moments(features: np.ndarray, weights: np.ndarray | None = None) -> FeatureMoments:
-    """Computes moments of `features [N, D]` in float64, in slices without a copy of the whole."""
+    """Computes moments of `features [N, D]` in float64, in slices without a copy of the whole.
+
+    Raises:
+        ValueError: if a column varies by so little that its variance is no float64.
+    """
     num_points, feature_dim = features.shape
     count = float(num_points if weights is None else np.sum(weights, dtype=np.float64))
     total = max(count, 1e-300)
     # Shifting by a point first keeps digits of values that are large beside their spread.
     origin = features[0].astype(np.float64)
-    first = np.zeros(feature_dim)
-    second = np.zeros((feature_dim, feature_dim))
-    for start in range(0, num_points, _SLICE_ROWS):
-        rows = features[start : start + _SLICE_ROWS].astype(np.float64) - origin
-        weighted = rows
-        if weights is not None:
-            weighted = rows * np.asarray(weights[start : start + _SLICE_ROWS, None], np.float64)
-        first += weighted.sum(axis=0)
-        second += rows.T @ weighted
-    mean = first / total
-    return FeatureMoments(count, origin + mean, second / total - np.outer(mean, mean))
+    if num_points < feature_dim:
+        rows = features.astype(np.float64) - origin
+        shares = (
+            np.full(num_points, 1.0 / total) if weights is None else np.asarray(weights) / total
+        )
+        mean = shares @ rows
+        rows = np.sqrt(shares)[:, np.newaxis] * (rows - mean)
+        moments = FeatureMoments(count, origin + mean, rows)
+    else:
+        first = np.zeros(feature_dim)
+        second = np.zeros((feature_dim, feature_dim))
+        for start in range(0, num_points, _SLICE_ROWS):
+            rows = features[start : start + _SLICE_ROWS].astype(np.float64) - origin
+            weighted = rows
+            if weights is not None:
+                weighted = rows * np.asarray(weights[start : start + _SLICE_ROWS, None], np.float64)
+            first += weighted.sum(axis=0)
+            second += rows.T @ weighted
+        mean = first / total
+        moments = FeatureMoments(count, origin + mean, second / total - np.outer(mean, mean))
+    spreads = np.ptp(features[:, moments.variances < _LEAST_SPREAD**2], axis=0)
+    spreads = spreads[(spreads > 0) & (spreads < _LEAST_SPREAD)]
+    if len(spreads):
+        got = f"a column whose values all lie within {spreads.min():.3g} of each other"
+        checks.fail("x", got, f"{_LEAST_SPREAD:g} at least, or 0: multiply the column")
+    return moments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +172,13 @@ class Preprocessing:
     def feature_dim(self) -> int:
         """Number of features of the mixture, D."""
         return self.projection.shape[1]
+
+    @property
+    def farthest_input(self) -> float:
+        """Size of a centred raw feature, in float32, beyond which features only grow too large."""
+        gain = float(np.abs(self.projection).sum(axis=0).max())
+        most = float(np.finfo(np.float32).max)
+        return _FARTHEST / gain if _FARTHEST < most * gain else most
 
     @property
     def has_own_units(self) -> bool:
@@ -182,15 +254,21 @@ class Preprocessing:
             scales = np.where(has_log, self.log_scales, 1.0)
             logs = tf.sign(raw) * scales * tf.math.log1p(tf.abs(raw) / scales)
             raw = tf.where(has_log, logs, raw)
-        return tf.cast(tf.linalg.matmul(raw - self.mean, self.projection), tf.float32)
+        features = tf.linalg.matmul(raw - self.mean, self.projection)
+        # What is no number lies beyond all numbers.
+        features = tf.where(features <= _FARTHEST, features, _FARTHEST)
+        return tf.cast(tf.maximum(features, -_FARTHEST), tf.float32)
 
     def transform(self, raw: np.ndarray) -> np.ndarray:
         """Maps an array of any length slice by slice."""
         features = np.empty((len(raw), self.feature_dim), np.float32)
         for start in range(0, len(raw), _SLICE_ROWS):
             rows = raw[start : start + _SLICE_ROWS].astype(np.float64)
-            rows = self.affine_inputs(rows) - self.mean
-            features[start : start + _SLICE_ROWS] = rows @ self.projection
+            # What is no number, as an encoder may give, lies beyond all numbers.
+            with np.errstate(invalid="ignore"):
+                rows = self.affine_inputs(rows) - self.mean
+                found = np.fmin(rows @ self.projection, _FARTHEST)
+            features[start : start + _SLICE_ROWS] = np.maximum(found, -_FARTHEST)
         return features
 
     def affine_inputs(self, rows: np.ndarray) -> np.ndarray:
@@ -237,18 +315,22 @@ def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) ->
     rows. The largest number of principal axes is `wider` times the usual one.
     """
     checks.one_of(kind, "preprocessing", PREPROCESSING)
-    mean, covariance = moments.mean, moments.covariance
+    mean = moments.mean
     input_dim = len(mean)
     if kind in ("none", "normalize"):
         origin = np.zeros(input_dim)
+        largest = np.sqrt(np.max(moments.variances + mean**2))
+        if largest > _FARTHEST:
+            got = f"{kind!r} for values of about {largest:.3g}"
+            checks.fail("preprocessing", got, f"values below {_FARTHEST:g}, or 'center'")
         return Preprocessing(origin, np.eye(input_dim), kind == "normalize", kind)
     # What remains of a constant column is rounding of its mean, not spread.
     rounding = (8 * np.finfo(np.float64).eps * np.abs(mean)) ** 2
-    variances = np.maximum(np.diag(covariance), 0.0)
+    variances = np.maximum(moments.variances, 0.0)
     variances = np.where(variances > rounding, variances, 0.0)
     is_varying = variances > 0
     if not is_varying.any():
-        return Preprocessing(mean, np.eye(input_dim)[:, :1], False, "constant data")
+        return Preprocessing(mean, np.eye(input_dim, 1), False, "constant data")
     scales = np.zeros(input_dim)
     scales[is_varying] = 1.0
     is_flag = moments.is_flag & (kind == "auto")
@@ -256,14 +338,15 @@ def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) ->
         # With unit variance, rare flags would be far from everything else.
         scales[is_varying] = 1.0 / np.sqrt(np.where(is_flag, 1.0, variances)[is_varying])
     description = _STANDARDISED if scales[is_varying].max() != 1.0 else "centred"
-    projection, num_leading = np.diag(scales), input_dim
+    num_leading = input_dim
     if kind == "auto":
-        scaled = covariance * np.outer(scales, scales)
-        axes, num_leading = _principal_axes(scaled, moments.num_points, wider)
-        projection = projection @ axes
+        axes, num_leading = _principal_axes(moments, scales, wider)
+        projection = scales[:, np.newaxis] * axes
         description += f", {axes.shape[1]} principal axes of {input_dim} columns"
-    leading = projection[:, :num_leading]
-    projection = projection / np.sqrt(np.trace(leading.T @ covariance @ leading) / num_leading)
+    else:
+        projection = np.diag(scales)
+    total = moments.projected(projection[:, :num_leading]).sum()
+    projection = projection / np.sqrt(total / num_leading)
     if num_leading == projection.shape[1]:
         return Preprocessing(mean, projection, False, description)
     description += f", K sought in {num_leading}"
@@ -277,16 +360,15 @@ def has_mixed_units(variances: np.ndarray) -> bool:
 
 
 def _principal_axes(
-    covariance: np.ndarray, num_points: float, wider: float
+    moments: FeatureMoments, scales: np.ndarray, wider: float
 ) -> tuple[np.ndarray, int]:
     """Returns the eigenvectors with 99.9 % of the variance, and the number that have 99 %.
 
-    They are at most `0.4 wider sqrt(N)`, but two are always allowed.
+    They are of columns times `scales [D]`, at most `0.4 wider sqrt(N)`, but two are always allowed.
     """
-    eigenvalues, vectors = np.linalg.eigh(covariance)
-    eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0.0), vectors[:, ::-1]
+    eigenvalues, vectors = moments.axes(scales)
     share = np.cumsum(eigenvalues) / eigenvalues.sum()
-    most = min(max(2, int(_AXES_PER_ROOT * wider * np.sqrt(num_points))), len(eigenvalues))
+    most = min(max(2, int(_AXES_PER_ROOT * wider * np.sqrt(moments.num_points))), len(eigenvalues))
     num_leading, count = (
         min(int(np.searchsorted(share, kept - 1e-12)) + 1, most)
         for kept in (_LEADING_VARIANCE, _KEPT_VARIANCE)

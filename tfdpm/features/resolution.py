@@ -101,7 +101,10 @@ def repeats_by_chance(rows: np.ndarray, steps: np.ndarray) -> bool:
     if all(len(_distinct(column)[0]) <= _FEW_VALUES for column in rows.T):
         return True
     # A Gaussian with the rows' covariance has so many typical cells as its entropy says, in steps.
+    # Its determinant is a product over the singular values, of which few rows have few.
     offsets = (rows - rows.mean(axis=0)) / steps
-    covariance = offsets.T @ offsets / len(rows) + np.eye(len(steps)) / 12.0
-    log_cells = 0.5 * np.linalg.slogdet(2.0 * np.pi * np.e * covariance)[1]
+    variances = np.zeros(len(steps))
+    singular_values = np.linalg.svd(offsets, compute_uv=False)
+    variances[: len(singular_values)] = singular_values**2 / len(rows)
+    log_cells = 0.5 * np.sum(np.log(2.0 * np.pi * np.e * (variances + 1.0 / 12.0)))
     return bool(np.log(len(rows)) - log_cells >= np.log(_POINTS_PER_CELL))

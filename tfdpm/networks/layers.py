@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Logit of a slot without a component: its softmax is exactly zero in float32.
-MASKED_LOGIT = -1e9
+# Logit of a slot without a component: its softmax is exactly zero in float32, also for points that
+# are so far out that all other logits are large and negative.
+MASKED_LOGIT = -1e30
 # Up to this many networks, a point of a gradient step meets all of them in one product, with zeros
 # for what goes into the others; of more, the kernels are gathered for every point.
 _MOST_SIDE_BY_SIDE = 64

@@ -144,7 +144,7 @@ def prior_from_moments(
     projection, dim = preprocessing.projection, preprocessing.feature_dim
     df = dim + 2.0 if config.df is None else config.df
     mean = (moments.mean - preprocessing.mean) @ projection
-    variances = np.maximum(np.diag(projection.T @ moments.covariance @ projection), 0.0)
+    variances = np.maximum(moments.projected(projection), 0.0)
     scale, diagonal = config.prior_scale, np.ones(dim)
     if config.prior == "auto":
         scale *= automatic_scale(moments.num_points, num_components, dim)

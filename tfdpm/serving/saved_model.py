@@ -62,6 +62,7 @@ class ServingModule(tf.Module):
         rest = preprocessing.mean - center
         projection = (preprocessing.projection, -rest @ preprocessing.projection)
         self._projection = held_affine(*projection)
+        self._farthest = np.float32(preprocessing.farthest_input)
         dim = preprocessing.feature_dim
         # Where the outputs cost no more from rows than by way of features, one map does both.
         width, rows_width = count * dim, preprocessing.input_dim
@@ -97,7 +98,10 @@ class ServingModule(tf.Module):
             # Not every runtime has log1p.
             logs = tf.sign(rows) * scales * tf.math.log(1.0 + tf.abs(rows) / scales)
             rows = tf.where(has_log, logs, rows)
-        return rows - self._center
+        rows = rows - self._center
+        # What is no number lies beyond all numbers.
+        rows = tf.where(tf.math.is_nan(rows), self._farthest, rows)
+        return tf.clip_by_value(rows, -self._farthest, self._farthest)
 
     def _embed(self, inputs) -> dict[str, tf.Tensor]:
         return {"features": affine(self._centred(inputs), self._projection)}

@@ -31,6 +31,9 @@ class TrainingConfig:
         checks.one_of(self.optimizer, "optimizer", ("lars", "adam"))
         for name, least in (("batch_size", 1), ("epochs", 1), ("warmup_epochs", 0)):
             checks.integer(getattr(self, name), name, minimum=least)
+        rates = ("peak_learning_rate", "final_learning_rate", "start_learning_rate")
+        for name in (*rates, "weight_decay", "trust_coefficient", "momentum"):
+            checks.number(getattr(self, name), name, minimum=0.0)
         if self.num_images is not None:
             checks.integer(self.num_images, "num_images", minimum=1)
             if self.num_images < self.batch_size:
@@ -67,6 +70,8 @@ class SwAVConfig:
             object.__setattr__(self, "views", ViewConfig(**self.views))
         if isinstance(self.training, dict):
             object.__setattr__(self, "training", TrainingConfig(**self.training))
+        checks.integer(self.embedding_dim, "embedding_dim", minimum=1)
+        checks.integer(self.hidden_units, "hidden_units", minimum=0)
         checks.integer(self.num_prototypes, "num_prototypes", minimum=2)
         for name in ("temperature", "sinkhorn_epsilon"):
             checks.number(getattr(self, name), name, above=0.0)

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from tfdpm import checks
+from tfdpm.data.images.multicrop import multicrop
 from tfdpm.swav import config as presets
 from tfdpm.swav.backbones import Encoder, small_resnet
 from tfdpm.swav.codes import FeatureQueue, gathered, sinkhorn
@@ -21,7 +22,7 @@ from tfdpm.swav.heads import ProjectionHead, Prototypes
 from tfdpm.swav.loss import swapped_prediction_loss
 from tfdpm.swav.monitoring import MeanCodeEntropy, PrototypeUsage, entropy
 from tfdpm.swav.optimizers import optimizer_for
-from tfdpm.swav.views import checked_crops, unpack
+from tfdpm.swav.views import checked_crops, is_images, unpack
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -30,12 +31,12 @@ class SwAV(keras.Model):
 
     A training step renormalises the prototypes and runs the backbone once per resolution. Sinkhorn
     assigns codes to the first crops, over all replicas and the queue. Then each view predicts the
-    codes of the others. Train it on batches of `tfdpm.data.multicrop`:
+    codes of the others. Train it on images, or on batches of `tfdpm.data.multicrop`:
 
         model = tfdpm.SwAV.small(image_size=32, channels=3, num_images=20000, batch_size=256)
-        views = tfdpm.data.multicrop(images, **model.view_options())
-        model.fit(views)
+        model.fit(images)
         features = model.encoder.predict(images)
+        clusters = tfdpm.fit(images, features=model)
 
     Args:
         backbone: Keras model from images `[B, H, W, C]` of any size to features `[B, D]`.
@@ -167,13 +168,41 @@ class SwAV(keras.Model):
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def fit(self, x=None, *args, epochs: int | None = None, **kwargs):
-        """Trains on batches of crops as Keras's `fit`, by default for the settings' epochs."""
+    def fit(self, x=None, y=None, *, epochs: int | None = None, **kwargs):
+        """Trains as Keras's `fit`, by default for the settings' epochs.
+
+        Args:
+            x: images, as `tfdpm.data.multicrop` takes them, of which the model makes views by its
+                own settings; or batches of crops that `multicrop` made.
+            y: labels beside images; ignored.
+            epochs: number of epochs.
+            **kwargs: passed to `keras.Model.fit`. `validation_data` may be images, too.
+        """
         if not self.compiled:
             self.compile()
+        epochs = epochs or self.config.training.epochs
+        if is_images(x):
+            size = self.config.training.batch_size
+            if kwargs.pop("batch_size", size) != size:
+                wanted = f"{size}, that of the settings, on which the schedule depends"
+                checks.fail("batch_size", "another one", wanted)
+            x = self.views_of(x, initial_epoch=kwargs.get("initial_epoch", 0))
+        elif y is not None:
+            checks.fail("y", "labels beside crops", "None")
+        if is_images(kwargs.get("validation_data")):
+            kwargs["validation_data"] = self.views_of(kwargs["validation_data"], shuffle=False)
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # the pipeline shuffles, and Keras would warn
-        return super().fit(x, *args, epochs=epochs or self.config.training.epochs, **kwargs)
+        return super().fit(x, epochs=epochs, **kwargs)
+
+    def views_of(self, images: Any, **options: Any) -> tf.data.Dataset:
+        """Views of images by the settings and the seed of the model.
+
+        Args:
+            images: as for `tfdpm.data.multicrop`.
+            **options: arguments of `multicrop` that differ, such as `shuffle`.
+        """
+        return multicrop(images, **{"seed": self.seed, **self.view_options(), **options})
 
     def call(self, crops, training=False):
         """Computes embeddings `[B, V, E]` and scores `[B, V, P]`, float32, of all views.

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import tensorflow as tf
 
 from tfdpm import checks
+
+
+def is_images(data: Any) -> bool:
+    """Whether data are images, of which views are to be made, rather than batches of crops.
+
+    Crops have five axes. Generators are batches of crops.
+    """
+    first = data[0] if isinstance(data, list | tuple) and len(data) else data
+    if isinstance(first, tuple):  # crops, before labels
+        return False
+    if isinstance(first, str | os.PathLike | list):
+        return True
+    if isinstance(first, tf.data.Dataset):
+        first = tf.nest.flatten(first.element_spec)[0]
+    shape = getattr(first, "shape", None)
+    return shape is not None and len(shape) != 5
 
 
 def unpack(data) -> tuple[tf.Tensor, ...]:

@@ -308,6 +308,8 @@ def source_of(inputs: Inputs, sample_weight) -> Source:
     weights = np.asarray(sample_weight, np.float64)
     if weights.shape != (len(inputs.array),):
         checks.fail("sample_weight", f"shape {weights.shape}", f"[{len(inputs.array)}]")
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-        checks.fail("sample_weight", "negative, infinite or no weight", "weights >= 0")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        checks.fail("sample_weight", "negative or infinite weights", "finite weights >= 0")
+    if not weights.any():
+        checks.fail("sample_weight", "weights that are all zero", "some that are not")
     return ArraySource(as_rows(inputs.array), weights)

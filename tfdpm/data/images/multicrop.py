@@ -34,8 +34,9 @@ def multicrop(
 
     Args:
         data: images, `[N, H, W]` or `[N, H, W, C]`, uint8 or floating in [0, 1]. Or a folder or a
-            list of image files, TFRecord files (`*.tfrecord*`, feature "image"), a
-            `tf.data.Dataset` of images, or the name of a TFDS data set with an "image" feature.
+            list of image files, an .npy or .npz file, TFRecord files (`*.tfrecord*`, feature
+            "image"), a `tf.data.Dataset` of images or of batches, or the name of a data set, as in
+            `tfdpm.data.load`. Labels beside the images are ignored.
         batch_size: number of images per batch; the last, smaller batch of an epoch is dropped.
         seed: random seed; the same seed gives the same views in the same order.
         shuffle: whether the order changes from epoch to epoch.

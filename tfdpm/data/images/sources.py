@@ -16,6 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
+from tfdpm.data import files
+from tfdpm.data.catalogue import named
 from tfdpm.data.images.augment import grayscale
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -67,20 +69,20 @@ class ArraySource:
     is_batched = True
 
     def __init__(self, images: Any, channels: int, shuffle: bool):
-        images = np.asarray(images)
+        try:
+            images = np.asarray(images)
+        except ValueError:
+            got = "arrays of different shapes"
+            checks.fail("data", got, "images of one size; or files, or a tf.data.Dataset of any")
         if images.ndim == 3:
             images = images[..., np.newaxis]
         if images.ndim != 4:
             checks.fail("data", f"an array of shape {images.shape}", "[N, H, W] or [N, H, W, C]")
         if images.shape[-1] not in (1, 3, 4) and images.shape[-1] != channels:
             checks.fail("data", f"{images.shape[-1]} channels", "1, 3 or 4 on the last axis")
-        if np.issubdtype(images.dtype, np.floating):
+        _check_values(images)
+        if images.dtype != np.uint8:
             images = images.astype(np.float32, copy=False)
-            low, high = (images.min(), images.max()) if images.size else (0.0, 0.0)
-            if not (np.isfinite(low) and np.isfinite(high) and low >= 0 and high <= 1):
-                checks.fail("data", f"floats from {low} to {high}", "floats in [0, 1], or uint8")
-        elif images.dtype != np.uint8:
-            checks.fail("data", f"dtype {images.dtype}", "uint8, or floats in [0, 1]", TypeError)
         self.num_images = len(images)
         self._images = tf.constant(images)
         self._channels = channels
@@ -152,37 +154,30 @@ class FileSource:
 
 
 class StreamSource:
-    """A `tf.data.Dataset` of single images, read in order and shuffled in blocks.
+    """A `tf.data.Dataset` of images, read in order and shuffled in blocks.
 
-    Its elements are images `[H, W]` or `[H, W, C]`, tuples that start with one, or dictionaries
-    with an "image".
+    Its elements are images `[H, W]` or `[H, W, C]`, or batches of them, tuples that start with one,
+    or dictionaries with an "image".
     """
 
     is_batched = False
 
     def __init__(self, dataset: tf.data.Dataset, channels: int, shuffle: bool, shuffle_buffer: int):
-        self._dataset = dataset
+        if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
+            checks.fail("data", "an endless data set", "one that ends; use its `take`")
+        self._images = _single_images(dataset)
         self._channels = channels
         self._buffer = shuffle_buffer if shuffle else 0
-        size = int(dataset.cardinality())
-        if size == tf.data.INFINITE_CARDINALITY:
-            checks.fail("data", "an endless data set", "one that ends; use its `take`")
+        size = int(self._images.cardinality())
         if size == tf.data.UNKNOWN_CARDINALITY:
-            size = int(dataset.reduce(np.int64(0), lambda total, _: total + 1))
+            size = int(self._images.reduce(np.int64(0), lambda total, _: total + 1))
         self.num_images = size
+        for image in self._images.take(1):
+            _check_values(image.numpy())
 
     def images(self, seed: tf.Tensor) -> tf.data.Dataset:
         """Returns an epoch of images `[H, W, channels]`."""
-
-        def first(*element) -> tf.Tensor:
-            image = element[0]["image"] if isinstance(element[0], dict) else element[0]
-            if image.shape.rank == 2:
-                image = image[..., tf.newaxis]
-            if image.shape.rank != 3:
-                checks.fail("data", f"elements of shape {image.shape}", "single images [H, W, C]")
-            return image
-
-        images = self._dataset.map(first, num_parallel_calls=tf.data.AUTOTUNE)
+        images = self._images
         if self._buffer:
             images = _shuffled_in_blocks(images, self._buffer, seed)
 
@@ -191,6 +186,41 @@ class StreamSource:
             return tf.ensure_shape(image, [None, None, self._channels])
 
         return images.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _single_images(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The images `[H, W, C]` of a data set of images, batches, pairs or dictionaries."""
+
+    @tf.autograph.experimental.do_not_convert
+    def first(*element) -> tf.Tensor:
+        image = element[0]
+        if isinstance(image, dict):
+            if "image" not in image:
+                checks.fail("data", f"elements with {sorted(image)}", "an 'image' among them")
+            image = image["image"]
+        return image
+
+    images = dataset.map(first, num_parallel_calls=tf.data.AUTOTUNE)
+    shape = getattr(images.element_spec, "shape", tf.TensorShape(None))
+    # Three axes are one image, unless the last cannot be its channels.
+    if shape.rank == 4 or shape.rank == 3 and shape[2] not in (1, 2, 3, 4, None):
+        images = images.unbatch()
+        shape = shape[1:]
+    if shape.rank == 2:
+        return images.map(lambda image: image[..., tf.newaxis])
+    if shape.rank != 3:
+        checks.fail("data", f"elements of shape {shape}", "images [H, W, C], or batches of them")
+    return images
+
+
+def _check_values(images: np.ndarray) -> None:
+    """Raises unless images are uint8, or floats in [0, 1]."""
+    if np.issubdtype(images.dtype, np.floating):
+        low, high = (images.min(), images.max()) if images.size else (0.0, 0.0)
+        if not (np.isfinite(low) and np.isfinite(high) and low >= 0 and high <= 1):
+            checks.fail("data", f"floats from {low} to {high}", "floats in [0, 1], or uint8")
+    elif images.dtype != np.uint8:
+        checks.fail("data", f"dtype {images.dtype}", "uint8, or floats in [0, 1]", TypeError)
 
 
 def _shuffled_in_blocks(images: tf.data.Dataset, size: int, seed: tf.Tensor) -> tf.data.Dataset:
@@ -217,6 +247,8 @@ def open_source(
     """Returns the source for `data`, which may be all that `tfdpm.data.multicrop` takes."""
     if isinstance(data, str | os.PathLike):
         data = _open_name(os.fspath(data))
+    if isinstance(data, tuple) and len(data) == 2 and not isinstance(data[0], str | os.PathLike):
+        data = data[0]  # labels stand beside the images
     if isinstance(data, list | tuple) and all(isinstance(path, str | os.PathLike) for path in data):
         paths = [os.fspath(path) for path in data]
         if not paths or ".tfrecord" not in os.path.basename(paths[0]):
@@ -231,18 +263,13 @@ def _open_name(name: str) -> Any:
     """Returns the array, the paths or the data set that a name stands for."""
     if os.path.isdir(name):
         return image_files(name)
-    if name.endswith(".npy"):
-        return np.load(name)
-    if name.endswith(".npz"):
-        with np.load(name) as arrays:
-            return arrays["x" if "x" in arrays else arrays.files[0]]
+    if name.endswith((".npy", ".npz")):
+        return files.read(name, name="data")
     if paths := sorted(glob.glob(name)):
         return paths
     if os.sep in name:
         checks.fail("data", repr(name), "an existing file or folder, or the name of a data set")
-    import tensorflow_datasets as tfds  # a second to import, needed for names only
-
-    return tfds.load(name, split="train")
+    return named.load(name)
 
 
 def image_files(folder: str) -> list[str]:
