@@ -79,4 +79,4 @@ def load_keras(path: Path, name: str) -> Any:
     """Returns the Keras model of a .keras file, which the argument `name` gives."""
     if not path.is_file():
         checks.fail(name, repr(str(path)), "an existing .keras file", FileNotFoundError)
-    return keras.models.load_model(path)
+    return load_file(path, keras.Model)
