@@ -23,7 +23,7 @@ from tfdpm.search.state import MixtureState
 from tfdpm.shapes.groups import ComponentGroups
 from tfdpm.training.memory import Memory
 
-__all__ = ["SerializableModel"]
+__all__ = ["SerializableModel", "checked_sizes"]
 
 # Of networks whose sizes a file tells. A thousand clusters have 1,280 slots and 1,024 hidden units.
 _MOST_WEIGHTS, _MOST_WIDTH = 2**27, 2**17
@@ -202,11 +202,7 @@ class SerializableModel(keras.Model):
     def build_from_config(self, config: dict[str, int] | None) -> None:
         """Creates networks of the saved sizes."""
         if config:
-            sizes = {name: checks.integer(size, name, minimum=1) for name, size in config.items()}
-            width = max(sizes["feature_dim"], sizes["hidden_units"])
-            if sizes["capacity"] * width > _MOST_WEIGHTS or width > _MOST_WIDTH:
-                checks.fail("capacity", config, "sizes of networks that memory holds")
-            self.create_networks(**sizes)
+            self.create_networks(**checked_sizes(config))
 
     def save_own_variables(self, store) -> None:
         """Writes what is no network weight: mixture, prior, statistics, labels, genealogy."""
@@ -291,6 +287,15 @@ class SerializableModel(keras.Model):
             # A copy from before the networks grew fills the leading slots.
             paddings = [(0, b - a) for a, b in zip(value.shape, variable.shape, strict=True)]
             variable.assign(np.pad(value, paddings))
+
+
+def checked_sizes(config: dict[str, Any]) -> dict[str, int]:
+    """Returns sizes of networks from a file, or raises where no memory would hold them."""
+    sizes = {name: checks.integer(size, name, minimum=1) for name, size in config.items()}
+    width = max(sizes["feature_dim"], sizes["hidden_units"])
+    if sizes["capacity"] * width > _MOST_WEIGHTS or width > _MOST_WIDTH:
+        checks.fail("capacity", config, "sizes of networks that memory holds")
+    return sizes
 
 
 def _check_result(found: dict[str, Any], num_components: int, capacity: int) -> None:
