@@ -26,14 +26,14 @@ _ARITHMETIC = frozenset(
     """
     Abs Add AddN AddV2 All Any ArgMax ArgMin AssignVariableOp Atan Atan2 AvgPool AvgPool3D
     BatchMatMul BatchMatMulV2 BatchMatMulV3 BatchToSpaceND BiasAdd BiasAddV1 BroadcastTo Cast Ceil
-    ClipByValue ConcatV2 Const Conv2D Conv2DBackpropInput Conv3D Conv3DBackpropInputV2 Cos Cumsum
-    DepthToSpace DepthwiseConv2dNative DisableCopyOnRead DivNoNan Einsum Elu Equal Erf Erfc Exp
-    ExpandDims Expm1 Fill Floor FloorDiv FloorMod FusedBatchNormV3 GatherNd GatherV2 Greater
-    GreaterEqual Identity IdentityN Imag IsFinite IsInf IsNan LRN LeakyRelu Less LessEqual Log Log1p
-    LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPool3D MaxPoolV2 Maximum Mean
-    Min Minimum MirrorPad Mul MulNoNan Neg NoOp NotEqual OneHot OnesLike Pack Pad PadV2
-    PartitionedCall Placeholder PlaceholderWithDefault Pow Prod Range Rank ReadVariableOp Real
-    RealDiv Reciprocal Relu Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear
+    CheckNumerics ClipByValue ConcatV2 Const Conv2D Conv2DBackpropInput Conv3D Conv3DBackpropInputV2
+    Cos Cumsum DepthToSpace DepthwiseConv2dNative DisableCopyOnRead DivNoNan Einsum Elu EnsureShape
+    Equal Erf Erfc Exp ExpandDims Expm1 Fill Floor FloorDiv FloorMod FusedBatchNormV3 GatherNd
+    GatherV2 Greater GreaterEqual Identity IdentityN Imag IsFinite IsInf IsNan LRN LeakyRelu Less
+    LessEqual Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPool3D
+    MaxPoolV2 Maximum Mean Min Minimum MirrorPad Mul MulNoNan Neg NoOp NotEqual OneHot OnesLike Pack
+    Pad PadV2 PartitionedCall Placeholder PlaceholderWithDefault Pow Prod Range Rank ReadVariableOp
+    Real RealDiv Reciprocal Relu Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear
     ResizeNearestNeighbor ResourceGather ResourceGatherNd ReverseV2 Round Rsqrt Select SelectV2 Selu
     Shape ShapeN Sigmoid Sign Sin Size Slice Softmax Softplus Softsign SpaceToBatchND SpaceToDepth
     Split SplitV Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall StopGradient

@@ -151,7 +151,8 @@ def export(model: Any, directory: str | os.PathLike[str], key: bytes | None = No
         "config": dataclasses.asdict(model.config),
         "versions": {"python": platform.python_version(), **versions},
     }
-    signatures = {"serving_default": module.serve, "labels": module.label, "embed": module.embed}
+    functions = {"serving_default": module.serve, "labels": module.label, "embed": module.embed}
+    signatures = {name: _checked(function) for name, function in functions.items()}
     try:
         with create_folder(target) as folder:
             tf.saved_model.save(module, str(folder), signatures=signatures)
@@ -167,6 +168,19 @@ def export(model: Any, directory: str | os.PathLike[str], key: bytes | None = No
     except NotADirectoryError:
         wanted = "a path through folders only"
         checks.fail("directory", f"{str(target)!r}, below a file", wanted, NotADirectoryError)
+
+
+def _checked(function: Any) -> Any:
+    """The function with errors that name its argument, for servers without this package."""
+    (points,) = function.input_signature
+    sizes = ", ".join(map(str, points.shape[1:]))
+    message = f"`inputs`: wanted points [B, {sizes}] of finite numbers, got"
+
+    def answer(inputs):
+        inputs = tf.ensure_shape(inputs, points.shape, name="inputs")
+        return function(tf.debugging.check_numerics(inputs, message))
+
+    return tf.function(answer, input_signature=[points], autograph=False)
 
 
 def checksums(folder: Path) -> dict[str, str]:
