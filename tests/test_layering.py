@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "": "startup config metrics data swav features deepdpm joint callbacks distributions export "
     "pipeline sklearn",
     "benchmarks": "checks config metrics progress data swav features deepdpm joint tfdpm",
-    "cli": "checks startup metrics data swav features report export tfdpm benchmarks",
+    "cli": "checks startup metrics progress data swav features report export tfdpm benchmarks",
     "__main__": "cli",
 }
 

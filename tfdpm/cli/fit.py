@@ -18,6 +18,7 @@ from tfdpm import checks, metrics
 from tfdpm.cli import output
 from tfdpm.cli.saved import load_keras
 from tfdpm.data import Inputs, as_features
+from tfdpm.progress.files import replace_files
 
 _STAGES = "stages"  # folder in --out where an unfinished run keeps its results
 
@@ -85,13 +86,14 @@ def fit(
     output.show_scores(scores)
     output.show(f"{seconds:.1f} s")
     if out is not None:
-        model.save(out / "model.keras")
-        np.save(out / "labels.npy", labels)
         history = {
             name: [value if value is None else float(value) for value in values]
             for name, values in model.history.history.items()
         }
-        (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
+        with replace_files(out) as folder:
+            model.save(folder / "model.keras")
+            np.save(folder / "labels.npy", labels)
+            (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n")
         shutil.rmtree(out / _STAGES, ignore_errors=True)  # of use to unfinished runs only
         output.show(f"written to {out}: model.keras, labels.npy, history.json")
     if report:

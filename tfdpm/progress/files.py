@@ -141,6 +141,29 @@ def create_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def replace_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields an empty folder within `folder`, whose files move there when the block has ended.
+
+    They are on disk before the first one moves, and then move right after each other. If the block
+    or the disk fails, all files of before are unchanged.
+    """
+    target = Path(folder)
+    _make_folder(target)
+    temporary = _hidden_name(target / "files")
+    temporary.mkdir()
+    try:
+        yield temporary
+        files = sorted(temporary.iterdir())
+        for file in files:
+            _flush(file)
+        for file in files:
+            os.replace(file, target / file.name)
+        _flush_folder(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
     """Replaces a .npz file by one with these arrays."""
     with replace_file(path) as temporary, temporary.open("wb") as file:
