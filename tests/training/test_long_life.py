@@ -30,6 +30,21 @@ for seed in range(int(sys.argv[1])):
     model.predict(x)
     print(pages(), flush=True)
 """
+
+# Prints megabytes after each batch of a model that forgets.
+BATCHES = """
+import sys
+import numpy as np
+import tfdpm
+
+x = tfdpm.data.gaussian_mixture(5, 10, 20_000, seed=0)[0].astype(np.float32)
+pages = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
+model, generator = tfdpm.DeepDPM(seed=0), np.random.default_rng(0)
+for _ in range(int(sys.argv[1])):
+    model.partial_fit(x[generator.permutation(len(x))[:64]], forgetting=0.02)
+    model.predict(x[: generator.integers(1, 200)])
+    print(pages(), flush=True)
+"""
 needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 
 
@@ -97,14 +112,27 @@ def test_answers_during_a_fit_are_not_traced_anew() -> None:
     assert len(set(traces[1:])) == 1
 
 
-@needs_proc
-@pytest.mark.slow
-def test_sixty_fits_end_within_20_megabytes_of_the_tenth() -> None:
-    command = [sys.executable, "-c", PROGRAM, "60"]
+def megabytes_of(program: str, times: int) -> list[float]:
+    command = [sys.executable, "-c", program, str(times)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
     sizes = [float(line) for line in done.stdout.split()]
-    assert len(sizes) == 60 and sizes[-1] - sizes[9] < 20.0, sizes
+    assert len(sizes) == times
+    return sizes
+
+
+@needs_proc
+@pytest.mark.slow
+def test_a_thousand_batches_end_within_20_megabytes_of_the_half() -> None:
+    sizes = megabytes_of(BATCHES, 1000)
+    assert sizes[-1] - sizes[499] < 20.0, sizes
+
+
+@needs_proc
+@pytest.mark.slow
+def test_sixty_fits_end_within_20_megabytes_of_the_tenth() -> None:
+    sizes = megabytes_of(PROGRAM, 60)
+    assert sizes[-1] - sizes[9] < 20.0, sizes
 
 
 @needs_proc

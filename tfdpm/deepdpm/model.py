@@ -134,6 +134,14 @@ class DeepDPM(FittedModel):
             self.trainer.given["reference"] = identity_of(reference).to_json()
         try:
             train(self, inputs, callbacks, verbose, first)
+        except tf.errors.OpError as error:
+            if isinstance(self._distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+                reason = " ".join(error.message.split())[-200:]
+                wanted = "all workers alive; start each of them again"
+                raise RuntimeError(
+                    f"`fit`: got a lost worker ({reason}), wanted {wanted}."
+                ) from None
+            raise
         finally:
             self.trainer = None
         self.memory = None
