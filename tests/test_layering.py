@@ -43,13 +43,13 @@ MAY_IMPORT = {
     "callbacks": "checks config metrics progress data swav moves search networks interpret "
     "training viz deepdpm",
     "distributions": "mixture",
-    "export": "checks data serving deepdpm",
+    "export": "checks progress data serving deepdpm",
     "pipeline": "checks config progress data features callbacks deepdpm export",
     "sklearn": "checks config data pipeline",
     "": "startup config metrics data swav features deepdpm joint callbacks distributions export "
     "pipeline sklearn",
     "benchmarks": "checks config metrics progress data swav features deepdpm joint tfdpm",
-    "cli": "checks startup metrics data swav features report export tfdpm benchmarks",
+    "cli": "checks startup metrics progress data swav features report export tfdpm benchmarks",
     "__main__": "cli",
 }
 

@@ -13,10 +13,21 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import Any, NoReturn
 
+_FEWEST_KEY_BYTES = 16
+
 
 def fail(name: str, got: Any, wanted: str, error: type[Exception] = ValueError) -> NoReturn:
     """Raises `error` with the message "`name`: got ..., wanted ...", the form of all errors."""
     raise error(f"`{name}`: got {got}, wanted {wanted}.")
+
+
+def secret(value: Any, name: str) -> bytes:
+    """Returns `value` as `bytes`, or raises unless it is enough of them to be a key."""
+    if not isinstance(value, bytes):
+        fail(name, f"a {type(value).__name__}", "bytes", TypeError)
+    if len(value) < _FEWEST_KEY_BYTES:
+        fail(name, f"{len(value)} bytes", f"at least {_FEWEST_KEY_BYTES}")
+    return value
 
 
 def integer(

@@ -1,17 +1,20 @@
 """Models for serving: `export` writes a SavedModel, `load` opens one, or a saved `.keras` file.
 
-No Python code comes from what is loaded, and nothing is unpickled.
+No Python code comes from what is loaded, nothing is unpickled, and graphs are inspected.
 """
 
 from __future__ import annotations
 
+import hmac
+import itertools
 import json
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -20,12 +23,16 @@ from tfdpm import checks
 from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import as_features
 from tfdpm.deepdpm import DeepDPM
+from tfdpm.progress.files import UNREADABLE
+from tfdpm.serving import inspection
 from tfdpm.serving.saved_model import CARD_NAME, FORMAT, checksums
 
 __all__ = ["ServedModel", "export", "load"]
 
 _MOST_ROWS, _MOST_ELEMENTS = 16_384, 2**24  # of one call
 _WANTED = "a folder that `model.export` wrote"
+_MOST_INFLATION = 100  # times the size of a .keras file, of what it unpacks to; ours hardly pack
+_MOST_FAULTS = 3  # that an error names
 
 
 def export(model: DeepDPM, directory: str | os.PathLike[str]) -> None:
@@ -69,6 +76,7 @@ class ServedModel:
         # Whitened features of all components are held at once.
         width = max(self.n_components * int(card["feature_dim"]), self.input_dim)
         self._rows = max(1, min(_MOST_ROWS, _MOST_ELEMENTS // width))
+        self._check_outputs()
 
     def predict(self, x) -> np.ndarray:
         """Probabilities of clusters `[N, n_clusters]` float32 of raw points; rows sum to one."""
@@ -99,6 +107,22 @@ class ServedModel:
         """Features `[N, D]` float32 that the mixture sees."""
         return self._collect(self._embed, ("features",), x)[0]
 
+    def _check_outputs(self) -> None:
+        """Raises unless one point is answered as the card says."""
+        (_, inputs) = self._serve.structured_input_signature
+        shape = tuple(inputs["inputs"].shape)
+        if shape != (None, *self.input_shape):
+            raise ValueError(f"points are {shape[1:]}, not {self.input_shape} as in the card")
+        point = tf.zeros([1, *self.input_shape])
+        width = {"responsibilities": self.n_clusters, "features": int(self.card["feature_dim"])}
+        for signature in (self._serve, self._label, self._embed):
+            for name, value in signature(inputs=point).items():
+                wanted = (1, width[name]) if name in width else (1,)
+                if tuple(value.shape) != wanted:
+                    raise ValueError(f"{name} are {value.shape}, not {wanted} as in the card")
+                if np.isnan(value).any():
+                    raise ValueError(f"{name} are not numbers")
+
     def _collect(self, signature, names: tuple[str, ...], x) -> list[np.ndarray]:
         """The outputs of those names for all points, in one pass."""
         inputs = as_features(x, minimum_points=1, columns=self.columns)
@@ -128,22 +152,33 @@ class ServedModel:
         return tf.function(choose, autograph=False).get_concrete_function(points)
 
 
-def load(directory: str | os.PathLike[str]) -> ServedModel | DeepDPM:
+def load(
+    directory: str | os.PathLike[str], *, trusted: bool = False, key: bytes | None = None
+) -> ServedModel | DeepDPM:
     """Opens what `model.export` or `model.save` wrote.
+
+    What comes from a stranger is looked through before any of it is loaded: of a SavedModel's
+    operations only arithmetic is let through, nothing that reads files, writes or connects. Its
+    checksums tell of accidents alone, unless a key shows who made them.
 
     Args:
         directory: the folder; or its parent, of which the version with the highest number counts;
             or a `.keras` file.
+        trusted: whether operations of any kind may run, as encoders of your own may need.
+        key: what `model.export` was given to sign the folder; `None` asks for no signature.
 
     Returns:
         A `ServedModel`, which answers; of a file the `DeepDPM`, which can also go on training.
 
     Raises:
         FileNotFoundError: if there is no such folder or file.
-        ValueError: if it is something else, or files are missing, cut or changed.
+        ValueError: if it is something else, files are missing, cut or changed, the signature is
+            not of this key, or the graph does more than ours do.
     """
     folder = Path(directory)
     if folder.is_file():
+        if key is not None:
+            checks.fail("key", "one for a file", "one for a folder: files are not signed")
         return load_file(folder)
     if not folder.is_dir():
         checks.fail("directory", repr(str(folder)), _WANTED, FileNotFoundError)
@@ -151,26 +186,46 @@ def load(directory: str | os.PathLike[str]) -> ServedModel | DeepDPM:
     if versions and not (folder / CARD_NAME).exists():
         folder = max(versions, key=lambda path: int(path.name))
     card = _read_card(folder)
+    if not trusted:
+        _refuse(folder, inspection.graph_faults(folder))
     if checksums(folder) != card["files"]:
-        got = f"{str(folder)!r}, in which files are missing, cut or changed"
-        checks.fail("directory", got, _WANTED)
-    signatures = tf.saved_model.load(str(folder)).signatures
-    return ServedModel(dict(signatures), card)
+        _refuse(folder, ["files that are missing, cut or changed"])
+    if key is not None:
+        signature = str(card.get("signature", ""))
+        if not hmac.compare_digest(inspection.sign(card, checks.secret(key, "key")), signature):
+            _refuse(folder, ["no signature by this key"])
+    try:
+        signatures = tf.saved_model.load(str(folder)).signatures
+        model = ServedModel(dict(signatures), card)
+    except (tf.errors.OpError, *UNREADABLE, TypeError, IndexError) as error:
+        _refuse(folder, [f"a graph that is damaged ({' '.join(str(error).split())[:200]})"])
+    return model
+
+
+def _refuse(folder: Path, faults: Iterable[str]) -> None:
+    """Raises if there are faults, and names the first ones."""
+    found = list(itertools.islice(dict.fromkeys(faults), _MOST_FAULTS))
+    if found:
+        wanted = f"{_WANTED} (`trusted=True` loads any operation of a folder of your own)"
+        is_of_graph = any(each.startswith(("the operation", "an object")) for each in found)
+        got = f"{str(folder)!r} with {', '.join(found)}"
+        checks.fail("directory", got, wanted if is_of_graph else _WANTED)
 
 
 def load_file(path: str | os.PathLike[str], kind: type[keras.Model] = DeepDPM) -> keras.Model:
     """Opens a `.keras` file of a model of that kind as `keras.models.load_model` does.
 
-    There is one error for what is something else, cut or changed, or holds code to be run.
+    There is one error for what is something else, cut or changed, or holds code to be run, more
+    numbers than bytes, or a mixture that is none.
     """
     wanted = "a .keras file that `model.save` wrote"
     try:
-        # Keras reads no checksums but those of the parts that it happens to need.
-        with zipfile.ZipFile(path) as archive:
-            if changed := archive.testzip():
-                raise zipfile.BadZipFile(f"in {changed}")
+        _check_archive(Path(path))
         model = keras.models.load_model(path, safe_mode=True)
-    except (zipfile.BadZipFile, ValueError, TypeError, KeyError, OSError, EOFError) as error:
+        for weight in model.weights:
+            if not np.isfinite(weight).all():
+                raise ValueError(f"{weight.path} is not finite")
+    except (*UNREADABLE, TypeError, IndexError, RecursionError, NotImplementedError) as error:
         reason = " ".join(str(error).split())[:200]
         got = f"{os.fspath(path)!r}, which is something else or damaged ({reason})"
         checks.fail("path", got, wanted)
@@ -179,18 +234,49 @@ def load_file(path: str | os.PathLike[str], kind: type[keras.Model] = DeepDPM) -
     return model
 
 
+def _check_archive(path: Path) -> None:
+    """Raises if the parts of a file are changed, or ask for far more memory than the file takes."""
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        most = _MOST_INFLATION * path.stat().st_size
+        if sum(part.file_size for part in parts) > most:
+            raise ValueError("it unpacks to far more than it is")
+        # Keras reads no checksums but those of the parts that it happens to need.
+        if changed := archive.testzip():
+            raise zipfile.BadZipFile(f"in {changed}")
+        for part in parts:
+            if part.filename.endswith(".h5"):
+                with archive.open(part) as stored, h5py.File(stored) as weights:
+                    _check_weights(weights, most)
+
+
+def _check_weights(weights: h5py.File, most: int) -> None:
+    """Raises unless the arrays are in the file itself, and of at most so many bytes."""
+    total, groups = 0, [weights]
+    while groups:
+        group = groups.pop()
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ValueError(f"{name!r} is a link")
+            found = group[name]
+            if isinstance(found, h5py.Group):
+                groups.append(found)
+                continue
+            if found.external or found.is_virtual:
+                raise ValueError(f"{name!r} is in another file")
+            total += found.nbytes
+            if total > most:
+                raise ValueError("its arrays are far larger than it is")
+
+
 def _read_card(folder: Path) -> dict[str, Any]:
     """The model card, complete and of this format."""
     try:
         card = json.loads((folder / CARD_NAME).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except OSError:
         checks.fail("directory", f"{str(folder)!r} without {CARD_NAME}", _WANTED)
-    except ValueError:  # neither text nor JSON
+    except (ValueError, RecursionError):  # neither text nor JSON
         checks.fail("directory", f"{str(folder)!r} with a damaged {CARD_NAME}", _WANTED)
-    needed = ("format", "input_shape", "feature_dim", "n_clusters", "files")
-    if not isinstance(card, dict) or not all(name in card for name in needed):
-        checks.fail("directory", f"{str(folder)!r} with a foreign {CARD_NAME}", _WANTED)
-    if card["format"] != FORMAT:
-        got = f"{str(folder)!r} of format {card['format']!r}"
-        checks.fail("directory", got, f"format {FORMAT!r}")
+    for fault in inspection.card_faults(card, FORMAT):
+        checks.fail("directory", f"{str(folder)!r} with a foreign {CARD_NAME} {fault}", _WANTED)
     return card

@@ -13,6 +13,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfdpm
 from tfdpm import DeepDPM, DeepDPMConfig
@@ -111,9 +112,15 @@ np.savez(sys.argv[2], labels=model.labels_, **take_snapshot(model))
 
 
 @pytest.mark.parametrize(
-    "epochs", [(3,), pytest.param((1, 2, 3, 3, 4, 5, 5, 6, 7, 7), marks=pytest.mark.slow)]
+    ("epochs", "kind"),
+    [
+        ((3,), signal.SIGKILL),
+        pytest.param((4,), signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param((4,), signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param((1, 2, 3, 3, 4, 5, 5, 6, 7, 7), signal.SIGKILL, marks=pytest.mark.slow),
+    ],
 )
-def test_killed_process_goes_on_to_the_same_model(uninterrupted, tmp_path, epochs):
+def test_killed_process_goes_on_to_the_same_model(uninterrupted, tmp_path, epochs, kind):
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     (tmp_path / "program.py").write_text(PROGRAM.format(root=root))
     files = [str(tmp_path / "fit.npz"), str(tmp_path / "result.npz")]
@@ -127,11 +134,11 @@ def test_killed_process_goes_on_to_the_same_model(uninterrupted, tmp_path, epoch
         lines = (re.match(r"epoch (\d+)/", line) for line in process.stdout)
         assert any(line and int(line[1]) >= epoch for line in lines)
         time.sleep(generator.uniform(0.0, 0.05))
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(kind)
         process.communicate(timeout=60)
         if os.path.exists(files[1]):
             break
-        assert process.returncode == -signal.SIGKILL
+        assert process.returncode == -kind
         num_killed += 1
     assert num_killed >= min(4, len(epochs))
     result = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=300)
@@ -156,15 +163,37 @@ def test_later_fit_of_the_same_model_does_not_go_back(tmp_path):
 def test_checkpoint_of_another_fit_is_an_error(uninterrupted, tmp_path):
     model, _ = uninterrupted
     arrays = checkpoint.take_snapshot(model)
-    assert checkpoint.fits(model, arrays)
-    progress = {"format": checkpoint._FORMAT, "epoch": 1, "callbacks": []}
-    arrays["progress"] = np.frombuffer(json.dumps(progress).encode(), np.uint8)
-    saving = Checkpoint(tmp_path / "fit.npz")
-    saving.set_model(model)
-    for name in ("state/preprocessing/mean", "state/prior/scale", "identity"):
-        write_arrays(saving.path, {**arrays, name: other(arrays, name)})
-        with pytest.raises(ValueError, match="`path`: got .* of another fit, wanted"):
-            saving.on_train_begin()
+    assert checkpoint.differences(model, arrays) == []
+    for name, said in (
+        ("state/preprocessing/mean", "data"),
+        ("state/prior/scale", "data"),
+        ("identity", "seed"),
+    ):
+        assert checkpoint.differences(model, {**arrays, name: other(arrays, name)}) == [said]
+
+
+def test_resuming_with_other_arguments_is_said(tmp_path):
+    path = tmp_path / "fit.npz"
+    weights = np.ones(len(X))
+    older = fit(epochs=1)
+
+    def interrupted(**arguments):
+        model = DeepDPM(CONFIG, seed=1)
+        callbacks = [Checkpoint(path), Dying(0)]
+        model.fit(X, epochs=3, verbose=0, callbacks=callbacks, **arguments)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(batch_size=64, sample_weight=weights)
+    for arguments, said in (
+        ({"batch_size": 32, "sample_weight": weights}, "batch_size"),
+        ({"batch_size": 64}, "sample_weight"),
+        ({"batch_size": 64, "sample_weight": 2 * weights}, "sample_weight"),
+        ({"batch_size": 64, "sample_weight": weights, "reference": older}, "reference"),
+        ({"batch_size": 64, "sample_weight": weights, "initial_epoch": 1}, "damaged"),
+    ):
+        with pytest.raises(ValueError, match=f"`path`: got .*{said}.*, wanted") as caught:
+            interrupted(**arguments)
+        assert ("of another fit" in str(caught.value)) == (said != "damaged")
 
 
 def other(arrays, name):
@@ -180,7 +209,7 @@ def test_checkpoint_of_another_processor_fits(uninterrupted):
     arrays = checkpoint.take_snapshot(model)
     for name in ("state/preprocessing/mean", "state/prior/scale"):
         arrays[name] = arrays[name] * (1 + 1e-13)
-    assert checkpoint.fits(model, arrays)
+    assert checkpoint.differences(model, arrays) == []
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:500], lambda data: b"", lambda data: b"x"])
@@ -188,16 +217,98 @@ def test_damaged_file_is_one_clear_error(tmp_path, damage):
     path = tmp_path / "fit.npz"
     np.savez(path, progress=np.frombuffer(json.dumps({"format": "other"}).encode(), np.uint8))
     with pytest.raises(ValueError, match="`path`: got .*something else or damaged"):
-        checkpoint._read(path)
+        Checkpoint(path).restore(DeepDPM())
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match="`path`: got .*something else or damaged"):
-        checkpoint._read(path)
+        Checkpoint(path).restore(DeepDPM())
 
 
 def test_pickles_are_not_opened(tmp_path):
     np.savez(tmp_path / "fit.npz", progress=np.array([{"format": checkpoint._FORMAT}], object))
     with pytest.raises(ValueError, match="`path`"):
-        checkpoint._read(tmp_path / "fit.npz")
+        Checkpoint(tmp_path / "fit.npz").restore(DeepDPM())
+
+
+def as_json(value):
+    return np.frombuffer(json.dumps(value).encode(), np.uint8)
+
+
+def progress_of(arrays):
+    return json.loads(arrays["progress"].tobytes())
+
+
+DAMAGED = {
+    "no state": lambda arrays: arrays.pop("state/parameters/means"),
+    "no progress": lambda arrays: arrays.pop("progress"),
+    "no optimiser": lambda arrays: arrays.pop("optimizer/0"),
+    "bad JSON": lambda arrays: arrays.update(progress=np.frombuffer(b"{", np.uint8)),
+    "no object": lambda arrays: arrays.update(identity=as_json(3)),
+    "weights are NaN": lambda arrays: arrays.update(
+        {"clustering/0": np.full_like(arrays["clustering/0"], np.nan)}
+    ),
+    "weights of other shapes": lambda arrays: arrays.update({"clustering/0": np.ones(3)}),
+    "means are NaN": lambda arrays: arrays.update(
+        {"state/parameters/means": arrays["state/parameters/means"] * np.nan}
+    ),
+    "one covariance": lambda arrays: arrays.update(
+        {"state/parameters/covariances": arrays["state/parameters/covariances"][:1]}
+    ),
+    "epoch of 1e9": lambda arrays: arrays.update(
+        progress=as_json({**progress_of(arrays), "epoch": 10**9})
+    ),
+    "epoch of text": lambda arrays: arrays.update(
+        progress=as_json({**progress_of(arrays), "epoch": "1"})
+    ),
+    "capacity of 1e8": lambda arrays: arrays.update(capacity=np.array(10**8)),
+    "callbacks of none": lambda arrays: arrays.update(
+        progress=as_json({**progress_of(arrays), "callbacks": [["History", {"x": {"array": "y"}}]]})
+    ),
+    "genealogy": lambda arrays: arrays.update(genealogy=arrays["genealogy"][:9]),
+}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """The arrays of a fit that died in its second epoch."""
+    path = tmp_path_factory.mktemp("kept") / "fit.npz"
+    fit_and_die(path, 2)
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_contents_are_one_clear_error(kept, tmp_path, name):
+    arrays = dict(kept)
+    DAMAGED[name](arrays)
+    write_arrays(tmp_path / "fit.npz", arrays)
+    with pytest.raises(ValueError, match="`path`: got .*something else or damaged") as caught:
+        fit([Checkpoint(tmp_path / "fit.npz")])
+    assert "\n" not in str(caught.value)
+
+
+def test_only_state_of_callbacks_is_put_back():
+    class Writes(keras.callbacks.Callback):
+        limit = 3.0
+
+        def __init__(self, directory):
+            super().__init__()
+            self.directory, self.count, self.hook = directory, 0, print
+
+    callback = Writes("ours")
+    attributes = {
+        "directory": "/etc",
+        "hook": "os.system",
+        "on_epoch_end": 1,
+        "__class__": "x",
+        "params": {},
+        "count": 7,
+        "limit": 4.0,
+        "new": [1],
+    }
+    checkpoint._restore([callback], [("Writes", attributes)])
+    assert (callback.directory, callback.hook, callback.params) == ("ours", print, None)
+    assert callable(callback.on_epoch_end) and type(callback) is Writes
+    assert (callback.count, callback.limit, callback.new) == (7, 4.0, [1])
 
 
 def test_values_that_callbacks_keep_survive(tmp_path):
@@ -219,3 +330,104 @@ def test_values_that_callbacks_keep_survive(tmp_path):
 def test_arguments_are_checked(tmp_path):
     with pytest.raises(ValueError, match="`every_epochs`"):
         Checkpoint(tmp_path / "fit.npz", every_epochs=0)
+
+
+SHORT = CONFIG.replace(epochs=2)  # each search among the points remembered
+
+
+def endless(batches=40):
+    points = X[np.random.default_rng(0).permutation(len(X))]
+    dataset = tf.data.Dataset.from_tensor_slices(points).batch(20)
+    return dataset.repeat().take(batches)
+
+
+def learned(callbacks=(), epochs=5):
+    model = DeepDPM(SHORT, seed=1)
+    model.fit(
+        endless(), steps_per_epoch=3, epochs=epochs, forgetting=0.1, verbose=0, callbacks=callbacks
+    )
+    return model
+
+
+def assert_learned_the_same(model, expected):
+    ours, theirs = checkpoint.take_learned(model), checkpoint.take_learned(expected)
+    assert ours.keys() == theirs.keys()
+    for name in theirs:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def test_endless_fit_that_died_goes_on_to_the_same_model(tmp_path):
+    expected = learned()
+    with pytest.raises(KeyboardInterrupt):
+        learned([Checkpoint(tmp_path / "fit.npz"), Dying(2)])
+    model = learned([Checkpoint(tmp_path / "fit.npz")])
+    assert model.history.epoch == list(range(5))
+    assert_learned_the_same(model, expected)
+    assert model.stream is None
+
+
+def test_loop_of_batches_that_died_goes_on_to_the_same_model(tmp_path):
+    batches = [each.numpy() for each in endless(9)]
+    # The first one is held back, since one point makes no fit.
+    batches[0] = batches[0][:1]
+
+    def loop(last=None):
+        model = DeepDPM(SHORT, seed=1)
+        keep = Checkpoint(tmp_path / f"{last is None}" / "fit.npz")
+        for number in range(keep.restore(model), len(batches)):
+            model.partial_fit(batches[number])
+            keep.save(model, number + 1)
+            if number == last:
+                return model
+        return model
+
+    expected = loop()
+    for last in (0, 1, 6):
+        loop(last)
+    keep, model = Checkpoint(tmp_path / "False" / "fit.npz"), DeepDPM(SHORT, seed=1)
+    assert keep.restore(model) == 7
+    for number in range(7, len(batches)):
+        model.partial_fit(batches[number])
+    assert_learned_the_same(model, expected)
+    with pytest.raises(ValueError, match=r"of another fit \(other seed\)"):
+        keep.restore(DeepDPM(SHORT, seed=2))
+
+
+CLAIMING = """
+import sys, time
+from tfdpm.progress.files import claim
+claim(sys.argv[1])
+print("claimed", flush=True)
+time.sleep(60)
+"""
+
+
+def test_second_process_is_told_of_the_first(tmp_path):
+    path = tmp_path / "fit.npz"
+    command = [sys.executable, "-c", CLAIMING, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "claimed\n"
+            with pytest.raises(BlockingIOError, match=f"`path`: got .*process {process.pid} on "):
+                fit([Checkpoint(path)])
+            assert not path.exists()
+        finally:
+            process.kill()
+    # What a killed process holds is free, and what it left is removed.
+    (tmp_path / ".0123abcd-fit.npz").write_bytes(b"half")
+    fit([Checkpoint(path)], epochs=1)
+    assert [each.name for each in tmp_path.iterdir()] == ["fit.npz"]
+
+
+def test_full_disk_is_one_clear_error_and_the_file_of_before_is_whole(tmp_path, monkeypatch):
+    path = tmp_path / "fit.npz"
+    fit_and_die(path, 1)
+    before = path.read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="`path`: got .*cannot be written .No space left on device"):
+        fit([Checkpoint(path), *others()])
+    assert path.read_bytes() == before

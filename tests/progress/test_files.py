@@ -89,6 +89,37 @@ def test_folder_appears_when_the_block_ends(tmp_path, umask) -> None:
         pytest.fail("the block must not run")
 
 
+def test_files_are_replaced_together(tmp_path, umask) -> None:
+    for name in ("a", "b", "other"):
+        (tmp_path / name).write_text("old")
+    with pytest.raises(KeyboardInterrupt), files.replace_files(tmp_path) as folder:
+        (folder / "a").write_text("half")
+        raise KeyboardInterrupt
+    assert [(tmp_path / name).read_text() for name in listed(tmp_path)] == ["old"] * 3
+    with files.replace_files(tmp_path) as folder:
+        for name in ("a", "b"):
+            (folder / name).write_text("new")
+        assert (tmp_path / "a").read_text() == "old"
+    assert {name: (tmp_path / name).read_text() for name in listed(tmp_path)} == {
+        "a": "new",
+        "b": "new",
+        "other": "old",
+    }
+    assert rights(tmp_path / "a") == 0o666 & ~umask
+
+
+def test_claim_is_of_one_process_and_removes_what_another_left(tmp_path) -> None:
+    path = tmp_path / "kept.npz"
+    for name in (".0123abcd-kept.npz", ".0123abcd-other.npz", ".hidden-kept.npz"):
+        (tmp_path / name).write_text("half")
+    files.claim(path)
+    files.claim(path)  # of this process already
+    assert listed(tmp_path) == [".0123abcd-other.npz", ".hidden-kept.npz", ".kept.npz.lock"]
+    files.release(path)
+    files.release(path)
+    assert listed(tmp_path) == [".0123abcd-other.npz", ".hidden-kept.npz"]
+
+
 def test_folder_of_another_process_is_not_replaced(tmp_path) -> None:
     with pytest.raises(FileExistsError), files.create_folder(tmp_path / "1") as folder:
         (folder / "ours").write_text("")

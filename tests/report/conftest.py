@@ -27,3 +27,28 @@ def page(model, images, tmp_path_factory):
     return model.report(
         path, x, labels, pictures, title="a <b> c", command="tfdpm fit <x>", seconds=1.25
     )
+
+
+HOSTILE = (
+    "<script>window.ours = 1</script>",
+    "</script><script>window.ours = 2</script>",
+    "<img src=x onerror='window.ours = 3'>",
+    '"><svg onload=window.ours=4>',
+    "<a href='javascript:window.ours = 5'>press</a>",
+    "'; window.ours = 6; //",
+    "${window.ours = 7}",
+    "<!-- <b>%{customdata}",
+)
+
+
+@pytest.fixture(scope="session")
+def hostile_page(tmp_path_factory):
+    """The report of a table whose names, labels, file, title and command are all code."""
+    import pandas as pd
+
+    x, y = tfdpm.data.gaussian_mixture(4, len(HOSTILE), 200, separation=6.0, seed=0)
+    frame = pd.DataFrame(x, columns=list(HOSTILE))
+    model = tfdpm.fit(frame, epochs=1, verbose=0)
+    folder = tmp_path_factory.mktemp("<img src=x onerror=alert(1)>")
+    text = " ".join(HOSTILE)
+    return model.report(folder / "page.html", frame, np.array(HOSTILE)[y], title=text, command=text)

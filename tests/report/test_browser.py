@@ -80,6 +80,38 @@ def test_page_works_in_a_browser(page, tmp_path) -> None:
     assert told["ink"] == "#e6eaee"
 
 
+# Shows every tab and points at everything; what ran is in `ours`.
+WATCH = r"""
+<script>
+window.alert = () => { window.ours = "alert"; };
+(async () => {
+  for (const button of document.querySelectorAll("nav button")) {
+    button.click();
+    await new Promise(done => setTimeout(done, 500));
+    for (const box of document.querySelectorAll("[data-chart]")) {
+      try { Plotly.Fx.hover(box, [{curveNumber: 0, pointNumber: 0}]); } catch (error) {}
+    }
+    for (const link of document.querySelectorAll("a")) link.dispatchEvent(new Event("click"));
+  }
+  await new Promise(done => setTimeout(done, 500));
+  const result = document.createElement("pre");
+  result.id = "told";
+  const images = [...document.images].filter(each => each.getAttribute("src") === "x").length;
+  result.textContent = JSON.stringify({ours: window.ours || null, images});
+  document.body.append(result);
+})();
+</script>
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on the path")
+def test_nothing_of_hostile_names_runs(hostile_page, tmp_path) -> None:
+    watched = tmp_path / "watched.html"
+    text = hostile_page.read_text(encoding="utf-8")
+    watched.write_text(text.replace("</body>", WATCH + "</body>"), encoding="utf-8")
+    assert look_at(watched, tmp_path, 1280) == {"ours": None, "images": 0}
+
+
 def look_at(page, folder, width: int) -> dict:
     """What the probe tells after the page has run in a window of that width."""
     command = [

@@ -50,6 +50,30 @@ def test_what_users_give_is_escaped(own) -> None:
     assert "<dog>" not in own
 
 
+class Tags(HTMLParser):
+    """Scripts, attributes that run something, and tags that nobody meant."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.scripts, self.running, self.seen = 0, [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.scripts += tag == "script"
+        self.seen.add(tag)
+        self.running += [
+            (name, value)
+            for name, value in attrs
+            if name.startswith("on") or str(value).strip().lower().startswith("javascript:")
+        ]
+
+
+def test_nothing_that_users_give_becomes_code(hostile_page, text) -> None:
+    hostile, usual = Tags(hostile_page.read_text(encoding="utf-8")), Tags(text)
+    assert (hostile.scripts, hostile.running) == (usual.scripts, [])
+    assert usual.running == [] and not {"img", "svg"} & (hostile.seen - usual.seen)
+
+
 def test_every_chart_has_its_place_and_the_other_way_round(own) -> None:
     charts = charts_of(own)
     assert set(re.findall(r'data-chart="([^"]+)"', own)) == set(charts)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
+import time
+from concurrent import futures
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +71,91 @@ def test_checksums_notice_every_change_but_that_of_the_card(tmp_path):
     assert serving.checksums(tmp_path) != before
     (tmp_path / "more").write_bytes(b"")
     assert len(serving.checksums(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        (np.zeros([4], np.float32), r"Shape of tensor inputs \[4\] is not compatible .*\[\?,4\]"),
+        (np.zeros([2, 3], np.float32), r"inputs \[2,3\] is not compatible with .*\[\?,4\]"),
+        (np.zeros([2, 2, 2], np.float32), r"inputs \[2,2,2\] is not compatible with"),
+        (np.full([2, 4], np.nan, np.float32), r"`inputs`: wanted points \[B, 4\].*had NaN"),
+        (np.full([2, 4], np.inf, np.float32), r"`inputs`: wanted points \[B, 4\].*had Inf"),
+        (np.zeros([2, 4]), "expected to be a float tensor but is a double tensor"),
+        (np.zeros([2, 4], np.int32), "expected to be a float tensor but is a int32 tensor"),
+    ],
+    ids=str,
+)
+def test_graph_alone_names_what_is_wrong_with_points(exported, points, said):
+    for name, signature in exported.signatures.items():
+        with pytest.raises(tf.errors.InvalidArgumentError, match=said):
+            signature(inputs=tf.constant(points))
+        assert name in ("serving_default", "labels", "embed")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served") / "1"
+    model = tfdpm.DeepDPM(tfdpm.DeepDPMConfig(min_steps_per_epoch=5), seed=0)
+    model.fit(X, epochs=1, verbose=0)
+    model.export(folder)
+    return tf.saved_model.load(str(folder))
+
+
+def megabytes() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_server_under_load_answers_all_and_its_memory_stays(exported):
+    """Four clients for two seconds after one to warm up; the figures are printed with -s."""
+    signature, wanted = exported.signatures["labels"], {}
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):  # noqa: N802
+            rows = np.frombuffer(self.rfile.read(int(self.headers["Content-Length"])), np.float32)
+            labels = signature(inputs=tf.constant(rows.reshape(-1, 4)))["labels"].numpy().tobytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(labels)))
+            self.end_headers()
+            self.wfile.write(labels)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    sizes = (1, 16, 100)
+    for rows in sizes:
+        wanted[rows] = signature(inputs=tf.constant(X[:rows], tf.float32))["labels"].numpy()
+
+    def ask(seconds: float) -> list[tuple[int, float]]:
+        connection, found = HTTPConnection("127.0.0.1", server.server_port, timeout=30), []
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            rows = sizes[len(found) % len(sizes)]
+            start = time.perf_counter()
+            connection.request("POST", "/", X[:rows].astype(np.float32).tobytes())
+            labels = np.frombuffer(connection.getresponse().read(), np.int64)
+            found.append((rows, time.perf_counter() - start))
+            np.testing.assert_array_equal(labels, wanted[rows])
+        connection.close()
+        return found
+
+    try:
+        with futures.ThreadPoolExecutor(4) as clients:
+            list(clients.map(ask, [1.0] * 4))
+            before = megabytes()
+            answers = sum(clients.map(ask, [2.0] * 4), [])
+        grown = megabytes() - before
+    finally:
+        server.shutdown()
+        server.server_close()
+    times = 1e3 * np.array([each for _, each in answers])
+    print(
+        f"{sum(rows for rows, _ in answers) / 2.0:,.0f} rows/s, {len(answers) / 2.0:,.0f} "
+        f"requests/s, 99th percentile {np.percentile(times, 99):.1f} ms, {grown:.1f} MB more"
+    )
+    assert len(answers) > 40 and grown < 20.0

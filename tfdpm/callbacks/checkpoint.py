@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ import numpy as np
 
 from tfdpm import checks
 from tfdpm.deepdpm import DeepDPM
+from tfdpm.deepdpm.serialization import checked_sizes
 from tfdpm.interpret.genealogy import Genealogy, as_bytes, as_text
 from tfdpm.moves.ledger import MoveCounts
-from tfdpm.progress.files import read_arrays, write_arrays
+from tfdpm.progress.files import UNREADABLE, claim, read_arrays, release, write_arrays
 from tfdpm.search.state import MixtureState
 from tfdpm.training.progress_bar import ProgressBar
 
 _FORMAT = "tfdpm checkpoint 1"
+_MOST_EPOCHS = 2**31
 _PARTS = ("clustering", "subclustering", "optimizer", "subcluster_optimizer")
 _Arrays = dict[str, np.ndarray]
 _State = tuple[str, dict[str, Any]]  # class name and attributes of a callback
@@ -34,11 +37,21 @@ class Checkpoint(keras.callbacks.Callback):
     in the model of a run that was never interrupted, bit for bit on the same machine and where a
     `tf.data` stream gives the same batches at every pass. Saved are networks, optimisers, mixture,
     statistics, capacity, epoch, history, and the numbers, texts and arrays that other callbacks
-    keep. The file is replaced in one step, so there is always a whole one.
+    keep. The file is replaced in one step, so there is always a whole one. While a fit runs, a
+    second process is not let at the same file.
+
+    Of a stream without an end (`steps_per_epoch`), what was read before is skipped. In a loop of
+    `partial_fit`, use `restore` before it and `save` within.
 
     Args:
         path: file; missing folders are made.
         every_epochs: number of epochs between two writes, >= 1.
+
+    Examples:
+        >>> keep = tfdpm.callbacks.Checkpoint("fit.npz")
+        >>> for number in range(keep.restore(model), len(batches)):
+        ...     model.partial_fit(batches[number])
+        ...     keep.save(model, number + 1)
     """
 
     def __init__(self, path: str | os.PathLike[str], *, every_epochs: int = 1):
@@ -54,23 +67,59 @@ class Checkpoint(keras.callbacks.Callback):
             each for each in callbacks if not isinstance(each, (Checkpoint, ProgressBar))
         ]
 
+    def restore(self, model: DeepDPM) -> int:
+        """Brings a model to where `save` left it; returns the number that `save` was given, or 0.
+
+        Raises:
+            ValueError: if the file is of a model with other settings, or no checkpoint.
+            BlockingIOError: if another process uses the file.
+        """
+        self._claim()
+        if not self.path.exists():
+            return 0
+        with self._reading():
+            arrays, progress = _read(self.path)
+            self._refuse_other(_differences_of(model, arrays))
+            put_back_learned(model, arrays)
+            return _count(progress["epoch"])
+
+    def save(self, model: DeepDPM, number: int) -> None:
+        """Writes all that further calls of `partial_fit` depend on, and a number of the caller's.
+
+        Raises:
+            OSError: if the file cannot be written; the one of before is then unchanged.
+        """
+        self._write(take_learned(model), {"epoch": checks.integer(number, "number", minimum=0)})
+
     def on_train_begin(self, logs=None):
         """Takes up the fit that the file is of, if there is one.
 
         Raises:
             ValueError: if the file is of a fit with other settings or data, or no checkpoint.
+            BlockingIOError: if another process uses the file.
         """
         self._callback_states = None
+        self._claim()
         if not self.path.exists():
             return
-        arrays, progress = _read(self.path)
-        if not fits(self.model, arrays):
-            wanted = "the checkpoint of a fit with these settings and data, or another path"
-            checks.fail("path", f"{str(self.path)!r} of another fit", wanted)
-        if int(arrays["fit_start"]) != self.model.trainer.start_epoch:
-            return  # an earlier fit's
-        put_back(self.model, arrays)
-        self.model.trainer.first_epoch = progress["epoch"]
+        with self._reading():
+            self._take_up(*_read(self.path))
+
+    def _take_up(self, arrays: _Arrays, progress: dict[str, Any]) -> None:
+        model, epoch = self.model, _count(progress["epoch"])
+        if model.trainer is None:
+            self._refuse_other(_differences_of(model, arrays))
+            put_back_learned(model, arrays)
+            model.stream.first_epoch, model.stream.num_read = epoch, _count(progress["num_read"])
+        else:
+            self._refuse_other(differences(model, arrays))
+            if int(arrays["fit_start"]) != model.trainer.start_epoch:
+                return  # an earlier fit's
+            num_done = int(arrays["state/progress"][0]) - model.trainer.start_epoch
+            if num_done < 0 or epoch != model.trainer.first_epoch + num_done:
+                raise ValueError(f"epoch {epoch} after {num_done} epochs")
+            put_back(model, arrays)
+            model.trainer.first_epoch = epoch
         self._callback_states = [
             (name, {key: _decode(value, arrays) for key, value in attributes.items()})
             for name, attributes in progress["callbacks"]
@@ -83,11 +132,104 @@ class Checkpoint(keras.callbacks.Callback):
             _restore(self._companions, self._callback_states)
             self._callback_states = None
         elif epoch % self.every_epochs == 0:
-            arrays = take_snapshot(self.model)
-            progress = {"format": _FORMAT, "epoch": epoch}
-            progress["callbacks"] = [_state_of(each, arrays) for each in self._companions]
-            arrays["progress"] = as_bytes(json.dumps(progress))
-            write_arrays(self.path, arrays)
+            is_endless = self.model.trainer is None
+            arrays = take_learned(self.model) if is_endless else take_snapshot(self.model)
+            progress = {"epoch": epoch}
+            if is_endless:
+                progress["num_read"] = self.model.stream.num_read
+            self._write(arrays, progress)
+
+    def on_train_end(self, logs=None):
+        """Lets other processes have the file."""
+        release(self.path)
+
+    def _write(self, arrays: _Arrays, progress: dict[str, Any]) -> None:
+        callbacks = [_state_of(each, arrays) for each in self._companions]
+        progress = {"format": _FORMAT, **progress, "callbacks": callbacks}
+        try:
+            write_arrays(self.path, {**arrays, "progress": as_bytes(json.dumps(progress))})
+        except OSError as error:
+            got = f"{str(self.path)!r}, which cannot be written ({error.strerror or error})"
+            checks.fail("path", got, "a folder with room that may be written", OSError)
+
+    def _claim(self) -> None:
+        try:
+            claim(self.path)
+        except BlockingIOError as error:
+            got = f"{str(self.path)!r}, which {error} uses"
+            checks.fail("path", got, "another path, or the end of that process", BlockingIOError)
+        except OSError as error:
+            got = f"{str(self.path)!r}, beside which nothing can be written ({error})"
+            checks.fail("path", got, "a folder that may be written", OSError)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Tells of damage of any kind by one error."""
+        try:
+            yield
+        except _OtherFitError:
+            raise
+        except (*UNREADABLE, TypeError, IndexError, OverflowError) as error:
+            reason = " ".join(str(error).split())[:200]
+            got = f"{str(self.path)!r}, which is something else or damaged ({reason})"
+            checks.fail("path", got, "a file that `Checkpoint` wrote")
+
+    def _refuse_other(self, found: list[str]) -> None:
+        if found:
+            wanted = "the checkpoint of a fit with these settings and data, or another path"
+            got = f"{str(self.path)!r} of another fit (other {', '.join(found)})"
+            checks.fail("path", got, wanted, _OtherFitError)
+
+
+class _OtherFitError(ValueError):
+    """A whole checkpoint, but of another fit."""
+
+
+def take_learned(model: DeepDPM) -> _Arrays:
+    """All that further calls of `partial_fit` depend on, as arrays."""
+    own: _Arrays = {}
+    model.save_own_variables(own)
+    arrays = {f"own/{name}": np.asarray(value) for name, value in own.items()}
+    arrays["sizes"] = as_bytes(json.dumps(model.get_build_config()))
+    arrays["identity"] = as_bytes(json.dumps(_identity(model)))
+    return arrays if model.parts is None else {**arrays, **_variables(model)}
+
+
+def put_back_learned(model: DeepDPM, arrays: _Arrays) -> None:
+    """Brings a model of the same settings to where `take_learned` was called."""
+    sizes = json.loads(as_text(arrays["sizes"]))
+    if not model.compiled:
+        model.compile()
+    if sizes:
+        networks = model.create_networks(**checked_sizes(sizes))
+        if model.parts is not None:
+            model.adopt(model.parts.replace(networks=networks))
+    model.load_own_variables({k[4:]: each for k, each in arrays.items() if k.startswith("own/")})
+    if sizes:
+        _assign(model, arrays)
+
+
+def _variables(model: DeepDPM) -> _Arrays:
+    """Variables of networks and optimisers."""
+    return {
+        f"{part}/{index}": np.asarray(variable)
+        for part in _PARTS
+        for index, variable in enumerate(getattr(model, part).variables)
+    }
+
+
+def _assign(model: DeepDPM, arrays: _Arrays) -> None:
+    """Gives networks and optimisers the values that `_variables` took."""
+    for part in _PARTS:
+        variables = getattr(model, part).variables
+        count = sum(name.startswith(f"{part}/") for name in arrays)
+        values = [arrays[f"{part}/{index}"] for index in range(count)]
+        if [v.shape for v in variables] != [v.shape for v in values]:
+            raise ValueError(f"{part} has weights of other shapes")
+        for variable, value in zip(variables, values, strict=True):
+            if not np.isfinite(value).all():
+                raise ValueError(f"{part} has weights that are not finite")
+            variable.assign(value)
 
 
 def take_snapshot(model: DeepDPM) -> _Arrays:
@@ -97,9 +239,7 @@ def take_snapshot(model: DeepDPM) -> _Arrays:
     """
     fitted = model.fitted
     arrays = {f"state/{name}": value for name, value in fitted.state.to_arrays().items()}
-    for part in _PARTS:
-        for index, variable in enumerate(getattr(model, part).variables):
-            arrays[f"{part}/{index}"] = np.asarray(variable)
+    arrays |= _variables(model)
     arrays["moves"] = np.array(dataclasses.astuple(fitted.result.moves))
     arrays["capacity"] = np.array(fitted.networks.capacity)
     start = fitted.state.epoch if model.trainer is None else model.trainer.start_epoch
@@ -109,16 +249,12 @@ def take_snapshot(model: DeepDPM) -> _Arrays:
     return arrays
 
 
-def fits(model: DeepDPM, arrays: _Arrays) -> bool:
-    """Whether a snapshot is of a fit with the settings and the data of this model's fit.
+def differences(model: DeepDPM, arrays: _Arrays) -> list[str]:
+    """In what a snapshot is of a fit with other settings or data than this model's fit.
 
     Data show in the preprocessing and the prior that they lead to, up to the rounding of another
     processor.
     """
-    kept, wanted = json.loads(as_text(arrays["identity"])), _identity(model)
-    # Settings that came later than the snapshot are the program's.
-    if {**kept, "config": {**wanted["config"], **kept["config"]}} != wanted:
-        return False
     own = model.fitted.state.to_arrays()
     pairs = [
         (own[name], arrays[f"state/{name}"])
@@ -126,26 +262,35 @@ def fits(model: DeepDPM, arrays: _Arrays) -> bool:
         # Checkpoints of before lack what was not known then.
         if name.startswith(("preprocessing/", "prior/")) and f"state/{name}" in arrays
     ]
-    return all(
+    is_same = all(
         mine.shape == kept.shape and np.allclose(mine, kept, rtol=1e-6, atol=1e-9)
         for mine, kept in pairs
     )
+    return [*_differences_of(model, arrays), *([] if is_same else ["data"])]
+
+
+def _differences_of(model: DeepDPM, arrays: _Arrays) -> list[str]:
+    """The settings and arguments that are not those of the snapshot."""
+    kept, wanted = json.loads(as_text(arrays["identity"])), _identity(model)
+    # What came later than the snapshot is the program's.
+    config = {**wanted["config"], **kept["config"]}
+    changed = [name for name, value in config.items() if wanted["config"].get(name) != value]
+    if "given" in kept:
+        mine, theirs = wanted.get("given", {}), kept["given"]
+        changed += [name for name in {**theirs, **mine} if theirs.get(name) != mine.get(name)]
+    return changed if kept["seed"] == wanted["seed"] else [*changed, "seed"]
 
 
 def put_back(model: DeepDPM, arrays: _Arrays) -> None:
-    """Brings a model whose fit has begun to where the snapshot, which `fits` it, was taken."""
+    """Brings a model whose fit has begun to where a snapshot without `differences` was taken."""
     capacity = int(arrays["capacity"])
+    network = model.clustering
+    sizes = {"feature_dim": network.hidden.kernel.shape[0], "hidden_units": network.hidden_units}
+    checked_sizes({**sizes, "capacity": capacity})
     if capacity > model.fitted.networks.capacity:
         networks = model.fitted.networks.grown_to(capacity)
         model.adopt(model.fitted.replace(networks=networks))
-    for part in _PARTS:
-        variables = getattr(model, part).variables
-        count = sum(name.startswith(f"{part}/") for name in arrays)
-        values = [arrays[f"{part}/{index}"] for index in range(count)]
-        if [v.shape for v in variables] != [v.shape for v in values]:
-            checks.fail(part, "weights of other shapes", "those of the fit that is taken up")
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
+    _assign(model, arrays)
     states = {name[6:]: value for name, value in arrays.items() if name.startswith("state/")}
     model.adopt(
         model.fitted.replace(
@@ -160,31 +305,43 @@ def put_back(model: DeepDPM, arrays: _Arrays) -> None:
 
 def _identity(model: DeepDPM) -> dict[str, Any]:
     """What two fits must share for one to go on where the other stopped, besides their data."""
-    return {"config": dataclasses.asdict(model.config), "seed": model.seed}
+    given = {} if model.trainer is None else {"given": model.trainer.given}
+    return {"config": dataclasses.asdict(model.config), "seed": model.seed, **given}
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < _MOST_EPOCHS:
+        raise ValueError(f"{value!r} epochs")
+    return value
 
 
 def _read(path: Path) -> tuple[_Arrays, dict[str, Any]]:
-    try:
-        arrays = read_arrays(path)
-        progress = json.loads(as_text(arrays["progress"]))
-        if progress["format"] != _FORMAT:
-            raise ValueError(progress["format"])
-    except (ValueError, KeyError, TypeError):
-        got = f"{str(path)!r}, which is something else or damaged"
-        checks.fail("path", got, "a file that `Checkpoint` wrote")
+    arrays = read_arrays(path)
+    progress = json.loads(as_text(arrays["progress"]))
+    if progress["format"] != _FORMAT:
+        raise ValueError(f"format {progress['format']!r}")
     return arrays, progress
 
 
 def _state_of(callback: keras.callbacks.Callback, arrays: _Arrays) -> list[Any]:
     """Class name and attributes of a callback as JSON; arrays among them go to `arrays`."""
-    # Arguments of the constructor come from the program that is run again.
-    given = {*inspect.signature(type(callback).__init__).parameters, "params", "_model"}
     attributes = {
         name: _encode(value, arrays)
         for name, value in vars(callback).items()
-        if name not in given and _is_storable(value)
+        if _is_kept(callback, name) and _is_storable(value)
     }
     return [type(callback).__name__, attributes]
+
+
+def _is_kept(callback: keras.callbacks.Callback, name: str) -> bool:
+    """Whether an attribute of that name is state, and neither method nor argument.
+
+    Arguments of the constructor come from the program that is run again.
+    """
+    given = inspect.signature(type(callback).__init__).parameters
+    is_own = name not in given and name not in ("params", "_model")
+    defaults = vars(callback).get(name), getattr(type(callback), name, None)
+    return is_own and all(map(_is_storable, defaults))
 
 
 def _restore(callbacks: Sequence[keras.callbacks.Callback], states: list[_State]) -> None:
@@ -193,7 +350,9 @@ def _restore(callbacks: Sequence[keras.callbacks.Callback], states: list[_State]
         names = [name for name, _ in states]
         if type(callback).__name__ in names:
             _, attributes = states.pop(names.index(type(callback).__name__))
-            vars(callback).update(attributes)
+            # A file from elsewhere may name anything.
+            kept = {name: value for name, value in attributes.items() if _is_kept(callback, name)}
+            vars(callback).update(kept)
 
 
 def _is_storable(value: Any) -> bool:

@@ -17,6 +17,7 @@ import tfdpm
 from tfdpm import checks
 from tfdpm.cli import output, tables
 from tfdpm.cli.saved import load_keras
+from tfdpm.progress.files import replace_files
 
 if TYPE_CHECKING:
     from tfdpm.data import Inputs
@@ -93,13 +94,14 @@ def fit(
     output.show_scores(scores)
     output.show(f"{seconds:.1f} s")
     if out is not None:
-        model.save(out / "model.keras")
-        np.save(out / "labels.npy", labels)
         history = {
             name: [value if value is None else float(value) for value in values]
             for name, values in model.history.history.items()
         }
-        (out / "history.json").write_text(json.dumps(history, indent=1) + "\n")
+        with replace_files(out) as folder:
+            model.save(folder / "model.keras")
+            np.save(folder / "labels.npy", labels)
+            (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n")
         shutil.rmtree(out / _STAGES, ignore_errors=True)  # of use to unfinished runs only
         output.show(f"written to {out}: model.keras, labels.npy, history.json")
     if report:

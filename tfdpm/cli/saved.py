@@ -83,4 +83,4 @@ def load_keras(path: Path, name: str) -> Any:
         checks.fail(name, repr(str(path)), "an existing .keras file", FileNotFoundError)
     import keras
 
-    return keras.models.load_model(path)
+    return tfdpm.export.load_file(path, keras.Model)

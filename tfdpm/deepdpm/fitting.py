@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -19,9 +19,27 @@ from tfdpm.interpret.identity import Reference, follow, identity_of, overlap
 from tfdpm.training.progress_bar import callback_list
 from tfdpm.training.trainer import Trainer
 
-__all__ = ["first_points", "fit_endless", "name_clusters", "train"]
+__all__ = ["EndlessStream", "first_points", "fit_endless", "name_clusters", "train"]
 
 _COUNTED = ("accepted_splits", "accepted_merges", "proposed_splits", "proposed_merges")
+
+
+class EndlessStream:
+    """The batches of a fit on a stream that may have no end, and how far it is.
+
+    Attributes:
+        num_read: batches that were read; those that an interrupted fit read are skipped.
+        first_epoch: number of the first epoch; greater if an interrupted fit goes on.
+    """
+
+    def __init__(self, batches: tf.data.Dataset, first_epoch: int):
+        self._batches = batches
+        self.num_read, self.first_epoch = 0, first_epoch
+
+    def __iter__(self) -> Iterator[tf.Tensor]:
+        for batch in self._batches.skip(self.num_read):
+            self.num_read += 1
+            yield batch
 
 
 def train(model: Any, inputs: Inputs, callbacks: Any, verbose: str | int, first: int) -> None:
@@ -35,15 +53,13 @@ def train(model: Any, inputs: Inputs, callbacks: Any, verbose: str | int, first:
     else:
         model.check_points(inputs.feature_shape)
         model.adopt(trainer.resume(model.parts, is_same_fit=first > 0))
-    trainer.start_epoch = model.fitted.state.epoch
+    trainer.start_epoch, trainer.first_epoch = model.fitted.state.epoch, first
     most = trainer.config.epochs
     listeners = callback_list(model, callbacks, verbose, most)
-    for callback in listeners.callbacks:
-        if hasattr(callback, "accompany"):
-            callback.accompany(listeners.callbacks)
+    _introduce(listeners)
     listeners.on_train_begin()
     # A `Checkpoint` or Keras's `BackupAndRestore` may have taken up an interrupted fit.
-    trainer.first_epoch = trainer.first_epoch or model.resumed_epoch or first
+    trainer.first_epoch = max(trainer.first_epoch, model.resumed_epoch or 0)
     model.stop_training = False
     logs: dict[str, float] = {}
     for epoch in range(trainer.first_epoch, most):
@@ -71,6 +87,13 @@ def train(model: Any, inputs: Inputs, callbacks: Any, verbose: str | int, first:
     if model.n_clusters != model.n_components:
         # While a fit lasts, every component is a cluster.
         _mend_history(listeners, float(model.n_clusters), _scores(model, inputs, trainer))
+
+
+def _introduce(listeners: keras.callbacks.CallbackList) -> None:
+    """Names all callbacks to those that keep the others' states."""
+    for callback in listeners.callbacks:
+        if hasattr(callback, "accompany"):
+            callback.accompany(listeners.callbacks)
 
 
 def _mend_history(listeners: keras.callbacks.CallbackList, n_clusters: float, scores: dict) -> None:
@@ -113,12 +136,15 @@ def fit_endless(
     checks.integer(steps, "steps_per_epoch", minimum=1)
     if not isinstance(x, tf.data.Dataset):
         checks.fail("x", type(x).__name__, "a tf.data.Dataset where steps_per_epoch is given")
-    batches = iter(as_batches(x.take(steps * len(epochs) + 1)).batches)
+    taken = x.take(steps * len(epochs) + 1)
+    model.stream = EndlessStream(as_batches(taken).batches, epochs.start)
     listeners = callback_list(model, callbacks, verbose, epochs.stop)
+    _introduce(listeners)
     listeners.on_train_begin()
     model.stop_training = False
     logs: dict[str, float] = {}
-    for epoch in epochs:
+    batches = iter(model.stream)
+    for epoch in range(model.stream.first_epoch, epochs.stop):
         listeners.on_epoch_begin(epoch)
         listeners.on_train_batch_begin(0)
         epoch_batches = itertools.islice(batches, steps)

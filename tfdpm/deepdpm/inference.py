@@ -391,7 +391,7 @@ class FittedModel(SerializableModel):
 
     # -- files for servers --------------------------------------------------------------------
 
-    def export(self, directory: str | os.PathLike[str]) -> None:
+    def export(self, directory: str | os.PathLike[str], *, key: bytes | None = None) -> None:
         """Writes a SavedModel that is served without this package, and its model card.
 
         Signature `serving_default`: `inputs` float32, any number of points of the shape seen in
@@ -403,11 +403,13 @@ class FittedModel(SerializableModel):
 
         Args:
             directory: a version that does not exist yet, such as `saved_models/name/1`.
+            key: secret that signs the card, and so all files; `tfdpm.load` with the same key then
+                knows that nobody without it made or changed them. `None` does not sign.
 
         Raises:
             FileExistsError: if the folder exists.
         """
-        saved_model.export(self, directory)
+        saved_model.export(self, directory, key)
 
     def export_tflite(self, path: str | os.PathLike[str]) -> None:
         """Writes a TensorFlow Lite file with encoder, preprocessing and network.

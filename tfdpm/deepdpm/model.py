@@ -16,11 +16,12 @@ from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
 from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import Inputs, as_features
-from tfdpm.deepdpm.fitting import fit_endless, name_clusters, train
+from tfdpm.deepdpm.fitting import EndlessStream, fit_endless, name_clusters, train
 from tfdpm.deepdpm.inference import FittedModel
 from tfdpm.features.apply_encoder import as_rows, check_point_shape, encode_inputs, takes_text
 from tfdpm.features.preprocessing import Table
-from tfdpm.interpret.identity import Reference, check_reference
+from tfdpm.interpret.identity import Reference, check_reference, identity_of
+from tfdpm.progress.stages import fingerprint
 from tfdpm.training.online import learn_batch
 from tfdpm.training.sources import source_of
 from tfdpm.training.trainer import Trainer
@@ -52,6 +53,7 @@ class DeepDPM(FittedModel):
             accepted moves, and nmi, ari, acc where labels were given. Components are joined when
             the fit ends: of clusters the last epoch tells, the others of components.
         trainer: what the present fit needs; `None` outside of fits.
+        stream: how far the present fit on a stream without an end is; `None` outside of such fits.
 
     Args:
         config: a `DeepDPMConfig`, one of the names "default", "paper", "official", or `None`.
@@ -67,6 +69,7 @@ class DeepDPM(FittedModel):
     """
 
     trainer: Trainer | None = None
+    stream: EndlessStream | None = None
 
     def fit(
         self,
@@ -112,7 +115,10 @@ class DeepDPM(FittedModel):
         if steps_per_epoch is not None:
             epochs = self.config.epochs if epochs is None else epochs
             pace = (steps_per_epoch, range(initial_epoch, epochs), forgetting)
-            return fit_endless(self, x, *pace, callbacks, verbose)
+            try:
+                return fit_endless(self, x, *pace, callbacks, verbose)
+            finally:
+                self.stream = None
         known = self._known_columns(reference)
         raw = as_features(x, y, columns=known, takes_text=takes_text(self.encoder))
         inputs = encode_inputs(raw, self.encoder)
@@ -122,8 +128,21 @@ class DeepDPM(FittedModel):
         first = checks.integer(initial_epoch, "initial_epoch", minimum=0)
         source = source_of(inputs, inputs.weights if sample_weight is None else sample_weight)
         self.trainer = Trainer(source, config, self.seed, self._table(inputs, inputs.columns))
+        self.trainer.given = {"batch_size": str(config.batch_size)}
+        if sample_weight is not None:
+            self.trainer.given["sample_weight"] = fingerprint(np.asarray(sample_weight, np.float64))
+        if reference is not None:
+            self.trainer.given["reference"] = identity_of(reference).to_json()
         try:
             train(self, inputs, callbacks, verbose, first)
+        except tf.errors.OpError as error:
+            if isinstance(self._distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+                reason = " ".join(error.message.split())[-200:]
+                wanted = "all workers alive; start each of them again"
+                raise RuntimeError(
+                    f"`fit`: got a lost worker ({reason}), wanted {wanted}."
+                ) from None
+            raise
         finally:
             self.trainer = None
         self.memory = None

@@ -23,7 +23,11 @@ from tfdpm.search.state import MixtureState
 from tfdpm.shapes.groups import ComponentGroups
 from tfdpm.training.memory import Memory
 
-__all__ = ["SerializableModel"]
+__all__ = ["SerializableModel", "checked_sizes"]
+
+# Of networks whose sizes a file tells. A thousand clusters have 1,280 slots and 1,024 hidden units.
+_MOST_WEIGHTS, _MOST_WIDTH = 2**27, 2**17
+_MOST_SLOTS, _FEW_COMPONENTS = 64, 16  # slots for each component, which moves leave, of so many
 
 
 class SerializableModel(keras.Model):
@@ -106,10 +110,13 @@ class SerializableModel(keras.Model):
         Returns:
             The model, so that `compile(...).fit(...)` can be written.
         """
+        # The same names in all models: TensorFlow keeps a kernel for ever for each new name of a
+        # variable.
         if isinstance(optimizer, str) and optimizer == "auto":
-            optimizer = FusedAdam(self.config.learning_rate)
+            optimizer = FusedAdam(self.config.learning_rate, name="optimizer")
         if isinstance(subcluster_optimizer, str) and subcluster_optimizer == "auto":
-            subcluster_optimizer = FusedAdam(self.config.subcluster_learning_rate)
+            rate = self.config.subcluster_learning_rate
+            subcluster_optimizer = FusedAdam(rate, name="subcluster_optimizer")
         super().compile(optimizer=optimizer, **kwargs)
         self.subcluster_optimizer = keras.optimizers.get(subcluster_optimizer)
         optimizers = (self.optimizer, self.subcluster_optimizer)
@@ -195,7 +202,7 @@ class SerializableModel(keras.Model):
     def build_from_config(self, config: dict[str, int] | None) -> None:
         """Creates networks of the saved sizes."""
         if config:
-            self.create_networks(**config)
+            self.create_networks(**checked_sizes(config))
 
     def save_own_variables(self, store) -> None:
         """Writes what is no network weight: mixture, prior, statistics, labels, genealogy."""
@@ -252,6 +259,7 @@ class SerializableModel(keras.Model):
             found["waiting"] = np.array(arrays["waiting"])
         # Keras reads networks and optimizers next, which must have the slots of the file.
         capacity = int(np.array(arrays["capacity"]))
+        _check_result(found, state.num_components, capacity)
         networks = self._pair_networks() if self.parts is None else self.parts.networks
         if capacity != networks.capacity:
             networks = networks.grown_to(capacity)
@@ -279,6 +287,30 @@ class SerializableModel(keras.Model):
             # A copy from before the networks grew fills the leading slots.
             paddings = [(0, b - a) for a, b in zip(value.shape, variable.shape, strict=True)]
             variable.assign(np.pad(value, paddings))
+
+
+def checked_sizes(config: dict[str, Any]) -> dict[str, int]:
+    """Returns sizes of networks from a file, or raises where no memory would hold them."""
+    sizes = {name: checks.integer(size, name, minimum=1) for name, size in config.items()}
+    width = max(sizes["feature_dim"], sizes["hidden_units"])
+    if sizes["capacity"] * width > _MOST_WEIGHTS or width > _MOST_WIDTH:
+        checks.fail("capacity", config, "sizes of networks that memory holds")
+    return sizes
+
+
+def _check_result(found: dict[str, Any], num_components: int, capacity: int) -> None:
+    """Raises unless what a file tells of a fit is of so many components."""
+    if not num_components <= capacity <= _MOST_SLOTS * max(num_components, _FEW_COMPONENTS):
+        checks.fail("capacity", capacity, f"slots for {num_components} components")
+    labels, groups = found.get("labels"), found.get("groups")
+    if (
+        labels is not None
+        and labels.size
+        and not 0 <= labels.min() <= labels.max() < num_components
+    ):
+        checks.fail("labels", "labels out of range", f"below {num_components}")
+    if groups is not None and groups.valleys.shape != (num_components, num_components):
+        checks.fail("valleys", groups.valleys.shape, f"of {num_components} components")
 
 
 def _shape(sizes: Any) -> tuple[int, ...]:

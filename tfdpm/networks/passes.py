@@ -226,11 +226,17 @@ class Passes:
         """One step of the optimisers whose networks there are gradients for."""
         cluster_variables = self._clustering.trainable_variables
         count = len(cluster_variables)
-        self._optimizer.apply(gradients[:count], cluster_variables)
-        if len(gradients) > count:
-            self._subcluster_optimizer.apply(
-                gradients[count:], self._subclustering.trainable_variables
-            )
+
+        def apply(_) -> None:
+            self._optimizer.apply(gradients[:count], cluster_variables)
+            if len(gradients) > count:
+                self._subcluster_optimizer.apply(
+                    gradients[count:], self._subclustering.trainable_variables
+                )
+
+        # The sums are those of all replicas. Within a replica's context Keras would sum them once
+        # more, by an operation whose gradient TensorFlow keeps for ever, and with it this graph.
+        tf.distribute.get_replica_context().merge_call(apply)
 
     # -- reduction --------------------------------------------------------------------------
 

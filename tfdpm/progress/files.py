@@ -4,16 +4,80 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
+import socket
 import zipfile
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # Windows, where no process is told of another
+    fcntl = None  # type: ignore[assignment]
+
 # What NumPy, Keras and zipfile raise on files that are damaged or of another kind.
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile)
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}-(.*)", flags=re.DOTALL)
+_claims: dict[Path, IO[str]] = {}  # locks that this process holds; the system frees them at its end
+
+
+def claim(path: str | os.PathLike[str], names: str | None = None) -> None:
+    """Reserves a path for this process, until it ends or calls `release`.
+
+    What a process that was killed left of half-written files is then removed.
+
+    Args:
+        path: file or other name, beside which a lock is made; folders are made if needed.
+        names: pattern of the names of the files that are written; `None` for that of `path`.
+
+    Raises:
+        BlockingIOError: with the name of the other process, if it is reserved.
+    """
+    target = Path(path).absolute()
+    lock = target.with_name(f".{target.name}.lock")
+    if fcntl is None or lock in _claims:
+        return
+    _make_folder(target.parent)
+    while True:
+        file = lock.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            with file:
+                raise BlockingIOError(file.read() or "another process") from None
+        except OSError:  # some network file systems have no locks
+            file.close()
+            return
+        # Whoever held the lock may just have removed the file that was opened.
+        if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+            break
+        file.close()
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    _claims[lock] = file
+    for other in target.parent.iterdir():
+        found = _TEMPORARY.fullmatch(other.name)
+        if found and fnmatch(found[1], names or target.name) and other.is_file():
+            other.unlink(missing_ok=True)
+
+
+def release(path: str | os.PathLike[str]) -> None:
+    """Lets other processes have what `claim` reserved."""
+    target = Path(path).absolute()
+    lock = target.with_name(f".{target.name}.lock")
+    file = _claims.pop(lock, None)
+    if file is not None:
+        lock.unlink(missing_ok=True)
+        file.close()
 
 
 @contextlib.contextmanager
@@ -73,6 +137,29 @@ def create_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
                 raise FileExistsError(str(target)) from error
             raise
         _flush_folder(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replace_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields an empty folder within `folder`, whose files move there when the block has ended.
+
+    They are on disk before the first one moves, and then move right after each other. If the block
+    or the disk fails, all files of before are unchanged.
+    """
+    target = Path(folder)
+    _make_folder(target)
+    temporary = _hidden_name(target / "files")
+    temporary.mkdir()
+    try:
+        yield temporary
+        files = sorted(temporary.iterdir())
+        for file in files:
+            _flush(file)
+        for file in files:
+            os.replace(file, target / file.name)
+        _flush_folder(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -17,7 +17,7 @@ import numpy as np
 from tfdpm import checks
 from tfdpm.progress.display import ProgressDisplay
 from tfdpm.progress.epoch_backup import EpochBackup
-from tfdpm.progress.files import UNREADABLE, replace_file
+from tfdpm.progress.files import UNREADABLE, claim, release, replace_file
 
 _SECONDS_BETWEEN_REPORTS = 10.0
 _MAX_REPORTS = 50  # of a stage: long ones report less often
@@ -66,7 +66,15 @@ class Stages:
 
         Raises:
             KeyboardInterrupt: with a message, if the user interrupts.
+            BlockingIOError: if another process runs the same in the same folder.
         """
+        run = self.path("run", "")
+        if run is not None:
+            try:
+                claim(run, f"*-{self.key}*")
+            except BlockingIOError as error:
+                got = f"{str(self.directory)!r}, in which {error} runs the same"
+                checks.fail("directory", got, "another folder, or its end", BlockingIOError)
         self._current = self.names.index(name) + 1
         self._display = ProgressDisplay(verbose=self._lines)
         self._reported = time.monotonic()
@@ -78,6 +86,9 @@ class Stages:
             if self.directory is not None:
                 message += f"; run the same again to go on from what is kept in {self.directory}"
             raise KeyboardInterrupt(message) from interrupt
+        finally:
+            if run is not None:
+                release(run)
         self.say(f"{self._title}: {self._display.seconds:.1f} s")
 
     def progress(self, done: int, total: int) -> None:

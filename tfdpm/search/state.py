@@ -16,6 +16,7 @@ from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, m_st
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.transition import WHOLE, Transition
 
+_WEIGHT_ROUNDING = 1e-3  # of the sum of all weights
 _SUBCOMPONENTS = ("sub_weights", "sub_means", "sub_covariances")
 
 
@@ -94,7 +95,11 @@ class MixtureState:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> MixtureState:
-        """The state behind `to_arrays`' result."""
+        """The state behind `to_arrays`' result.
+
+        Raises:
+            ValueError: if the arrays are of no mixture.
+        """
 
         def read(name: str) -> np.ndarray:
             return np.array(arrays[name])
@@ -108,7 +113,7 @@ class MixtureState:
 
         progress, steps = read("progress"), read_new("preprocessing/steps")
         log_scales, df = read_new("preprocessing/log_scales"), read_new("t_mixture/df")
-        return cls(
+        state = cls(
             preprocessing=Preprocessing(
                 read("preprocessing/mean"),
                 read("preprocessing/projection"),
@@ -129,6 +134,45 @@ class MixtureState:
             last_change_epoch=int(progress[1]),
             t_mixture=group(TMixtureParameters, "t_mixture") if len(df) else None,
         )
+        _check_mixture(state.to_arrays())
+        return state
+
+
+def _check_mixture(arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises unless arrays, which may come from a file of a stranger, are those of a mixture."""
+    means, projection = arrays["parameters/means"], arrays["preprocessing/projection"]
+    if means.ndim != 2 or projection.ndim != 2 or 0 in means.shape:
+        raise ValueError(f"a mixture with means of shape {means.shape}")
+    count, dim = means.shape
+    shapes = {
+        "preprocessing/mean": projection.shape[:1],
+        "preprocessing/projection": (projection.shape[0], dim),
+        "prior/loc": (dim,),
+        "prior/scale": (dim, dim),
+        "prior/mean_precision": (),
+        "prior/df": (),
+        "parameters/means": (count, dim),
+        "parameters/mixture_weights": (count,),
+        "parameters/covariances": (count, dim, dim),
+        "sub_weights": (count, 2),
+        "sub_means": (count, 2, dim),
+        "sub_covariances": (count, 2, dim, dim),
+    }
+    for name, axes in (("soft", (count,)), ("halves", (count, 2))):
+        parts = {"counts": axes, "sums": (*axes, dim), "outer_products": (*axes, dim, dim)}
+        shapes |= {f"{name}/{part}": shape for part, shape in parts.items()}
+    for name, shape in shapes.items():
+        found = arrays[name]
+        if found.shape != shape or found.dtype.kind != "f" or not np.isfinite(found).all():
+            raise ValueError(f"a mixture whose {name} are no {shape} finite numbers")
+    for name in ("parameters/covariances", "prior/scale"):
+        try:
+            np.linalg.cholesky(arrays[name])
+        except np.linalg.LinAlgError as error:
+            raise ValueError(f"a mixture whose {name} are not positive definite") from error
+    weights = arrays["parameters/mixture_weights"]
+    if np.any(weights < 0.0) or abs(weights.sum() - 1.0) > _WEIGHT_ROUNDING:
+        raise ValueError("a mixture whose weights do not sum to one")
 
 
 def subcomponent_start(

@@ -20,6 +20,7 @@ import tensorflow as tf
 from tfdpm import checks
 from tfdpm.progress.files import create_folder
 from tfdpm.serving.density import ServedPredictive
+from tfdpm.serving.inspection import sign
 from tfdpm.serving.weights import ServedEncoder, affine, held, held_affine
 
 CARD_NAME = "model_card.json"
@@ -137,7 +138,7 @@ class ServingModule(tf.Module):
         }
 
 
-def export(model: Any, directory: str | os.PathLike[str]) -> None:
+def export(model: Any, directory: str | os.PathLike[str], key: bytes | None = None) -> None:
     """Writes a model and its card to a new folder, all or nothing; see `DeepDPM.export`."""
     state, module, target = model.fitted.state, ServingModule(model), Path(directory)
     versions = {each.__name__: each.__version__ for each in (tf, keras, np)}
@@ -157,12 +158,16 @@ def export(model: Any, directory: str | os.PathLike[str]) -> None:
         "config": dataclasses.asdict(model.config),
         "versions": {"python": platform.python_version(), **versions},
     }
-    signatures = {"serving_default": module.serve, "labels": module.label, "embed": module.embed}
+    functions = {"serving_default": module.serve, "labels": module.label, "embed": module.embed}
+    signatures = {name: _checked(function) for name, function in functions.items()}
     try:
         with create_folder(target) as folder:
             tf.saved_model.save(module, str(folder), signatures=signatures)
             _write_warmup_requests(folder / _WARMUP_NAME, module, target.absolute().parent.name)
-            text = json.dumps({**card, "files": checksums(folder)}, indent=2)
+            card["files"] = checksums(folder)
+            if key is not None:
+                card["signature"] = sign(card, checks.secret(key, "key"))
+            text = json.dumps(card, indent=2)
             (folder / CARD_NAME).write_text(text + "\n", encoding="utf-8")
     except FileExistsError:
         wanted = "a version that does not exist yet"
@@ -172,8 +177,24 @@ def export(model: Any, directory: str | os.PathLike[str]) -> None:
         checks.fail("directory", f"{str(target)!r}, below a file", wanted, NotADirectoryError)
 
 
+def _checked(function: Any) -> Any:
+    """The function with errors that name its argument, for servers without this package."""
+    (points,) = function.input_signature
+    sizes = ", ".join(map(str, points.shape[1:]))
+    message = f"`inputs`: wanted points [B, {sizes}] of finite numbers, got"
+
+    def answer(inputs):
+        inputs = tf.ensure_shape(inputs, points.shape, name="inputs")
+        return function(tf.debugging.check_numerics(inputs, message))
+
+    return tf.function(answer, input_signature=[points], autograph=False)
+
+
 def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder but the card, by its path in it."""
+    """SHA-256 of every file below a folder but the card, by its path in it.
+
+    They tell of accidents. Who changes files on purpose changes them too; see `sign`.
+    """
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))

@@ -77,6 +77,8 @@ class Trainer:
         start_epoch: epochs that the model had been trained for when the fit began.
         first_epoch: number that callbacks see of the first epoch; 0 unless an interrupted fit goes
             on.
+        given: what the caller gave beside points and configuration, as text by argument, by which
+            an interrupted fit is told from another.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Trainer:
         self.seed = seed
         self._table = table or Table()
         self.start_epoch = self.first_epoch = 0
+        self.given: dict[str, str] = {}
         # Weights of the networks and what a pass found under them, while both stay as they are.
         self._last_pass: tuple[list[np.ndarray], PassStatistics] | None = None
 

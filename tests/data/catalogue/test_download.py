@@ -39,7 +39,16 @@ def test_damaged_or_unreachable_file_leaves_nothing(tmp_path, published) -> None
     damaged = RemoteFile(published.names, published.url, "0" * 32)
     with pytest.raises(OSError, match="with other contents than published"):
         find_files([damaged], folder, download=True, name="data")
-    absent = RemoteFile(("b",), (tmp_path / "no such file").as_uri())
+    absent = RemoteFile(("b",), (tmp_path / "no such file").as_uri(), "0" * 32)
     with pytest.raises(OSError, match=r"got no answer from file:.*can be put into"):
         find_files([absent], folder, download=True, name="data")
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "md5"), [("http://localhost/a", "0" * 32), ("https://localhost/a", None)]
+)
+def test_file_that_nobody_can_vouch_for_is_not_fetched(tmp_path, url, md5) -> None:
+    with pytest.raises(OSError, match="without https or a published checksum.*by hand"):
+        find_files([RemoteFile(("a",), url, md5)], tmp_path, download=True, name="data")
+    assert list(tmp_path.iterdir()) == []

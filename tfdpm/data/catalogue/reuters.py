@@ -34,7 +34,8 @@ def load(
 
     As in [DEC], articles with exactly one of the four root topics are kept. Features are tf-idf
     with logarithmic term frequency of the 2,000 most frequent words, of length `sqrt(2000)`.
-    Where there are fewer than 10,000 articles, all are returned; a download takes 320 MB.
+    Where there are fewer than 10,000 articles, all are returned. The 320 MB are fetched by hand:
+    their authors give neither https nor checksums.
     """
     from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
