@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import tfdpm
 
 OPTIONAL = ("matplotlib", "pandas", "plotly", "pyarrow", "tensorflow_datasets", "umap")
@@ -27,6 +29,20 @@ def test_import_loads_no_optional_package() -> None:
         f"assert all(sys.modules[name] is None for name in {OPTIONAL!r})"
     )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("told", ["environment", "file", "keras"])
+def test_another_backend_of_keras_is_one_error_at_import(told, tmp_path) -> None:
+    settings = {"KERAS_BACKEND": "jax"} if told != "file" else {"KERAS_HOME": str(tmp_path)}
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    code = f"import os\nos.environ.update({settings!r})\n"
+    if told == "keras":  # as if it had been imported before
+        fake = "types.SimpleNamespace(config=types.SimpleNamespace(backend=lambda: 'jax'))"
+        code += f"import sys, types\nsys.modules['keras'] = {fake}\n"
+    result = run_python(code + "import tfdpm")
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: `KERAS_BACKEND`: got 'jax', wanted 'tensorflow'")
 
 
 def test_every_public_name_exists() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import sys
@@ -23,12 +24,34 @@ def import_tensorflow() -> None:
     Warnings, errors and all other output appear afterwards, unchanged. Nothing happens where
     TensorFlow is imported already.
     """
+    _check_backend()
     # No setting turns the information off: recent versions write it while their libraries are
     # loaded, before `TF_CPP_MIN_LOG_LEVEL` counts.
     if "tensorflow" in sys.modules:
         return
     with _without_information():
         import tensorflow  # noqa: F401
+
+
+def _check_backend() -> None:
+    """Raises ImportError where Keras runs, or is told to run, on something else than TensorFlow."""
+    if "keras" in sys.modules:
+        backend = sys.modules["keras"].config.backend()
+    else:
+        backend = os.environ.get("KERAS_BACKEND") or _configured_backend()
+    if backend != "tensorflow":
+        wanted = "wanted 'tensorflow', set before Keras is imported for the first time"
+        raise ImportError(f"`KERAS_BACKEND`: got {backend!r}, {wanted}.")
+
+
+def _configured_backend() -> str:
+    """The backend in Keras's own file of settings."""
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    try:
+        with open(os.path.join(home, "keras.json"), encoding="utf-8") as file:
+            return str(json.load(file).get("backend", "tensorflow"))
+    except (OSError, ValueError, AttributeError):
+        return "tensorflow"
 
 
 def find_devices() -> None:
