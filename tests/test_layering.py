@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "config": "checks",
     "metrics": "checks",
     "progress": "checks",
-    "data": "checks progress",
+    "data": "checks metrics progress",
     "swav": "checks progress data",
     "features": "checks config progress data swav",
     "mixture": "checks",
@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "training": "checks config progress data features mixture moves search networks shapes "
     "interpret",
     "serving": "checks progress mixture search networks",
-    "viz": "checks config data",
+    "viz": "checks config progress data",
     "report": "checks progress data metrics viz",
     "deepdpm": "checks config metrics progress data features mixture moves search networks "
     "shapes interpret training serving viz report",
@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "callbacks": "checks config metrics progress data swav moves search networks interpret "
     "training viz deepdpm",
     "distributions": "mixture",
-    "export": "checks data serving deepdpm",
+    "export": "checks progress data serving deepdpm",
     "pipeline": "checks config progress data features callbacks deepdpm export",
     "sklearn": "checks config deepdpm",
     "": "startup config metrics data swav features deepdpm joint callbacks distributions export "

@@ -19,6 +19,7 @@ from tfdpm import checks
 from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import as_features
 from tfdpm.deepdpm import DeepDPM
+from tfdpm.progress.files import local_path
 from tfdpm.serving.saved_model import CARD_NAME, FORMAT, checksums
 
 __all__ = ["ServedModel", "export", "load"]
@@ -129,7 +130,7 @@ def load(directory: str | os.PathLike[str]) -> ServedModel | DeepDPM:
         FileNotFoundError: if there is no such folder or file.
         ValueError: if it is something else, or files are missing, cut or changed.
     """
-    folder = Path(directory)
+    folder = local_path(directory, "directory")
     if folder.is_file():
         return load_file(folder)
     if not folder.is_dir():

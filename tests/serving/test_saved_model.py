@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +67,13 @@ def test_checksums_notice_every_change_but_that_of_the_card(tmp_path):
     assert serving.checksums(tmp_path) != before
     (tmp_path / "more").write_bytes(b"")
     assert len(serving.checksums(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(("offset", "is_told"), [(0.0, False), (1e4, False), (1e8, True)])
+def test_inputs_that_float32_cannot_tell_apart_are_told_at_export(offset, is_told, tmp_path):
+    model = tfdpm.DeepDPM(tfdpm.DeepDPMConfig(min_steps_per_epoch=5), seed=0)
+    model.fit(X.astype(np.float64) + offset, epochs=1, verbose=0)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model.export(tmp_path / "1")
+    assert any("float32, whose steps" in str(each.message) for each in said) == is_told

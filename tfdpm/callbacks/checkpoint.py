@@ -17,7 +17,7 @@ from tfdpm import checks
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.interpret.genealogy import Genealogy, as_bytes, as_text
 from tfdpm.moves.ledger import MoveCounts
-from tfdpm.progress.files import read_arrays, write_arrays
+from tfdpm.progress.files import local_path, read_arrays, write_arrays
 from tfdpm.search.state import MixtureState
 from tfdpm.training.progress_bar import ProgressBar
 
@@ -43,7 +43,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def __init__(self, path: str | os.PathLike[str], *, every_epochs: int = 1):
         super().__init__()
-        self.path = Path(path)
+        self.path = local_path(path)
         self.every_epochs = checks.integer(every_epochs, "every_epochs", minimum=1)
         self._companions: list[keras.callbacks.Callback] = []
         self._callback_states: list[_State] | None = None  # until the first epoch begins
@@ -58,9 +58,13 @@ class Checkpoint(keras.callbacks.Callback):
         """Takes up the fit that the file is of, if there is one.
 
         Raises:
-            ValueError: if the file is of a fit with other settings or data, or no checkpoint.
+            ValueError: if the file is of a fit with other settings or data, or no checkpoint, or
+                the fit has `steps_per_epoch`, after whose epochs the stream cannot go on.
         """
         self._callback_states = None
+        if self.model.trainer is None:
+            wanted = "keras.callbacks.ModelCheckpoint, whose file holds all that a stream has left"
+            checks.fail("callbacks", "Checkpoint in a fit with steps_per_epoch", wanted)
         if not self.path.exists():
             return
         arrays, progress = _read(self.path)
