@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.callbacks import Checkpoint
@@ -16,15 +19,31 @@ from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.deepdpm.fitting import first_points
 from tfdpm.deepdpm.layout_prior import fit_layout_scale
+from tfdpm.deepdpm.scope import out_of_scope
 from tfdpm.export import ServedModel
 from tfdpm.features import learn_encoder
 from tfdpm.features.choice import FeatureChoice, choose
 from tfdpm.features.encoders import as_encoder
+from tfdpm.progress.display import as_verbose
 from tfdpm.progress.stages import Stages, fingerprint
 
 _MAX_CHOICE_POINTS = 4096  # of a stream, by which features="auto" chooses
 
 
+def _in_its_strategy(function: Callable[..., DeepDPM]) -> Callable[..., DeepDPM]:
+    """The function out of the scope that it is called in, whose strategy becomes its argument."""
+
+    @functools.wraps(function)
+    def call(*args: Any, strategy: tf.distribute.Strategy | None = None, **kwargs: Any) -> DeepDPM:
+        if strategy is None and tf.distribute.has_strategy():
+            strategy = tf.distribute.get_strategy()
+        with out_of_scope():
+            return function(*args, strategy=strategy, **kwargs)
+
+    return call
+
+
+@_in_its_strategy
 def fit(
     data: Any,
     *,
@@ -38,6 +57,7 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
     directory: str | os.PathLike[str] | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> DeepDPM:
     """Clusters data whose number of clusters nobody knows.
 
@@ -75,6 +95,8 @@ def fit(
             for silence.
         directory: folder for results of stages, from which the same call goes on after an
             interruption; `None` keeps none.
+        strategy: `tf.distribute.Strategy` that shares the clustering out among devices; `None` for
+            that in whose scope `fit` is called, if any.
 
     Returns:
         The fitted model.
@@ -99,7 +121,8 @@ def fit(
     name = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "data"
     known = getattr(reference, "columns", None)
     inputs = as_features(data, name=name, columns=known if known and known.names else None)
-    checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
+    inputs = inputs.in_memory()
+    verbose = as_verbose(verbose)
     choice = _choose_features(features, inputs)
     names = learn_encoder.STAGES[choice.name]
     sample = None
@@ -131,7 +154,8 @@ def fit(
                 are_images=choice.image_shape is not None,
             )
             config = config.replace(prior_scale=scale)
-        model = DeepDPM(config, seed=seed, encoder=encoder, features=str(choice))
+        with contextlib.nullcontext() if strategy is None else strategy.scope():
+            model = DeepDPM(config, seed=seed, encoder=encoder, features=str(choice))
         model.fit(
             inputs,
             epochs=epochs,
