@@ -58,13 +58,9 @@ class Checkpoint(keras.callbacks.Callback):
         """Takes up the fit that the file is of, if there is one.
 
         Raises:
-            ValueError: if the file is of a fit with other settings or data, or no checkpoint, or
-                the fit has `steps_per_epoch`, after whose epochs the stream cannot go on.
+            ValueError: if the file is of a fit with other settings or data, or no checkpoint.
         """
         self._callback_states = None
-        if self.model.trainer is None:
-            wanted = "keras.callbacks.ModelCheckpoint, whose file holds all that a stream has left"
-            checks.fail("callbacks", "Checkpoint in a fit with steps_per_epoch", wanted)
         if not self.path.exists():
             return
         arrays, progress = _read(self.path)

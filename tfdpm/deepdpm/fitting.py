@@ -139,6 +139,11 @@ def fit_endless(
         checks.fail("x", type(x).__name__, wanted)
     batches = iter(as_batches(x.take(steps * len(epochs) + 1)).batches)
     listeners = callback_list(model, callbacks, verbose, epochs.stop)
+    for callback in listeners.callbacks:
+        if hasattr(callback, "accompany"):  # nothing brings a stream back to where it was
+            got = f"{type(callback).__name__} in a fit with steps_per_epoch"
+            wanted = "keras.callbacks.ModelCheckpoint, whose file holds all that a stream has left"
+            checks.fail("callbacks", got, wanted)
     listeners.on_train_begin()
     model.stop_training = False
     logs: dict[str, float] = {}
