@@ -13,7 +13,6 @@ from sklearn.metrics.cluster import contingency_matrix
 from tfdpm import checks
 
 __all__ = [
-    "UNKNOWN_LABEL",
     "ari",
     "clustering_accuracy",
     "nmi",
