@@ -99,6 +99,20 @@ def test_import_loads_no_optional_package() -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("told", ["environment", "file", "keras"])
+def test_another_backend_of_keras_is_one_error_at_import(told, tmp_path) -> None:
+    settings = {"KERAS_BACKEND": "jax"} if told != "file" else {"KERAS_HOME": str(tmp_path)}
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    code = f"import os\nos.environ.update({settings!r})\n"
+    if told == "keras":  # as if it had been imported before
+        fake = "types.SimpleNamespace(config=types.SimpleNamespace(backend=lambda: 'jax'))"
+        code += f"import sys, types\nsys.modules['keras'] = {fake}\n"
+    result = run_python(code + "import tfdpm")
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: `KERAS_BACKEND`: got 'jax', wanted 'tensorflow'")
+
+
 def test_every_public_name_exists() -> None:
     assert len(set(tfdpm.__all__)) == len(tfdpm.__all__)
     assert all(hasattr(tfdpm, name) for name in tfdpm.__all__)

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "config": "checks",
     "metrics": "checks",
     "progress": "checks",
-    "data": "checks progress",
+    "data": "checks metrics progress",
     "swav": "checks progress data",
     "features": "checks config progress data swav",
     "mixture": "checks",
@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "training": "checks config progress data features mixture moves search networks shapes "
     "interpret",
     "serving": "checks progress mixture search networks",
-    "viz": "checks config data",
+    "viz": "checks config progress data",
     "report": "checks progress data metrics viz",
     "deepdpm": "checks config metrics progress data features mixture moves search networks "
     "shapes interpret training serving viz report",

@@ -274,7 +274,7 @@ def test_points_that_do_not_fit_the_model_are_named(model, method, x, message):
 def test_arguments_of_predict_are_checked(model):
     with pytest.raises(ValueError, match="`batch_size`: got 0"):
         model.predict(X, batch_size=0)
-    with pytest.raises(ValueError, match="`batchsize`: got an unknown argument"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'batchsize'"):
         model.predict(X, batchsize=3)
 
 

@@ -23,7 +23,7 @@ from tfdpm import checks
 from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import as_features
 from tfdpm.deepdpm import DeepDPM
-from tfdpm.progress.files import UNREADABLE
+from tfdpm.progress.files import UNREADABLE, local_path
 from tfdpm.serving import inspection
 from tfdpm.serving.saved_model import CARD_NAME, FORMAT, checksums
 
@@ -175,7 +175,7 @@ def load(
         ValueError: if it is something else, files are missing, cut or changed, the signature is
             not of this key, or the graph does more than ours do.
     """
-    folder = Path(directory)
+    folder = local_path(directory, "directory")
     if folder.is_file():
         if key is not None:
             checks.fail("key", "one for a file", "one for a folder: files are not signed")

@@ -12,9 +12,18 @@ from sklearn.metrics.cluster import contingency_matrix
 
 from tfdpm import checks
 
-__all__ = ["ari", "clustering_accuracy", "nmi", "rand_index", "score_labels", "silhouette"]
+__all__ = [
+    "ari",
+    "clustering_accuracy",
+    "nmi",
+    "rand_index",
+    "score_labels",
+    "silhouette",
+]
 
 _DISTANCES_MIB = 32  # distances that `silhouette` holds at once; all of 5,000 points take 191 MiB
+
+UNKNOWN_LABEL = int(np.iinfo(np.int64).min)  # of points whose label nobody knows
 
 Table = NDArray[np.int64]
 
@@ -23,13 +32,20 @@ def score_labels(labels_true: ArrayLike, labels_pred: ArrayLike) -> dict[str, fl
     """Returns `nmi`, `ari` and `acc` of a clustering by these names, from one pass over the labels.
 
     Args:
-        labels_true: known labels, `[N]`, N >= 1, numbers or text.
+        labels_true: known labels, `[N]`, N >= 1, numbers or text. Points with `UNKNOWN_LABEL` do
+            not count; where all have it, there are no scores.
         labels_pred: clusters, `[N]`.
     Returns:
         The values of `nmi`, `ari` and `clustering_accuracy`.
     Raises:
         ValueError: if either is not one-dimensional, is empty, or the lengths differ.
     """
+    is_known = np.asarray(labels_true) != UNKNOWN_LABEL
+    if is_known.ndim and not is_known.all():
+        if not is_known.any():
+            return {}
+        labels_true = np.asarray(labels_true)[is_known]
+        labels_pred = np.asarray(labels_pred)[is_known]
     table = _count_labels(labels_true, labels_pred)
     return {"nmi": _nmi(table), "ari": _ari(table), "acc": _accuracy(table)}
 

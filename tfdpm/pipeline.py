@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.callbacks import Checkpoint
@@ -18,15 +21,31 @@ from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.deepdpm.fitting import first_points
 from tfdpm.deepdpm.layout_prior import fit_layout_scale
+from tfdpm.deepdpm.scope import out_of_scope
 from tfdpm.export import ServedModel
 from tfdpm.features import SwAV, learn_encoder, pretrained_models
 from tfdpm.features.choice import FeatureChoice, choose, image_shape_of
 from tfdpm.features.encoders import as_encoder
+from tfdpm.progress.display import as_verbose
 from tfdpm.progress.stages import Stages, fingerprint
 
 _MAX_CHOICE_POINTS = 4096  # of a stream, by which features="auto" chooses
 
 
+def _in_its_strategy(function: Callable[..., DeepDPM]) -> Callable[..., DeepDPM]:
+    """The function out of the scope that it is called in, whose strategy becomes its argument."""
+
+    @functools.wraps(function)
+    def call(*args: Any, strategy: tf.distribute.Strategy | None = None, **kwargs: Any) -> DeepDPM:
+        if strategy is None and tf.distribute.has_strategy():
+            strategy = tf.distribute.get_strategy()
+        with out_of_scope():
+            return function(*args, strategy=strategy, **kwargs)
+
+    return call
+
+
+@_in_its_strategy
 def fit(
     data: Any,
     *,
@@ -43,6 +62,7 @@ def fit(
     directory: str | os.PathLike[str] | None = None,
     download: bool = False,
     data_dir: str | os.PathLike[str] | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> DeepDPM:
     """Clusters data whose number of clusters nobody knows.
 
@@ -91,6 +111,8 @@ def fit(
             interruption; `None` keeps none.
         download: whether missing files of a data set's name may be downloaded.
         data_dir: folder of those files; `None` for `~/tensorflow_datasets`.
+        strategy: `tf.distribute.Strategy` that shares the clustering out among devices; `None` for
+            that in whose scope `fit` is called, if any.
 
     Returns:
         The fitted model.
@@ -123,8 +145,9 @@ def fit(
         name=name,
         columns=known if known and known.names else None,
         takes_text=features == "model" and _holds_text(data),
-    )
-    if checks.one_of(verbose, "verbose", ("auto", 0, 1, 2)) and inputs.columns.origin:
+    ).in_memory()
+    verbose = as_verbose(verbose)
+    if verbose and inputs.columns.origin:
         print(inputs.columns)
     choice = _choose_features(features, given, inputs)
     names = learn_encoder.STAGES[choice.name]
@@ -164,7 +187,8 @@ def fit(
                 are_images=choice.image_shape is not None,
             )
             config = config.replace(prior_scale=scale)
-        model = DeepDPM(config, seed=seed, encoder=encoder, features=str(choice))
+        with contextlib.nullcontext() if strategy is None else strategy.scope():
+            model = DeepDPM(config, seed=seed, encoder=encoder, features=str(choice))
         model.fit(
             inputs,
             epochs=epochs,

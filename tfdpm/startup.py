@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.abc
 import importlib.util
+import json
 import os
 import re
 import sys
@@ -62,6 +63,7 @@ def watch_imports() -> None:
 
     Warnings, errors and all other output appear afterwards, unchanged.
     """
+    _check_backend()
     if _watcher not in sys.meta_path:
         sys.meta_path.insert(0, _watcher)
 
@@ -72,6 +74,27 @@ def after_import(name: str, action: Callable[[], None]) -> None:
         action()
     else:
         _watcher.waiting[name].append(action)
+
+
+def _check_backend() -> None:
+    """Raises ImportError where Keras runs, or is told to run, on something else than TensorFlow."""
+    if "keras" in sys.modules:
+        backend = sys.modules["keras"].config.backend()
+    else:
+        backend = os.environ.get("KERAS_BACKEND") or _configured_backend()
+    if backend != "tensorflow":
+        wanted = "wanted 'tensorflow', set before Keras is imported for the first time"
+        raise ImportError(f"`KERAS_BACKEND`: got {backend!r}, {wanted}.")
+
+
+def _configured_backend() -> str:
+    """The backend in Keras's own file of settings."""
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    try:
+        with open(os.path.join(home, "keras.json"), encoding="utf-8") as file:
+            return str(json.load(file).get("backend", "tensorflow"))
+    except (OSError, ValueError, AttributeError):
+        return "tensorflow"
 
 
 def find_devices() -> None:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.data import gaussian_mixture
+from tfdpm.data import inputs as inputs_module
 from tfdpm.features import autoencoder as autoencoders
 from tfdpm.joint import model as joint
 from tfdpm.joint.config import JointConfig
@@ -179,8 +180,9 @@ def test_progress_tells_stages(data, capsys) -> None:
     assert lines[1].endswith(" 0 s left")
 
 
-def test_mistakes_are_named(data) -> None:
+def test_mistakes_are_named(data, monkeypatch) -> None:
     x = data[0]
+    monkeypatch.setattr(inputs_module, "_HELD_ELEMENTS", 0)
     with pytest.raises(RuntimeError, match=r"^`model`: got a model that was not fitted"):
         new().predict(x)
     with pytest.raises(TypeError, match=r"^`x`: got a stream"):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import threading
 import time
+import warnings
 from concurrent import futures
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -159,3 +160,13 @@ def test_server_under_load_answers_all_and_its_memory_stays(exported):
         f"requests/s, 99th percentile {np.percentile(times, 99):.1f} ms, {grown:.1f} MB more"
     )
     assert len(answers) > 40 and grown < 20.0
+
+
+@pytest.mark.parametrize(("offset", "is_told"), [(0.0, False), (1e4, False), (1e8, True)])
+def test_inputs_that_float32_cannot_tell_apart_are_told_at_export(offset, is_told, tmp_path):
+    model = tfdpm.DeepDPM(tfdpm.DeepDPMConfig(min_steps_per_epoch=5), seed=0)
+    model.fit(X.astype(np.float64) + offset, epochs=1, verbose=0)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model.export(tmp_path / "1")
+    assert any("float32, whose steps" in str(each.message) for each in said) == is_told

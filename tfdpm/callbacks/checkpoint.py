@@ -19,7 +19,14 @@ from tfdpm.deepdpm import DeepDPM
 from tfdpm.deepdpm.serialization import checked_sizes
 from tfdpm.interpret.genealogy import Genealogy, as_bytes, as_text
 from tfdpm.moves.ledger import MoveCounts
-from tfdpm.progress.files import UNREADABLE, claim, read_arrays, release, write_arrays
+from tfdpm.progress.files import (
+    UNREADABLE,
+    claim,
+    local_path,
+    read_arrays,
+    release,
+    write_arrays,
+)
 from tfdpm.search.state import MixtureState
 from tfdpm.training.progress_bar import ProgressBar
 
@@ -56,7 +63,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def __init__(self, path: str | os.PathLike[str], *, every_epochs: int = 1):
         super().__init__()
-        self.path = Path(path)
+        self.path = local_path(path)
         self.every_epochs = checks.integer(every_epochs, "every_epochs", minimum=1)
         self._companions: list[keras.callbacks.Callback] = []
         self._callback_states: list[_State] | None = None  # until the first epoch begins

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,7 +11,7 @@ import keras
 from tfdpm import checks
 from tfdpm.callbacks.sample import thinned_points
 from tfdpm.moves.ledger import Proposal
-from tfdpm.progress.files import replace_file
+from tfdpm.progress.files import local_path, replace_file
 from tfdpm.viz.maps import ellipses, principal_plane
 
 
@@ -66,7 +65,7 @@ class MoveLedger(keras.callbacks.Callback):
 
     def __init__(self, path: str | os.PathLike[str] | None = None):
         super().__init__()
-        self.path = path
+        self.path = None if path is None else local_path(path)
         self.records: list[dict[str, Any]] = []
         self._next_epoch = 0
 
@@ -119,14 +118,14 @@ class ClusterPlot(keras.callbacks.Callback):
 
     def __init__(self, directory: str | os.PathLike[str], x, *, every_epochs: int = 5):
         super().__init__()
-        self.directory = directory
+        self.directory = local_path(directory, "directory")
         self.x, _ = thinned_points(x)
         self.every_epochs = checks.integer(every_epochs, "every_epochs", minimum=1)
 
     def on_train_begin(self, logs=None):
         """Makes the folder, and checks that pictures can be drawn."""
         checks.import_optional("matplotlib.figure", "ClusterPlot", "viz")
-        Path(self.directory).mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_end(self, epoch, logs=None):
         """Draws after every `every_epochs` epochs."""
@@ -152,4 +151,4 @@ class ClusterPlot(keras.callbacks.Callback):
             axes.plot(*ellipse, color="black", linewidth=0.8)
         axes.set_title(f"{title}, {self.model.n_clusters} clusters")
         axes.set_aspect("equal", "datalim")
-        figure.savefig(Path(self.directory) / name, dpi=100)
+        figure.savefig(self.directory / name, dpi=100)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,6 +12,7 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.callbacks.sample import thinned_points
+from tfdpm.progress.files import local_path
 
 _PROJECTOR = """embeddings {
   tensor_name: "features"
@@ -49,7 +49,7 @@ class ClusterBoard(keras.callbacks.Callback):
         every_epochs: int = 1,
     ):
         super().__init__()
-        self.log_dir = Path(log_dir)
+        self.log_dir = local_path(log_dir, "log_dir")
         self.x, self.y = (None, None) if x is None else thinned_points(x, y)
         self.every_epochs = checks.integer(every_epochs, "every_epochs", minimum=1)
         self._writer: tf.summary.SummaryWriter | None = None

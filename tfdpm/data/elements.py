@@ -21,7 +21,6 @@ _FEATURE_NAMES = (
 _AMOUNT_NAMES = ("target", "targets", "y")  # of labels, which fractions are not
 _FILE_NAME = re.compile(r".*(file_?name|path|url)", re.IGNORECASE)
 _ORIGIN = "from a dictionary"
-_MOST_BYTES = 2**29  # 512 MiB of points with weights
 
 Key = tuple[str, ...]
 
@@ -118,25 +117,6 @@ def of_arrays(data: Mapping[str, Any], known: Columns | None, name: str) -> tupl
     if choice.is_table:
         _fail(specs, name)
     return arrays[choice.x[0]], None if choice.y is None else arrays[choice.y]
-
-
-def with_weights(dataset: tf.data.Dataset, name: str) -> tuple[np.ndarray, ...]:
-    """Arrays `(x, y, weights)` of a stream of such elements, batched or not."""
-    if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
-        checks.fail(name, "an endless dataset", "a finite one, such as `dataset.take(n)`")
-    weights = dataset.element_spec[2]
-    if weights.shape.rank == 0:
-        dataset = dataset.batch(1024)
-    pieces, size = [], 0
-    for element in dataset.as_numpy_iterator():
-        pieces.append(element)
-        size += element[0].nbytes
-        if size > _MOST_BYTES:
-            wanted = f"at most {_MOST_BYTES >> 20} MiB of points where they have weights"
-            checks.fail(name, "a stream (x, y, weight) that does not fit memory", wanted)
-    if not pieces:
-        checks.fail(name, "an empty dataset", "at least 1 point")
-    return tuple(np.concatenate(part) for part in zip(*pieces, strict=True))
 
 
 def _as_text(array: np.ndarray) -> np.ndarray:

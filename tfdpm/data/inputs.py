@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,15 +15,17 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfdpm import checks
-from tfdpm.data import elements, files, streams
+from tfdpm.data import elements, files, sequences, streams
 from tfdpm.data.catalogue import named
 from tfdpm.data.columns import Columns, read_frame
 from tfdpm.data.tables import TableOptions
+from tfdpm.metrics import UNKNOWN_LABEL
 
 _WANTED_RANK = "[N, D] features or [N, H, W] or [N, H, W, C] images"
 _DENSE_LIMIT = 2**27  # most elements of a sparse matrix that is made dense: 1 GiB in float64
 _EXACT_IN_FLOAT32 = 2**24  # largest integer up to which float32 holds every integer
 _LARGEST = 1e150  # sums of squares of more would be infinite
+_HELD_ELEMENTS = 2**24  # of a stream that is read into memory: 64 MiB, or 128 in float64
 _CHECKED_ELEMENTS = 2**18  # values checked at a time, so that no mask of all values is held
 
 
@@ -33,16 +36,19 @@ class Inputs:
     Attributes:
         array: `[N, ...]` finite values in C order; None for streams. Float32 where that keeps all
             digits, else float64 (float64 and integers beyond 2**24). Of texts `[N]` objects.
-        dataset: stream of `[B, ...]` float32 batches, which raises an error at a batch with NaN or
-            infinity; None for arrays.
+        dataset: stream of `[B, ...]` batches, float32 or float64, which raises an error at a batch
+            with NaN or infinity; None for arrays.
         labels: `[N]` int64 known labels, for scores only; None without labels. Text is numbered in
-            sorted order, other values are kept.
+            sorted order, other values are kept; `metrics.UNKNOWN_LABEL` where there is none.
         num_points: N; None for streams of unknown length.
         feature_shape: `(D,)`, `(H, W)` or `(H, W, C)`, shape of one point; `()` of a text.
         labelled_dataset: stream of `([B, ...], [B])` batches for streams of pairs; else None. Its
             labels are not in `labels`, because two passes over a shuffled stream differ in order.
         columns: names and categories of the columns of frames.
-        weights: `[N]` weights of the points that came with them; else None.
+        weights: `[N]` float64 weights that came with the points; None without weights.
+        weighted_dataset: stream of batches, weights `[B]`, and labels where there are any, for
+            streams that bring weights; else None.
+        is_shuffled: whether the data are a stream, or were one, that shuffles.
     """
 
     array: NDArray[Any] | None
@@ -53,6 +59,44 @@ class Inputs:
     labelled_dataset: tf.data.Dataset | None = None
     columns: Columns = field(default_factory=Columns)
     weights: NDArray[np.float64] | None = None
+    weighted_dataset: tf.data.Dataset | None = None
+    is_shuffled: bool = False
+
+    def in_memory(self, minimum_points: int = 2) -> Inputs:
+        """The same with a stream of few values as an array, read in one pass; else unchanged.
+
+        The order of the points is that of this pass. Fewer points than the minimum are an error.
+        """
+        stream = self.weighted_dataset or self.labelled_dataset or self.dataset
+        width, most = int(np.prod(self.feature_shape)), _HELD_ELEMENTS
+        if stream is None or (self.num_points or 0) * width > most:
+            return self
+        batches, total = [], 0
+        with streams.reading():
+            for batch in stream:
+                parts = [part.numpy() for part in tf.nest.flatten(batch)]
+                batches.append(parts)
+                total += parts[0].size
+                if total > most:
+                    return self
+        _check_enough(sum(len(parts[0]) for parts in batches), "x", minimum_points)
+        array, *rest = (np.concatenate(part) for part in zip(*batches, strict=True))
+        found = replace(self, array=array, dataset=None, num_points=len(array))
+        if self.weighted_dataset is not None:
+            found = replace(found, weights=rest.pop(0).astype(np.float64), weighted_dataset=None)
+        if rest:
+            labels = labels_or_none(rest[0])
+            found = replace(found, labels=labels, labelled_dataset=None)
+        return found
+
+    def warn_of_order(self) -> None:
+        """Warns of results in the order of a pass over a stream that shuffles."""
+        if self.is_shuffled:
+            warnings.warn(
+                "`x` is a stream that shuffles: results such as labels_ are in the order of one "
+                "pass over it. To compare them with something else, leave out its shuffle.",
+                stacklevel=4,
+            )
 
 
 def as_features(
@@ -74,8 +118,8 @@ def as_features(
             - pandas DataFrame or Series of numbers, text or categories, which become zeros and ones
               (one column for each category, or for the second of two), after all numbers;
             - a tuple `(x, y)` or `(x, y, weights)`; a list is never a pair, but points;
-            - a finite `tf.data.Dataset` of x or `(x, y)`, batched or not, which stays a stream; or
-              of `(x, y, weight)`, which is read;
+            - a finite `tf.data.Dataset` of x, `(x, y)` or `(x, y, weight)`, batched or not, which
+              stays a stream; a `keras.utils.PyDataset` or a generator of the same;
             - dictionaries of arrays, or a dataset of them, with one entry of points or numbers,
               and labels; a builder of TensorFlow Datasets; a dictionary or list of splits;
             - a path, as `tfdpm.data.read` takes it, or a data set's name;
@@ -110,12 +154,12 @@ def as_features(
         data = named.load(data)
     elif isinstance(data, (str, os.PathLike)):
         data = files.read_path(data, TableOptions(), name=name, known=columns)
+    if sequences.is_sequence(data):
+        data = sequences.as_dataset(data, name)
     data = elements.splits_of(data, name)
     found, weights = Columns(), None
     if isinstance(data, tf.data.Dataset):
         data, found = elements.as_pairs(data, columns, name)
-        if isinstance(data.element_spec, tuple) and len(data.element_spec) == 3:
-            data = elements.with_weights(data, name)
     elif isinstance(data, Mapping) and data:
         data = elements.of_arrays(data, columns, name)
     if isinstance(data, tuple) and len(data) == 3 and np.ndim(data[2]) == 1 < np.ndim(data[0]):
@@ -126,10 +170,18 @@ def as_features(
             checks.fail("y", "labels twice", f"them in the pair `{name}` or in `y`, not in both")
         data, y = data[0], (data[1] if y is None else y)
     if isinstance(data, tf.data.Dataset):
-        stream = streams.as_batches(data, name=name, batch_size=batch_size)
-        shape = stream.feature_shape
+        with streams.reading():
+            stream = streams.as_batches(data, name=name, batch_size=batch_size)
         inputs = Inputs(
-            None, stream.batches, None, stream.num_points, shape, stream.labelled, found
+            None,
+            stream.batches,
+            None,
+            stream.num_points,
+            stream.feature_shape,
+            stream.labelled,
+            found,
+            weighted_dataset=stream.weighted,
+            is_shuffled=stream.is_shuffled,
         )
         return _with_labels(inputs, y, name, minimum_points)
     if takes_text:
@@ -149,22 +201,46 @@ def as_features(
 
 
 def as_labels(y: Any, num_points: int | None) -> NDArray[np.int64]:
-    """Returns labels `[N]` or `[N, 1]` as `[N]` int64; text is numbered in sorted order."""
+    """Returns labels `[N]`, `[N, 1]` or one-hot `[N, C]` as `[N]` int64.
+
+    Text is numbered in sorted order. NaN and None become `metrics.UNKNOWN_LABEL`.
+    """
     array = np.asarray(y)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
+    elif array.ndim == 2 and array.dtype.kind in "biuf" and streams.is_one_hot(array):
+        array = array.argmax(axis=1)
     if array.ndim != 1:
         checks.fail("y", f"shape {array.shape}", "[N] labels, one integer or text for each point")
     if num_points is not None and len(array) != num_points:
         checks.fail("y", f"{len(array)} labels", f"{num_points}, one for each point")
-    if array.dtype.kind in "biuf":
-        whole = array.dtype.kind != "f" or np.isfinite(array) & (array == np.floor(array))
-        if not np.all(whole):
-            checks.fail("y", "numbers with NaN or fractions", "whole numbers or text")
-        return array.astype(np.int64)
-    if array.dtype.kind in "OUST" and all(isinstance(v, (str, bytes)) for v in array.tolist()):
-        return np.unique(array, return_inverse=True)[1].astype(np.int64)
+    missing = ("NoneType", "NAType", "NaTType")  # None and pandas' own
+    if array.dtype.kind == "O":
+        is_known = np.array([type(v).__name__ not in missing and v == v for v in array], bool)
+        known = np.array(array[is_known].tolist())
+    else:
+        is_known = array == array  # but for NaN
+        known = array[is_known]
+    labels = np.full(len(array), UNKNOWN_LABEL, np.int64)
+    if known.dtype.kind in "biuf":
+        if known.dtype.kind == "f" and not np.all(np.isfinite(known) & (known == np.floor(known))):
+            checks.fail("y", "numbers with infinity or fractions", "whole numbers or text")
+        labels[is_known] = known
+        return labels
+    is_text = all(isinstance(v, (str, bytes)) for v in array[is_known].tolist())
+    if known.dtype.kind in "UST" and is_text:
+        labels[is_known] = np.unique(known, return_inverse=True)[1]
+        return labels
     checks.fail("y", f"dtype {array.dtype}", "integers or text", TypeError)
+
+
+def labels_or_none(y: NDArray[Any]) -> NDArray[np.int64] | None:
+    """Labels `[N]` of a stream that was read; None, with a warning, where they are none."""
+    try:
+        return as_labels(y, None)
+    except (ValueError, TypeError) as error:
+        warnings.warn(f"{error} They are not used.", stacklevel=3)
+        return None
 
 
 def _with_labels(inputs: Inputs, y: Any, name: str, minimum_points: int) -> Inputs:
@@ -202,7 +278,7 @@ def _as_numbers(data: Any, name: str) -> NDArray[Any]:
         return data.toarray()
     if isinstance(data, (tf.RaggedTensor, tf.SparseTensor)):
         checks.fail(name, f"a {type(data).__name__}", "a dense tensor, " + _WANTED_RANK, TypeError)
-    if data is None or isinstance(data, (dict, set, frozenset)) or hasattr(data, "__next__"):
+    if data is None or isinstance(data, (dict, set, frozenset)):
         wanted = "an array, DataFrame, tf.data.Dataset, (x, y) pair, path or data set name"
         checks.fail(name, f"{type(data).__name__}", wanted, TypeError)
     if np.ma.isMaskedArray(data) and np.ma.is_masked(data):

@@ -11,9 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks, metrics
-from tfdpm.data.inputs import Inputs
+from tfdpm.data.inputs import Inputs, labels_or_none
+from tfdpm.data.sequences import as_dataset, is_sequence
 from tfdpm.data.streams import as_batches
 from tfdpm.deepdpm.inference import FittedModel
+from tfdpm.deepdpm.validation import Validation
 from tfdpm.interpret.fitted import Fitted
 from tfdpm.interpret.identity import Reference, follow, identity_of, overlap
 from tfdpm.training.progress_bar import callback_list
@@ -42,7 +44,14 @@ class EndlessStream:
             yield batch
 
 
-def train(model: Any, inputs: Inputs, callbacks: Any, verbose: str | int, first: int) -> None:
+def train(
+    model: Any,
+    inputs: Inputs,
+    callbacks: Any,
+    verbose: str | int,
+    first: int,
+    validation: Validation | None,
+) -> None:
     """Epochs on encoded points, with callbacks, until K is stable or someone stops the training."""
     trainer = model.trainer
     if not model.compiled:
@@ -75,6 +84,7 @@ def train(model: Any, inputs: Inputs, callbacks: Any, verbose: str | int, first:
             "n_components": model.n_components,
             **{name: getattr(info.counts, name) for name in _COUNTED},
             **_scores(model, inputs, trainer),
+            **({} if validation is None else validation.scores(model, epoch)),
         }
         listeners.on_train_batch_end(0, logs)
         listeners.on_epoch_end(epoch, logs)
@@ -86,7 +96,10 @@ def train(model: Any, inputs: Inputs, callbacks: Any, verbose: str | int, first:
         model.adopt(trainer.finish(model.fitted))
     if model.n_clusters != model.n_components:
         # While a fit lasts, every component is a cluster.
-        _mend_history(listeners, float(model.n_clusters), _scores(model, inputs, trainer))
+        scores = _scores(model, inputs, trainer)
+        if validation is not None:
+            scores |= validation.scores(model, model.history.epoch[-1])
+        _mend_history(listeners, float(model.n_clusters), scores)
 
 
 def _introduce(listeners: keras.callbacks.CallbackList) -> None:
@@ -112,9 +125,10 @@ def _scores(model: FittedModel, inputs: Inputs, trainer: Trainer) -> dict[str, f
         # One pass for both: the next one might come in another order.
         pairs = [(y.numpy(), model.predict_labels(x)) for x, y in inputs.labelled_dataset]
         known, labels = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        known = labels_or_none(known)
     else:
         return {}
-    return metrics.score_labels(known, labels)
+    return {} if known is None else metrics.score_labels(known, labels)
 
 
 def name_clusters(model: FittedModel, reference: Reference, inputs: Inputs) -> Fitted:
@@ -130,12 +144,22 @@ def name_clusters(model: FittedModel, reference: Reference, inputs: Inputs) -> F
 
 
 def fit_endless(
-    model: Any, x: Any, steps: int, epochs: range, forgetting: float, callbacks: Any, verbose
+    model: Any,
+    x: Any,
+    steps: int,
+    epochs: range,
+    forgetting: float,
+    callbacks: Any,
+    verbose: str | int,
+    validation: Validation | None,
 ) -> keras.callbacks.History:
     """`DeepDPM.fit` on a stream that may have no end, every batch a `partial_fit`."""
     checks.integer(steps, "steps_per_epoch", minimum=1)
+    if is_sequence(x):
+        x = as_dataset(x, "x", endless=True)
     if not isinstance(x, tf.data.Dataset):
-        checks.fail("x", type(x).__name__, "a tf.data.Dataset where steps_per_epoch is given")
+        wanted = "a tf.data.Dataset, PyDataset or generator where steps_per_epoch is given"
+        checks.fail("x", type(x).__name__, wanted)
     taken = x.take(steps * len(epochs) + 1)
     model.stream = EndlessStream(as_batches(taken).batches, epochs.start)
     listeners = callback_list(model, callbacks, verbose, epochs.stop)
@@ -158,6 +182,7 @@ def fit_endless(
         if model.parts is not None:
             remembered = float(np.sum(model.fitted.state.soft.counts))
             logs = {"n_clusters": model.n_clusters, "remembered_points": remembered}
+            logs |= {} if validation is None else validation.scores(model, epoch)
         listeners.on_train_batch_end(0, logs)
         listeners.on_epoch_end(epoch, logs)
         if model.stop_training:

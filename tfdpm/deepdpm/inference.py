@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfdpm import checks
-from tfdpm.data.inputs import as_features
+from tfdpm import checks, metrics
+from tfdpm.data.inputs import Inputs, as_features, labels_or_none
+from tfdpm.data.sequences import first_batches
+from tfdpm.data.streams import reading
 from tfdpm.deepdpm.serialization import SerializableModel
 from tfdpm.features.apply_encoder import check_point_shape, encode_rows, encoding_rows, takes_text
 from tfdpm.features.preprocessing import Preprocessing
@@ -32,8 +35,10 @@ from tfdpm.interpret.stability import Stability, k_posterior, measure_stability,
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters, pooled_moments
 from tfdpm.moves.ledger import MoveCounts, Proposal
+from tfdpm.progress.display import as_verbose
 from tfdpm.serving import saved_model, tflite_onnx
 from tfdpm.shapes.groups import ComponentGroups
+from tfdpm.training.progress_bar import callback_list
 
 __all__ = ["FittedModel"]
 
@@ -56,25 +61,121 @@ class FittedModel(SerializableModel):
             return of_components
         return tf.linalg.matmul(of_components, self.fitted.membership)
 
-    def predict(self, x, batch_size: int | None = None, verbose: int = 0, **kwargs) -> np.ndarray:
+    def predict(
+        self,
+        x,
+        batch_size: int | None = None,
+        verbose: str | int = 0,
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> np.ndarray:
         """Probabilities of the clusters of raw points, each the sum over its components.
 
         Args:
-            x: as for `fit`.
+            x: as for `fit`; of streams an end is not needed where `steps` are given.
             batch_size: rows at once; chosen when `None`.
             verbose: accepted as Keras's `predict` does; nothing is printed.
-            **kwargs: none; named here so that a misspelt argument is an error.
+            steps: number of batches; `None` for all.
+            callbacks: Keras callbacks, which are told of each batch.
 
         Returns:
             `[N, n_clusters]` float32, rows sum to one.
         """
-        if kwargs:
-            checks.fail(next(iter(kwargs)), "an unknown argument", "x, batch_size, verbose")
-        del verbose
+        as_verbose(verbose)
+        if steps is not None:
+            steps = checks.integer(steps, "steps", minimum=1)
+            x = first_batches(x, steps)
         batch_size = _PREDICT_ROWS if batch_size is None else batch_size
         rows = checks.integer(batch_size, "batch_size", minimum=1)
-        pieces = self._features_of(x, rows)
-        return np.concatenate([self.fitted.respond(piece)[0] for piece in pieces])
+        listeners = callback_list(self, callbacks, 0, 1, keeps_history=False)
+        found: list[np.ndarray] = []
+        listeners.on_predict_begin()
+        for features in itertools.islice(self._features_of(x, rows), steps):
+            listeners.on_predict_batch_begin(len(found))
+            found.append(self.fitted.respond(features)[0])
+            listeners.on_predict_batch_end(len(found) - 1, {"outputs": found[-1]})
+        listeners.on_predict_end()
+        return np.concatenate(found)
+
+    def predict_on_batch(self, x) -> np.ndarray:
+        """As `predict`, of points that are one batch."""
+        return self.predict(x)
+
+    def evaluate(
+        self,
+        x,
+        y=None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight=None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """How well points are described, and how well their clusters agree with known labels.
+
+        Args:
+            x: points, or `(x, y)`, as for `fit`.
+            y: `[N]` known labels; `None` for none.
+            batch_size: rows at once; chosen when `None`.
+            verbose: accepted as Keras's `evaluate` does; nothing is printed.
+            sample_weight: `[N]` weights of the points in the mean; `None` for equal ones.
+            steps: number of batches of a stream; `None` for all.
+            callbacks: Keras callbacks, which are told of the beginning and the end.
+            return_dict: whether to name the scores.
+
+        Returns:
+            `log_density`, the mean of `score_samples`, and `nmi`, `ari` and `acc` where labels are
+            known: a dictionary, or a list in this order, or the number where it is the only one.
+        """
+        as_verbose(verbose)
+        if steps is not None:
+            x = first_batches(x, checks.integer(steps, "steps", minimum=1))
+        inputs = as_features(x, y, minimum_points=1, columns=self.columns)
+        rows = _PREDICT_ROWS if batch_size is None else batch_size
+        listeners = callback_list(self, callbacks, 0, 1, keeps_history=False)
+        listeners.on_test_begin()
+        scores = self.score_inputs(
+            inputs, sample_weight, checks.integer(rows, "batch_size", minimum=1)
+        )
+        listeners.on_test_end(scores)
+        if checks.boolean(return_dict, "return_dict"):
+            return scores
+        values = list(scores.values())
+        return values[0] if len(values) == 1 else values
+
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict: bool = False) -> Any:
+        """As `evaluate`, of points that are one batch."""
+        return self.evaluate(x, y, sample_weight=sample_weight, return_dict=return_dict)
+
+    def train_on_batch(self, *args, **kwargs) -> None:
+        """Refused: K is found by `fit`, or from batch to batch by `partial_fit`.
+
+        Raises:
+            ValueError: always.
+        """
+        checks.fail("train_on_batch", "a batch", "it given to partial_fit, or all points to fit")
+
+    def score_inputs(
+        self, inputs: Inputs, sample_weight: Any = None, rows: int = _PREDICT_ROWS
+    ) -> dict[str, float]:
+        """What `evaluate` returns by name, of checked points in one pass."""
+        self.check_points(inputs.feature_shape)
+        density, change = self._tails(), self.fitted.state.preprocessing.log_volume_change
+        densities, labels, known = [], [], []
+        pieces = self._pieces_of(inputs, rows)
+        for features, batch_labels in pieces:
+            densities.append(density(features).numpy() + change(features.numpy()))
+            labels.append(self.fitted.clusters_of([features]))
+            known.append(batch_labels)
+        weights = inputs.weights if sample_weight is None else sample_weight
+        mean = np.average(np.concatenate(densities), weights=weights)
+        scores = {"log_density": float(mean)}
+        if known[0] is not None:
+            known = labels_or_none(np.concatenate(known))
+            if known is not None:
+                scores |= metrics.score_labels(known, np.concatenate(labels))
+        return scores
 
     def predict_labels(self, x, *, reject_below: float | None = None) -> np.ndarray:
         """Most probable cluster of each raw point.
@@ -391,7 +492,14 @@ class FittedModel(SerializableModel):
 
     # -- files for servers --------------------------------------------------------------------
 
-    def export(self, directory: str | os.PathLike[str], *, key: bytes | None = None) -> None:
+    def export(
+        self,
+        directory: str | os.PathLike[str],
+        format: str = "tf_saved_model",
+        verbose: Any = None,
+        *,
+        key: bytes | None = None,
+    ) -> None:
         """Writes a SavedModel that is served without this package, and its model card.
 
         Signature `serving_default`: `inputs` float32, any number of points of the shape seen in
@@ -403,13 +511,25 @@ class FittedModel(SerializableModel):
 
         Args:
             directory: a version that does not exist yet, such as `saved_models/name/1`.
+            format: "tf_saved_model"; or "litert" or "onnx" for the file that `export_tflite` or
+                `export_onnx` writes.
+            verbose: accepted as Keras's `export` does; nothing is printed.
             key: secret that signs the card, and so all files; `tfdpm.load` with the same key then
                 knows that nobody without it made or changed them. `None` does not sign.
 
         Raises:
             FileExistsError: if the folder exists.
         """
-        saved_model.export(self, directory, key)
+        del verbose
+        writers = {
+            "tf_saved_model": lambda path: saved_model.export(self, path, key),
+            "litert": self.export_tflite,
+            "onnx": self.export_onnx,
+        }
+        write = writers[checks.one_of(format, "format", writers)]
+        if key is not None and format != "tf_saved_model":
+            checks.fail("key", f"one with the format {format!r}", "None: it signs SavedModels")
+        write(directory)
 
     def export_tflite(self, path: str | os.PathLike[str]) -> None:
         """Writes a TensorFlow Lite file with encoder, preprocessing and network.
@@ -470,16 +590,33 @@ class FittedModel(SerializableModel):
 
     def _features_of(self, x, rows: int = _PREDICT_ROWS) -> Iterator[np.ndarray]:
         """Yields features `[B, D]` of raw points, slice by slice."""
-        preprocessing = self.fitted.state.preprocessing
         is_text = takes_text(self.encoder)
         inputs = as_features(x, minimum_points=1, columns=self.columns, takes_text=is_text)
         self.check_points(inputs.feature_shape)
+        inputs.warn_of_order()
+        for features, _ in self._pieces_of(inputs, rows):
+            yield features
+
+    def _pieces_of(self, inputs: Inputs, rows: int) -> Iterator[tuple[np.ndarray, Any]]:
+        """Yields features `[B, D]` and labels `[B]`, or `None`, slice by slice."""
+        preprocessing, labels = self.fitted.state.preprocessing, inputs.labels
         if inputs.array is None:
-            for batch in inputs.dataset:
-                yield preprocessing(encode_rows(batch, self.encoder)).numpy()
+            start = 0
+            with reading():
+                for batch in inputs.labelled_dataset or inputs.dataset:
+                    batch, known = batch if isinstance(batch, tuple) else (batch, None)
+                    stop = start + len(batch)
+                    if known is not None:
+                        known = known.numpy()
+                    elif labels is not None:
+                        known = labels[start:stop]
+                    yield preprocessing(encode_rows(batch, self.encoder)).numpy(), known
+                    start = stop
             return
         if self.encoder is not None:
             rows = min(rows, encoding_rows(inputs.feature_shape))
         for start in range(0, len(inputs.array), rows):
-            piece = np.asarray(encode_rows(inputs.array[start : start + rows], self.encoder))
-            yield preprocessing.transform(piece)
+            chosen = slice(start, start + rows)
+            piece = np.asarray(encode_rows(inputs.array[chosen], self.encoder))
+            known = None if labels is None else labels[chosen]
+            yield preprocessing.transform(piece), known

@@ -16,8 +16,12 @@ from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
 from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import Inputs, as_features
+from tfdpm.data.sequences import first_batches
+from tfdpm.data.streams import reading
 from tfdpm.deepdpm.fitting import EndlessStream, fit_endless, name_clusters, train
 from tfdpm.deepdpm.inference import FittedModel
+from tfdpm.deepdpm.scope import out_of_scope
+from tfdpm.deepdpm.validation import as_validation, split_off
 from tfdpm.features.apply_encoder import as_rows, check_point_shape, encode_inputs, takes_text
 from tfdpm.features.preprocessing import Table
 from tfdpm.interpret.identity import Reference, check_reference, identity_of
@@ -71,6 +75,7 @@ class DeepDPM(FittedModel):
     trainer: Trainer | None = None
     stream: EndlessStream | None = None
 
+    @out_of_scope()
     def fit(
         self,
         x,
@@ -80,30 +85,49 @@ class DeepDPM(FittedModel):
         epochs: int | None = None,
         verbose: str | int = "auto",
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
-        initial_epoch: int = 0,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: None = None,
         sample_weight=None,
-        reference: Reference | None = None,
+        initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+        reference: Reference | None = None,
         forgetting: float = 0.0,
     ) -> keras.callbacks.History:
         """Finds K and trains; a fitted or loaded model goes on from where it is.
 
         Args:
-            x: `[N, D]` array-like, tensor, `(x, y)` pair, or `tf.data.Dataset`; or a frame, whose
-                columns of text and their categories the model keeps, see `columns`.
+            x: `[N, D]` array-like, tensor, `(x, y)` pair, `tf.data.Dataset`, `PyDataset` or
+                generator; or a frame, whose columns of text and their categories the model keeps,
+                see `columns`. A stream of few values is read once and held in memory.
             y: `[N]` labels, only for the scores in the history.
-            batch_size: overrides the configuration's; ignored for streams, which have their own.
+            batch_size: overrides the configuration's; ignored for streams that are not held, which
+                have their own.
             epochs: most epochs, overrides the configuration's. As everywhere in Keras, counted
                 from `initial_epoch` 0.
             verbose: 0 silent, 1 or `"auto"` a progress bar, 2 a line per epoch.
             callbacks: any Keras callbacks; they see continuous epochs.
-            initial_epoch: number of the first epoch.
+            validation_split: share of the points, the last ones, that is kept apart as
+                `validation_data`; `labels_` are of the others.
+            validation_data: points, or `(x, y)`, that are only scored, as `evaluate` does, after
+                each epoch: `val_log_density`, `val_nmi`, `val_ari` and `val_acc` in the logs.
+            shuffle: accepted as everywhere in Keras: steps learn from the points of an array in
+                random order, and `labels_` are in the order of `x`, whatever it says.
+            class_weight: `None`; there are no classes.
             sample_weight: `[N]` non-negative weights of the points. K is sought among those that
                 have any; where they are more than `max_start_points`, heavy ones rather than light.
+            initial_epoch: number of the first epoch.
+            steps_per_epoch: batches of a `tf.data.Dataset`, `PyDataset` or generator that make up
+                an epoch. It may have no end then, and every batch is a `partial_fit`.
+            validation_steps: batches of `validation_data` that are scored; `None` for all.
+            validation_batch_size: points scored at once; chosen when `None`.
+            validation_freq: number of epochs between two scores of `validation_data`.
             reference: an older model of data like these, whose clusters' names are kept:
                 `ids_` holds them, `identity_` what was born, died, split or merged.
-            steps_per_epoch: batches of a `tf.data.Dataset` that make up an epoch. It may have no
-                end then, and every batch is a `partial_fit`.
             forgetting: see `partial_fit`; only with `steps_per_epoch`.
 
         Returns:
@@ -112,29 +136,45 @@ class DeepDPM(FittedModel):
         Raises:
             ValueError, TypeError: naming the argument, what came and what was wanted.
         """
+        checks.boolean(shuffle, "shuffle")
+        if class_weight is not None:
+            got = "weights of classes, which clusters do not know"
+            checks.fail("class_weight", got, "None; points have a `sample_weight`")
+        validation, pace = None, (validation_freq, validation_batch_size)
+        if validation_data is not None:
+            if validation_steps is not None:
+                count = checks.integer(validation_steps, "validation_steps", minimum=1)
+                validation_data = first_batches(validation_data, count)
+            known = self._known_columns(reference)
+            validation = as_validation(validation_data, *pace, known)
         if steps_per_epoch is not None:
             epochs = self.config.epochs if epochs is None else epochs
-            pace = (steps_per_epoch, range(initial_epoch, epochs), forgetting)
+            numbers = steps_per_epoch, range(initial_epoch, epochs), forgetting
             try:
-                return fit_endless(self, x, *pace, callbacks, verbose)
+                return fit_endless(self, x, *numbers, callbacks, verbose, validation)
             finally:
                 self.stream = None
         known = self._known_columns(reference)
-        raw = as_features(x, y, columns=known, takes_text=takes_text(self.encoder))
+        raw = as_features(x, y, columns=known, takes_text=takes_text(self.encoder)).in_memory()
+        raw.warn_of_order()
+        if validation_split and validation is None:
+            raw, validation, sample_weight = split_off(raw, validation_split, *pace, sample_weight)
         inputs = encode_inputs(raw, self.encoder)
         if reference is not None:
             check_reference(reference, self)
         config = self._fit_config(inputs, batch_size, epochs)
         first = checks.integer(initial_epoch, "initial_epoch", minimum=0)
-        source = source_of(inputs, inputs.weights if sample_weight is None else sample_weight)
+        source = source_of(inputs, sample_weight)
         self.trainer = Trainer(source, config, self.seed, self._table(inputs, inputs.columns))
         self.trainer.given = {"batch_size": str(config.batch_size)}
         if sample_weight is not None:
             self.trainer.given["sample_weight"] = fingerprint(np.asarray(sample_weight, np.float64))
         if reference is not None:
             self.trainer.given["reference"] = identity_of(reference).to_json()
+        self.memory = None
         try:
-            train(self, inputs, callbacks, verbose, first)
+            with reading():
+                train(self, inputs, callbacks, verbose, first, validation)
         except tf.errors.OpError as error:
             if isinstance(self._distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
                 reason = " ".join(error.message.split())[-200:]
@@ -145,7 +185,6 @@ class DeepDPM(FittedModel):
             raise
         finally:
             self.trainer = None
-        self.memory = None
         if reference is not None:
             self.adopt(name_clusters(self, reference, raw))
         return self.history
@@ -172,6 +211,7 @@ class DeepDPM(FittedModel):
             checks.fail(name, config.start_clusters, f"at most the {inputs.num_points} points")
         return config
 
+    @out_of_scope()
     def partial_fit(self, x, y=None, *, forgetting: float = 0.0) -> DeepDPM:
         """Takes one more batch into account; the first two points make a fit.
 

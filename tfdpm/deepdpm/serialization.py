@@ -8,10 +8,12 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig, as_config
 from tfdpm.data.columns import Columns
+from tfdpm.deepdpm.scope import out_of_scope
 from tfdpm.interpret.fitted import FitResult, Fitted
 from tfdpm.interpret.genealogy import Genealogy, as_bytes, as_text
 from tfdpm.interpret.identity import Identity
@@ -28,6 +30,10 @@ __all__ = ["SerializableModel", "checked_sizes"]
 # Of networks whose sizes a file tells. A thousand clusters have 1,280 slots and 1,024 hidden units.
 _MOST_WEIGHTS, _MOST_WIDTH = 2**27, 2**17
 _MOST_SLOTS, _FEW_COMPONENTS = 64, 16  # slots for each component, which moves leave, of so many
+
+# Of gradients, for Adafactor: its 1e-30 makes a product of two such means zero in float32, and so
+# NaN of the weights of spare slots, whose gradients are zero. Gradients below 3e-8 do not matter.
+_LEAST_SQUARE = 1e-15
 
 
 class SerializableModel(keras.Model):
@@ -52,7 +58,8 @@ class SerializableModel(keras.Model):
         features: str = "",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # Raw points keep their digits until they are centred, under any policy of the program.
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
         if encoder is not None and not isinstance(encoder, keras.Model):
             checks.fail("encoder", f"a {type(encoder).__name__}", "a Keras model", TypeError)
         self.encoder, self.features_ = encoder, str(features)
@@ -66,6 +73,7 @@ class SerializableModel(keras.Model):
         self.subclustering: SubclusteringNetworks | None = None
         self.subcluster_optimizer: keras.optimizers.Optimizer | None = None
         self._base_rates: tuple[float | None, ...] = (None, None)
+        self._num_outputs: int | None = None  # clusters of a model whose parts are not yet loaded
 
     @property
     def fitted(self) -> Fitted:
@@ -97,6 +105,7 @@ class SerializableModel(keras.Model):
             self.predict_function = None
         self.parts = parts
 
+    @out_of_scope()
     def compile(
         self, optimizer="auto", *, subcluster_optimizer="auto", **kwargs
     ) -> SerializableModel:
@@ -109,7 +118,14 @@ class SerializableModel(keras.Model):
 
         Returns:
             The model, so that `compile(...).fit(...)` can be written.
+
+        Raises:
+            ValueError: for a loss or metrics.
         """
+        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+            if kwargs.get(name) is not None:
+                wanted = "None: losses are those of the method, and `evaluate(x, y)` has the scores"
+                checks.fail(name, repr(kwargs[name]), wanted)
         # The same names in all models: TensorFlow keeps a kernel for ever for each new name of a
         # variable.
         if isinstance(optimizer, str) and optimizer == "auto":
@@ -117,9 +133,12 @@ class SerializableModel(keras.Model):
         if isinstance(subcluster_optimizer, str) and subcluster_optimizer == "auto":
             rate = self.config.subcluster_learning_rate
             subcluster_optimizer = FusedAdam(rate, name="subcluster_optimizer")
-        super().compile(optimizer=optimizer, **kwargs)
-        self.subcluster_optimizer = keras.optimizers.get(subcluster_optimizer)
+        super().compile(optimizer=_outside_of_scope(optimizer), **kwargs)
+        self.subcluster_optimizer = keras.optimizers.get(_outside_of_scope(subcluster_optimizer))
         optimizers = (self.optimizer, self.subcluster_optimizer)
+        for each in optimizers:
+            if isinstance(each, keras.optimizers.Adafactor):
+                each.epsilon_1 = max(each.epsilon_1, _LEAST_SQUARE)
         self._base_rates = base_rates(optimizers)
         if self.parts is not None:
             networks = self.parts.networks.replace(optimizers=optimizers, rates=self._base_rates)
@@ -154,6 +173,32 @@ class SerializableModel(keras.Model):
         given = optimizers, self.config, self._distribute_strategy, self._base_rates
         return NetworkPair(self.clustering, self.subclustering, *given)
 
+    def save(self, filepath, overwrite: bool = True, **kwargs) -> None:
+        """Writes a `.keras` file, as `keras.Model.save` does; HDF5 has no room for the mixture.
+
+        Args:
+            filepath: of the file.
+            overwrite: whether a file that is there is replaced; else Keras asks.
+            **kwargs: as for `keras.Model.save`.
+
+        Raises:
+            ValueError: for a `.h5` file.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            checks.fail("filepath", repr(str(filepath)), "a path that ends in .keras")
+        super().save(filepath, overwrite=overwrite, **kwargs)
+
+    def load_weights(self, filepath, skip_mismatch: bool = False, **kwargs) -> None:
+        """Reads a `.weights.h5` file; a model that was not fitted is then as good as the saved one.
+
+        Args:
+            filepath: of the file.
+            skip_mismatch: as for `keras.Model.load_weights`.
+            **kwargs: as for `keras.Model.load_weights`.
+        """
+        self.built = True  # networks are made once their sizes are read
+        super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+
     def get_compile_config(self) -> dict[str, Any] | None:
         """Both optimizers, serialised; `None` before `compile` or `fit`."""
         if not self.compiled:
@@ -167,8 +212,11 @@ class SerializableModel(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as before saving; the slots are filled from the file afterwards."""
         self.compile(
-            keras.optimizers.deserialize(config["optimizer"]),
-            subcluster_optimizer=keras.optimizers.deserialize(config["subcluster_optimizer"]),
+            # `keras.optimizers.deserialize` does not know all of Keras's optimizers.
+            keras.saving.deserialize_keras_object(config["optimizer"]),
+            subcluster_optimizer=keras.saving.deserialize_keras_object(
+                config["subcluster_optimizer"]
+            ),
         )
         self._base_rates = tuple(config["base_rates"])
         if self.clustering is not None:
@@ -197,12 +245,22 @@ class SerializableModel(keras.Model):
             "feature_dim": self.parts.state.preprocessing.feature_dim,
             "hidden_units": self.clustering.hidden_units,
             "capacity": self.clustering.capacity,
+            "n_clusters": self.parts.num_clusters,
         }
 
     def build_from_config(self, config: dict[str, int] | None) -> None:
         """Creates networks of the saved sizes."""
         if config:
-            self.create_networks(**checked_sizes(config))
+            sizes = dict(config)
+            self._num_outputs = sizes.pop("n_clusters", None)
+            self.create_networks(**checked_sizes(sizes))
+
+    def compute_output_spec(self, inputs, *args, **kwargs) -> keras.KerasTensor:
+        """Probabilities `[B, n_clusters]`, known as soon as a saved model is built again."""
+        count = self._num_outputs if self.parts is None else self.parts.num_clusters
+        if count is None:
+            checks.fail("model", "a model that was not fitted", "call fit first", RuntimeError)
+        return keras.KerasTensor((inputs.shape[0], count), "float32")
 
     def save_own_variables(self, store) -> None:
         """Writes what is no network weight: mixture, prior, statistics, labels, genealogy."""
@@ -219,6 +277,7 @@ class SerializableModel(keras.Model):
             store[name.replace("/", ".")] = value
         store["moves"] = np.array(dataclasses.astuple(result.moves))
         store["capacity"] = np.array(self.clustering.capacity)
+        store["hidden_units"] = np.array(self.clustering.hidden_units)
         store["genealogy"] = as_bytes(self.parts.genealogy.to_json())
         store["identity"] = as_bytes(self.parts.identity.to_json())
         if result.groups is not None:
@@ -260,29 +319,44 @@ class SerializableModel(keras.Model):
         # Keras reads networks and optimizers next, which must have the slots of the file.
         capacity = int(np.array(arrays["capacity"]))
         _check_result(found, state.num_components, capacity)
+        if self.clustering is None:
+            # Files of before do not tell the width.
+            width = arrays.get("hidden_units", self.config.hidden_units or 50)
+            dim = state.preprocessing.feature_dim
+            self.create_networks(dim, int(np.array(width)), capacity)
         networks = self._pair_networks() if self.parts is None else self.parts.networks
         if capacity != networks.capacity:
             networks = networks.grown_to(capacity)
         self.adopt(Fitted(networks, state, FitResult(**found)))
 
     def get_weights(self) -> list[np.ndarray]:
-        """Network weights, then the mixture's state, so that callbacks can put both back."""
+        """Network weights, the mixture's state and the memory, which callbacks can put back."""
         if self.parts is None:
             return super().get_weights()
-        return [*super().get_weights(), *self.parts.state.to_arrays().values()]
+        found = [*super().get_weights(), *self.parts.state.to_arrays().values()]
+        if self.memory is None:
+            return found
+        waiting = self.parts.result.waiting
+        waiting = np.zeros((0, 1)) if waiting is None else waiting
+        return [*found, waiting, *self.memory.to_arrays().values()]
 
     def set_weights(self, weights: Sequence[np.ndarray]) -> None:
         """Restores `get_weights`' result; the number of clusters may differ."""
         if self.parts is None:
             super().set_weights(weights)
             return
-        names = list(self.parts.state.to_arrays())
-        network_weights = weights[: len(weights) - len(names)]
-        state = MixtureState.from_arrays(
-            dict(zip(names, weights[len(network_weights) :], strict=True))
-        )
+        names, count = list(self.parts.state.to_arrays()), len(self.weights)
+        network_weights, rest = weights[:count], weights[count + len(names) :]
+        arrays = zip(names, weights[count : count + len(names)], strict=True)
+        state = MixtureState.from_arrays(dict(arrays))
         networks = self.parts.networks.with_room_for(state.num_components)
-        self.adopt(self.parts.replace(networks=networks, state=state, labels=None, groups=None))
+        changes = {"labels": None, "groups": None, "waiting": None}
+        self.memory = None
+        if len(rest):
+            fields = [each.name for each in dataclasses.fields(Memory)]
+            self.memory = Memory.from_arrays(dict(zip(fields, rest[1:], strict=True)))
+            changes["waiting"] = rest[0] if len(rest[0]) else None
+        self.adopt(self.parts.replace(networks=networks, state=state, **changes))
         for variable, value in zip(self.weights, network_weights, strict=True):
             # A copy from before the networks grew fills the leading slots.
             paddings = [(0, b - a) for a, b in zip(value.shape, variable.shape, strict=True)]
@@ -311,6 +385,14 @@ def _check_result(found: dict[str, Any], num_components: int, capacity: int) -> 
         checks.fail("labels", "labels out of range", f"below {num_components}")
     if groups is not None and groups.valleys.shape != (num_components, num_components):
         checks.fail("valleys", groups.valleys.shape, f"of {num_components} components")
+
+
+def _outside_of_scope(optimizer: Any) -> Any:
+    """The optimizer, or one like it if it was made in the scope of a strategy, of no strategy."""
+    rate = getattr(optimizer, "learning_rate", None)
+    if isinstance(getattr(rate, "value", None), tf.distribute.DistributedValues):
+        return type(optimizer).from_config(optimizer.get_config())
+    return optimizer
 
 
 def _shape(sizes: Any) -> tuple[int, ...]:

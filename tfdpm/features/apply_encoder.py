@@ -31,7 +31,10 @@ def encode_inputs(inputs: Inputs, encoder: keras.Model | None) -> Inputs:
     if inputs.array is not None:
         return dataclasses.replace(inputs, array=encode(encoder, inputs.array))
     dataset = inputs.dataset.map(lambda batch: encode_batch(encoder, batch))
-    return dataclasses.replace(inputs, dataset=dataset)
+    weighted = inputs.weighted_dataset
+    if weighted is not None:
+        weighted = weighted.map(lambda x, w, *_: (encode_batch(encoder, x), w))
+    return dataclasses.replace(inputs, dataset=dataset, weighted_dataset=weighted)
 
 
 def encode_rows(batch, encoder: keras.Model | None):

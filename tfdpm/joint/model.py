@@ -24,9 +24,9 @@ from tfdpm.features.apply_encoder import encode, encode_inputs
 from tfdpm.joint.config import PRESETS, JointConfig
 from tfdpm.joint.refinement import Pull, Refinement
 from tfdpm.joint.state import JointState
-from tfdpm.progress.display import ProgressDisplay
+from tfdpm.progress.display import ProgressDisplay, as_verbose
 from tfdpm.progress.epoch_backup import EpochBackup
-from tfdpm.progress.files import replace_file
+from tfdpm.progress.files import local_path, replace_file
 
 __all__ = ["JointClustering"]
 
@@ -125,15 +125,16 @@ class JointClustering(keras.Model):
         Raises:
             ValueError, TypeError: naming the argument, what came and what was wanted.
         """
-        checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
-        inputs = as_features(x, y, columns=Columns())
+        verbose = as_verbose(verbose)
+        inputs = as_features(x, y, columns=Columns()).in_memory()
+        inputs.warn_of_order()
         if inputs.array is None:
             checks.fail("x", "a stream", "an array in memory: every round reads it", TypeError)
         points = np.asarray(inputs.array, np.float32)
         max_rounds = self.config.max_rounds
         if rounds is not None:
             max_rounds = checks.integer(rounds, "rounds", minimum=1)
-        path = None if directory is None else Path(directory) / "joint.keras"
+        path = None if directory is None else local_path(directory, "directory") / "joint.keras"
         fingerprint = self.config.fingerprint(points, self.seed)
         if path is not None and path.exists():
             self._resume(path, fingerprint)

@@ -33,11 +33,17 @@ def leading_corner(values, shape: tuple[int, ...]) -> tf.Tensor:
 class _Slots(keras.layers.Layer):
     """A layer with slots, whose variables can be exchanged for larger ones after it was built.
 
+    Its dtype is float32 whatever the policy of the program is: networks are small, and rounding
+    decides between neighbouring clusters.
+
     Attributes:
         arguments: names of constructor arguments, which are attributes, too.
     """
 
     arguments = ("hidden_units", "capacity", "seed")
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
 
     def get_config(self):
         """Constructor arguments."""
@@ -110,6 +116,7 @@ class ClusteringNetwork(_Slots):
             hidden_units,
             activation="relu",
             kernel_initializer=keras.initializers.GlorotUniform(seed),
+            dtype="float32",
             name="hidden",
         )
         self.head = ComponentHead(capacity, seed + 1, name="head")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
 from tfdpm.moves.transition import Transition
 from tfdpm.networks import resize
@@ -26,6 +28,10 @@ _MOST_SUBCLUSTER_UNITS = 50  # [DeepDPM] supplement 7
 # 209 that overlap (418 units), a third of the full rate merged a pair that the search kept.
 MOST_AT_FULL_RATE = 400
 _FEW_ROWS = 16  # that NumPy evaluates: TensorFlow takes half a millisecond before it begins
+# Nats more than those of a guess. Networks that learn have a tenth of it, and those that SGD with a
+# rate of 7,000 has spoilt have 67: half or twice of it tells the same.
+_MOST_LOSS = 10.0
+_AS_GOOD_AS_GUESSED = 0.95  # share of the loss of a guess; networks that learn have a tenth of it
 
 
 def create_networks(
@@ -146,6 +152,29 @@ class NetworkPair:
         for optimizer, rate, share in zip(self.optimizers, self.rates, shares, strict=True):
             if rate is not None:
                 optimizer.learning_rate.assign(rate * factor * share)
+
+    def check_convergence(self, losses: Sequence[float], num_components: int | None) -> None:
+        """Raises ValueError if steps with these mean losses have left networks without sense.
+
+        Where the clustering network began as a mixture of so many components, as it says, its loss
+        is also far from that of a guess, `log K`: ten nats more are points of whose wrong cluster
+        the network is sure.
+        """
+        guess = np.inf if num_components is None else np.log(num_components)
+        weights, name = self.copy_weights(), type(self.optimizers[0]).__name__
+        is_finite = all(np.isfinite(each).all() for each in (losses, *weights))
+        if is_finite and losses[0] <= guess + _MOST_LOSS:
+            if losses[0] > _AS_GOOD_AS_GUESSED * guess > 0.0:
+                warnings.warn(
+                    f"{name} made a network that knew the mixture as bad as a guess: its loss is "
+                    f"{losses[0]:.3g}. Clusters may be wrong.",
+                    stacklevel=2,
+                )
+            return
+        rate = float(keras.ops.convert_to_numpy(self.optimizers[0].learning_rate))
+        got = f"{name} with learning rate {rate:.3g}"
+        wanted = "one with which the networks do not diverge; compile with a smaller learning rate"
+        checks.fail("optimizer", f"{got}, and a loss of {losses[0]:.3g}", wanted)
 
     def responsibilities(self, features, num_components: int) -> np.ndarray:
         """Responsibilities `[B, K]` float32 of features `[B, D]`, an array or a tensor."""

@@ -7,7 +7,16 @@ import time
 
 from tqdm.auto import tqdm
 
+from tfdpm import checks
+
 _SECONDS_IN_WORDS = 180.0  # longer times are told in minutes
+
+
+def as_verbose(verbose: str | int | bool) -> str | int:
+    """Returns "auto", 0, 1 or 2, also for False and True as in Keras, or raises."""
+    if isinstance(verbose, bool):
+        return int(verbose)
+    return checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
 
 
 class ProgressDisplay:

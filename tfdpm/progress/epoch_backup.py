@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from tfdpm.progress.files import read_arrays, write_arrays
+from tfdpm.progress.files import local_path, read_arrays, write_arrays
 
 
 class Kept(NamedTuple):
@@ -29,7 +28,7 @@ class EpochBackup:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, name: str = ""):
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else local_path(path)
         self.name = name
 
     def restore(self, variables: Sequence[Any]) -> Kept:

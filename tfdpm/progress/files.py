@@ -16,6 +16,8 @@ from typing import IO
 
 import numpy as np
 
+from tfdpm import checks
+
 try:
     import fcntl
 except ImportError:  # Windows, where no process is told of another
@@ -88,10 +90,11 @@ def replace_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Ite
     before is unchanged and no other file is left. Missing folders are made.
 
     Raises:
+        ValueError: for a path such as `gs://bucket/file`.
         FileExistsError: if a file is there and `overwrite` is false.
         NotADirectoryError: if part of the path is a file.
     """
-    target = Path(path)
+    target = local_path(path)
     _make_folder(target.parent)
     # Not made by `tempfile`, whose files others may not read. The name keeps its ending, by which
     # Keras and NumPy choose a format.
@@ -116,10 +119,11 @@ def create_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     is left. Missing parents are made.
 
     Raises:
+        ValueError: for a path such as `gs://bucket/folder`.
         FileExistsError: if there is a file or folder of that name.
         NotADirectoryError: if part of the path is a file.
     """
-    target = Path(path)
+    target = local_path(path)
     if os.path.lexists(target):
         raise FileExistsError(str(target))
     _make_folder(target.parent)
@@ -162,6 +166,14 @@ def replace_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
         _flush_folder(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def local_path(path: str | os.PathLike[str], name: str = "path") -> Path:
+    """Returns the path, or raises an error that names it if it is one of another machine."""
+    if "://" in os.fspath(path):
+        wanted = "a local path; tf.io.gfile.copy then brings files to a bucket"
+        checks.fail(name, repr(os.fspath(path)), wanted)
+    return Path(path)
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from tfdpm import checks
 from tfdpm.progress.display import ProgressDisplay
 from tfdpm.progress.epoch_backup import EpochBackup
-from tfdpm.progress.files import UNREADABLE, claim, release, replace_file
+from tfdpm.progress.files import UNREADABLE, claim, local_path, release, replace_file
 
 _SECONDS_BETWEEN_REPORTS = 10.0
 _MAX_REPORTS = 50  # of a stage: long ones report less often
@@ -43,7 +43,7 @@ class Stages:
         key: str = "",
     ):
         self.names = names
-        self.directory = None if directory is None else Path(directory)
+        self.directory = None if directory is None else local_path(directory, "directory")
         self.key = key
         self._lines = 2 if verbose else 0  # never a bar
         self._current = 0

@@ -9,12 +9,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import tensorflow as tf
 
 from tfdpm import checks
-from tfdpm.progress.files import replace_file
+from tfdpm.progress.files import local_path, replace_file
 from tfdpm.serving.saved_model import ServingModule
 
 _ONNX_OPSET = 17
@@ -51,7 +50,7 @@ def _as_tflite(module: ServingModule) -> bytes:
 
 def _write_new(path: str | os.PathLike[str], content: Callable[[], bytes]) -> None:
     """Writes a file that does not exist yet, all or nothing."""
-    target = Path(path)
+    target = local_path(path)
     try:
         if os.path.lexists(target):  # before the work of the conversion
             raise FileExistsError

@@ -288,13 +288,14 @@ def _train_networks(
         fresh = subcomponent_start(parameters.means, parameters.covariances)
         names = ("sub_weights", "sub_means", "sub_covariances")
         state = dataclasses.replace(state, **dict(zip(names, fresh, strict=True)))
-    ArraySource.of_features(points).train(
+    losses = ArraySource.of_features(points).train(
         fitted.networks.passes,
         state,
         config.replace(min_steps_per_epoch=_FEWEST_STEPS),
         seed,
         config.subclustering == "network",
     )
+    fitted.networks.check_convergence(losses, None)
     epoch = state.epoch + 1
     last_change = epoch if has_removed else state.last_change_epoch
     state = dataclasses.replace(state, epoch=epoch, last_change_epoch=last_change)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from tfdpm import checks
-from tfdpm.progress.display import ProgressDisplay
+from tfdpm.progress.display import ProgressDisplay, as_verbose
 
 __all__ = ["ProgressBar", "callback_list"]
 
@@ -61,7 +61,12 @@ class ProgressBar(keras.callbacks.Callback):
 
 
 def callback_list(
-    model: keras.Model, callbacks, verbose: str | int, epochs: int
+    model: keras.Model,
+    callbacks,
+    verbose: str | int,
+    epochs: int,
+    *,
+    keeps_history: bool = True,
 ) -> keras.callbacks.CallbackList:
     """What a fit tells of its progress to: the caller's callbacks, and a bar unless silent.
 
@@ -70,7 +75,7 @@ def callback_list(
     """
     if isinstance(callbacks, keras.callbacks.CallbackList):
         return callbacks
-    checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
+    verbose = as_verbose(verbose)
     callbacks = [callbacks] if isinstance(callbacks, keras.callbacks.Callback) else callbacks
     callbacks = list(callbacks or ())
     for callback in callbacks:
@@ -80,7 +85,7 @@ def callback_list(
         callbacks.append(ProgressBar(1 if verbose == "auto" else verbose))
     return keras.callbacks.CallbackList(
         callbacks,
-        add_history=True,
+        add_history=keeps_history,
         add_progbar=False,
         model=model,
         verbose=0 if verbose == 0 else 1,

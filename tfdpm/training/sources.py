@@ -28,12 +28,20 @@ from tfdpm.networks.reduction import PassStatistics, soft_statistics
 from tfdpm.networks.slots import PRECISION, padded_density, padded_means
 from tfdpm.search.state import MixtureState
 
-__all__ = ["ArraySource", "Source", "StreamSource", "default_batch_size", "source_of"]
+__all__ = [
+    "ArraySource",
+    "Source",
+    "StreamSource",
+    "check_weights",
+    "default_batch_size",
+    "source_of",
+]
 
 # Features with more numbers than this (8 MiB) are not kept but computed anew in every pass, some
 # points at a time, which costs little beside the pass and no memory that grows with N.
 _KEPT_ELEMENTS = 2**21
 _PIECE_ROWS = 16_384
+_FEWEST_ROWS = 32  # of a step
 
 
 class ArraySource:
@@ -180,14 +188,14 @@ def default_batch_size(num_points: int, num_slots: int) -> int:
     A step that meets only some of the clusters spoils the outputs of the others: of 500 clusters,
     steps of 128 points made the networks worse than they began.
     """
-    return int(np.clip(2 ** int(np.log2(max(num_points / 128, 2 * num_slots))), 32, 512))
+    return int(np.clip(2 ** int(np.log2(max(num_points / 128, 2 * num_slots))), _FEWEST_ROWS, 512))
 
 
 class StreamSource:
     """Points that are read from a `tf.data` stream, once per pass.
 
     Args:
-        batches: dataset of `[B, D_in]` float32 batches, finite.
+        batches: dataset of `[B, D_in]` batches, finite, or of pairs of these and weights `[B]`.
         num_points: N, or `None` if unknown.
 
     Attributes:
@@ -196,14 +204,15 @@ class StreamSource:
 
     def __init__(self, batches: tf.data.Dataset, num_points: int | None):
         self._raw = batches
+        self._is_weighted = isinstance(batches.element_spec, tuple)
         self.num_points = num_points
         self._preprocessing: Preprocessing | None = None
         self._batches: tf.data.Dataset | None = None
-        self._num_batches: int | None = None
+        self._largest_batch: int | None = None
         self._sample: np.ndarray | None = None
 
     def sample(self, count: int, seed: int) -> np.ndarray:
-        """At most `count` raw rows, each row of the stream equally likely."""
+        """At most `count` raw rows, in proportion to their weights, as those of an array."""
         if self._sample is None or len(self._sample) < min(count, self.num_points or count):
             self._sample = draw_rows(self._raw, count, np.random.default_rng([seed, 1]))
         return self._sample
@@ -211,25 +220,32 @@ class StreamSource:
     def moments(self, normalizes_rows: bool) -> FeatureMoments:
         """Moments of the whole stream in one pass."""
         total: FeatureMoments | None = None
-        self._num_batches = 0
+        sizes = [0]
         for batch in self._raw:
-            self._num_batches += 1
-            rows = batch.numpy()
+            rows, weights = batch if self._is_weighted else (batch, None)
+            rows = rows.numpy()
+            sizes.append(len(rows))
             rows = normalize_rows(rows.astype(np.float64)) if normalizes_rows else rows
-            part = feature_moments(rows)
+            if weights is not None:
+                weights = check_weights(weights.numpy(), len(rows))
+                if not weights.any():
+                    continue
+            part = feature_moments(rows, weights)
             total = part if total is None else total.plus(part)
         if total is None:
-            checks.fail("x", "a stream without batches", "at least 2 points")
-        self.num_points = int(total.num_points)
+            checks.fail("x", "a stream without points that have weight", "at least 2 points")
+        self.num_points, self._largest_batch = sum(sizes), max(sizes)
         return total
 
     def use(self, preprocessing: Preprocessing) -> None:
         """Prepares batches of features with their weights."""
         self._preprocessing = preprocessing
 
-        def prepare(raw):
+        def prepare(raw, weights=None):
             features = preprocessing(raw)
-            return features, tf.ones_like(features[:, 0])
+            if weights is None:
+                weights = tf.ones_like(features[:, 0])
+            return features, tf.cast(weights, tf.float32)
 
         self._batches = self._raw.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
@@ -242,13 +258,19 @@ class StreamSource:
         trains_subclusters: bool,
     ) -> np.ndarray:
         """One epoch; returns the mean cluster and subcluster losses."""
-        del seed  # The stream has its own batches and its own order.
-        if self._num_batches is None:
-            self._num_batches = sum(1 for _ in self._raw)
-        # Small data are passed over several times within an epoch, as those of an array are.
-        rounds = -(-config.min_steps_per_epoch // max(self._num_batches, 1))
+        del seed  # The stream has its own order.
+        if self._largest_batch is None:
+            sizes = [len(features) for features, _ in self._batches]
+            self.num_points, self._largest_batch = sum(sizes), max(sizes)
+        batches, rows = self._batches, self._largest_batch
+        # Large batches are cut rather than that the stream is read again. Few points are passed
+        # over several times within an epoch, as those of an array are.
+        enough = max(self.num_points // config.min_steps_per_epoch, _FEWEST_ROWS)
+        if rows > enough:
+            batches, rows = batches.rebatch(enough), enough
+        rounds = -(-config.min_steps_per_epoch * rows // self.num_points)
         constants = _constants(state, passes.capacity, trains_subclusters)
-        return passes.train_stream(self._batches.repeat(rounds), *constants).numpy()
+        return passes.train_stream(batches.repeat(rounds), *constants).numpy()
 
     def reduce(self, passes: Passes, state: MixtureState) -> PassStatistics:
         """Statistics of the whole stream under the networks, `[K]` components."""
@@ -299,17 +321,30 @@ def source_of(inputs: Inputs, sample_weight) -> Source:
     Raises:
         ValueError: naming `sample_weight`.
     """
+    brings_weights = inputs.weights is not None or inputs.weighted_dataset is not None
+    if sample_weight is not None and (brings_weights or inputs.array is None):
+        checks.fail(
+            "sample_weight", "weights beside a stream", "them in its elements (x, y, weight)"
+        )
     if inputs.array is None:
-        if sample_weight is not None:
-            checks.fail("sample_weight", "weights beside a stream", "None for a stream")
-        return StreamSource(inputs.dataset.map(as_rows), inputs.num_points)
-    if sample_weight is None:
+        batches = inputs.dataset.map(as_rows)
+        if brings_weights:
+            batches = inputs.weighted_dataset.map(lambda x, w, *_: (as_rows(x), w))
+        return StreamSource(batches, inputs.num_points)
+    weights = inputs.weights if sample_weight is None else sample_weight
+    if weights is None:
         return ArraySource(as_rows(inputs.array))
-    weights = np.asarray(sample_weight, np.float64)
-    if weights.shape != (len(inputs.array),):
-        checks.fail("sample_weight", f"shape {weights.shape}", f"[{len(inputs.array)}]")
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        checks.fail("sample_weight", "negative or infinite weights", "finite weights >= 0")
+    weights = check_weights(weights, len(inputs.array))
     if not weights.any():
-        checks.fail("sample_weight", "weights that are all zero", "some that are not")
+        checks.fail("sample_weight", "no weight", "weights >= 0, of which some are more")
     return ArraySource(as_rows(inputs.array), weights)
+
+
+def check_weights(values, num_points: int) -> np.ndarray:
+    """Weights of so many points as float64, or an error that names them."""
+    weights = np.asarray(values, np.float64)
+    if weights.shape != (num_points,):
+        checks.fail("sample_weight", f"shape {weights.shape}", f"[{num_points}]")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        checks.fail("sample_weight", "negative or infinite weights", "weights >= 0")
+    return weights

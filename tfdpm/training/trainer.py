@@ -145,7 +145,7 @@ class Trainer:
         """Takes up a fit of a fitted or loaded model, maybe on the points of the fit before."""
         preprocessing = fitted.state.preprocessing
         self.source.use(preprocessing)
-        config, fitted = self.config, fitted.replace(groups=None)
+        config, fitted = self.config, fitted.replace(groups=None, labels=None)
         if uses_search(config):
             moments = self.source.moments(config.preprocessing == "normalize")
             sample = self.source.sample(config.max_start_points, self.seed)
@@ -171,6 +171,8 @@ class Trainer:
             config.subclustering == "network" and state.epoch >= config.subcluster_start_epoch
         )
         losses = self.source.train(networks.passes, state, config, self.seed, trains_halves)
+        began_as_mixture = fitted.result.search is not None and config.cluster_loss == "kl"
+        networks.check_convergence(losses, state.num_components if began_as_mixture else None)
         reduced = self.source.reduce(networks.passes, state)
         self._last_pass = networks.copy_weights(), reduced
         fitted = fitted.replace(state=_m_step(state, reduced, config, trains_halves))

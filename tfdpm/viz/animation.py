@@ -12,6 +12,7 @@ import numpy as np
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
+from tfdpm.progress.files import local_path
 from tfdpm.viz.maps import cluster_map
 from tfdpm.viz.plots import draw_map
 from tfdpm.viz.samples import PointSample, sample_points
@@ -48,7 +49,7 @@ class Animation(keras.callbacks.Callback):
         inches: float = 5.0,
     ):
         super().__init__()
-        self.path = Path(path)
+        self.path = local_path(path)
         if self.path.suffix != ".gif":
             checks.fail("path", repr(str(path)), "a name that ends in .gif")
         self.x = x
