@@ -378,7 +378,7 @@ def test_paths_of_other_machines_are_refused_before_anything_is_written(
 # -- strategies -----------------------------------------------------------------------------------
 
 
-def test_a_strategy_is_that_of_the_scope_or_of_the_argument():
+def test_a_strategy_is_that_of_the_scope_or_of_the_argument(tmp_path):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     given = tfdpm.fit(X, strategy=strategy, features="none", epochs=1, verbose=0)
     with strategy.scope():
@@ -387,7 +387,11 @@ def test_a_strategy_is_that_of_the_scope_or_of_the_argument():
         compiled.compile(keras.optimizers.Adam(2e-3))
         compiled.fit(X, epochs=1, verbose=0)
         compiled.partial_fit(X[:50])
+        within.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        np.testing.assert_array_equal(loaded.labels_, within.predict_labels(X))
+        loaded.fit(X, epochs=1, verbose=0)
     assert not tf.distribute.has_strategy()
-    for made in (given, within, compiled):
+    for made in (given, within, compiled, loaded):
         assert made.fitted.networks.strategy is strategy
         assert is_right(made)

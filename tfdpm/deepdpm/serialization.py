@@ -145,6 +145,7 @@ class SerializableModel(keras.Model):
             self.adopt(self.parts.replace(networks=networks))
         return self
 
+    @out_of_scope()
     def create_networks(self, feature_dim: int, hidden_units: int, capacity: int) -> NetworkPair:
         """Untrained networks of D features, with C slots and the model's optimizers, if any."""
         layers = create_networks(feature_dim, hidden_units, capacity, self.config, self.seed)
@@ -209,6 +210,7 @@ class SerializableModel(keras.Model):
             "base_rates": self._base_rates,
         }
 
+    @out_of_scope()
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as before saving; the slots are filled from the file afterwards."""
         self.compile(
@@ -287,6 +289,7 @@ class SerializableModel(keras.Model):
         if result.waiting is not None:
             store["waiting"] = result.waiting
 
+    @out_of_scope()
     def load_own_variables(self, store) -> None:
         """Reads what `save_own_variables` wrote."""
         names = list(store.keys())
