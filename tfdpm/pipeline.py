@@ -157,8 +157,9 @@ def fit(
     key = ""
     if directory is not None:
         settings = {"config": dataclasses.asdict(config), "choice": dataclasses.asdict(choice)}
-        if sample_weight is not None:
-            settings["sample_weight"] = np.asarray(sample_weight).tolist()
+        weights = inputs.weights if sample_weight is None else sample_weight
+        if weights is not None:
+            settings["sample_weight"] = np.asarray(weights).tolist()
         if given is not None:
             settings["model"] = [float(np.sum(weight)) for weight in given.get_weights()]
         key = fingerprint(sample, seed=seed, **settings)

@@ -152,7 +152,7 @@ def test_builders_and_infos_of_tensorflow_datasets_are_data() -> None:
             (tfds.load("mnist", split="train", with_info=True), 6),
             (tfds.load("mnist", split="train", as_supervised=True), 6),
         ]:
-            inputs = as_features(data)
+            inputs = as_features(data).in_memory()
             assert (inputs.num_points, inputs.feature_shape) == (count, (28, 28, 1))
             assert inputs.labels is not None or inputs.labelled_dataset is not None
 
@@ -169,7 +169,7 @@ def test_files_of_a_builder_are_read_split_by_split(tmp_path) -> None:
         ((splits, builder.info), 40),
         (builder.as_dataset(batch_size=-1)["train"], 20),
     ]:
-        inputs = as_features(data)
+        inputs = as_features(data).in_memory()
         assert (inputs.num_points, inputs.feature_shape) == (count, (28, 28, 1))
         assert inputs.labels is not None or inputs.labelled_dataset is not None
 
@@ -180,7 +180,7 @@ def test_weights_of_streams_and_tuples_are_used(batch) -> None:
     x, weights = np.concatenate([x, x[:60] + 100.0]), np.repeat([1.0, 0.0], [240, 60])
     y = np.concatenate([y, y[:60]])
     for data in ((x, y, weights), stream((x, y, weights), batch)):
-        inputs = as_features(data)
+        inputs = as_features(data).in_memory()
         np.testing.assert_array_equal(inputs.weights, weights)
         np.testing.assert_array_equal(inputs.labels, y)
         model = tfdpm.fit(data, epochs=1, verbose=0)
