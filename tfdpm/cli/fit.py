@@ -54,7 +54,8 @@ def fit(
         typer.Option(
             metavar="NAME",
             help="How raw points become features: auto (chooses by the data and says why), none, "
-            "pca, umap, autoencoder, swav, or a .keras file of an encoder.",
+            "pca, umap, autoencoder, swav, a pretrained model such as efficientnet, or a .keras "
+            "file of an encoder.",
         ),
     ] = "auto",
     shape: Annotated[
