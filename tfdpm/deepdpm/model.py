@@ -135,7 +135,7 @@ class DeepDPM(FittedModel):
         try:
             train(self, inputs, callbacks, verbose, first)
         except tf.errors.OpError as error:
-            if isinstance(self._distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            if isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
                 reason = " ".join(error.message.split())[-200:]
                 wanted = "all workers alive; start each of them again"
                 raise RuntimeError(
