@@ -431,3 +431,58 @@ def test_full_disk_is_one_clear_error_and_the_file_of_before_is_whole(tmp_path, 
     with pytest.raises(OSError, match="`path`: got .*cannot be written .No space left on device"):
         fit([Checkpoint(path), *others()])
     assert path.read_bytes() == before
+
+
+WORKER = """
+import sys
+import keras
+import numpy as np
+import tensorflow as tf
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+import tfdpm
+from tests.networks.replica_worker import points
+from tests.callbacks.test_checkpoint import CONFIG
+with strategy.scope():
+    model = tfdpm.DeepDPM(CONFIG.replace(stable_epochs=None), seed=0)
+say = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, logs: print("epoch", e, flush=True))
+model.fit(points(), epochs=12, verbose=0, callbacks=[tfdpm.callbacks.Checkpoint(sys.argv[1]), say])
+print("labels", *model.labels_, flush=True)
+"""
+
+
+@pytest.mark.slow  # starts TensorFlow six times
+def test_lost_worker_ends_the_other_and_both_go_on_to_the_same_partition(tmp_path):
+    from tests.networks.test_replicas import ROOT, free_ports
+
+    def start(folder):
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+        for index in range(2):
+            task = {"type": "worker", "index": index}
+            cluster = json.dumps({"cluster": {"worker": addresses}, "task": task})
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": cluster}
+            path = tmp_path / folder / f"{index}.npz"
+            yield subprocess.Popen(
+                [sys.executable, "-c", WORKER, str(path)],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+
+    def finish(processes):
+        told = [each.communicate(timeout=300) for each in processes]
+        assert [each.returncode for each in processes] == [0, 0], told
+        return [out.partition("labels")[2].split() for out, _ in told], told[0][0]
+
+    expected, _ = finish(list(start("whole")))
+    one, other = start("killed")
+    assert any(line.startswith("epoch 4") for line in other.stdout)
+    other.kill()
+    _, errors = one.communicate(timeout=300)
+    other.communicate()
+    assert one.returncode != 0
+    assert "RuntimeError: `fit`: got a lost worker" in errors.splitlines()[-1]
+    labels, printed = finish(list(start("killed")))
+    assert "epoch 0" not in printed
+    assert labels == expected and labels[0] == labels[1]

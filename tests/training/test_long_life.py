@@ -16,8 +16,9 @@ import tfdpm
 
 X = tfdpm.data.gaussian_mixture(5, 10, 400, seed=0)[0].astype(np.float32)
 
-# Prints megabytes of the process after each fit.
+# Prints megabytes of the process after each fit, without what waits for Python to collect it.
 PROGRAM = """
+import gc
 import sys
 import numpy as np
 import tfdpm
@@ -28,6 +29,8 @@ for seed in range(int(sys.argv[1])):
     model = tfdpm.DeepDPM(seed=seed)
     model.fit(x, verbose=0)
     model.predict(x)
+    del model
+    gc.collect()
     print(pages(), flush=True)
 """
 

@@ -7,12 +7,14 @@ import dataclasses
 import inspect
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.deepdpm import DeepDPM
@@ -25,6 +27,7 @@ from tfdpm.progress.files import (
     local_path,
     read_arrays,
     release,
+    replace_file,
     write_arrays,
 )
 from tfdpm.search.state import MixtureState
@@ -107,10 +110,22 @@ class Checkpoint(keras.callbacks.Callback):
         """
         self._callback_states = None
         self._claim()
-        if not self.path.exists():
-            return
         with self._reading():
-            self._take_up(*_read(self.path))
+            found = [_read(path) for path in (self.path, self._older) if path.exists()]
+            if self._has_workers:
+                found = _agreed(found, self.model.strategy)
+            if found:
+                self._take_up(*found[0])
+
+    @property
+    def _has_workers(self) -> bool:
+        strategy = self.model.strategy
+        return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+    @property
+    def _older(self) -> Path:
+        """Where each of several workers keeps the file before, as another may lack the last one."""
+        return self.path.with_name(f"{self.path.name}.before")
 
     def _take_up(self, arrays: _Arrays, progress: dict[str, Any]) -> None:
         model, epoch = self.model, _count(progress["epoch"])
@@ -154,6 +169,9 @@ class Checkpoint(keras.callbacks.Callback):
         callbacks = [_state_of(each, arrays) for each in self._companions]
         progress = {"format": _FORMAT, **progress, "callbacks": callbacks}
         try:
+            if self.model is not None and self._has_workers and self.path.exists():
+                with replace_file(self._older) as temporary:
+                    shutil.copyfile(self.path, temporary)
             write_arrays(self.path, {**arrays, "progress": as_bytes(json.dumps(progress))})
         except OSError as error:
             got = f"{str(self.path)!r}, which cannot be written ({error.strerror or error})"
@@ -186,6 +204,19 @@ class Checkpoint(keras.callbacks.Callback):
             wanted = "the checkpoint of a fit with these settings and data, or another path"
             got = f"{str(self.path)!r} of another fit (other {', '.join(found)})"
             checks.fail("path", got, wanted, _OtherFitError)
+
+
+def _agreed(found: list[tuple], strategy: tf.distribute.Strategy) -> list[tuple]:
+    """Of a worker's files, last one first, the one of the last epoch that all workers have."""
+    last = _count(found[0][1]["epoch"]) if found else -1
+    each = strategy.run(lambda: tf.constant([last]))
+    agreed = int(tf.reduce_min(strategy.gather(each, axis=0)))
+    if agreed < 0:
+        return []
+    chosen = [each for each in found if each[1]["epoch"] == agreed]
+    if not chosen:
+        raise ValueError(f"epoch {last}, where another worker is at {agreed}")
+    return chosen
 
 
 class _OtherFitError(ValueError):

@@ -176,7 +176,7 @@ class DeepDPM(FittedModel):
             with reading():
                 train(self, inputs, callbacks, verbose, first, validation)
         except tf.errors.OpError as error:
-            if isinstance(self._distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            if isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
                 reason = " ".join(error.message.split())[-200:]
                 wanted = "all workers alive; start each of them again"
                 raise RuntimeError(

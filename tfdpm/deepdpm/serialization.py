@@ -91,6 +91,11 @@ class SerializableModel(keras.Model):
         """Epoch from which Keras's `BackupAndRestore` lets a fit go on; `None` for a new fit."""
         return self._initial_epoch
 
+    @property
+    def strategy(self) -> tf.distribute.Strategy | None:
+        """In whose scope the model was made, if any."""
+        return self._distribute_strategy
+
     def adopt(self, parts: Fitted) -> None:
         """Takes over the parts that a step of a fit has led to, with the model's grown networks."""
         networks = parts.networks
@@ -170,8 +175,7 @@ class SerializableModel(keras.Model):
 
     def _pair_networks(self) -> NetworkPair:
         optimizers = (self.optimizer, self.subcluster_optimizer) if self.compiled else None
-        # The strategy is that in whose scope the model was made, if any.
-        given = optimizers, self.config, self._distribute_strategy, self._base_rates
+        given = optimizers, self.config, self.strategy, self._base_rates
         return NetworkPair(self.clustering, self.subclustering, *given)
 
     def save(self, filepath, overwrite: bool = True, **kwargs) -> None:
