@@ -14,11 +14,17 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 _FEWEST_KEY_BYTES = 16
+_QUOTED = 200  # characters of an error within another
 
 
 def fail(name: str, got: Any, wanted: str, error: type[Exception] = ValueError) -> NoReturn:
     """Raises `error` with the message "`name`: got ..., wanted ...", the form of all errors."""
     raise error(f"`{name}`: got {got}, wanted {wanted}.")
+
+
+def one_line(error: Exception) -> str:
+    """The beginning of an error's message in one line, as another error quotes it."""
+    return " ".join(str(error).split())[:_QUOTED]
 
 
 def secret(value: Any, name: str) -> bytes:

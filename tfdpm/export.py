@@ -198,7 +198,7 @@ def load(
         signatures = tf.saved_model.load(str(folder)).signatures
         model = ServedModel(dict(signatures), card)
     except (tf.errors.OpError, *UNREADABLE, TypeError, IndexError) as error:
-        _refuse(folder, [f"a graph that is damaged ({' '.join(str(error).split())[:200]})"])
+        _refuse(folder, [f"a graph that is damaged ({checks.one_line(error)})"])
     return model
 
 
@@ -226,7 +226,7 @@ def load_file(path: str | os.PathLike[str], kind: type[keras.Model] = DeepDPM) -
             if not np.isfinite(weight).all():
                 raise ValueError(f"{weight.path} is not finite")
     except (*UNREADABLE, TypeError, IndexError, RecursionError, NotImplementedError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = checks.one_line(error)
         got = f"{os.fspath(path)!r}, which is something else or damaged ({reason})"
         checks.fail("path", got, wanted)
     if not isinstance(model, kind):

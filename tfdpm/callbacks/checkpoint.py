@@ -195,7 +195,7 @@ class Checkpoint(keras.callbacks.Callback):
         except _OtherFitError:
             raise
         except (*UNREADABLE, TypeError, IndexError, OverflowError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = checks.one_line(error)
             got = f"{str(self.path)!r}, which is something else or damaged ({reason})"
             checks.fail("path", got, "a file that `Checkpoint` wrote")
 

@@ -351,8 +351,7 @@ def _read_lines(
     except UnicodeDecodeError:
         raise
     except ValueError as error:
-        reason = " ".join(str(error).split())
-        checks.fail(name, f"{str(path)!r}: {reason}", "rows, all of one length")
+        checks.fail(name, f"{str(path)!r}: {checks.one_line(error)}", "rows, all of one length")
     if has_names:
         frame = frame.rename(columns=lambda each: str(each).removeprefix("#").strip())
     if more > 0 and "index_col" not in options:
@@ -501,7 +500,7 @@ def _read_json(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
             if {"columns", "data"} <= set(frame.columns):
                 frame = pandas.read_json(path, orient="split", **options)
         except (ValueError, AttributeError, TypeError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = checks.one_line(error)
             continue
         if frame.index.dtype.kind not in "iu" and list(frame.columns) == [*range(frame.shape[1])]:
             frame = frame.T  # a record for each row by its number

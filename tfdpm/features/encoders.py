@@ -90,7 +90,7 @@ def as_encoder(model: keras.Model, feature_shape: Sequence[int]) -> keras.Model:
         outputs = model(outputs)
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
         got = f"a model that does not take points of shape {tuple(feature_shape)}"
-        checks.fail("features", got, f"one that does ({' '.join(str(error).split())[:200]})")
+        checks.fail("features", got, f"one that does ({checks.one_line(error)})")
     if len(getattr(outputs, "shape", ())) == 4:
         outputs = layers.GlobalAveragePooling2D()(outputs)
     shape = getattr(outputs, "shape", None)
