@@ -17,6 +17,7 @@ from tfdpm import checks
 from tfdpm.callbacks import Checkpoint
 from tfdpm.config import DeepDPMConfig, as_config
 from tfdpm.data.catalogue.named import load
+from tfdpm.data.columns import columns_of
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.deepdpm.fitting import first_points
@@ -139,11 +140,10 @@ def fit(
             wanted = "a data set's name where `download` or `data_dir` is given"
             checks.fail("data", f"a {type(data).__name__}", wanted)
         data = load(data, data_dir=data_dir, download=download)
-    known = getattr(reference, "columns", None)
     inputs = as_features(
         data,
         name=name,
-        columns=known if known and known.names else None,
+        columns=columns_of(reference),
         takes_text=features == "model" and _holds_text(data),
     ).in_memory()
     verbose = as_verbose(verbose)

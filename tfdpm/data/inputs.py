@@ -83,7 +83,8 @@ class Inputs:
         array, *rest = (np.concatenate(part) for part in zip(*batches, strict=True))
         found = replace(self, array=array, dataset=None, num_points=len(array))
         if self.weighted_dataset is not None:
-            found = replace(found, weights=rest.pop(0).astype(np.float64), weighted_dataset=None)
+            weights = as_weights(rest.pop(0), len(array))
+            found = replace(found, weights=weights, weighted_dataset=None)
         if rest:
             labels = labels_or_none(rest[0])
             found = replace(found, labels=labels, labelled_dataset=None)
@@ -164,7 +165,7 @@ def as_features(
         data = elements.of_arrays(data, columns, name)
     if isinstance(data, tuple) and len(data) == 3 and np.ndim(data[2]) == 1 < np.ndim(data[0]):
         *data, weights = data
-        data, weights = tuple(data), np.asarray(weights, np.float64)
+        data = tuple(data)
     if isinstance(data, tuple) and len(data) == 2:
         if y is not None and data[1] is not None:
             checks.fail("y", "labels twice", f"them in the pair `{name}` or in `y`, not in both")
@@ -186,18 +187,21 @@ def as_features(
         return _with_labels(inputs, y, name, minimum_points)
     if takes_text:
         texts = _as_texts(data, name)
-        _check_enough(len(texts), name, minimum_points)
-        labels = None if y is None else as_labels(y, len(texts))
-        return Inputs(texts, None, labels, len(texts), (), weights=weights)
+        count = len(texts)
+        _check_enough(count, name, minimum_points)
+        labels = None if y is None else as_labels(y, count)
+        weights = None if weights is None else as_weights(weights, count)
+        return Inputs(texts, None, labels, count, (), weights=weights)
     pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
     if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
         frame = data.to_frame() if isinstance(data, pandas.Series) else data
         data, found = read_frame(frame, columns, name)
     array = _as_floats(_as_numbers(data, name), name)
     _check_points(array, name, minimum_points)
-    labels = None if y is None else as_labels(y, len(array))
-    shape = array.shape[1:]
-    return Inputs(array, None, labels, len(array), shape, columns=found, weights=weights)
+    count, shape = len(array), array.shape[1:]
+    labels = None if y is None else as_labels(y, count)
+    weights = None if weights is None else as_weights(weights, count)
+    return Inputs(array, None, labels, count, shape, columns=found, weights=weights)
 
 
 def as_labels(y: Any, num_points: int | None) -> NDArray[np.int64]:
@@ -232,6 +236,16 @@ def as_labels(y: Any, num_points: int | None) -> NDArray[np.int64]:
         labels[is_known] = np.unique(known, return_inverse=True)[1]
         return labels
     checks.fail("y", f"dtype {array.dtype}", "integers or text", TypeError)
+
+
+def as_weights(sample_weight: Any, num_points: int) -> NDArray[np.float64]:
+    """Returns non-negative weights of so many points as `[N]` float64, or raises."""
+    weights = np.asarray(sample_weight, np.float64)
+    if weights.shape != (num_points,):
+        checks.fail("sample_weight", f"shape {weights.shape}", f"[{num_points}]")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        checks.fail("sample_weight", "negative or infinite weights", "weights >= 0")
+    return weights
 
 
 def labels_or_none(y: NDArray[Any]) -> NDArray[np.int64] | None:

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
+from tfdpm.data.streams import is_batched
 
-_IMAGE_CHANNELS = (1, 3, 4)
 _MOST_VALUES = 2**27  # that a generator may give, which is held in memory: 1 GiB in float64
 _WANTED = "batches of x, (x, y) or (x, y, weight)"
 
@@ -52,8 +52,14 @@ def as_dataset(data: Any, name: str, *, endless: bool = False) -> tf.data.Datase
     return _of_elements(lambda: iter(held), name)
 
 
-def first_batches(data: Any, count: int) -> Any:
-    """The first elements of a stream of any kind, which need have no end; other data unchanged."""
+def first_batches(data: Any, count: int | None, name: str = "steps") -> Any:
+    """The first elements of a stream of any kind, which need have no end; other data unchanged.
+
+    `name` is that of `count` in errors; of `None` all elements are meant.
+    """
+    if count is None:
+        return data
+    count = checks.integer(count, name, minimum=1)
     if is_sequence(data):
         data = as_dataset(data, "x", endless=True)
     return data.take(count) if isinstance(data, tf.data.Dataset) else data
@@ -76,8 +82,8 @@ def _of_elements(
     if not 1 <= len(known) <= 3 or known[0].dtype.kind not in "biuf" or known[0].ndim == 0:
         got = f"elements such as {type(first).__name__} of {[part.dtype.name for part in known]}"
         checks.fail(name, got, _WANTED, TypeError)
-    # As `streams.as_batches` reads them: all but points and images are batches of any size.
-    is_point = known[0].ndim == 1 or (known[0].ndim == 3 and known[0].shape[2] in _IMAGE_CHANNELS)
+    labels = tf.TensorSpec(known[1].shape) if len(known) > 1 else None
+    is_point = not is_batched(tf.TensorShape(known[0].shape), labels)
     shapes = [known[0].shape if is_point else (None, *known[0].shape[1:])]
     shapes += [
         part.shape if is_point else (None, *part.shape[1:])[: part.ndim] for part in known[1:]

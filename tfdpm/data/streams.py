@@ -63,7 +63,7 @@ def as_batches(dataset: tf.data.Dataset, *, name: str = "x", batch_size: int = 1
     dataset = _set_shapes(dataset, length, name)
     x_spec, y_spec = _specs(dataset)
     rows = 1
-    if _is_batched(x_spec.shape, y_spec):
+    if is_batched(x_spec.shape, y_spec):
         rows = x_spec.shape[0]
     else:
         dataset = dataset.batch(batch_size)
@@ -205,7 +205,7 @@ def _set_shapes(dataset: tf.data.Dataset, length: int, name: str) -> tf.data.Dat
     x_spec, y_spec = _specs(dataset)
     known = x_spec.shape.rank is not None and (y_spec is None or y_spec.shape.rank is not None)
     if known:
-        points = x_spec.shape[1:] if _is_batched(x_spec.shape, y_spec) else x_spec.shape
+        points = x_spec.shape[1:] if is_batched(x_spec.shape, y_spec) else x_spec.shape
         known = points.is_fully_defined()
     if known and length > 0:
         return dataset
@@ -217,7 +217,7 @@ def _set_shapes(dataset: tf.data.Dataset, length: int, name: str) -> tf.data.Dat
     x, y = (first[0], first[1:]) if isinstance(first, tuple) else (first, ())
     # Only the number of points in a batch may differ from element to element.
     x_shape = x.shape
-    if _is_batched(x_shape, tf.TensorSpec(y[0].shape) if y else None):
+    if is_batched(x_shape, tf.TensorSpec(y[0].shape) if y else None):
         x_shape = tf.TensorShape([None]).concatenate(x_shape[1:])
     ranks = [[None] * label.shape.rank for label in y]
 
@@ -228,7 +228,7 @@ def _set_shapes(dataset: tf.data.Dataset, length: int, name: str) -> tf.data.Dat
     return dataset.map(with_shape)
 
 
-def _is_batched(shape: tf.TensorShape, y_spec: tf.TensorSpec | None) -> bool:
+def is_batched(shape: tf.TensorShape, y_spec: tf.TensorSpec | None) -> bool:
     """Returns whether elements hold many points, by the rule in `as_batches`."""
     if shape.rank < 2:
         return False

@@ -82,9 +82,7 @@ class FittedModel(SerializableModel):
             `[N, n_clusters]` float32, rows sum to one.
         """
         as_verbose(verbose)
-        if steps is not None:
-            steps = checks.integer(steps, "steps", minimum=1)
-            x = first_batches(x, steps)
+        x = first_batches(x, steps)
         batch_size = _PREDICT_ROWS if batch_size is None else batch_size
         rows = checks.integer(batch_size, "batch_size", minimum=1)
         listeners = callback_list(self, callbacks, 0, 1, keeps_history=False)
@@ -129,8 +127,7 @@ class FittedModel(SerializableModel):
             known: a dictionary, or a list in this order, or the number where it is the only one.
         """
         as_verbose(verbose)
-        if steps is not None:
-            x = first_batches(x, checks.integer(steps, "steps", minimum=1))
+        x = first_batches(x, steps)
         inputs = as_features(x, y, minimum_points=1, columns=self.columns)
         rows = _PREDICT_ROWS if batch_size is None else batch_size
         listeners = callback_list(self, callbacks, 0, 1, keeps_history=False)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
-from tfdpm.data.columns import Columns
+from tfdpm.data.columns import Columns, columns_of
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.data.sequences import first_batches
 from tfdpm.data.streams import reading
@@ -140,13 +140,11 @@ class DeepDPM(FittedModel):
         if class_weight is not None:
             got = "weights of classes, which clusters do not know"
             checks.fail("class_weight", got, "None; points have a `sample_weight`")
+        known = self._known_columns(reference)
         validation, pace = None, (validation_freq, validation_batch_size)
         if validation_data is not None:
-            if validation_steps is not None:
-                count = checks.integer(validation_steps, "validation_steps", minimum=1)
-                validation_data = first_batches(validation_data, count)
-            known = self._known_columns(reference)
-            validation = as_validation(validation_data, *pace, known)
+            given = first_batches(validation_data, validation_steps, "validation_steps")
+            validation = as_validation(given, *pace, known)
         if steps_per_epoch is not None:
             epochs = self.config.epochs if epochs is None else epochs
             numbers = steps_per_epoch, range(initial_epoch, epochs), forgetting
@@ -154,7 +152,6 @@ class DeepDPM(FittedModel):
                 return fit_endless(self, x, *numbers, callbacks, verbose, validation)
             finally:
                 self.stream = None
-        known = self._known_columns(reference)
         raw = as_features(x, y, columns=known, takes_text=takes_text(self.encoder)).in_memory()
         raw.warn_of_order()
         if validation_split and validation is None:
@@ -199,8 +196,7 @@ class DeepDPM(FittedModel):
         """Columns by which frames are read: its own, or those of the reference of a first fit."""
         if self.parts is not None or self.memory is not None:
             return self.columns
-        found = getattr(reference, "columns", Columns())
-        return found if found.names else None
+        return columns_of(reference)
 
     def _fit_config(self, inputs: Inputs, batch_size, epochs) -> DeepDPMConfig:
         given = {"batch_size": batch_size, "epochs": epochs}

@@ -9,8 +9,7 @@ import numpy as np
 
 from tfdpm import checks
 from tfdpm.data.columns import Columns
-from tfdpm.data.inputs import Inputs, as_features
-from tfdpm.training.sources import check_weights
+from tfdpm.data.inputs import Inputs, as_features, as_weights
 
 __all__ = ["Validation", "as_validation", "split_off"]
 
@@ -41,16 +40,8 @@ def as_validation(
     Raises:
         ValueError, TypeError: naming the argument, what came and what was wanted.
     """
-    weights = None
-    if isinstance(data, tuple) and len(data) == 3:
-        *data, weights = data
     options = {"name": "validation_data", "minimum_points": 1, "columns": columns}
-    inputs = as_features(tuple(data) if weights is not None else data, **options).in_memory(
-        minimum_points=1
-    )
-    if weights is not None:
-        weights = check_weights(weights, inputs.num_points)
-        inputs = dataclasses.replace(inputs, weights=weights)
+    inputs = as_features(data, **options).in_memory(minimum_points=1)
     return _validation(inputs, every_epochs, batch_size)
 
 
@@ -67,7 +58,7 @@ def split_off(
         checks.fail("validation_split", share, f"a share of the {len(inputs.array)} points")
     first, last = (_rows(inputs, chosen) for chosen in (slice(count), slice(count, None)))
     if sample_weight is not None:
-        sample_weight = check_weights(sample_weight, len(inputs.array))
+        sample_weight = as_weights(sample_weight, len(inputs.array))
         last = dataclasses.replace(last, weights=sample_weight[count:])
         sample_weight = sample_weight[:count]
     return first, _validation(last, every_epochs, batch_size), sample_weight

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
-from tfdpm.data.inputs import Inputs
+from tfdpm.data.inputs import Inputs, as_weights
 from tfdpm.data.streams import draw_rows
 from tfdpm.features.apply_encoder import as_rows
 from tfdpm.features.preprocessing import (
@@ -32,7 +32,6 @@ __all__ = [
     "ArraySource",
     "Source",
     "StreamSource",
-    "check_weights",
     "default_batch_size",
     "source_of",
 ]
@@ -227,7 +226,7 @@ class StreamSource:
             sizes.append(len(rows))
             rows = normalize_rows(rows.astype(np.float64)) if normalizes_rows else rows
             if weights is not None:
-                weights = check_weights(weights.numpy(), len(rows))
+                weights = as_weights(weights.numpy(), len(rows))
                 if not weights.any():
                     continue
             part = feature_moments(rows, weights)
@@ -331,20 +330,9 @@ def source_of(inputs: Inputs, sample_weight) -> Source:
         if brings_weights:
             batches = inputs.weighted_dataset.map(lambda x, w, *_: (as_rows(x), w))
         return StreamSource(batches, inputs.num_points)
-    weights = inputs.weights if sample_weight is None else sample_weight
-    if weights is None:
-        return ArraySource(as_rows(inputs.array))
-    weights = check_weights(weights, len(inputs.array))
-    if not weights.any():
+    weights = inputs.weights
+    if sample_weight is not None:
+        weights = as_weights(sample_weight, len(inputs.array))
+    if weights is not None and not weights.any():
         checks.fail("sample_weight", "no weight", "weights >= 0, of which some are more")
     return ArraySource(as_rows(inputs.array), weights)
-
-
-def check_weights(values, num_points: int) -> np.ndarray:
-    """Weights of so many points as float64, or an error that names them."""
-    weights = np.asarray(values, np.float64)
-    if weights.shape != (num_points,):
-        checks.fail("sample_weight", f"shape {weights.shape}", f"[{num_points}]")
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        checks.fail("sample_weight", "negative or infinite weights", "weights >= 0")
-    return weights
