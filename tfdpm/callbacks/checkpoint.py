@@ -40,6 +40,10 @@ _Arrays = dict[str, np.ndarray]
 _State = tuple[str, dict[str, Any]]  # class name and attributes of a callback
 
 
+class _OtherFitError(ValueError):
+    """A whole checkpoint, but of another fit."""
+
+
 class Checkpoint(keras.callbacks.Callback):
     """Writes all of a fit's state to one file between epochs, and goes on from it.
 
@@ -112,15 +116,10 @@ class Checkpoint(keras.callbacks.Callback):
         self._claim()
         with self._reading():
             found = [_read(path) for path in (self.path, self._older) if path.exists()]
-            if self._has_workers:
+            if self.model.has_workers:
                 found = _agreed(found, self.model.strategy)
             if found:
                 self._take_up(*found[0])
-
-    @property
-    def _has_workers(self) -> bool:
-        strategy = self.model.strategy
-        return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
     @property
     def _older(self) -> Path:
@@ -154,12 +153,11 @@ class Checkpoint(keras.callbacks.Callback):
             _restore(self._companions, self._callback_states)
             self._callback_states = None
         elif epoch % self.every_epochs == 0:
-            is_endless = self.model.trainer is None
-            arrays = take_learned(self.model) if is_endless else take_snapshot(self.model)
-            progress = {"epoch": epoch}
-            if is_endless:
-                progress["num_read"] = self.model.stream.num_read
-            self._write(arrays, progress)
+            if self.model.trainer is None:  # a stream without an end
+                progress = {"epoch": epoch, "num_read": self.model.stream.num_read}
+                self._write(take_learned(self.model), progress)
+            else:
+                self._write(take_snapshot(self.model), {"epoch": epoch})
 
     def on_train_end(self, logs=None):
         """Lets other processes have the file."""
@@ -169,7 +167,7 @@ class Checkpoint(keras.callbacks.Callback):
         callbacks = [_state_of(each, arrays) for each in self._companions]
         progress = {"format": _FORMAT, **progress, "callbacks": callbacks}
         try:
-            if self.model is not None and self._has_workers and self.path.exists():
+            if self.model is not None and self.model.has_workers and self.path.exists():
                 with replace_file(self._older) as temporary:
                     shutil.copyfile(self.path, temporary)
             write_arrays(self.path, {**arrays, "progress": as_bytes(json.dumps(progress))})
@@ -217,10 +215,6 @@ def _agreed(found: list[tuple], strategy: tf.distribute.Strategy) -> list[tuple]
     if not chosen:
         raise ValueError(f"epoch {last}, where another worker is at {agreed}")
     return chosen
-
-
-class _OtherFitError(ValueError):
-    """A whole checkpoint, but of another fit."""
 
 
 def take_learned(model: DeepDPM) -> _Arrays:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks, metrics
+from tfdpm.config import DeepDPMConfig
 from tfdpm.data.inputs import Inputs, labels_or_none
 from tfdpm.data.sequences import as_dataset, is_sequence
 from tfdpm.data.streams import as_batches
@@ -18,10 +20,19 @@ from tfdpm.deepdpm.inference import FittedModel
 from tfdpm.deepdpm.validation import Validation
 from tfdpm.interpret.fitted import Fitted
 from tfdpm.interpret.identity import Reference, follow, identity_of, overlap
+from tfdpm.progress.stages import fingerprint
 from tfdpm.training.progress_bar import callback_list
 from tfdpm.training.trainer import Trainer
 
-__all__ = ["EndlessStream", "first_points", "fit_endless", "name_clusters", "train"]
+__all__ = [
+    "EndlessStream",
+    "describe_given",
+    "first_points",
+    "fit_endless",
+    "name_clusters",
+    "naming_lost_workers",
+    "train",
+]
 
 _COUNTED = ("accepted_splits", "accepted_merges", "proposed_splits", "proposed_merges")
 
@@ -42,6 +53,31 @@ class EndlessStream:
         for batch in self._batches.skip(self.num_read):
             self.num_read += 1
             yield batch
+
+
+def describe_given(
+    config: DeepDPMConfig, sample_weight: Any, reference: Reference | None
+) -> dict[str, str]:
+    """`Trainer.given` of a fit with these arguments."""
+    given = {"batch_size": str(config.batch_size)}
+    if sample_weight is not None:
+        given["sample_weight"] = fingerprint(np.asarray(sample_weight, np.float64))
+    if reference is not None:
+        given["reference"] = identity_of(reference).to_json()
+    return given
+
+
+@contextlib.contextmanager
+def naming_lost_workers(model: FittedModel) -> Iterator[None]:
+    """Raises what TensorFlow says where one of several workers is lost as an error of one line."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if not model.has_workers:
+            raise
+        reason = " ".join(error.message.split())[-200:]
+        wanted = "all workers alive; start each of them again"
+        raise RuntimeError(f"`fit`: got a lost worker ({reason}), wanted {wanted}.") from None
 
 
 def train(

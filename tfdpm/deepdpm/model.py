@@ -18,14 +18,20 @@ from tfdpm.data.columns import Columns, columns_of
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.data.sequences import first_batches
 from tfdpm.data.streams import reading
-from tfdpm.deepdpm.fitting import EndlessStream, fit_endless, name_clusters, train
+from tfdpm.deepdpm.fitting import (
+    EndlessStream,
+    describe_given,
+    fit_endless,
+    name_clusters,
+    naming_lost_workers,
+    train,
+)
 from tfdpm.deepdpm.inference import FittedModel
 from tfdpm.deepdpm.scope import out_of_scope
 from tfdpm.deepdpm.validation import as_validation, split_off
 from tfdpm.features.apply_encoder import as_rows, check_point_shape, encode_inputs, takes_text
 from tfdpm.features.preprocessing import Table
-from tfdpm.interpret.identity import Reference, check_reference, identity_of
-from tfdpm.progress.stages import fingerprint
+from tfdpm.interpret.identity import Reference, check_reference
 from tfdpm.training.online import learn_batch
 from tfdpm.training.sources import source_of
 from tfdpm.training.trainer import Trainer
@@ -163,23 +169,11 @@ class DeepDPM(FittedModel):
         first = checks.integer(initial_epoch, "initial_epoch", minimum=0)
         source = source_of(inputs, sample_weight)
         self.trainer = Trainer(source, config, self.seed, self._table(inputs, inputs.columns))
-        self.trainer.given = {"batch_size": str(config.batch_size)}
-        if sample_weight is not None:
-            self.trainer.given["sample_weight"] = fingerprint(np.asarray(sample_weight, np.float64))
-        if reference is not None:
-            self.trainer.given["reference"] = identity_of(reference).to_json()
+        self.trainer.given = describe_given(config, sample_weight, reference)
         self.memory = None
         try:
-            with reading():
+            with naming_lost_workers(self), reading():
                 train(self, inputs, callbacks, verbose, first, validation)
-        except tf.errors.OpError as error:
-            if isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
-                reason = " ".join(error.message.split())[-200:]
-                wanted = "all workers alive; start each of them again"
-                raise RuntimeError(
-                    f"`fit`: got a lost worker ({reason}), wanted {wanted}."
-                ) from None
-            raise
         finally:
             self.trainer = None
         if reference is not None:

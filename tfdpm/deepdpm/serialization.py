@@ -96,6 +96,11 @@ class SerializableModel(keras.Model):
         """In whose scope the model was made, if any."""
         return self._distribute_strategy
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether the model was made in the scope of a strategy over several processes."""
+        return isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
     def adopt(self, parts: Fitted) -> None:
         """Takes over the parts that a step of a fit has led to, with the model's grown networks."""
         networks = parts.networks
