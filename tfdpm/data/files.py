@@ -18,7 +18,7 @@ from tfdpm.data.columns import Columns
 from tfdpm.data.tables import TableOptions
 from tfdpm.progress.files import read_arrays
 
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 
 Pair = tuple[Any, NDArray[Any] | None]
 
@@ -122,9 +122,9 @@ def read_images(
     folder = Path(folder)
     if not folder.is_dir():
         checks.fail(name, repr(str(folder)), "an existing folder of images", FileNotFoundError)
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _IMAGE_SUFFIXES)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        wanted = "images in it: " + ", ".join(_IMAGE_SUFFIXES)
+        wanted = "images in it: " + ", ".join(IMAGE_SUFFIXES)
         checks.fail(name, f"folder {str(folder)!r} without images", wanted)
     try:
         first = tf.io.decode_image(paths[0].read_bytes(), expand_animations=False)

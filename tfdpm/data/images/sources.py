@@ -20,7 +20,6 @@ from tfdpm.data import files
 from tfdpm.data.catalogue import named
 from tfdpm.data.images.augment import grayscale
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -107,7 +106,9 @@ class FileSource:
 
     def __init__(self, paths: list[str], channels: int, shuffle: bool, skipped: SkippedImages):
         if not paths:
-            checks.fail("data", "no image files", "at least one of " + ", ".join(IMAGE_SUFFIXES))
+            checks.fail(
+                "data", "no image files", "at least one of " + ", ".join(files.IMAGE_SUFFIXES)
+            )
         self.num_images = len(paths)
         self._paths = tf.constant(sorted(paths))
         self._channels = channels
@@ -278,7 +279,7 @@ def image_files(folder: str) -> list[str]:
         os.path.join(place, name)
         for place, _, names in os.walk(folder)
         for name in names
-        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+        if name.lower().endswith(files.IMAGE_SUFFIXES) and not name.startswith(".")
     )
 
 
