@@ -30,6 +30,7 @@ from tfdpm.features.encoders import as_encoder
 from tfdpm.progress.display import as_verbose
 from tfdpm.progress.stages import Stages, fingerprint
 
+_LAYOUTS = ("umap", "swav", "backbone")  # features whose neighbours tell how wide the prior is
 _MAX_CHOICE_POINTS = 4096  # of a stream, by which features="auto" chooses
 
 
@@ -156,13 +157,8 @@ def fit(
         sample = learn_encoder.points_to_learn_from(inputs, choice.name, seed)
     key = ""
     if directory is not None:
-        settings = {"config": dataclasses.asdict(config), "choice": dataclasses.asdict(choice)}
         weights = inputs.weights if sample_weight is None else sample_weight
-        if weights is not None:
-            settings["sample_weight"] = np.asarray(weights).tolist()
-        if given is not None:
-            settings["model"] = [float(np.sum(weight)) for weight in given.get_weights()]
-        key = fingerprint(sample, seed=seed, **settings)
+        key = _key_of(sample, config, choice, given, weights, seed)
     shown = verbose if len(names) > 1 else 0
     stages = Stages(names, verbose=shown, directory=directory, key=key)
     stages.say(f"features: {choice}")
@@ -175,18 +171,10 @@ def fit(
     if checkpoint is not None and not any(isinstance(each, Checkpoint) for each in callbacks):
         callbacks.append(Checkpoint(checkpoint))
     with stages.stage(learn_encoder.CLUSTERS):
-        if choice.name in ("umap", "swav", "backbone") and (config.prior, config.prior_scale) == (
-            "auto",
-            1.0,
-        ):
-            scale = fit_layout_scale(
-                encoder,
-                sample,
-                config,
-                inputs.num_points or len(sample),
-                seed,
-                are_images=choice.image_shape is not None,
-            )
+        has_default_prior = (config.prior, config.prior_scale) == ("auto", 1.0)
+        if choice.name in _LAYOUTS and has_default_prior:
+            count, are_images = inputs.num_points or len(sample), choice.image_shape is not None
+            scale = fit_layout_scale(encoder, sample, config, count, seed, are_images=are_images)
             config = config.replace(prior_scale=scale)
         with contextlib.nullcontext() if strategy is None else strategy.scope():
             model = DeepDPM(config, seed=seed, encoder=encoder, features=str(choice))
@@ -199,6 +187,23 @@ def fit(
             reference=reference,
         )
     return model
+
+
+def _key_of(
+    sample: np.ndarray,
+    config: DeepDPMConfig,
+    choice: FeatureChoice,
+    given: keras.Model | None,
+    weights: Any,
+    seed: int,
+) -> str:
+    """What tells the stages of a fit from those of others, which may lie in the same folder."""
+    settings = {"config": dataclasses.asdict(config), "choice": dataclasses.asdict(choice)}
+    if weights is not None:
+        settings["sample_weight"] = np.asarray(weights).tolist()
+    if given is not None:
+        settings["model"] = [float(np.sum(weight)) for weight in given.get_weights()]
+    return fingerprint(sample, seed=seed, **settings)
 
 
 def _holds_text(data: Any) -> bool:

@@ -147,6 +147,39 @@ def as_features(
             got = f"columns {list(data.columns.features)}"
             checks.fail(name, got, f"those of fit: {list(columns.features)}")
         return _with_labels(data, y, name, minimum_points)
+    data, found = _opened(data, columns, name)
+    weights = None
+    if isinstance(data, tuple) and len(data) == 3 and np.ndim(data[2]) == 1 < np.ndim(data[0]):
+        *data, weights = data
+        data = tuple(data)
+    if isinstance(data, tuple) and len(data) == 2:
+        if y is not None and data[1] is not None:
+            checks.fail("y", "labels twice", f"them in the pair `{name}` or in `y`, not in both")
+        data, y = data[0], (data[1] if y is None else y)
+    if isinstance(data, tf.data.Dataset):
+        inputs = _of_stream(data, found, name, batch_size)
+        return _with_labels(inputs, y, name, minimum_points)
+    if takes_text:
+        array = _as_texts(data, name)
+        _check_enough(len(array), name, minimum_points)
+    else:
+        pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
+        if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
+            frame = data.to_frame() if isinstance(data, pandas.Series) else data
+            data, found = read_frame(frame, columns, name)
+        array = _as_floats(_as_numbers(data, name), name)
+        _check_points(array, name, minimum_points)
+    count, shape = len(array), array.shape[1:]
+    labels = None if y is None else as_labels(y, count)
+    weights = None if weights is None else as_weights(weights, count)
+    return Inputs(array, None, labels, count, shape, columns=found, weights=weights)
+
+
+def _opened(data: Any, columns: Columns | None, name: str) -> tuple[Any, Columns]:
+    """What a name, path, builder, sequence, dictionary or splits stand for, and named columns.
+
+    That is an array-like, a frame, a stream, or a tuple of these and labels or weights.
+    """
     if (
         isinstance(data, str)
         and not os.path.exists(data)
@@ -158,50 +191,27 @@ def as_features(
     if sequences.is_sequence(data):
         data = sequences.as_dataset(data, name)
     data = elements.splits_of(data, name)
-    found, weights = Columns(), None
     if isinstance(data, tf.data.Dataset):
-        data, found = elements.as_pairs(data, columns, name)
-    elif isinstance(data, Mapping) and data:
+        return elements.as_pairs(data, columns, name)
+    if isinstance(data, Mapping) and data:
         data = elements.of_arrays(data, columns, name)
-    if isinstance(data, tuple) and len(data) == 3 and np.ndim(data[2]) == 1 < np.ndim(data[0]):
-        *data, weights = data
-        data = tuple(data)
-    if isinstance(data, tuple) and len(data) == 2:
-        if y is not None and data[1] is not None:
-            checks.fail("y", "labels twice", f"them in the pair `{name}` or in `y`, not in both")
-        data, y = data[0], (data[1] if y is None else y)
-    if isinstance(data, tf.data.Dataset):
-        with streams.reading():
-            stream = streams.as_batches(data, name=name, batch_size=batch_size)
-        inputs = Inputs(
-            None,
-            stream.batches,
-            None,
-            stream.num_points,
-            stream.feature_shape,
-            stream.labelled,
-            found,
-            weighted_dataset=stream.weighted,
-            is_shuffled=stream.is_shuffled,
-        )
-        return _with_labels(inputs, y, name, minimum_points)
-    if takes_text:
-        texts = _as_texts(data, name)
-        count = len(texts)
-        _check_enough(count, name, minimum_points)
-        labels = None if y is None else as_labels(y, count)
-        weights = None if weights is None else as_weights(weights, count)
-        return Inputs(texts, None, labels, count, (), weights=weights)
-    pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
-    if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
-        frame = data.to_frame() if isinstance(data, pandas.Series) else data
-        data, found = read_frame(frame, columns, name)
-    array = _as_floats(_as_numbers(data, name), name)
-    _check_points(array, name, minimum_points)
-    count, shape = len(array), array.shape[1:]
-    labels = None if y is None else as_labels(y, count)
-    weights = None if weights is None else as_weights(weights, count)
-    return Inputs(array, None, labels, count, shape, columns=found, weights=weights)
+    return data, Columns()
+
+
+def _of_stream(dataset: tf.data.Dataset, columns: Columns, name: str, batch_size: int) -> Inputs:
+    with streams.reading():
+        stream = streams.as_batches(dataset, name=name, batch_size=batch_size)
+    return Inputs(
+        None,
+        stream.batches,
+        None,
+        stream.num_points,
+        stream.feature_shape,
+        stream.labelled,
+        columns,
+        weighted_dataset=stream.weighted,
+        is_shuffled=stream.is_shuffled,
+    )
 
 
 def as_labels(y: Any, num_points: int | None) -> NDArray[np.int64]:

@@ -183,7 +183,7 @@ def _label_reader(dataset: tf.data.Dataset, name: str) -> Any:
             return lambda y: y
         reason = f"{reason}, such as {first[0]}"
     wanted = "wanted [B] whole numbers or text, or [B, classes] one-hot; they are not used"
-    warnings.warn(f"labels of `{name}`: got {reason}, {wanted}.", stacklevel=5)
+    warnings.warn(f"labels of `{name}`: got {reason}, {wanted}.", stacklevel=6)
     return None
 
 
