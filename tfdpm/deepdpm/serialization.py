@@ -262,9 +262,8 @@ class SerializableModel(keras.Model):
     def build_from_config(self, config: dict[str, int] | None) -> None:
         """Creates networks of the saved sizes."""
         if config:
-            sizes = dict(config)
-            self._num_outputs = sizes.pop("n_clusters", None)
-            self.create_networks(**checked_sizes(sizes))
+            self._num_outputs = config.get("n_clusters")
+            self.create_networks(**checked_sizes(config))
 
     def compute_output_spec(self, inputs, *args, **kwargs) -> keras.KerasTensor:
         """Probabilities `[B, n_clusters]`, known as soon as a saved model is built again."""
@@ -377,7 +376,8 @@ class SerializableModel(keras.Model):
 
 def checked_sizes(config: dict[str, Any]) -> dict[str, int]:
     """Returns sizes of networks from a file, or raises where no memory would hold them."""
-    sizes = {name: checks.integer(size, name, minimum=1) for name, size in config.items()}
+    names = ("feature_dim", "hidden_units", "capacity")
+    sizes = {name: checks.integer(config[name], name, minimum=1) for name in names}
     width = max(sizes["feature_dim"], sizes["hidden_units"])
     if sizes["capacity"] * width > _MOST_WEIGHTS or width > _MOST_WIDTH:
         checks.fail("capacity", config, "sizes of networks that memory holds")
