@@ -71,11 +71,11 @@ def fit(
     Args:
         data: `[N, D]` array-like or tensor of numbers; a DataFrame of numbers, text and categories,
             whose names and categories the model keeps; images `[N, H, W]` or `[N, H, W, C]`; a
-            pair `(x, y)`, whose labels are used for scores only; a `tf.data.Dataset` of x or
-            `(x, y)`, or of dictionaries, as `tfds.load` gives them, or several such splits; a path
-            to an array, a table (see `tfdpm.data.read`, which also says how its columns are used)
-            or a folder of images; or the name of a data set ("digits" and "blobs" are embedded,
-            others come through TFDS).
+            pair `(x, y)`, whose labels are used for scores only, or `(x, y, weights)`; a
+            `tf.data.Dataset`, `PyDataset` or generator of these, or of dictionaries, as `tfds.load`
+            gives them, or several such splits; a path to an array, a table (see `tfdpm.data.read`,
+            which also says how its columns are used) or a folder of images; or the name of a data
+            set ("digits" and "blobs" are embedded, others come through TFDS).
         features: how raw points become what is clustered. The model keeps the way, and takes raw
             points from then on.
             - `"auto"`: one of the others, chosen by shape, size and distances; see

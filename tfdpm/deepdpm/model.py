@@ -107,9 +107,10 @@ class DeepDPM(FittedModel):
         """Finds K and trains; a fitted or loaded model goes on from where it is.
 
         Args:
-            x: `[N, D]` array-like, tensor, `(x, y)` pair, `tf.data.Dataset`, `PyDataset` or
-                generator; or a frame, whose columns of text and their categories the model keeps,
-                see `columns`. A stream of few values is read once and held in memory.
+            x: `[N, D]` array-like, tensor, `(x, y)` or `(x, y, weights)`; a `tf.data.Dataset`,
+                `PyDataset` or generator of these; or a frame, whose columns of text and their
+                categories the model keeps, see `columns`. A stream of few values is read once and
+                held in memory.
             y: `[N]` labels, only for the scores in the history.
             batch_size: overrides the configuration's; ignored for streams that are not held, which
                 have their own.
@@ -124,8 +125,9 @@ class DeepDPM(FittedModel):
             shuffle: accepted as everywhere in Keras: steps learn from the points of an array in
                 random order, and `labels_` are in the order of `x`, whatever it says.
             class_weight: `None`; there are no classes.
-            sample_weight: `[N]` non-negative weights of the points. K is sought among those that
-                have any; where they are more than `max_start_points`, heavy ones rather than light.
+            sample_weight: `[N]` non-negative weights of the points, unless `x` brings them. K is
+                sought among those that have any; where they are more than `max_start_points`, heavy
+                ones rather than light.
             initial_epoch: number of the first epoch.
             steps_per_epoch: batches of a `tf.data.Dataset`, `PyDataset` or generator that make up
                 an epoch. It may have no end then, and every batch is a `partial_fit`.
