@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import tensorflow as tf
@@ -221,10 +221,6 @@ def _scalar_rank(shapes: dict[Key, Any], label_rank: int | None) -> int:
     return int(not has_scalars and has_columns and all(shape[0] is None for shape in found))
 
 
-def _left_out(choice: _Choice) -> tuple[str, ...]:
-    return tuple("/".join(key) for key in [*choice.rest, *([choice.y] if choice.y else [])])
-
-
 def _describe(choice: _Choice) -> str:
     parts = [_ORIGIN]
     if not choice.is_table:
@@ -241,10 +237,11 @@ def _columns_of(choice: _Choice, specs: dict[Key, Any]) -> Columns:
         return Columns(origin=_describe(choice))
     names = tuple(_names(choice.x))
     has_flags = any(specs[key].dtype.is_bool for key in choice.x)
-    return Columns(names, ((),) * len(names), has_flags, _left_out(choice), _describe(choice))
+    left_out = tuple(map("/".join, choice.rest if choice.y is None else [*choice.rest, choice.y]))
+    return Columns(names, ((),) * len(names), has_flags, left_out, _describe(choice))
 
 
-def _fail(specs: dict[Key, Any], name: str, numbers: Sequence[Key] = ()) -> None:
+def _fail(specs: dict[Key, Any], name: str, numbers: Sequence[Key] = ()) -> NoReturn:
     """Raises an error that names the entries and says what to write."""
     entries = []
     for key, spec in specs.items():

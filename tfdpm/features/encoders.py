@@ -117,7 +117,6 @@ def image_encoder(
     image_shape: Sequence[int],
     channels: int,
     scaling: Scaling,
-    name: str,
 ) -> keras.Model:
     """Builds the encoder of raw points from a model of images with 1 or 3 channels.
 
@@ -127,7 +126,6 @@ def image_encoder(
         image_shape: `(H, W, C)` of the images that the points are.
         channels: those of the model; grey images are repeated, of others the mean is grey.
         scaling: layer of raw points that brings them to the unit of the model.
-        name: of the encoder.
     """
     inputs = keras.Input(tuple(feature_shape))
     images = layers.Reshape(tuple(image_shape))(scaling(inputs))
@@ -141,7 +139,7 @@ def image_encoder(
             images = keras.ops.mean(images, axis=-1, keepdims=True)
         elif image_shape[-1] == 1:
             images = layers.Concatenate()([images] * 3)
-    return keras.Model(inputs, RowNorm()(model(images)), name=name)
+    return keras.Model(inputs, RowNorm()(model(images)), name="backbone")
 
 
 def principal_axes(x: np.ndarray, count: int) -> keras.Model:

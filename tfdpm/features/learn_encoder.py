@@ -185,4 +185,4 @@ def given_front(choice: FeatureChoice, x: np.ndarray, model: keras.Model) -> ker
     if isinstance(model, SwAV):
         channels, unit, model = len(model.config.views.mean), 1.0, model.encoder
     scaling = encoders.pixel_scaling(x, unit)
-    return encoders.image_encoder(model, x.shape[1:], shape, channels, scaling, "backbone")
+    return encoders.image_encoder(model, x.shape[1:], shape, channels, scaling)

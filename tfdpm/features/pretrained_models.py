@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 from keras import layers
@@ -189,6 +189,6 @@ def _preset_folder(hub: Any, preset: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _fail_without_weights(name: str) -> None:
+def _fail_without_weights(name: str) -> NoReturn:
     wanted = f"them here: tfdpm.features.pretrained({name!r}, download=True) fetches them"
     checks.fail("features", f"no weights of {name!r}", wanted, FileNotFoundError)

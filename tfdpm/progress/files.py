@@ -43,7 +43,7 @@ def claim(path: str | os.PathLike[str], names: str | None = None) -> None:
         BlockingIOError: with the name of the other process, if it is reserved.
     """
     target = Path(path).absolute()
-    lock = target.with_name(f".{target.name}.lock")
+    lock = _lock_of(target)
     if fcntl is None or lock in _claims:
         return
     _make_folder(target.parent)
@@ -74,8 +74,7 @@ def claim(path: str | os.PathLike[str], names: str | None = None) -> None:
 
 def release(path: str | os.PathLike[str]) -> None:
     """Lets other processes have what `claim` reserved."""
-    target = Path(path).absolute()
-    lock = target.with_name(f".{target.name}.lock")
+    lock = _lock_of(Path(path).absolute())
     file = _claims.pop(lock, None)
     if file is not None:
         lock.unlink(missing_ok=True)
@@ -203,6 +202,10 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise NotADirectoryError(f"{str(path)!r} is a file") from error
+
+
+def _lock_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
 
 
 def _hidden_name(target: Path) -> Path:

@@ -320,14 +320,12 @@ def source_of(inputs: Inputs, sample_weight) -> Source:
     Raises:
         ValueError: naming `sample_weight`.
     """
-    brings_weights = inputs.weights is not None or inputs.weighted_dataset is not None
-    if sample_weight is not None and (brings_weights or inputs.array is None):
-        checks.fail(
-            "sample_weight", "weights beside a stream", "them in its elements (x, y, weight)"
-        )
+    if sample_weight is not None and (inputs.weights is not None or inputs.array is None):
+        wanted = "them in its elements (x, y, weight)"
+        checks.fail("sample_weight", "weights beside a stream", wanted)
     if inputs.array is None:
         batches = inputs.dataset.map(as_rows)
-        if brings_weights:
+        if inputs.weighted_dataset is not None:
             batches = inputs.weighted_dataset.map(lambda x, w, *_: (as_rows(x), w))
         return StreamSource(batches, inputs.num_points)
     weights = inputs.weights
