@@ -19,6 +19,7 @@ from tfdpm import checks
 from tfdpm.data import files
 from tfdpm.data.catalogue import named
 from tfdpm.data.images.augment import grayscale
+from tfdpm.data.streams import is_endless
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ class StreamSource:
     is_batched = False
 
     def __init__(self, dataset: tf.data.Dataset, channels: int, shuffle: bool, shuffle_buffer: int):
-        if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        if is_endless(dataset):
             checks.fail("data", "an endless data set", "one that ends; use its `take`")
         self._images = _single_images(dataset)
         self._channels = channels
