@@ -161,11 +161,12 @@ class FittedModel(SerializableModel):
     ) -> dict[str, float]:
         """What `evaluate` returns by name, of checked points in one pass."""
         self.check_points(inputs.feature_shape)
-        density, change = self._tails(), self.fitted.state.preprocessing.log_volume_change
+        density = self.fitted.tails.log_density
+        change = self.fitted.state.preprocessing.log_volume_change
         densities, labels, known = [], [], []
         pieces = self._pieces_of(inputs, rows)
         for features, batch_labels in pieces:
-            densities.append(density(features).numpy() + change(features.numpy()))
+            densities.append(density(features) + change(features))
             labels.append(self.fitted.clusters_of([features]))
             known.append(batch_labels)
         weights = inputs.weights if sample_weight is None else sample_weight
