@@ -54,7 +54,7 @@ _HOMES = {
 }
 # What `register_keras_serializable` is called for.
 _SERIALIZABLE = (
-    "Autoencoder BatchNorm ClusteringNetwork ComponentHead DeepDPM Encoder FeatureQueue FusedAdam "
+    "ApplicationPreprocessing Autoencoder BatchNorm ClusteringNetwork ComponentHead DeepDPM Encoder FeatureQueue FusedAdam "
     "ImageStandardization JointClustering LARS ProjectionHead Prototypes RowNorm Scaling "
     "Scattering SubclusteringNetworks SwAV WarmupCosine"
 ).split()

@@ -58,9 +58,10 @@ class ServedModel:
         columns: names and categories of the columns of frames, as `DeepDPM.columns`.
     """
 
-    def __init__(self, signatures: dict[str, Any], card: dict[str, Any]):
+    def __init__(self, loaded: Any, card: dict[str, Any]):
+        self._loaded = loaded  # its variables last as long as it
         self._serve, self._label, self._embed = (
-            signatures[name] for name in ("serving_default", "labels", "embed")
+            loaded.signatures[name] for name in ("serving_default", "labels", "embed")
         )
         self._functions: dict[tuple[str, ...], Callable[[tf.Tensor], list[tf.Tensor]]] = {}
         self.card = card
@@ -137,7 +138,7 @@ class ServedModel:
             self._functions[names] = self._trace(signature, names)
         function, pieces = self._functions[names], []
         for batch in batches:
-            rows = np.asarray(batch, np.float32).reshape(-1, *self.input_shape)
+            rows = _as_float32(batch).reshape(-1, *self.input_shape)
             pieces.append([output.numpy() for output in function(tf.constant(rows))])
         return [np.concatenate(part) for part in zip(*pieces, strict=True)]
 
@@ -150,6 +151,12 @@ class ServedModel:
 
         points = tf.TensorSpec([None, *self.input_shape], tf.float32)
         return tf.function(choose, autograph=False).get_concrete_function(points)
+
+
+def _as_float32(batch: Any) -> np.ndarray:
+    """The same as float32, whose largest number stands for larger ones."""
+    most = np.finfo(np.float32).max
+    return np.clip(np.asarray(batch), -most, most).astype(np.float32)
 
 
 def load(
@@ -195,8 +202,7 @@ def load(
         if not hmac.compare_digest(inspection.sign(card, checks.secret(key, "key")), signature):
             _refuse(folder, ["no signature by this key"])
     try:
-        signatures = tf.saved_model.load(str(folder)).signatures
-        model = ServedModel(dict(signatures), card)
+        model = ServedModel(tf.saved_model.load(str(folder)), card)
     except (tf.errors.OpError, *UNREADABLE, TypeError, IndexError) as error:
         _refuse(folder, [f"a graph that is damaged ({checks.one_line(error)})"])
     return model

@@ -51,6 +51,7 @@ def slow_tree(valleys):
             for b in range(a):
                 apart = [valleys[i, j] for i in groups[a] for j in groups[b]]
                 clear = sum(5.0 < depth < 99.0 for depth in apart)
+                clear -= 5.0 < min(apart) < 99.0  # others than itself
                 best = min(best, (min(apart) + np.log(1 + clear), b, a))
         depth, b, a = best
         groups[b] += groups.pop(a)

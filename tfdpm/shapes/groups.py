@@ -51,7 +51,7 @@ class ComponentGroups:
         first = np.arange(num_components)
         merges, depths = [], []
         for _ in range(num_components - 1):
-            between_groups = between + np.log1p(clear)
+            between_groups = between + np.log1p(clear - _is_clear(between))
             i, j = sorted(np.unravel_index(between_groups.argmin(), valleys.shape))
             rows, columns = np.flatnonzero(first == i), np.flatnonzero(first == j)
             row, column = divmod(valleys[np.ix_(rows, columns)].argmin(), len(columns))
@@ -76,7 +76,8 @@ class ComponentGroups:
         """
         valleys = self.valleys[np.ix_(own, others)]
         row, column = divmod(int(valleys.argmin()), len(others))
-        depth = valleys[row, column] + np.log1p(_is_clear(valleys).sum())
+        least, clear = valleys[row, column], _is_clear(valleys)
+        depth = least + np.log1p(clear.sum() - clear[row, column])
         return int(own[row]), int(others[column]), float(depth)
 
     def at(self, depth: float) -> np.ndarray:

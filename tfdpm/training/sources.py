@@ -332,5 +332,5 @@ def source_of(inputs: Inputs, sample_weight) -> Source:
     if sample_weight is not None:
         weights = as_weights(sample_weight, len(inputs.array))
     if weights is not None and not weights.any():
-        checks.fail("sample_weight", "no weight", "weights >= 0, of which some are more")
+        checks.fail("sample_weight", "weights that are all zero", "some that are not")
     return ArraySource(as_rows(inputs.array), weights)
