@@ -164,20 +164,14 @@ def _choose(
     if len(x) == 1 and (named or numeric[x[0]].rank - rank > 1 or not scalars):
         return _Choice(x, y, [key for key in specs if key not in (y, x[0])], False)
     # Numbers below one name, such as "features", and beside them what is to be predicted.
-    groups = {key[0] for key in scalars if len(key) > 1}
     below = [key for key in scalars if len(key) > 1]
     beside = [key for key in scalars if len(key) == 1]
+    groups = {key[0] for key in below}
     if len(groups) == 1 and groups <= set(_FEATURE_NAMES):
         if y is None and has_labels and len(beside) == 1 and usable[beside[0]].dtype.is_integer:
             y, beside = beside[0], []
         scalars = below + beside
-    names_of = dict(zip(_names(scalars), scalars, strict=True))
-    if known and known.names:
-        wanted = [each for each in names_of if each not in known.left_out or each in known.names]
-        places = find_places(tuple(wanted), known.names, name)
-        x = [names_of[wanted[place]] for place in places]
-    else:
-        x = [key for key in scalars if not ROW_NAME.fullmatch(key[-1])]
+    x = _choose_columns(scalars, known, name)
     ignored = (ROW_NAME, _FILE_NAME)
     texts = [
         key
@@ -187,6 +181,15 @@ def _choose(
     if vectors or texts or not x:
         _fail(specs, name, [] if vectors or not texts else x)
     return _Choice(x, y, [key for key in specs if key != y and key not in x], True)
+
+
+def _choose_columns(scalars: list[Key], known: Columns | None, name: str) -> list[Key]:
+    """The numbers that make a row: those of a fit in its order, or all but row numbers."""
+    if not (known and known.names):
+        return [key for key in scalars if not ROW_NAME.fullmatch(key[-1])]
+    keys = dict(zip(_names(scalars), scalars, strict=True))
+    wanted = [each for each in keys if each not in known.left_out or each in known.names]
+    return [keys[wanted[place]] for place in find_places(tuple(wanted), known.names, name)]
 
 
 def _find_label(specs: dict[Key, Any], known: set[str]) -> Key | None:
