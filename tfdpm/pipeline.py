@@ -17,7 +17,6 @@ from tfdpm import checks
 from tfdpm.callbacks import Checkpoint
 from tfdpm.config import DeepDPMConfig, as_config
 from tfdpm.data.catalogue.named import load
-from tfdpm.data.columns import columns_of
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.deepdpm.fitting import first_points
@@ -141,10 +140,11 @@ def fit(
             wanted = "a data set's name where `download` or `data_dir` is given"
             checks.fail("data", f"a {type(data).__name__}", wanted)
         data = load(data, data_dir=data_dir, download=download)
+    known = getattr(reference, "columns", None)
     inputs = as_features(
         data,
         name=name,
-        columns=columns_of(reference),
+        columns=known if known and known.names else None,
         takes_text=features == "model" and _holds_text(data),
     ).in_memory()
     verbose = as_verbose(verbose)
@@ -187,23 +187,6 @@ def fit(
             reference=reference,
         )
     return model
-
-
-def _key_of(
-    sample: np.ndarray,
-    config: DeepDPMConfig,
-    choice: FeatureChoice,
-    given: keras.Model | None,
-    weights: Any,
-    seed: int,
-) -> str:
-    """What tells the stages of a fit from those of others, which may lie in the same folder."""
-    settings = {"config": dataclasses.asdict(config), "choice": dataclasses.asdict(choice)}
-    if weights is not None:
-        settings["sample_weight"] = np.asarray(weights).tolist()
-    if given is not None:
-        settings["model"] = [float(np.sum(weight)) for weight in given.get_weights()]
-    return fingerprint(sample, seed=seed, **settings)
 
 
 def _holds_text(data: Any) -> bool:
@@ -250,3 +233,20 @@ def _choose_features(features: str, given: keras.Model | None, inputs: Inputs) -
             choice, reason=f"{choice.reason}; weights are here for features={name!r}"
         )
     return choice
+
+
+def _key_of(
+    sample: np.ndarray,
+    config: DeepDPMConfig,
+    choice: FeatureChoice,
+    given: keras.Model | None,
+    weights: Any,
+    seed: int,
+) -> str:
+    """What tells the stages of a fit from those of others, which may lie in the same folder."""
+    settings = {"config": dataclasses.asdict(config), "choice": dataclasses.asdict(choice)}
+    if weights is not None:
+        settings["sample_weight"] = np.asarray(weights).tolist()
+    if given is not None:
+        settings["model"] = [float(np.sum(weight)) for weight in given.get_weights()]
+    return fingerprint(sample, seed=seed, **settings)

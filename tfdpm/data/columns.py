@@ -73,12 +73,6 @@ class Columns:
         return cls(**found | {"categories": tuple(map(tuple, found["categories"]))})
 
 
-def columns_of(model: Any) -> Columns | None:
-    """The columns by which a model reads frames; `None` where it has none with names."""
-    found = getattr(model, "columns", Columns())
-    return found if found.names else None
-
-
 def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarray, Columns]:
     """Returns `[N, D]` values of a pandas frame, missing numbers as NaN, and its columns.
 
