@@ -134,6 +134,9 @@ def fit(
         config = config.replace(initial_clusters=initial_clusters)
     if shape is not None:
         config = config.replace(shape=shape)
+    if strategy is not None and not isinstance(strategy, tf.distribute.Strategy):
+        got = f"a {type(strategy).__name__}"
+        checks.fail("strategy", got, "a tf.distribute.Strategy or None", TypeError)
     name = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "data"
     if download or data_dir is not None:
         if not isinstance(data, str):
@@ -145,7 +148,7 @@ def fit(
         data,
         name=name,
         columns=known if known and known.names else None,
-        takes_text=features == "model" and _holds_text(data),
+        takes_text=features == "model" and _takes_text(given, data),
     ).in_memory()
     verbose = as_verbose(verbose)
     if verbose and inputs.columns.origin:
@@ -189,9 +192,16 @@ def fit(
     return model
 
 
-def _holds_text(data: Any) -> bool:
-    """Returns whether data, or x of a pair, are `[N]` texts; a text alone is a name or path."""
+def _takes_text(model: keras.Model | None, data: Any) -> bool:
+    """Returns whether a model is of texts: by its input or, where it has none yet, by the data."""
+    if model is None:
+        return False
+    inputs = getattr(model, "inputs", None)
+    if inputs:
+        return inputs[0].dtype == "string"
     points = data[0] if isinstance(data, tuple) and len(data) in (2, 3) else data
+    if isinstance(points, tf.data.Dataset):
+        return tf.nest.flatten(points.element_spec)[0].dtype == tf.string
     if not isinstance(points, (list, tuple)) and not hasattr(points, "dtype"):
         return False
     first = np.asarray(points[:1]).ravel()

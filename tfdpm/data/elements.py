@@ -119,6 +119,25 @@ def of_arrays(data: Mapping[str, Any], known: Columns | None, name: str) -> tupl
     return arrays[choice.x[0]], None if choice.y is None else arrays[choice.y]
 
 
+def text_and_label(entries: Mapping[str, Any], name: str) -> Any:
+    """The one entry of texts of a dictionary, with its labels where there are any."""
+    lower = {key.lower(): key for key in entries}
+    label = next((lower[each] for each in LABEL_NAMES if each in lower), None)
+    texts = [
+        key
+        for key, value in entries.items()
+        if key != label and np.asarray(value, dtype=object).size
+        if isinstance(np.asarray(value, dtype=object).flat[0], (str, bytes))
+    ]
+    if len(texts) > 1 and "text" in lower:
+        texts = [lower["text"]]
+    if len(texts) != 1:
+        got = f"a dictionary with the entries {list(entries)}, of which {texts} are texts"
+        checks.fail(name, got, "one entry of texts, or (texts, labels)")
+    found = entries[texts[0]]
+    return found if label is None else (found, entries[label])
+
+
 def _as_text(array: np.ndarray) -> np.ndarray:
     """Arrays of bytes, as which TensorFlow knows text, as text."""
     if array.dtype.kind not in "OS" or not all(isinstance(each, bytes) for each in array.flat):
