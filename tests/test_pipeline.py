@@ -283,6 +283,11 @@ def test_a_fitted_model_takes_no_points_of_another_width(model):
         model.fit(np.ones((10, 3)))
 
 
+def test_a_strategy_by_name_is_refused():
+    with pytest.raises(TypeError, match="^`strategy`: got a str, wanted a tf.distribute.Strategy"):
+        fit(X, strategy="mirrored")
+
+
 # -- texts ----------------------------------------------------------------------------------------
 
 WORDS = ("ball goal team match", "bank loan rate money", "rain wind cloud storm")
@@ -323,6 +328,27 @@ def test_texts_are_clustered_through_an_encoder(texts_model, encoder):
         np.array(texts)[:, None],
     ):
         np.testing.assert_array_equal(model.predict_labels(data), model.labels_)
+    stream = tf.data.Dataset.from_tensor_slices
+    for data in (
+        pd.DataFrame({"sentence": texts}),
+        {"text": texts, "label": topics},
+        stream(texts).batch(70),
+        stream((texts, topics)),
+        stream({"id": [f"{i}" for i in range(300)], "text": texts, "label": topics}).batch(70),
+        {"train": stream(texts).take(200), "test": stream(texts).skip(200)},
+        (each for each in texts),
+        zip(texts, topics, strict=True),
+    ):
+        np.testing.assert_array_equal(model.predict_labels(data), model.labels_)
+    fitted = fit(stream((texts, topics)).batch(70), features=encoder)
+    np.testing.assert_array_equal(fitted.labels_, model.labels_)
+    assert fitted.history.history["nmi"][-1] > 0.95
+    with pytest.raises(ValueError, match="^`x`: got an endless dataset"):
+        model.predict(stream(texts).repeat())
+    with pytest.raises(
+        ValueError, match=r"^`x`: got .* of which \['a', 'b'\] are texts, wanted one"
+    ):
+        model.predict({"a": ["x"], "b": ["y"]})
     new, topics = texts_of(60, seed=1)
     assert metrics.ari(topics, model.predict_labels(new)) > 0.95
     assert np.isfinite(model.score_samples(new)).all()

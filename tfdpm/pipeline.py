@@ -17,7 +17,6 @@ from tfdpm import checks
 from tfdpm.callbacks import Checkpoint
 from tfdpm.config import DeepDPMConfig, as_config
 from tfdpm.data.catalogue.named import load
-from tfdpm.data.columns import columns_of
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.deepdpm.fitting import first_points
@@ -135,17 +134,21 @@ def fit(
         config = config.replace(initial_clusters=initial_clusters)
     if shape is not None:
         config = config.replace(shape=shape)
+    if strategy is not None and not isinstance(strategy, tf.distribute.Strategy):
+        got = f"a {type(strategy).__name__}"
+        checks.fail("strategy", got, "a tf.distribute.Strategy or None", TypeError)
     name = os.fspath(data) if isinstance(data, (str, os.PathLike)) else "data"
     if download or data_dir is not None:
         if not isinstance(data, str):
             wanted = "a data set's name where `download` or `data_dir` is given"
             checks.fail("data", f"a {type(data).__name__}", wanted)
         data = load(data, data_dir=data_dir, download=download)
+    known = getattr(reference, "columns", None)
     inputs = as_features(
         data,
         name=name,
-        columns=columns_of(reference),
-        takes_text=features == "model" and _holds_text(data),
+        columns=known if known and known.names else None,
+        takes_text=features == "model" and _takes_text(given, data),
     ).in_memory()
     verbose = as_verbose(verbose)
     if verbose and inputs.columns.origin:
@@ -189,26 +192,16 @@ def fit(
     return model
 
 
-def _key_of(
-    sample: np.ndarray,
-    config: DeepDPMConfig,
-    choice: FeatureChoice,
-    given: keras.Model | None,
-    weights: Any,
-    seed: int,
-) -> str:
-    """What tells the stages of a fit from those of others, which may lie in the same folder."""
-    settings = {"config": dataclasses.asdict(config), "choice": dataclasses.asdict(choice)}
-    if weights is not None:
-        settings["sample_weight"] = np.asarray(weights).tolist()
-    if given is not None:
-        settings["model"] = [float(np.sum(weight)) for weight in given.get_weights()]
-    return fingerprint(sample, seed=seed, **settings)
-
-
-def _holds_text(data: Any) -> bool:
-    """Returns whether data, or x of a pair, are `[N]` texts; a text alone is a name or path."""
+def _takes_text(model: keras.Model | None, data: Any) -> bool:
+    """Returns whether a model is of texts: by its input or, where it has none yet, by the data."""
+    if model is None:
+        return False
+    inputs = getattr(model, "inputs", None)
+    if inputs:
+        return inputs[0].dtype == "string"
     points = data[0] if isinstance(data, tuple) and len(data) in (2, 3) else data
+    if isinstance(points, tf.data.Dataset):
+        return tf.nest.flatten(points.element_spec)[0].dtype == tf.string
     if not isinstance(points, (list, tuple)) and not hasattr(points, "dtype"):
         return False
     first = np.asarray(points[:1]).ravel()
@@ -250,3 +243,20 @@ def _choose_features(features: str, given: keras.Model | None, inputs: Inputs) -
             choice, reason=f"{choice.reason}; weights are here for features={name!r}"
         )
     return choice
+
+
+def _key_of(
+    sample: np.ndarray,
+    config: DeepDPMConfig,
+    choice: FeatureChoice,
+    given: keras.Model | None,
+    weights: Any,
+    seed: int,
+) -> str:
+    """What tells the stages of a fit from those of others, which may lie in the same folder."""
+    settings = {"config": dataclasses.asdict(config), "choice": dataclasses.asdict(choice)}
+    if weights is not None:
+        settings["sample_weight"] = np.asarray(weights).tolist()
+    if given is not None:
+        settings["model"] = [float(np.sum(weight)) for weight in given.get_weights()]
+    return fingerprint(sample, seed=seed, **settings)

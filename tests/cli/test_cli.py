@@ -116,6 +116,25 @@ def test_columns_of_tables_are_used_as_options_say(calls, tmp_path, capsys) -> N
     assert main(["fit", "digits", "--label", "a"]) == 2
 
 
+def test_files_of_a_data_set_are_downloaded_on_request(
+    calls, two_blobs, monkeypatch, capsys
+) -> None:
+    asked: list[dict] = []
+
+    def load(name, **options):
+        asked.append({"name": name, **options})
+        return np.load(two_blobs / "two.npy"), None
+
+    monkeypatch.setattr(tfdpm.data, "load", load)
+    assert main(["fit", "mnist", "--download", "--data-dir", str(two_blobs)]) == 0
+    assert asked == [{"name": "mnist", "data_dir": two_blobs, "download": True}]
+    assert calls[-1]["data"].array.shape == (40, 2)
+    for words in ([str(two_blobs / "two.npy")], ["mnist", "--label", "a"]):
+        assert main(["fit", *words, "--download"]) == 2
+        assert "wanted a data set's name, without options of tables" in capsys.readouterr().err
+    assert len(asked) == 1
+
+
 def test_fit_writes_model_labels_and_history(calls, two_blobs, capsys) -> None:
     out = two_blobs / "made" / "here"
     assert main(["fit", str(two_blobs / "two.npz"), "--out", str(out)]) == 0

@@ -123,6 +123,6 @@ def test_names_and_codes_are_no_categories(rows, categories) -> None:
 
 
 def test_what_is_neither_number_nor_text_is_refused() -> None:
-    frame = FRAME.assign(day=pd.Timestamp(0), parts=[[1]] * N)
-    with pytest.raises(TypeError, match=r"neither numbers nor text: \['day', 'parts'\]"):
+    frame = FRAME.assign(day=pd.Timestamp(0), span=pd.Timedelta(1))
+    with pytest.raises(TypeError, match=r"neither numbers nor text: \['day', 'span'\]"):
         as_features(frame)

@@ -56,6 +56,21 @@ def with_commas(text: str) -> str:
         ("t.csv", with_commas(FRAME.to_csv(index=False, header=False))),
         ("t.csv", FRAME.map(lambda v: f"{v:,.4f}").to_csv(index=False)),
         ("t.csv", FRAME.map(lambda v: f"{v:,.4f}".translate({44: 46, 46: 44})).to_csv(index=False)),
+        ("t.csv", FRAME.map(lambda v: f"{v:,.4f}".replace(",", " ")).to_csv(index=False)),
+        ("t.csv", FRAME.map(lambda v: f"{v:,.4f}".replace(",", "'")).to_csv(index=False)),
+        ("t.csv", FRAME.map(lambda v: f"{v:.4f} %").to_csv(index=False)),
+        ("t.csv", with_commas(FRAME.map(lambda v: f"{v:.4f} €").to_csv(index=False))),
+        (
+            "t.csv",
+            FRAME.map(lambda v: f"{v:.4f}".replace("-", "\N{MINUS SIGN}")).to_csv(index=False),
+        ),
+        ("t.csv", FRAME.assign(a=[f"{v:.4f}".replace("-", "-$") for v in X[:, 0]]).to_csv()),
+        ("t.csv", "Measured in 2021\n\n" + FRAME.to_csv(index=False)),
+        ("t.csv", "By A, B\nDate: 2021-01-02\n" + FRAME.to_csv(index=False)),
+        ("t.csv", "Measured in 2021,,\n,,\n" + FRAME.to_csv(index=False)),
+        ("t.csv", FRAME.to_csv(index=False).replace("\n", "\n# again\n", 9)),
+        ("t.csv", FRAME.to_csv(index=False).replace("\n", "\n# so, and, so, on\n", 9)),
+        ("t.csv", "# by me\n" + FRAME.to_csv(sep=";").replace("\n2;", "\n#\n2;")),
         ("t.csv", FRAME.to_csv(index=False, sep="|")),
         ("t.tsv", FRAME.to_csv(index=False, sep="\t")),
         ("t.tsv", FRAME.to_csv(index=False, sep="\t", decimal=",")),
@@ -85,6 +100,63 @@ def test_names_in_any_encoding_are_read(tmp_path, encoding) -> None:
     assert columns.names == ("Größe", "Länge", "c")
     found = "" if encoding.startswith("utf-8") else f"; encoding {encoding}"
     assert columns.origin == f"from t.csv{found}"
+
+
+def test_names_are_on_one_line_and_bytes_without_a_mark_are_decoded(tmp_path) -> None:
+    path = write(tmp_path / "1.csv", '"a\n(cm)",b\n1,2.5\n3,4.5\n')
+    assert as_features(path).columns.names == ("a (cm)", "b")
+    for encoding in ("utf-16-le", "utf-16-be"):
+        inputs = as_features(write(tmp_path / "2.csv", FRAME.to_csv(index=False), encoding))
+        np.testing.assert_allclose(inputs.array, X, atol=1e-9)
+
+
+def test_a_title_of_one_word_above_two_columns_may_name_them(tmp_path) -> None:
+    text = "".join(f"r{i},{row[0]}\n" for i, row in enumerate(X))
+    x, _ = read(write(tmp_path / "t.csv", "value\n" + text))  # as R writes names of rows
+    np.testing.assert_allclose(x, X[:, :1], atol=1e-9)
+    assert list(x.columns) == ["value"]
+
+
+def test_comments_far_below_the_header_are_found(tmp_path) -> None:
+    text = "a,b\n" + "1,2.5\n3,4.5\n" * 500 + "# end\n5,6.5\n"
+    assert read(write(tmp_path / "t.csv", text))[0].shape == (1001, 2)
+    colors = "a,b\n" + "".join(f"#{i % 2}0f,{i}.5\n" for i in range(40))
+    assert len(read(write(tmp_path / "t.csv", colors))[0]) == 40
+
+
+def test_lists_of_numbers_are_columns(tmp_path) -> None:
+    frame = pd.DataFrame({"text": [f"number {i}" for i in range(30)], "vector": X.tolist()})
+    frame["label"] = KINDS
+    frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.assign(vector=list(X.astype(np.float32))).to_parquet(tmp_path / "t.parquet")
+    frame.assign(vector=list(X)).to_csv(tmp_path / "arrays.csv", index=False)
+    for name in ("t.jsonl", "t.csv", "t.parquet", "arrays.csv"):
+        inputs = as_features(tmp_path / name)
+        np.testing.assert_allclose(inputs.array, X, rtol=1e-6)
+        assert inputs.columns.names == ("vector[0]", "vector[1]", "vector[2]")
+        assert inputs.columns.left_out == ("text", "label") and inputs.labels is not None
+        later = as_features(pd.DataFrame({"vector": list(X[:5])}), columns=inputs.columns)
+        np.testing.assert_allclose(later.array, X[:5])
+    kept = read(tmp_path / "t.jsonl", columns=["vector"])[0]
+    np.testing.assert_allclose(kept, X)
+    for wrong in ([[1.0, 2.0]] * 29 + [[1.0]], [["a", "b"]] * 30, [{"a": 1}] * 30):
+        with pytest.raises(ValueError, match="lists in column 'vector' that are not numbers, or"):
+            as_features(frame.assign(vector=wrong)[["vector"]])
+
+
+def test_later_missing_values_are_filled_as_in_the_fit(tmp_path) -> None:
+    frame = LABELLED.assign(kind=np.where(np.arange(30) < 20, "red", "blue"), n=1)
+    frame.loc[3, "a"] = np.nan
+    path = write(tmp_path / "1.csv", frame.to_csv(index=False))
+    columns = Columns.from_json(as_features(read(path, missing="mean")).columns.to_json())
+    later = write(tmp_path / "2.csv", "a,b,c,kind,n\n,1,2,,1\n7,8,9,blue,1\n")
+    array = as_features(later, columns=columns).array
+    mean = np.delete(X[:, 0], 3).mean()
+    np.testing.assert_allclose(array, [[mean, 1, 2, 1, 1], [7, 8, 9, 1, 0]][:2], rtol=1e-6)
+    plain = as_features(FRAME).columns
+    with pytest.raises(ValueError, match=r"missing values in columns a \(1\)"):
+        as_features(write(tmp_path / "3.csv", "a,b,c\n,1,2\n3,4,5\n"), columns=plain)
 
 
 def test_files_are_read_compressed_and_as_parquet_and_excel(tmp_path) -> None:
@@ -248,6 +320,9 @@ def test_missing_values_are_an_error_left_out_or_filled_in(tmp_path) -> None:
         ("1,2\n3,x\n", "text in column '1', such as 'x' in row 1, wanted rows of numbers"),
         ("1,2\n3\n", r"missing values in columns 1 \(1\)"),
         ("day,a\n2020-01-01,1\n2020-01-03,5\n", "dates in column 'day'.* or leave the column out"),
+        ('day,a\n"Jan 1, 2020",1\n"March 3, 2020",5\n', "dates in column 'day'"),
+        ("day,a\n1-Jan-2020,1\n3 March 2020,5\n", "dates in column 'day'"),
+        ("<!DOCTYPE html>\n<html>, not found</html>\n", "begins as HTML or XML does"),
     ],
 )
 def test_mistakes_are_named(tmp_path, text, message) -> None:
@@ -268,8 +343,10 @@ def test_wrong_options_and_broken_files_are_named(tmp_path, monkeypatch) -> None
         read(path, drop=NAMES)
     with pytest.raises(TypeError, match="^`drop`: got 'ab', wanted a list of names"):
         read(path, drop="ab")
-    with pytest.raises(ValueError, match=r"lists or dictionaries in columns \['v'\]"):
-        read(write(tmp_path / "t.json", '[{"a": 1, "v": [1, 2]}, {"a": 2, "v": [1, 3]}]'))
+    with pytest.raises(
+        FileNotFoundError, match="`path`: got 'https://a.b/c.csv', .* copy the file"
+    ):
+        read("https://a.b/c.csv")
     for name in ("t.parquet", "t.json", "t.jsonl", "t.xlsx", "t.csv.gz", "t.csv.zip", "t.csv.xz"):
         with pytest.raises(ValueError, match=f"^`path`: got .*{name}', which cannot be read"):
             read(write(tmp_path / name, "neither"))

@@ -127,6 +127,21 @@ def test_endless_data_are_refused_at_once_unless_steps_are_given():
 # -- arguments ------------------------------------------------------------------------------------
 
 
+def test_what_cannot_be_validated_or_compiled_is_named():
+    with pytest.raises(ValueError, match="`validation_data`: got points of shape .3,., wanted 2"):
+        fit(validation_data=np.ones((5, 3)), epochs=1)
+    scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
+    for name in ("optimizer", "subcluster_optimizer"):
+        with pytest.raises(ValueError, match=f"`{name}`: got a LossScaleOptimizer, wanted the opt"):
+            DeepDPM().compile(**{name: scaled})
+
+
+def test_a_batch_has_no_more_rows_than_there_are_points():
+    made, whole = fit(batch_size=10**6, epochs=1), fit(batch_size=450, epochs=1)
+    assert is_right(made)
+    np.testing.assert_allclose(made.predict(X), whole.predict(X), atol=1e-6)
+
+
 def test_validation_points_are_scored_and_not_learned():
     far = X + 1000.0
     made = fit(X[:300], Y[:300], validation_data=(X[300:], Y[300:]), epochs=2)
@@ -301,6 +316,16 @@ def test_hdf5_is_refused(model, tmp_path):
             ValueError, match="`filepath`: got .* wanted a path that ends in .keras"
         ):
             model.save(tmp_path / name)
+        outer = keras.Sequential([keras.Input((2,)), model])
+        with pytest.raises(ValueError, match="`filepath`: got an .h5 file .* ends in .keras"):
+            outer.save(tmp_path / name)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    other.save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(ValueError, match="`filepath`: got .*other.weights.h5', which holds no"):
+        DeepDPM().load_weights(tmp_path / "other.weights.h5")
 
 
 def test_weights_go_into_a_new_model(model, tmp_path):

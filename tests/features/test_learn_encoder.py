@@ -70,6 +70,21 @@ def test_new_images_get_the_labels_of_clusters_like_them(model):
     assert np.mean(np.array(of_cluster)[found] == new_labels) > 0.9
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
+@pytest.mark.parametrize("features", ["umap", "autoencoder"])
+def test_encoders_are_float32_under_any_policy(features, policy, tmp_path):
+    keras.config.set_dtype_policy(policy)
+    try:
+        made = tfdpm.fit(IMAGES[:90, ::2, ::2], features=features, config=FAST, verbose=0)
+        assert keras.config.dtype_policy().name == policy
+        made.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {weight.dtype for weight in made.encoder.trainable_weights} == {"float32"}
+    np.testing.assert_array_equal(loaded.predict_labels(IMAGES[:90, ::2, ::2]), made.labels_)
+
+
 def test_the_saved_model_takes_raw_points(model, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")

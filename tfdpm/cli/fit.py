@@ -69,6 +69,13 @@ def fit(
     report: Annotated[
         bool, typer.Option("--report", help="Write report.html, into --out or else here.")
     ] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Download the files of a data set's name.")
+    ] = False,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of those files; default ~/tensorflow_datasets."),
+    ] = None,
     label: tables.Label = None,
     columns: tables.ColumnNames = None,
     drop: tables.Drop = None,
@@ -78,7 +85,13 @@ def fit(
     """Cluster DATA and find out how many clusters it has."""
     if report:  # before the fit, which may take long
         checks.import_optional("plotly.offline", "report", "viz")
-    inputs = tables.read_inputs(data, label, columns, drop, header, missing)
+    source: Any = data
+    if download or data_dir is not None:
+        if Path(data).exists() or (label, columns, drop, header, missing) != (None,) * 5:
+            wanted = "a data set's name, without options of tables, beside --download or --data-dir"
+            checks.fail("DATA", repr(data), wanted)
+        source = tfdpm.data.load(data, data_dir=data_dir, download=download)
+    inputs = tables.read_inputs(source, label, columns, drop, header, missing)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()

@@ -31,7 +31,7 @@ Missing = Annotated[
 
 
 def read_inputs(
-    data: str,
+    data: Any,
     label: str | None,
     columns: str | None,
     drop: str | None,

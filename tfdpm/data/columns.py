@@ -26,6 +26,8 @@ class Columns:
         has_flags: whether there are categories, or columns of True and False.
         left_out: names of columns of the file of the fit that were not clustered.
         origin: how that file was read, in words; empty where points came from no table in a file.
+        missing: "mean" where missing values of that file were filled in, "drop" where left out.
+        fill: mean of each column, or the most frequent text, for missing values of later files.
     """
 
     names: tuple[str, ...] = ()
@@ -33,6 +35,8 @@ class Columns:
     has_flags: bool = field(default=False, compare=False)
     left_out: tuple[str, ...] = field(default=(), compare=False)
     origin: str = field(default="", compare=False)
+    missing: str = field(default="", compare=False)
+    fill: tuple[float | str, ...] = field(default=(), compare=False)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -68,15 +72,9 @@ class Columns:
     def from_json(cls, text: str) -> Columns:
         """The columns of `to_json`'s result."""
         found = json.loads(text)
-        for name in ("names", "left_out"):
+        for name in ("names", "left_out", "fill"):
             found[name] = tuple(found.get(name, ()))
         return cls(**found | {"categories": tuple(map(tuple, found["categories"]))})
-
-
-def columns_of(model: Any) -> Columns | None:
-    """The columns by which a model reads frames; `None` where it has none with names."""
-    found = getattr(model, "columns", Columns())
-    return found if found.names else None
 
 
 def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarray, Columns]:
@@ -86,13 +84,14 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
     the fit's `columns`; without names they are numbers in any order. `None` learns them.
     """
     if any(dtype.name == "object" for dtype in frame.dtypes):
-        frame = frame.infer_objects()
+        frame = spread_lists(frame.infer_objects(), name)
     found = columns
     if columns is None:
         categories = _categories(frame, name)
         has_flags = any(categories) or any(dtype.kind == "b" for dtype in frame.dtypes)
         read = frame.attrs.get("tfdpm", {})  # of a table in a file
-        found = Columns(tuple(map(str, frame.columns)), categories, has_flags, **read)
+        names = tuple(map(str, frame.columns))
+        found = Columns(names, categories, has_flags, fill=_fill_of(frame, categories), **read)
     elif columns.names:
         others = set(columns.left_out).difference(columns.names)
         frame = frame.loc[:, [str(each) not in others for each in frame.columns]]
@@ -115,6 +114,49 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
     if flags:
         values = np.concatenate([values, *flags], axis=1, dtype=values.dtype)
     return values, found
+
+
+def is_nested(values: Any) -> bool:
+    """Whether cells of a column of a frame are lists, arrays or dictionaries."""
+    return values.dtype.kind == "O" and any(
+        isinstance(each, (list, tuple, dict, np.ndarray)) for each in values.array
+    )
+
+
+def spread_lists(frame: Any, name: str) -> Any:
+    """The frame with a column for each number of cells that are lists, such as embeddings."""
+    nested = [is_nested(frame.iloc[:, i]) for i in range(frame.shape[1])]
+    if not any(nested):
+        return frame
+    import pandas
+
+    pieces = []
+    for place, (column, is_list) in enumerate(zip(frame.columns, nested, strict=True)):
+        values = frame.iloc[:, place]
+        if not is_list:
+            pieces.append(values)
+            continue
+        try:
+            array = np.array([np.asarray(each, np.float64) for each in values])
+        except (TypeError, ValueError):
+            array = np.empty(0)
+        if array.ndim != 2:
+            got = f"lists in column {column!r} that are not numbers, or not of one length"
+            checks.fail(name, got, "lists of as many numbers in each row, or no lists")
+        names = [f"{column}[{i}]" for i in range(array.shape[1])]
+        pieces.append(pandas.DataFrame(array, index=frame.index, columns=names))
+    result = pandas.concat(pieces, axis=1)
+    result.attrs = frame.attrs
+    return result
+
+
+def _fill_of(frame: Any, categories: tuple[tuple[str, ...], ...]) -> tuple[float | str, ...]:
+    """What stands for a missing value in each column, as text where the column has categories."""
+    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
+    return tuple(
+        str(values.mode().iloc[0]) if found else float(values.mean())
+        for values, found in zip(columns, categories, strict=True)
+    )
 
 
 def _check_missing(values: np.ndarray, names: Any, name: str) -> None:

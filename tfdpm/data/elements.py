@@ -119,6 +119,25 @@ def of_arrays(data: Mapping[str, Any], known: Columns | None, name: str) -> tupl
     return arrays[choice.x[0]], None if choice.y is None else arrays[choice.y]
 
 
+def text_and_label(entries: Mapping[str, Any], name: str) -> Any:
+    """The one entry of texts of a dictionary, with its labels where there are any."""
+    lower = {key.lower(): key for key in entries}
+    label = next((lower[each] for each in LABEL_NAMES if each in lower), None)
+    texts = [
+        key
+        for key, value in entries.items()
+        if key != label and np.asarray(value, dtype=object).size
+        if isinstance(np.asarray(value, dtype=object).flat[0], (str, bytes))
+    ]
+    if len(texts) > 1 and "text" in lower:
+        texts = [lower["text"]]
+    if len(texts) != 1:
+        got = f"a dictionary with the entries {list(entries)}, of which {texts} are texts"
+        checks.fail(name, got, "one entry of texts, or (texts, labels)")
+    found = entries[texts[0]]
+    return found if label is None else (found, entries[label])
+
+
 def _as_text(array: np.ndarray) -> np.ndarray:
     """Arrays of bytes, as which TensorFlow knows text, as text."""
     if array.dtype.kind not in "OS" or not all(isinstance(each, bytes) for each in array.flat):
@@ -164,20 +183,14 @@ def _choose(
     if len(x) == 1 and (named or numeric[x[0]].rank - rank > 1 or not scalars):
         return _Choice(x, y, [key for key in specs if key not in (y, x[0])], False)
     # Numbers below one name, such as "features", and beside them what is to be predicted.
-    groups = {key[0] for key in scalars if len(key) > 1}
     below = [key for key in scalars if len(key) > 1]
     beside = [key for key in scalars if len(key) == 1]
+    groups = {key[0] for key in below}
     if len(groups) == 1 and groups <= set(_FEATURE_NAMES):
         if y is None and has_labels and len(beside) == 1 and usable[beside[0]].dtype.is_integer:
             y, beside = beside[0], []
         scalars = below + beside
-    names_of = dict(zip(_names(scalars), scalars, strict=True))
-    if known and known.names:
-        wanted = [each for each in names_of if each not in known.left_out or each in known.names]
-        places = find_places(tuple(wanted), known.names, name)
-        x = [names_of[wanted[place]] for place in places]
-    else:
-        x = [key for key in scalars if not ROW_NAME.fullmatch(key[-1])]
+    x = _choose_columns(scalars, known, name)
     ignored = (ROW_NAME, _FILE_NAME)
     texts = [
         key
@@ -187,6 +200,15 @@ def _choose(
     if vectors or texts or not x:
         _fail(specs, name, [] if vectors or not texts else x)
     return _Choice(x, y, [key for key in specs if key != y and key not in x], True)
+
+
+def _choose_columns(scalars: list[Key], known: Columns | None, name: str) -> list[Key]:
+    """The numbers that make a row: those of a fit in its order, or all but row numbers."""
+    if not (known and known.names):
+        return [key for key in scalars if not ROW_NAME.fullmatch(key[-1])]
+    keys = dict(zip(_names(scalars), scalars, strict=True))
+    wanted = [each for each in keys if each not in known.left_out or each in known.names]
+    return [keys[wanted[place]] for place in find_places(tuple(wanted), known.names, name)]
 
 
 def _find_label(specs: dict[Key, Any], known: set[str]) -> Key | None:

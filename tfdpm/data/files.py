@@ -50,6 +50,7 @@ def read(
             - .npz: arrays `x` and, if there are labels, `y`; or a single array of any name;
             - .csv, .tsv, .txt, .dat or .data (or these with .gz, .bz2 or .xz): a table as text;
             - .parquet, .json, .jsonl, .ndjson, .xlsx or .xls: a table as pandas reads it;
+              of lists of numbers, such as embeddings, each number becomes a column;
             - a folder of images, see `read_images`.
         label: name of the column of known labels; `None` for one called "label", "target",
             "class", "species", "y" or alike that holds whole numbers or text.
@@ -57,7 +58,8 @@ def read(
         drop: names of columns to leave out.
         header: whether the first row holds names; `None` finds out.
         missing: "drop" leaves out rows with missing values, "mean" fills in the column's mean or
-            most frequent text; `None` makes missing values an error.
+            most frequent text; `None` makes missing values an error. A model that was fitted to
+            means fills in the same ones where `predict` takes a path.
         name: name of `path` in errors.
     Returns:
         `(x, y)`: points as an array (images as a stream, tables as a frame), and labels `[N]` or
@@ -79,10 +81,12 @@ def read_path(
     known: Columns | None = None,
 ) -> Pair:
     """Reads as `read` does; `known` are the columns of a fit, which tables are searched for."""
-    path = Path(path)
+    given, path = os.fspath(path), Path(path)
     if not path.exists():
         wanted = "an existing file, folder of images, or data set name"
-        checks.fail(name, repr(str(path)), wanted, FileNotFoundError)
+        if "://" in given:
+            wanted = "a path on this machine: copy the files first"
+        checks.fail(name, repr(given), wanted, FileNotFoundError)
     if not path.is_dir() and tables.looks_like_table(path):
         return tables.read_table(path, options, name, known)
     for argument, value in asdict(options).items():

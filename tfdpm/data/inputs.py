@@ -131,7 +131,8 @@ def as_features(
         batch_size: points in a batch of an unbatched stream; batched streams keep their batches.
         columns: those of the frame of a fit, by whose names and categories `data` is read where it
             is a frame; without names, columns are numbers. None learns them from `data`.
-        takes_text: whether `[N]` texts are points, for an encoder that makes rows of them.
+        takes_text: whether `[N]` texts are points, for an encoder that makes rows of them; a
+            stream, a dictionary or a frame of one column may bring them.
     Returns:
         The checked data.
     Raises:
@@ -147,7 +148,7 @@ def as_features(
             got = f"columns {list(data.columns.features)}"
             checks.fail(name, got, f"those of fit: {list(columns.features)}")
         return _with_labels(data, y, name, minimum_points)
-    data, found = _opened(data, columns, name)
+    data, found = _opened(data, columns, name, takes_text)
     weights = None
     if isinstance(data, tuple) and len(data) == 3 and np.ndim(data[2]) == 1 < np.ndim(data[0]):
         *data, weights = data
@@ -175,7 +176,7 @@ def as_features(
     return Inputs(array, None, labels, count, shape, columns=found, weights=weights)
 
 
-def _opened(data: Any, columns: Columns | None, name: str) -> tuple[Any, Columns]:
+def _opened(data: Any, columns: Columns | None, name: str, takes_text: bool) -> tuple[Any, Columns]:
     """What a name, path, builder, sequence, dictionary or splits stand for, and named columns.
 
     That is an array-like, a frame, a stream, or a tuple of these and labels or weights.
@@ -188,6 +189,8 @@ def _opened(data: Any, columns: Columns | None, name: str) -> tuple[Any, Columns
         data = named.load(data)
     elif isinstance(data, (str, os.PathLike)):
         data = files.read_path(data, TableOptions(), name=name, known=columns)
+    if takes_text:
+        data = _read_texts(data, name)
     if sequences.is_sequence(data):
         data = sequences.as_dataset(data, name)
     data = elements.splits_of(data, name)
@@ -277,6 +280,32 @@ def _with_labels(inputs: Inputs, y: Any, name: str, minimum_points: int) -> Inpu
     if inputs.num_points is not None:
         _check_enough(inputs.num_points, name, minimum_points)
     return inputs
+
+
+def _read_texts(data: Any, name: str) -> Any:
+    """Texts, or they and labels, of a stream, a frame or a dictionary; else `data` itself."""
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(data, pandas.DataFrame) and data.shape[1] == 1:
+        return data.iloc[:, 0]
+    data = elements.splits_of(data, name)
+    if isinstance(data, tf.data.Dataset):
+        if streams.is_endless(data):
+            checks.fail(name, "an endless dataset", "one with an end, such as dataset.take(n)")
+        data = data.as_numpy_iterator()
+    if isinstance(data, Mapping):
+        return elements.text_and_label(data, name)
+    if not hasattr(data, "__next__"):
+        return data
+    columns: tuple[list[Any], ...] = ()
+    with streams.reading():
+        for element in data:
+            if isinstance(element, Mapping):
+                element = elements.text_and_label(element, name)
+            parts = element if isinstance(element, tuple) else (element,)
+            columns = columns or tuple([] for _ in parts)
+            for column, part in zip(columns, parts, strict=True):
+                column.extend(np.asarray(part, dtype=object).reshape(-1))
+    return tuple(columns) if len(columns) > 1 else [] if not columns else columns[0]
 
 
 def _as_texts(data: Any, name: str) -> NDArray[np.object_]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import io
 import lzma
 import re
 import zipfile
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfdpm import checks
-from tfdpm.data.columns import Columns
+from tfdpm.data.columns import Columns, is_nested, spread_lists
 
 # Names of columns of known labels, the likeliest first; numbers and case do not count.
 LABEL_NAMES = (
@@ -45,7 +46,12 @@ _COUNTED_ROWS = 20  # fewest rows, of which a column that counts them says nothi
 _NUMBER = re.compile(r"[+-]?(\d[\d.,]*|[.,]\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
 _COMMA_NUMBER = r"[+-]?(\d+|\d{1,3}(\.\d{3})+)?(,\d+)?([eE][+-]?\d+)?"
 _GROUPED_NUMBER = r"[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d*)?([eE][+-]?\d+)?"
-_DATE = r"(\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{4}/\d{1,2}/\d{1,2})([ T].*)?"
+_DATE = (
+    r"(\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{4}/\d{1,2}/\d{1,2}"
+    r"|[A-Z][a-z]{2,8}\.? \d{1,2},? \d{4}|\d{1,2}[ .-]+[A-Z][a-z]{2,8}[ .-]\d{2,4})([ T].*)?"
+)
+# Marks beside and within numbers: currencies, percent, and thousands apart by what is no comma.
+_MARKS = r"(?<![^+-])[$€£¥]\s*|\s*[%€$£¥°]$|(?<=\d)['’ \u00a0\u2009\u202f](?=\d{3}(?!\d))"
 # Names of columns that name or number rows.
 ROW_NAME = re.compile(
     r"(?i:unnamed: 0(\.\d+)?|index|row[ _.]?(names?|id|no|number|index)?|#|nr|no)"
@@ -107,13 +113,9 @@ def read_table(
     `Columns`, which columns were left out and how the file was read.
     """
     frame, form = _reader_of(path)(path, options.header, name)
-    frame.columns = [str(each).strip() for each in frame.columns]
+    frame.columns = [" ".join(str(each).split()) for each in frame.columns]
     if len(frame) == 0:
         checks.fail(name, f"{str(path)!r}, which is empty", "rows of numbers or text")
-    nested = [c for i, c in enumerate(frame.columns) if _is_nested(frame.iloc[:, i])]
-    if nested:
-        got = f"lists or dictionaries in columns {nested}"
-        checks.fail(name, got, "one number or text in each cell")
     origin = f"from {path.name}; {form}" if form else f"from {path.name}"
     return choose_columns(frame, options, name, origin, known)
 
@@ -132,22 +134,21 @@ def choose_columns(
     if frame.shape[1] == 0:
         got = f"a table without a column of data ({_describe(roles)})"
         checks.fail(name, got, "columns to cluster; name them by `columns`")
-    frame, note = _without_missing(frame, options.missing, name)
+    frame = spread_lists(frame, name)
+    missing, fill = options.missing, {}
+    if known is not None and known.fill and (missing == "mean" or known.missing == "mean"):
+        missing, fill = "mean", dict(zip(known.names, known.fill, strict=True))
+    frame, note = _without_missing(frame, missing, fill, name)
     _check_texts(frame, name)
     frame.attrs["tfdpm"] = {
         "left_out": (*roles.left_out, *([] if roles.label is None else [roles.label])),
         "origin": "; ".join(filter(None, [origin, _describe(roles), note])),
+        "missing": missing or "",
     }
     if labels is None:
         return frame.reset_index(drop=True), None
     labels = labels.loc[frame.index].to_numpy()
     return frame.reset_index(drop=True), labels
-
-
-def _is_nested(values: Any) -> bool:
-    return values.dtype.kind == "O" and any(
-        isinstance(each, (list, dict, np.ndarray)) for each in values.array
-    )
 
 
 # -- which columns are what ---------------------------------------------------------------------
@@ -165,6 +166,7 @@ def _find_roles(frame: Any, options: TableOptions, known: Columns) -> _Roles:
     roles.leave_out(map(str, options.drop), "asked for")
     kept = {*known.names, *map(str, wanted)}
     free = [each for each in names if each not in kept and names.count(each) == 1]
+    free = [each for each in free if not is_nested(frame[each])]
     roles.label = None if options.label is None else str(options.label)
     if roles.label is None and len(names) > 1:
         roles.label = _find_label(frame, [each for each in free if each not in roles.left_out])
@@ -176,6 +178,10 @@ def _find_roles(frame: Any, options: TableOptions, known: Columns) -> _Roles:
         roles.leave_out(others, "not asked for")
     roles.leave_out((e for e in known.left_out if e in free and e != roles.label), "as in the fit")
     rest = [each for each in free if each not in roles.left_out and each != roles.label]
+    if any(is_nested(frame.iloc[:, i]) for i in range(len(names))):
+        texts = [each for each in rest if frame[each].dtype.kind not in "biuf"]
+        roles.leave_out(texts, "text beside lists of numbers")
+        rest = [each for each in rest if each not in texts]
     for each in rest:
         reason = _reason_to_leave_out(frame[each], each, each == names[0])
         # A table of one column is not left without any.
@@ -242,8 +248,13 @@ def _describe(roles: _Roles) -> str:
 # -- what is in them ----------------------------------------------------------------------------
 
 
-def _without_missing(frame: Any, missing: str | None, name: str) -> tuple[Any, str]:
-    """The frame without missing values, and what was done; raises unless that was asked for."""
+def _without_missing(
+    frame: Any, missing: str | None, fill: dict[str, Any], name: str
+) -> tuple[Any, str]:
+    """The frame without missing values, and what was done; raises unless that was asked for.
+
+    `fill` are values by the names of columns; others are filled with what they hold themselves.
+    """
     holes = frame.isna()
     if not holes.to_numpy().any():
         return frame, ""
@@ -263,6 +274,9 @@ def _without_missing(frame: Any, missing: str | None, name: str) -> tuple[Any, s
     filled = {}
     for place, column in enumerate(frame.columns):
         values = frame.iloc[:, place]
+        if column in fill:
+            filled[place] = values.fillna(fill[column])
+            continue
         if values.isna().all():
             checks.fail(name, f"no value in column {column!r}", "some; drop that column")
         is_number = values.dtype.kind in "iuf"
@@ -304,7 +318,11 @@ def _read_text(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
             head = file.read(_HEAD_BYTES)
     except _BROKEN as error:
         checks.fail(name, f"{str(path)!r}, which cannot be read ({error})", "a table as text")
+    if head.lstrip()[:1] == b"<":
+        checks.fail(name, f"{str(path)!r}, which begins as HTML or XML does", "a table as text")
     encodings = ("utf-16",) if head[:2] in (b"\xff\xfe", b"\xfe\xff") else _ENCODINGS
+    if b"\0" in head and len(encodings) > 1:
+        encodings = ("utf-16-le",) if head[1:2] == b"\0" else ("utf-16-be",)
     for encoding in encodings:
         lines = head.decode(encoding, errors="replace").splitlines()
         if len(head) == _HEAD_BYTES:
@@ -323,6 +341,7 @@ def _read_lines(
     import pandas
 
     skipped = _count_comments(lines)
+    skipped += _count_titles(lines[skipped:])
     rows, separator = _split(lines[skipped:])
     if not rows:
         checks.fail(name, f"{str(path)!r}, which is empty", "rows of numbers or text")
@@ -342,16 +361,28 @@ def _read_lines(
     form = []
     if separator not in (",", _NO_SEPARATOR):
         form.append(f"separator {_SEPARATOR_NAMES.get(separator, separator)}")
+    source: Any = path
     try:
-        frame = pandas.read_csv(path, **options)
+        cells = width + max(more, 0)
+        has_comments = any(_is_comment(each, separator, cells) for each in lines[skipped + 1 :])
+        frame = None if has_comments else _unless_of_comments(path, options)
+        if frame is None:
+            source = _without_comments(path, encoding, skipped, separator, cells)
+            frame = pandas.read_csv(source, **options)
         notation = _notation(frame, separator)
         if notation:
-            frame = pandas.read_csv(path, **options, **notation)
+            if source is not path:
+                source.seek(0)
+            frame = pandas.read_csv(source, **options, **notation)
             form.append(", ".join(f"{kind} {mark}" for kind, mark in notation.items()))
     except UnicodeDecodeError:
         raise
     except ValueError as error:
         checks.fail(name, f"{str(path)!r}: {checks.one_line(error)}", "rows, all of one length")
+    marked = _take_off_marks(frame, notation or {})
+    _read_lists(frame)
+    if marked:
+        form.append(f"numbers with marks: {', '.join(map(str, marked))}")
     if has_names:
         frame = frame.rename(columns=lambda each: str(each).removeprefix("#").strip())
     if more > 0 and "index_col" not in options:
@@ -368,6 +399,62 @@ def _count_comments(lines: list[str]) -> int:
         pair, _ = _split(lines[count - 1 : count + 1])
         count -= len(pair[0]) == len(pair[-1]) > 1
     return count
+
+
+def _count_titles(lines: list[str]) -> int:
+    """Number of leading lines of words above a table, which have one cell where rows have more."""
+    rows, separator = _split(lines)
+    if separator == _NO_SEPARATOR or not rows:
+        return 0
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    count, is_short = 0, False
+    for row in reader:
+        filled = [cell.strip() for cell in row if cell.strip()]
+        if len(row) >= width > 1 and any(map(_is_number, filled)):
+            return count if is_short else 0  # the first row of numbers
+        if len(filled) == 1 and not _is_number(filled[0]):
+            count, is_short = reader.line_num, len(row) == 1 < width - 1
+        elif filled:
+            is_short = True  # names of columns below the titles
+        elif count == reader.line_num - 1:
+            count += 1  # an empty row below a title
+    return 0
+
+
+def _unless_of_comments(path: Path, options: dict[str, Any]) -> Any:
+    """The frame of a file; `None` where lines between its rows may be comments."""
+    import pandas
+
+    try:
+        frame = pandas.read_csv(path, **options)
+    except UnicodeDecodeError:
+        raise
+    except ValueError:
+        return None
+    first, last = frame.iloc[:, 0], frame.iloc[:, -1]
+    if frame.shape[1] == 1 or first.dtype.kind in "biuf":
+        return frame
+    return None if (first.astype(str).str.startswith("#") & last.isna()).any() else frame
+
+
+def _without_comments(
+    path: Path, encoding: str, skipped: int, separator: str, width: int
+) -> io.StringIO:
+    """The text of a file without lines that begin with # below its header and are no rows."""
+    with _OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
+        lines = file.read().decode(encoding).splitlines(keepends=True)
+    kept = [
+        line
+        for i, line in enumerate(lines)
+        if i <= skipped or not _is_comment(line, separator, width)
+    ]
+    return io.StringIO("".join(kept))
+
+
+def _is_comment(line: str, separator: str, width: int) -> bool:
+    """Whether a line below the header begins with # and has not as many cells as rows have."""
+    return line.startswith("#") and len(line.split(separator)) != width
 
 
 def _split(lines: list[str]) -> tuple[list[list[str]], str]:
@@ -444,7 +531,7 @@ def _notation(frame: Any, separator: str) -> dict[str, str] | None:
         values = frame.iloc[:, place]
         if values.dtype.kind in "biuf":
             continue
-        text = values.dropna().astype(str).str.strip()
+        text = _take_marks_off(values.dropna())
         if not text.str.contains(",", regex=False).any():
             continue
         is_grouped = text.str.fullmatch(_GROUPED_NUMBER).all()
@@ -455,6 +542,47 @@ def _notation(frame: Any, separator: str) -> dict[str, str] | None:
             notations.append({"decimal": ".", "thousands": ","})
     # Of two notations commas before decimals are the surer one, and so is one with groups.
     return max(notations, key=lambda each: (each["decimal"] == ",", len(each)), default=None)
+
+
+def _read_lists(frame: Any) -> None:
+    """Puts arrays for text such as "[0.5, 1]", as which lists and arrays are written."""
+    for place in range(frame.shape[1]):
+        values = frame.iloc[:, place]
+        if values.dtype.kind in "biuf" or not values.map(str).str.fullmatch(r"(?s)\[.*\]").all():
+            continue
+        cells = [text.strip("[]").replace(",", " ").split() for text in values]
+        if all(_is_number(cell) for row in cells for cell in row):
+            arrays = np.empty(len(cells), dtype=object)
+            arrays[:] = [np.array(row, np.float64) for row in cells]
+            frame.isetitem(place, arrays)
+
+
+def _take_marks_off(values: Any) -> Any:
+    """Text without what stands beside and within numbers, such as % and spaces."""
+    text = values.astype(str).str.strip().str.replace(_MARKS, "", regex=True)
+    return text.str.replace("\N{MINUS SIGN}", "-")
+
+
+def _take_off_marks(frame: Any, notation: dict[str, str]) -> list[str]:
+    """Puts numbers for text that is numbers but for marks; returns the names of those columns."""
+    import pandas
+
+    found = []
+    for place, column in enumerate(frame.columns):
+        values = frame.iloc[:, place]
+        if values.dtype.kind in "biuf" or values.isna().all():
+            continue
+        text = _take_marks_off(values.dropna())
+        if notation.get("decimal") == ",":
+            text = text.str.replace(".", "").str.replace(",", ".")
+        elif "thousands" in notation:
+            text = text.str.replace(",", "")
+        if text.str.fullmatch(_NUMBER.pattern, case=False).all():
+            numbers = pandas.to_numeric(text, errors="coerce")
+            if numbers.notna().all():
+                frame.isetitem(place, numbers.reindex(values.index))
+                found.append(column)
+    return found
 
 
 def _is_number(cell: str) -> bool:

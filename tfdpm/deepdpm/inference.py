@@ -579,12 +579,12 @@ class FittedModel(SerializableModel):
         """Weights, means and covariances of the clusters in feature space."""
         return pooled_moments(self.mixture_, self.fitted.clusters)
 
-    def check_points(self, shape: tuple[int, ...]) -> None:
+    def check_points(self, shape: tuple[int, ...], name: str = "x") -> None:
         """Raises ValueError unless points of this shape have as many values as those of the fit."""
         num_values = self.fitted.state.preprocessing.input_dim
         if self.encoder is not None:
             num_values = int(np.prod(self.encoder.input_shape[1:]))
-        check_point_shape(shape, num_values, self.columns)
+        check_point_shape(shape, num_values, self.columns, name)
 
     def _features_of(self, x, rows: int = _PREDICT_ROWS) -> Iterator[np.ndarray]:
         """Yields features `[B, D]` of raw points, slice by slice."""

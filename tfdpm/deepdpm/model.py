@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
-from tfdpm.data.columns import Columns, columns_of
+from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.data.sequences import first_batches
 from tfdpm.data.streams import reading
@@ -192,7 +192,8 @@ class DeepDPM(FittedModel):
         """Columns by which frames are read: its own, or those of the reference of a first fit."""
         if self.parts is not None or self.memory is not None:
             return self.columns
-        return columns_of(reference)
+        found = getattr(reference, "columns", Columns())
+        return found if found.names else None
 
     def _fit_config(self, inputs: Inputs, batch_size, epochs) -> DeepDPMConfig:
         given = {"batch_size": batch_size, "epochs": epochs}

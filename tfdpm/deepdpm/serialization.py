@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.common import global_state  # nothing public tells of HDF5 files
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig, as_config
@@ -130,12 +131,17 @@ class SerializableModel(keras.Model):
             The model, so that `compile(...).fit(...)` can be written.
 
         Raises:
-            ValueError: for a loss or metrics.
+            ValueError: for a loss or metrics, and optimizers that scale losses.
         """
         for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
             if kwargs.get(name) is not None:
                 wanted = "None: losses are those of the method, and `evaluate(x, y)` has the scores"
                 checks.fail(name, repr(kwargs[name]), wanted)
+        given = {"optimizer": optimizer, "subcluster_optimizer": subcluster_optimizer}
+        for name, each in given.items():
+            if isinstance(each, keras.optimizers.LossScaleOptimizer):
+                wanted = "the optimizer within it: the losses of the method are float32"
+                checks.fail(name, "a LossScaleOptimizer", wanted)
         # The same names in all models: TensorFlow keeps a kernel for ever for each new name of a
         # variable.
         if isinstance(optimizer, str) and optimizer == "auto":
@@ -205,9 +211,15 @@ class SerializableModel(keras.Model):
             filepath: of the file.
             skip_mismatch: as for `keras.Model.load_weights`.
             **kwargs: as for `keras.Model.load_weights`.
+
+        Raises:
+            ValueError: if the file is of another model, or of one that was not fitted.
         """
         self.built = True  # networks are made once their sizes are read
         super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+        if self.parts is None and self.memory is None:
+            got = f"{str(filepath)!r}, which holds no clusters"
+            checks.fail("filepath", got, "what `save_weights` of a fitted DeepDPM wrote")
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """Both optimizers, serialised; `None` before `compile` or `fit`."""
@@ -234,7 +246,14 @@ class SerializableModel(keras.Model):
             self._pair_networks()  # builds the optimizers, whose slots Keras reads next
 
     def get_config(self) -> dict[str, Any]:
-        """Constructor arguments."""
+        """Constructor arguments.
+
+        Raises:
+            ValueError: while Keras writes an `.h5` file of a model that this one is part of.
+        """
+        if global_state.get_global_attribute("use_legacy_config", False):
+            got = "an .h5 file for a model with a DeepDPM, whose clusters it has no room for"
+            checks.fail("filepath", got, "a path that ends in .keras")
         config = {"config": dataclasses.asdict(self.config), "seed": self.seed}
         if self.encoder is not None:
             config["encoder"] = keras.saving.serialize_keras_object(self.encoder)

@@ -28,6 +28,7 @@ class Validation(NamedTuple):
         """What the logs of an epoch tell of the points: scores whose names begin with `val_`."""
         if (epoch + 1) % self.every_epochs:
             return {}
+        model.check_points(self.inputs.feature_shape, "validation_data")
         scores = model.score_inputs(self.inputs, rows=self.batch_size)
         return {f"val_{name}": value for name, value in scores.items()}
 

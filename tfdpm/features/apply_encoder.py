@@ -43,12 +43,12 @@ def encode_rows(batch, encoder: keras.Model | None):
 
 
 def check_point_shape(
-    shape: Sequence[int], num_values: int, columns: Columns | None = None
+    shape: Sequence[int], num_values: int, columns: Columns | None = None, name: str = "x"
 ) -> None:
     """Raises ValueError unless points of this shape have the number of values that fit saw."""
     if int(np.prod(shape)) != num_values:
         wanted = (columns or Columns()).describe(num_values)
-        checks.fail("x", f"points of shape {tuple(shape)}", wanted)
+        checks.fail(name, f"points of shape {tuple(shape)}", wanted)
 
 
 def encode(encoder: keras.Model, x: np.ndarray) -> np.ndarray:

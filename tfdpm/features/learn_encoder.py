@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -83,6 +85,31 @@ def learn_encoder(
     """
     if choice.name == "none":
         return None
+    # Points need all digits, whatever the program's policy; SwAV alone is made for it.
+    policy = keras.config.dtype_policy()
+    with _dtype_policy("float32"):
+        return _learn_encoder(choice, x, stages, seed, given, policy)
+
+
+@contextlib.contextmanager
+def _dtype_policy(policy: Any) -> Iterator[None]:
+    """Makes layers of a dtype policy, and then again of the one before."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _learn_encoder(
+    choice: FeatureChoice,
+    x: np.ndarray,
+    stages: Stages,
+    seed: int,
+    given: keras.Model | None,
+    policy: Any,
+) -> keras.Model:
     if choice.name == "pca":
         with stages.stage("principal axes"):
             return encoders.principal_axes(x, _PRINCIPAL_AXES)
@@ -90,7 +117,7 @@ def learn_encoder(
         with stages.stage("autoencoder"):
             return stages.kept_model("autoencoder", lambda: _autoencoder(choice, x, stages, seed))
     if choice.name == "swav":
-        with stages.stage("views"):
+        with stages.stage("views"), _dtype_policy(policy):
             first = stages.kept_model("swav", lambda: _swav(choice, x, stages, seed))
     elif choice.name == "backbone":
         first = given_front(choice, x, given)

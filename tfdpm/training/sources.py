@@ -105,6 +105,7 @@ class ArraySource:
     ) -> np.ndarray:
         """One epoch; returns the mean cluster and subcluster losses."""
         batch_size = config.batch_size or default_batch_size(self.num_points, passes.capacity)
+        batch_size = min(batch_size, self.num_points)  # more would show points again and again
         steps = max(-(-self.num_points // batch_size), config.min_steps_per_epoch)
         train = passes.train_array_by_xla if compiles_steps(config, steps) else passes.train_array
         at_once = steps
