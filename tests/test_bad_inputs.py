@@ -60,6 +60,7 @@ BAD_POINTS = {
     "sparse tensor": (tf.sparse.from_dense(X), "SparseTensor"),
     "huge sparse": (scipy.sparse.eye(200_000, format="csr"), "sparse matrix"),
     "set": ({1.0, 2.0}, "set"),
+    "generator of nothing": ((row for row in ()), "got nothing"),
     "masked": (np.ma.masked_greater(X, 0.0), "masked"),
     "structured": (np.zeros(4, dtype=[("a", float), ("b", float)]), "dtype"),
     "object of none": (np.full((4, 3), None), "12 NaN"),
@@ -92,7 +93,7 @@ BAD_LABELS = {
 BAD_WEIGHTS = {
     "short": (np.ones(59), "shape"),
     "negative": (-np.ones(60), "negative"),
-    "none at all": (np.zeros(60), "zero"),
+    "none at all": (np.zeros(60), "no weight"),
     "nan": (np.full(60, np.nan), "infinite|NaN"),
     "infinite": (np.full(60, np.inf), "infinite"),
 }
@@ -271,6 +272,7 @@ def test_arguments_of_fit_are_refused(arguments, name, monkeypatch, tmp_path):
     [
         ("predict", {"x": X, "batch_size": 0}, "batch_size"),
         ("predict", {"x": X, "batch_size": 1.5}, "batch_size"),
+        ("predict", {"x": X, "batch_size": "3"}, "batch_size"),
         ("predict_labels", {"x": X, "reject_below": -0.1}, "reject_below"),
         ("predict_labels", {"x": X, "reject_below": 1.1}, "reject_below"),
         ("predict_labels", {"x": X, "reject_below": "0.1"}, "reject_below"),
