@@ -54,9 +54,9 @@ _HOMES = {
 }
 # What `register_keras_serializable` is called for.
 _SERIALIZABLE = (
-    "ApplicationPreprocessing Autoencoder BatchNorm ClusteringNetwork ComponentHead DeepDPM Encoder "
-    "FeatureQueue FusedAdam ImageStandardization JointClustering LARS ProjectionHead Prototypes "
-    "RowNorm Scaling Scattering SubclusteringNetworks SwAV WarmupCosine"
+    "ApplicationPreprocessing Autoencoder BatchNorm ClusteringNetwork ComponentHead DeepDPM "
+    "Encoder FeatureQueue FusedAdam ImageStandardization JointClustering LARS ProjectionHead "
+    "Prototypes RowNorm Scaling Scattering SubclusteringNetworks SwAV WarmupCosine"
 ).split()
 
 startup.watch_imports()
