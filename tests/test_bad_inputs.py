@@ -93,7 +93,7 @@ BAD_LABELS = {
 BAD_WEIGHTS = {
     "short": (np.ones(59), "shape"),
     "negative": (-np.ones(60), "negative"),
-    "none at all": (np.zeros(60), "no weight"),
+    "none at all": (np.zeros(60), "all zero"),
     "nan": (np.full(60, np.nan), "infinite|NaN"),
     "infinite": (np.full(60, np.inf), "infinite"),
 }
