@@ -56,7 +56,7 @@ _HOMES = {
 _SERIALIZABLE = (
     "ApplicationPreprocessing Autoencoder BatchNorm ClusteringNetwork ComponentHead DeepDPM "
     "Encoder FeatureQueue FusedAdam ImageStandardization JointClustering LARS ProjectionHead "
-    "Prototypes RowNorm Scaling Scattering SubclusteringNetworks SwAV WarmupCosine"
+    "Prototypes RowNorm Scaling Scattering SubclusteringNetworks SwAV Tokens WarmupCosine"
 ).split()
 
 startup.watch_imports()

@@ -79,9 +79,9 @@ def import_optional(module: str, name: str, extra: str) -> ModuleType:
     """
     try:
         return importlib.import_module(module)
-    except ImportError:
-        package, wanted = module.partition(".")[0], f"it installed: pip install 'tfdpm[{extra}]'"
-        fail(name, f"no {package}", wanted, ImportError)
+    except ImportError as error:  # of the module, or of one that it imports
+        package = (error.name or module).partition(".")[0]
+        fail(name, f"no {package}", f"it installed: pip install 'tfdpm[{extra}]'", ImportError)
 
 
 def _check_bounds(

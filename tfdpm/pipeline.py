@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -91,6 +91,7 @@ def fit(
             - `"efficientnet"`, `"dinov2"`, `"clip"` or another name of
               `tfdpm.features.pretrained`, then as `"umap"`. For photographs; weights must be on
               this machine.
+            - `"minilm"`, `"e5"` or another text preset of KerasHub, then as `"umap"`. For texts.
             - a `SwAV` that was trained on images like these, then as `"umap"`.
             - any other `keras.Model`, from raw points to rows of features; `data` may then be `[N]`
               texts.
@@ -144,12 +145,15 @@ def fit(
             checks.fail("data", f"a {type(data).__name__}", wanted)
         data = load(data, data_dir=data_dir, download=download)
     known = getattr(reference, "columns", None)
-    inputs = as_features(
-        data,
-        name=name,
-        columns=known if known and known.names else None,
-        takes_text=features == "model" and _takes_text(given, data),
-    ).in_memory()
+    columns = known if known and known.names else None
+    takes_text = _takes_text(given, data)
+    try:
+        inputs = as_features(data, name=name, columns=columns, takes_text=takes_text).in_memory()
+    except TypeError as error:
+        for got in ("text", "dtype string"):
+            if given is None and str(error).startswith(f"`{name}`: got {got},"):
+                _propose_text_model(name, got)
+        raise
     verbose = as_verbose(verbose)
     if verbose and inputs.columns.origin:
         print(inputs.columns)
@@ -194,7 +198,7 @@ def fit(
 
 def _takes_text(model: keras.Model | None, data: Any) -> bool:
     """Returns whether a model is of texts: by its input or, where it has none yet, by the data."""
-    if model is None:
+    if model is None or isinstance(model, SwAV):
         return False
     inputs = getattr(model, "inputs", None)
     if inputs:
@@ -206,6 +210,16 @@ def _takes_text(model: keras.Model | None, data: Any) -> bool:
         return False
     first = np.asarray(points[:1]).ravel()
     return len(first) > 0 and isinstance(first[0], (str, bytes))
+
+
+def _propose_text_model(data: str, got: str) -> NoReturn:
+    """Raises TypeError that names a model of texts, with weights that are here if there are any."""
+    model = pretrained_models.local_text_model()
+    wanted = f"{model!r}, whose weights are here"
+    if model is None:
+        fetched = "tfdpm.features.pretrained('minilm', download=True)"
+        wanted = f" a Keras model that makes rows of texts, such as {fetched}"
+    checks.fail(data, got, f"numbers, or features={wanted}", TypeError)
 
 
 def _given_model(features: Any) -> tuple[str, keras.Model | None]:
@@ -234,7 +248,7 @@ def _choose_features(features: str, given: keras.Model | None, inputs: Inputs) -
     if points is None:
         points = first_points(inputs.dataset, _MAX_CHOICE_POINTS)
     if features == "backbone":
-        shape = image_shape_of(points)
+        shape = image_shape_of(points) if points.ndim > 1 else None  # texts have one
         return FeatureChoice("backbone", f"{given.name}, asked for", shape)
     choice = choose(features, points, inputs.num_points)
     is_photograph = choice.image_shape is not None and choice.image_shape[2] == 3

@@ -56,7 +56,7 @@ def front(
 
 def chained(*models: keras.Model, name: str = "encoder") -> keras.Model:
     """Builds one model that applies models of other names in turn."""
-    inputs = keras.Input(models[0].input_shape[1:])
+    inputs = keras.Input(models[0].input_shape[1:], dtype=models[0].inputs[0].dtype)
     outputs = inputs
     for model in models:
         outputs = model(outputs)

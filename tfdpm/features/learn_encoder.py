@@ -14,7 +14,7 @@ from tfdpm.data.images.multicrop import multicrop
 from tfdpm.data.inputs import Inputs
 from tfdpm.data.streams import draw_rows
 from tfdpm.features import autoencoder, encoders, parametric_umap
-from tfdpm.features.apply_encoder import encode
+from tfdpm.features.apply_encoder import encode, takes_text
 from tfdpm.features.choice import FeatureChoice
 from tfdpm.progress.stages import BatchProgress, Stages
 from tfdpm.swav.model import SwAV
@@ -81,7 +81,7 @@ def learn_encoder(
     """Learns the chosen encoder `[B, ...] -> [B, F]` from raw points `x`, or `None` for "none".
 
     The stages are `STAGES[choice.name]`; the same seed gives the same encoder. A model of images
-    that is `given` precedes what is learned, where the choice is "backbone".
+    or texts that is `given` precedes what is learned, where the choice is "backbone".
     """
     if choice.name == "none":
         return None
@@ -198,13 +198,15 @@ def _swav(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.Model:
 
 
 def given_front(choice: FeatureChoice, x: np.ndarray, model: keras.Model) -> keras.Model:
-    """The encoder of raw images, with features of length one, by a model that is trained already.
+    """The encoder of raw images or texts, of rows of length one, by a model trained already.
 
     Args:
         choice: what the images are.
-        x: raw images `[n, ...]`, whose values tell their unit.
+        x: raw images `[n, ...]`, whose values tell their unit, or texts `[n]`.
         model: a `SwAV`, or a model as `pretrained` makes.
     """
+    if x.ndim == 1 and takes_text(model):
+        return model
     if choice.image_shape is None:
         got = f"points of shape {x.shape[1:]}"
         checks.fail("features", f"a model of images for {got}", "images [N, H, W, C]")

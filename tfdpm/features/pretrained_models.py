@@ -1,4 +1,4 @@
-"""Pretrained models of images by name, from keras.applications and KerasHub.
+"""Pretrained models of images and texts by name, from keras.applications and KerasHub.
 
 Nothing is downloaded unless that is asked for.
 """
@@ -14,6 +14,7 @@ import keras
 from keras import layers
 
 from tfdpm import checks
+from tfdpm.features.text_models import sentence_encoder, takes_tokens
 
 # Short names, and what they stand for: a class of keras.applications or a preset of KerasHub.
 ALIASES = {
@@ -23,7 +24,10 @@ ALIASES = {
     "convnext": "ConvNeXtTiny",
     "dinov2": "dinov2_small",
     "clip": "clip_vit_base_patch16",
+    "minilm": "all_minilm_l6_v2_en",
+    "e5": "multilingual_e5_base",
 }
+_TEXT_MODELS = ("minilm", "e5")
 _SIDE = 224  # pixels to which images are brought where a model does not say another size
 
 
@@ -58,21 +62,23 @@ def pretrained(
     download: bool = False,
     image_size: int | None = None,
 ) -> keras.Model:
-    """Makes a model from colour images, of any size and from 0 to 255, to rows of features.
+    """Makes a model from colour images, of any size and from 0 to 255, or texts to rows.
 
-    Preprocessing is inside: images are resized, cut to a square, and standardised.
+    Preprocessing is inside: images are resized, cut to a square, and standardised. Texts `[N]` are
+    split by the preset's tokenizer; their tokens' means have length one.
 
     Args:
         name: one of
             - "efficientnet", "mobilenet", "resnet", "convnext", or a model of keras.applications
               such as "EfficientNetB3";
             - "dinov2", "clip", or a preset of KerasHub by its name, handle or folder (needs
-              keras-hub).
+              keras-hub);
+            - "minilm", "e5" for texts, or such a preset with BERT, RoBERTa or another encoder.
         weights: "local" for weights that are on this machine; a file of weights, for
             keras.applications; `None` for random ones.
         download: whether weights that are missing may be downloaded, by Keras or KerasHub.
-        image_size: side, pixels, to which images are brought; `None` for 224, or what a preset
-            says. A third of it takes a ninth of the time.
+        image_size: side, pixels, to which images are brought; `None` for texts, and for
+            224 or what a preset says. A third of it takes a ninth of the time.
 
     Raises:
         ValueError: if no model has that name.
@@ -95,6 +101,18 @@ def local_model() -> str | None:
     """Short name of the first model whose weights are on this machine, or `None`."""
     for name, known in ALIASES.items():
         if _application(known) is not None and _application_file(known) is not None:
+            return name
+    return None
+
+
+def local_text_model() -> str | None:
+    """Short name of the first model of texts whose weights are on this machine, or `None`."""
+    try:
+        import keras_hub  # an optional extra
+    except ImportError:
+        return None
+    for name in _TEXT_MODELS:
+        if _preset_folder(keras_hub, ALIASES[name]) is not None:
             return name
     return None
 
@@ -159,6 +177,10 @@ def _load_preset(
         options["image_shape"] = (image_size or _SIDE, image_size or _SIDE, 3)
     backbone = hub.models.Backbone.from_preset(known, load_weights=weights is not None, **options)
     backbone.trainable = False
+    if takes_tokens(backbone):
+        if image_size is not None:
+            checks.fail("image_size", image_size, "None for a model of texts")
+        return sentence_encoder(hub, name, known, backbone)
     converter = hub.layers.ImageConverter.from_preset(known)
     size = getattr(backbone, "image_shape", None) or converter.image_size or (_SIDE, _SIDE)
     size = [each or _SIDE for each in size[:2]]
