@@ -26,7 +26,7 @@ from tfdpm.export import ServedModel
 from tfdpm.features import SwAV, learn_encoder, pretrained_models
 from tfdpm.features.choice import FeatureChoice, choose, image_shape_of
 from tfdpm.features.encoders import as_encoder
-from tfdpm.progress.display import as_verbose
+from tfdpm.progress.display import ProgressDisplay, as_verbose
 from tfdpm.progress.stages import Stages, fingerprint
 
 _LAYOUTS = ("umap", "swav", "backbone")  # features whose neighbours tell how wide the prior is
@@ -155,8 +155,8 @@ def fit(
                 _propose_text_model(name, got)
         raise
     verbose = as_verbose(verbose)
-    if verbose and inputs.columns.origin:
-        print(inputs.columns)
+    if inputs.columns.origin:
+        ProgressDisplay(verbose=2 if verbose else 0).write(str(inputs.columns))
     choice = _choose_features(features, given, inputs)
     names = learn_encoder.STAGES[choice.name]
     sample = None
