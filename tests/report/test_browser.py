@@ -62,9 +62,7 @@ async function until(condition) { for (let i = 0; i < 200 && !condition(); i++) 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on the path")
 def test_page_works_in_a_browser(page, tmp_path) -> None:
-    probed = tmp_path / "probed.html"
-    text = page.read_text(encoding="utf-8")
-    probed.write_text(text.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    probed = with_script(page, PROBE, tmp_path)
     told = look_at(probed, tmp_path, 1280)
     assert told["errors"] == []
     assert told["visible"] == 1
@@ -106,10 +104,16 @@ window.alert = () => { window.ours = "alert"; };
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on the path")
 def test_nothing_of_hostile_names_runs(hostile_page, tmp_path) -> None:
-    watched = tmp_path / "watched.html"
-    text = hostile_page.read_text(encoding="utf-8")
-    watched.write_text(text.replace("</body>", WATCH + "</body>"), encoding="utf-8")
+    watched = with_script(hostile_page, WATCH, tmp_path)
     assert look_at(watched, tmp_path, 1280) == {"ours": None, "images": 0}
+
+
+def with_script(page, script: str, folder):
+    """A copy of the page that runs a script at its end."""
+    copy = folder / "copy.html"
+    text = page.read_text(encoding="utf-8")
+    copy.write_text(text.replace("</body>", script + "</body>"), encoding="utf-8")
+    return copy
 
 
 def look_at(page, folder, width: int) -> dict:
