@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfdpm import checks
-from tfdpm.data import tables
+from tfdpm.data import table_files, tables
 from tfdpm.data.columns import Columns
 from tfdpm.data.tables import TableOptions
 from tfdpm.progress.files import read_arrays
@@ -96,7 +96,7 @@ def read_path(
         return read_images(path, name=name)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        wanted = "a folder of images or one of " + ", ".join([*_READERS, *tables.READERS])
+        wanted = "a folder of images or one of " + ", ".join([*_READERS, *table_files.READERS])
         checks.fail(name, repr(str(path)), wanted)
     return reader(path, name)
 
