@@ -59,6 +59,8 @@ def test_the_automatic_scale_is_in_proportion_to_the_points_and_to_a_components_
     assert automatic_scale(1000, 20, 3) == automatic_scale(1000, 1, 3)
     ratio = automatic_scale(1000, 100, 3) / automatic_scale(1000, 20, 3)
     assert ratio == pytest.approx(5.0 ** (-2 / 3))
+    assert automatic_scale(1000, 4, 1) == automatic_scale(1000, 1, 1)
+    assert automatic_scale(1000, 12, 1) == pytest.approx(automatic_scale(1000, 4, 1) / 9)
     ratio = automatic_scale(1000, 800, 3) / automatic_scale(1000, 100, 3)
     assert ratio == pytest.approx(8.0 ** (-2 / 3) / 8.0)
     with pytest.raises(ValueError, match="`num_points`"):

@@ -127,3 +127,14 @@ def test_noise_does_not_cut_a_ring():
     of_noise = (np.arctan2(noise[:, 1], noise[:, 0]) % (2 * np.pi) // (np.pi / 4)).astype(int)
     groups = groups_of(np.concatenate([points, noise]), np.concatenate([labels, of_noise]))
     np.testing.assert_array_equal(groups.clusters, np.zeros(8))
+
+
+def test_on_a_line_only_a_second_mode_is_another_cluster():
+    places = np.random.default_rng(0).exponential(size=2000)
+    # Narrow and wide components lie in one another, and density falls by e^3 between some.
+    labels = np.digitize(places, [0.3, 0.8, 1.6, 3.0])
+    labels[(places > 1.0) & (places < 1.2)] = 0
+    np.testing.assert_array_equal(groups_of(places[:, np.newaxis], labels).clusters, 0)
+    both = np.concatenate([places, 12.0 - places])[:, np.newaxis]
+    groups = groups_of(both, np.concatenate([labels, 5 + labels]))
+    np.testing.assert_array_equal(groups.clusters, np.repeat([0, 1], 5))

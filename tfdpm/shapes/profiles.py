@@ -7,6 +7,7 @@ follows. Pieces of one shape have none there, although two Gaussians that are fi
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -52,7 +53,7 @@ class _Settings:
 _SETTINGS = _Settings()
 
 
-def log_evidence_for_one(profiles: list[Profile], *, may_step: bool) -> np.ndarray:
+def log_evidence_for_one(profiles: Sequence[Profile], *, may_step: bool) -> np.ndarray:
     """Log evidence `[P]` for one shape over two Gaussians.
 
     Args:

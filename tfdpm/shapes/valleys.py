@@ -69,6 +69,8 @@ def group_components(
         seed: of the points that are drawn from large components.
     """
     features, labels = np.asarray(features, np.float64), np.asarray(labels)
+    if features.shape[1] == 1:
+        labels = _intervals(features[:, 0], labels, num_components)
     valleys = np.full((num_components, num_components), np.inf)
     np.fill_diagonal(valleys, 0.0)
     pieces, counts = _pieces(features, labels, num_components, np.random.default_rng(seed))
@@ -78,6 +80,19 @@ def group_components(
         first, second = members[pairs].T
         valleys[first, second] = valleys[second, first] = depths
     return ComponentGroups.from_valleys(valleys)
+
+
+def _intervals(places: np.ndarray, labels: np.ndarray, num_components: int) -> np.ndarray:
+    """Components `[N]` as intervals of a line, of as many points each, in the order of their means.
+
+    A wide component may lie on both sides of a narrow one, which hides what is between them.
+    """
+    counts = np.bincount(labels, minlength=num_components)
+    means = np.bincount(labels, places, num_components) / np.maximum(counts, 1)
+    order = np.argsort(means)
+    intervals = np.empty_like(labels)
+    intervals[np.argsort(places, kind="stable")] = np.repeat(order, counts[order])
+    return intervals
 
 
 def _pieces(
@@ -97,7 +112,8 @@ def _valleys(pieces: list[np.ndarray], counts: np.ndarray) -> tuple[np.ndarray, 
     # Log inverse distances between the points of each component.
     dim = means.shape[1]
     level = (np.log(counts) - 0.5 * np.linalg.slogdet(covariances)[1]) / dim
-    is_alike = np.abs(np.diff(level[pairs], axis=1)[:, 0]) < _SETTINGS.largest_step
+    is_line = dim == 1
+    is_alike = is_line | (np.abs(np.diff(level[pairs], axis=1)[:, 0]) < _SETTINGS.largest_step)
     depths = np.full(len(pairs), UNLIKE)
     profiles = []
     for place in np.flatnonzero(is_alike):
@@ -106,12 +122,19 @@ def _valleys(pieces: list[np.ndarray], counts: np.ndarray) -> tuple[np.ndarray, 
         is_alike[place] = profile is not None
         if profile is not None:
             profiles.append(profile)
-    if profiles:
-        straight = log_evidence_for_one([line for line, _ in profiles], may_step=True)
-        bent = log_evidence_for_one([path for _, path in profiles], may_step=False)
-        gain = np.maximum(bent - straight, 0.0)
-        gain[gain > _SETTINGS.largest_gain] = 0.0
-        depths[is_alike] = -_log_odds(pairs[is_alike], straight, gain, len(pieces))
+    if not profiles:
+        return pairs, depths
+    lines, paths = zip(*profiles, strict=True)
+    straight = log_evidence_for_one(lines, may_step=True)
+    if is_line:
+        # Density may fall by any factor: only a second mode is another cluster. There is no bent
+        # way, and intervals side by side are as pieces that are certain of their partners.
+        depths[is_alike] = -(straight + 2.0 * _SETTINGS.partner_log_odds)
+        return pairs, depths
+    bent = log_evidence_for_one(paths, may_step=False)
+    gain = np.maximum(bent - straight, 0.0)
+    gain[gain > _SETTINGS.largest_gain] = 0.0
+    depths[is_alike] = -_log_odds(pairs[is_alike], straight, gain, len(pieces))
     # If they filled a ball: a straight piece of a thin line is then no denser than a bent one.
     variance = np.trace(covariances, axis1=1, axis2=2) / dim
     level = np.log(counts) / dim - 0.5 * np.log(variance)
