@@ -63,7 +63,7 @@ def test_plotly_is_packed_and_whole(text) -> None:
 
 
 def test_labels_of_all_points_can_be_downloaded(text, model, images) -> None:
-    found = json.loads(unpacked(text, "labels"))
+    found = json.loads(unpacked(text, "point-labels"))
     assert found["rows"] is None
     np.testing.assert_array_equal(found["labels"], model.predict_labels(images[0]))
 
@@ -205,7 +205,7 @@ def test_texts_are_members_and_their_words_tell_clusters_apart(images, tmp_path)
         assert card.count("<li>") == 8
     assert "wax &amp; &quot;light&quot;" in text
     assert "&lt;dog&gt; number" in text and "<dog>" not in text
-    assert json.loads(unpacked(text, "labels"))["names"][next(iter(names))] == 'wax & "light"'
+    assert json.loads(unpacked(text, "point-labels"))["names"][next(iter(names))] == 'wax & "light"'
     for wrong, got in (({"texts": texts[:3]}, "3 texts"), ({"texts": [1] * 300}, "1 among")):
         with pytest.raises(ValueError, match=f"`texts`: got {got}"):
             model.report(tmp_path / "r.html", x, **wrong)

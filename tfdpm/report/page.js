@@ -15,7 +15,7 @@ const plotly = unpack("plotly").then(text => {
   script.textContent = text;
   document.head.append(script);
 });
-const labels = () => unpack("labels").then(JSON.parse);
+const labels = () => unpack("point-labels").then(JSON.parse);
 const isNarrow = () => window.innerWidth <= 720;
 const ink = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 

@@ -87,7 +87,7 @@ def page(
         f'<main>\n<nav role="tablist">{tabs}</nav>\n{bodies}\n</main>\n'
         f'<div id="thumb"><div></div></div>\n'
         f"{_data('charts', '{' + figures + '}')}\n{_data('sheets', pictures)}\n"
-        f"{_packed('labels', json.dumps(labels))}\n{_packed('plotly', plotly_script)}\n"
+        f"{_packed('point-labels', json.dumps(labels))}\n{_packed('plotly', plotly_script)}\n"
         f"<script>\n{script}</script>\n</body>\n</html>\n"
     )
 
