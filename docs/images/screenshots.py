@@ -7,7 +7,6 @@ some minutes. Chromium or Chrome must be on the path; nothing is downloaded.
 from __future__ import annotations
 
 import argparse
-import functools
 import importlib
 import inspect
 import re
@@ -18,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PAGES = ("digits", "mnist", "table", "texts", "many")
+PAGES = ("digits", "table", "texts", "many", "mnist")
 # Name of a picture: page, part of the page, width and height in pixels.
 WIDE = {
     "report_digits": ("digits", "overview", 1280, 1330),
@@ -27,7 +26,13 @@ WIDE = {
     "report_texts": ("texts", "overview", 1280, 800),
     "report_500_clusters": ("many", "map", 1280, 900),
 }
-NARROW = (("digits", "map"), ("mnist", "doubt"), ("table", "clusters"), ("texts", "clusters"))
+NARROW = (
+    ("digits", "map"),
+    ("mnist", "doubt"),
+    ("table", "clusters"),
+    ("texts", "clusters"),
+    ("many", "map"),
+)
 NARROW_SIZE = (400, 900)
 WORDS_OF = (
     "asyncio datetime keras.layers keras.losses numpy numpy.linalg os pandas scipy.interpolate "
@@ -44,20 +49,37 @@ def find_browser() -> str:
     return found
 
 
-def take(browser: str, page: Path, part: str, size: tuple[int, int], is_dark: bool) -> Path:
-    """Returns the path of a picture of a part of a page, in a window of that size."""
-    picture = page.with_name(f"{page.stem}_{part}_{size[0]}.png")
-    command = [
-        *(browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
-        f"--user-data-dir={page.parent / 'profile'}",
-        f"--window-size={size[0]},{size[1]}",
-        "--virtual-time-budget=20000",
-        f"--screenshot={picture}",
-        *(["--force-dark-mode"] if is_dark else []),
-        f"{page.as_uri()}#{part}",
-    ]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
-    return picture
+def take(browser: str, address: str, picture: Path, size: tuple[int, int], *options: str) -> None:
+    """Writes a picture of a page, in a window of that size and in few colours."""
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory() as folder:
+        shot = Path(folder) / "shot.png"
+        command = [
+            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
+            f"--user-data-dir={folder}/profile",
+            f"--window-size={size[0]},{size[1]}",
+            "--virtual-time-budget=20000",
+            f"--screenshot={shot}",
+            *options,
+            address,
+        ]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        colors = Image.open(shot).convert("RGB").quantize(160, dither=Image.Dither.NONE)
+        colors.save(picture, optimize=True)
+
+
+def write_narrow_page(folder: Path) -> Path:
+    """Writes a page with narrow frames side by side: windows are never so narrow."""
+    width, height = NARROW_SIZE
+    frames = "".join(
+        f'<iframe src="{name}.html#{part}" width="{width}" height="{height}"></iframe>'
+        for name, part in NARROW
+    )
+    style = "body { margin: 0; display: flex; gap: 16px; background: #7d8590 } iframe { border: 0 }"
+    page = folder / "narrow.html"
+    page.write_text(f"<!doctype html><style>{style}</style>{frames}", encoding="utf-8")
+    return page
 
 
 def read_sentences() -> list[str]:
@@ -89,9 +111,9 @@ def write_page(name: str, path: Path, mnist: Path) -> None:
         model = tfdpm.fit("digits", verbose=0)
         model.report(path, images, y, images, title="Handwritten digits")
     elif name == "mnist":
-        images = np.load(mnist)["x"]
+        images = np.load(mnist)["x"][:4_000]
         model = tfdpm.fit(images, verbose=0)
-        model.report(path, images, title="Ten thousand images of MNIST")
+        model.report(path, images, title="Four thousand images of MNIST")
     elif name == "table":
         frame = load_wine(as_frame=True).data
         model = tfdpm.fit(frame, verbose=0)
@@ -108,21 +130,6 @@ def write_page(name: str, path: Path, mnist: Path) -> None:
     else:
         x, _ = tfdpm.data.gaussian_mixture(500, 10, 20_000, separation=6.0, seed=0)
         tfdpm.fit(x, verbose=0).report(path, x, title="Five hundred clusters")
-
-
-def save(pictures: list[Path], path: Path) -> None:
-    """Writes pictures side by side, in few colours."""
-    from PIL import Image
-
-    opened = [Image.open(each).convert("RGB") for each in pictures]
-    gap = 16 if len(opened) > 1 else 0
-    width = sum(each.width + gap for each in opened) - gap
-    sheet = Image.new("RGB", (width, max(each.height for each in opened)), "#7d8590")
-    left = 0
-    for each in opened:
-        sheet.paste(each, (left, 0))
-        left += each.width + gap
-    sheet.quantize(160, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main() -> None:
@@ -142,14 +149,14 @@ def main() -> None:
         for name in arguments.only:
             if not (folder / f"{name}.html").exists():
                 write_page(name, folder / f"{name}.html", arguments.mnist)
-        for picture, (name, part, width, height) in WIDE.items():
+        for picture, (name, part, *size) in WIDE.items():
             if name in arguments.only:
-                page = folder / f"{name}.html"
-                save([take(browser, page, part, (width, height), False)], target / f"{picture}.png")
+                address = f"{(folder / name).as_uri()}.html#{part}"
+                take(browser, address, target / f"{picture}.png", tuple(size))
         if set(arguments.only) == set(PAGES):
-            shoot = functools.partial(take, browser, size=NARROW_SIZE, is_dark=True)
-            narrow = [shoot(folder / f"{name}.html", part) for name, part in NARROW]
-            save(narrow, target / "report_narrow.png")
+            narrow = write_narrow_page(folder).as_uri()
+            size = (len(NARROW) * (NARROW_SIZE[0] + 16) - 16, NARROW_SIZE[1])
+            take(browser, narrow, target / "report_narrow.png", size, "--force-dark-mode")
 
 
 if __name__ == "__main__":

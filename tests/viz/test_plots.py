@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,6 +116,7 @@ def test_moves_are_listed_with_epoch_and_number_of_clusters():
 def test_a_fit_draws_its_history(plane_model):
     assert len(plane_model.plot_history()) == len(plot_history(plane_model)) == 4
     assert len(plot_history(plane_model.history.history)) == 3
+    assert len(plot_history(SimpleNamespace(history=plane_model.history))) == 3  # without a tree
     with pytest.raises(RuntimeError, match="`history`: got a model that was not trained here"):
         plot_history(tfdpm.DeepDPM())
 
@@ -157,6 +159,9 @@ def test_animation_has_a_frame_for_each_epoch_and_leaves_the_model_alone(plane_m
     with Image.open(path) as animation:
         assert animation.n_frames in (3, 4)  # equal frames are stored once
         assert animation.size == (200, 200)
+        for frame in range(animation.n_frames):
+            animation.seek(frame)
+            assert np.asarray(animation.convert("RGB"))[40:160, 40:160].std() > 10
     assert plane_model.n_clusters == before
 
 

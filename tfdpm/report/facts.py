@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ _MOST_CHAINS = 8
 # rest of a report of ten clusters, at 500 clusters twice as long as the fit.
 _CHAIN_WORK = 2_000_000
 _MOST_LABELS = 1_000_000  # that a page holds for download
+_MOST_UNNAMED = 20  # columns without names that describe clusters
 _WORDS, _TYPICAL_COLUMNS = 8, 4  # that describe a cluster
 _PACKAGES = ("tfdpm", "tensorflow", "keras", "numpy", "scikit-learn", "plotly")
 
@@ -82,7 +82,7 @@ def gather_facts(
     model: Any, x: Any, y: Any, images: Any, seed: int, texts: Any = None, names: Any = None
 ) -> Facts:
     """Computes the numbers of a report; arguments as for `write_report`."""
-    named = _check_names(names, model.n_clusters)
+    named = checks.cluster_names(names, model.n_clusters)
     sample = sample_points(model, x, y, max_points=_MAX_POINTS, seed=seed)
     if images is not None:
         images = np.asarray(images)
@@ -143,18 +143,6 @@ def _check_texts(texts: Any, sample: PointSample) -> np.ndarray:
     return found[sample.rows]
 
 
-def _check_names(names: Any, count: int) -> tuple[str, ...]:
-    """Returns a name for each of `count` clusters, empty ones where none is given."""
-    if names is None:
-        return ("",) * count
-    given = dict(names) if isinstance(names, Mapping) else dict(enumerate(names))
-    wanted = f"texts by the numbers of clusters, 0 to {count - 1}"
-    for k, name in given.items():
-        if not isinstance(name, str) or k not in range(count):
-            checks.fail("names", f"{name!r} for cluster {k!r}", wanted)
-    return tuple(given.get(k, "") for k in range(count))
-
-
 def _describe_clusters(model: Any, sample: PointSample, images: Any, texts: Any) -> list[list[str]]:
     """Returns what tells each cluster apart: words of texts, or columns of tables; else nothing."""
     labels, count = sample.labels, model.n_clusters
@@ -163,8 +151,10 @@ def _describe_clusters(model: Any, sample: PointSample, images: Any, texts: Any)
     if images is not None or sample.inputs.ndim != 2:
         return [[] for _ in range(count)]
     means, _ = traits.cluster_moments(sample.inputs, labels, count)
-    columns = getattr(model, "columns", Columns()).features
-    names = _name_columns(columns, sample.inputs.shape[1])
+    columns, size = getattr(model, "columns", Columns()).features, sample.inputs.shape[1]
+    if len(columns) != size > _MOST_UNNAMED:  # of embeddings, which mean nothing one by one
+        return [[] for _ in range(count)]
+    names = _name_columns(columns, size)
     return traits.typical_columns(sample.inputs, labels, means, names, _TYPICAL_COLUMNS)
 
 

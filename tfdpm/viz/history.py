@@ -40,7 +40,8 @@ def plot_history(history: History | Any) -> Any:
         if recorded is None:
             got = "a model that was not trained here"
             checks.fail("history", got, "a fit first", RuntimeError)
-        counts, gains = trace_search(history.tree_.nodes)
+        tree = getattr(history, "tree_", None)  # alternating models have none
+        counts, gains = trace_search(() if tree is None else tree.nodes)
         history = recorded.history
     if not history.get("n_clusters"):
         checks.fail("history", f"entries {sorted(history)}", "n_clusters of at least one epoch")
