@@ -65,7 +65,8 @@ def take(browser: str, address: str, picture: Path, size: tuple[int, int], *opti
             address,
         ]
         subprocess.run(command, check=True, capture_output=True, timeout=300)
-        colors = Image.open(shot).convert("RGB").quantize(160, dither=Image.Dither.NONE)
+        # The octree keeps colours of few pixels, such as those of clusters.
+        colors = Image.open(shot).convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE)
         colors.save(picture, optimize=True)
 
 
@@ -117,8 +118,7 @@ def write_page(name: str, path: Path, mnist: Path) -> None:
     elif name == "table":
         frame = load_wine(as_frame=True).data
         model = tfdpm.fit(frame, verbose=0)
-        most = model.means_[:, list(frame.columns).index("color_intensity")].argmax()
-        names = {int(most): "dark wines"}
+        names = {frame.groupby(model.labels_)["color_intensity"].mean().idxmax(): "dark wines"}
         model.report(path, frame, title="Wines of three growers", names=names)
     elif name == "texts":
         texts = read_sentences()
