@@ -93,3 +93,14 @@ def test_optional_modules_are_imported_or_their_extra_named() -> None:
         ImportError, match=r"^`plot`: got no no_such, wanted it .* 'tfdpm\[viz\]'\.$"
     ):
         checks.import_optional("no_such.module", "plot", "viz")
+
+
+def test_names_of_clusters_come_by_number_or_one_for_each() -> None:
+    assert checks.cluster_names(None, 3) == ("", "", "")
+    assert checks.cluster_names({2: "shoes"}, 3) == ("", "", "shoes")
+    assert checks.cluster_names(["hats"], 2) == ("hats", "")
+    for wrong in ({3: "a"}, {0: 1}, {"0": "a"}, ["a", "b", "c"]):
+        with pytest.raises(ValueError, match=r"`names`: got .* for cluster"):
+            checks.cluster_names(wrong, 2)
+    with pytest.raises(TypeError, match="`names`: got 'ab'"):
+        checks.cluster_names("ab", 2)

@@ -135,3 +135,11 @@ def test_reference_has_every_name_of_a_module(module: str, site_names) -> None:
 def test_reference_has_every_name_of_the_package(site_names) -> None:
     modules = {"config", "export", *MODULES}
     assert {f"tfdpm.{name}" for name in set(tfdpm.__all__) - modules} <= site_names
+
+
+def test_script_of_pictures_says_when_there_is_no_browser(tmp_path) -> None:
+    script = str(DOCS / "images" / "screenshots.py")
+    run = {"capture_output": True, "text": True, "timeout": 60, "env": {"PATH": str(tmp_path)}}
+    done = subprocess.run([sys.executable, script, "--only", "digits"], **run)
+    assert done.returncode == 1
+    assert done.stderr.startswith("no browser on the path; wanted one of chromium")

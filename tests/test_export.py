@@ -51,7 +51,7 @@ def model():
 @pytest.fixture(scope="module")
 def folder(model, tmp_path_factory):
     directory = tmp_path_factory.mktemp("served") / "name" / "1"
-    model.export(directory)
+    model.export(directory, names={1: "first <one>"})
     return directory
 
 
@@ -122,6 +122,12 @@ def test_card_says_what_the_model_is(model, folder):
     assert DeepDPMConfig(**card["config"]) == CONFIG
     assert card["versions"]["tensorflow"] == tf.__version__
     assert "saved_model.pb" in card["files"]
+    assert card["names"] == ["", "first <one>"] + [""] * (model.n_clusters - 2)
+    assert tfdpm.load(folder).card["names"] == card["names"]
+    with pytest.raises(ValueError, match="`names`: got 'a' for cluster 99"):
+        model.export(folder.parent / "other", names={99: "a"})
+    with pytest.raises(ValueError, match="`names`: got some with the format 'litert'"):
+        model.export(folder.parent / "other.tflite", "litert", names={0: "a"})
 
 
 def test_parent_stands_for_its_newest_version(folder, tmp_path):

@@ -35,8 +35,8 @@ MAY_IMPORT = {
     "training": "checks config progress data features mixture moves search networks shapes "
     "interpret",
     "serving": "checks progress mixture search networks",
-    "viz": "checks config progress data",
-    "report": "checks progress data metrics viz",
+    "viz": "checks config progress data features",
+    "report": "checks progress data metrics features viz",
     "deepdpm": "checks config metrics progress data features mixture moves search networks "
     "shapes interpret training serving viz report",
     "joint": "checks config metrics progress data features serving deepdpm",

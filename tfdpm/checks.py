@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -70,6 +70,21 @@ def boolean(value: Any, name: str) -> bool:
     if not isinstance(value, bool):
         fail(name, f"{value!r} of type {type(value).__name__}", "True or False", TypeError)
     return value
+
+
+def cluster_names(names: Any, count: int) -> tuple[str, ...]:
+    """Returns a name for each of `count` clusters, empty ones where none is given.
+
+    Names are a mapping from numbers of clusters, a sequence, or `None`.
+    """
+    if isinstance(names, (str, bytes)):
+        fail("names", repr(names), "a name for each cluster, or names by their numbers", TypeError)
+    given = dict(names) if isinstance(names, Mapping) else dict(enumerate(names or ()))
+    for k, name in given.items():
+        if not isinstance(name, str) or k not in range(count):
+            wanted = f"texts by the numbers of clusters, 0 to {count - 1}"
+            fail("names", f"{name!r} for cluster {k!r}", wanted)
+    return tuple(given.get(k, "") for k in range(count))
 
 
 def import_optional(module: str, name: str, extra: str) -> ModuleType:

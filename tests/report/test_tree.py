@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from tfdpm.report import tree
+from tfdpm.viz.history import trace_search
 
 
 def node(parents, step=0, kind="split", stage="search", ratio=1.0):
@@ -26,9 +27,10 @@ FAMILY = [
 ]
 
 
-def test_k_is_counted_step_by_step() -> None:
-    assert tree.count_clusters_by_step(FAMILY) == [1, 2, 3, 2]
-    assert tree.count_clusters_by_step([*FAMILY, node((4,), 9, stage="training")]) == [1, 2, 3, 2]
+def test_k_and_evidence_are_counted_move_by_move() -> None:
+    found = ([1, 2, 3, 2], [0.0, 1.0, 2.0, 3.0])  # what one move made counts once
+    assert trace_search(FAMILY) == found
+    assert trace_search([*FAMILY, node((4,), 9, stage="training")]) == found
 
 
 def test_parents_stand_above_the_middle_of_their_children() -> None:
@@ -49,6 +51,7 @@ def test_the_chart_names_the_clusters_of_today() -> None:
 
 
 def test_a_model_tells_its_own_tree(model) -> None:
-    counts = tree.count_clusters_by_step(model.tree_.nodes)
+    counts, gains = trace_search(model.tree_.nodes)
+    assert gains[-1] > 0
     assert counts[-1] == model.n_clusters == 4
     assert len(tree.draw_tree(model.tree_.nodes, model.tree_.current).data) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 import tfdpm
 from tfdpm import viz
-from tfdpm.viz import clusters
+from tfdpm.viz import clusters, plots
 from tfdpm.viz.colors import cluster_colors
 from tfdpm.viz.history import list_moves, plot_history
 
@@ -35,8 +36,53 @@ def test_plot_shows_every_point_and_component(plane_model, plane_data):
 def test_plot_without_points_shows_those_of_the_fit(solid_model, solid_data):
     axes = solid_model.plot(max_points=100, decision_regions=False)
     assert len(axes.collections[0].get_offsets()) == 100
-    assert "LDA" in axes.get_title()
+    assert "(LDA)" in axes.get_title() or "(PCA)" in axes.get_title()
     assert not axes.images
+
+
+def marks_inside(axes) -> int:
+    """Points of lines and dots, bars and images that lie within the limits of the axes."""
+    axes.figure.canvas.draw()
+    paths = [line.get_xydata() for line in axes.lines if line.get_visible()]
+    paths += [np.asarray(each.get_offsets()) for each in axes.collections]
+    low, high = np.sort(np.array([axes.get_xlim(), axes.get_ylim()]), axis=1).T
+    inside = [np.sum(np.all((path >= low) & (path <= high), axis=1)) for path in paths if len(path)]
+    pictures = [each for each in axes.images if np.ptp(np.asarray(each.get_array(), float)) > 0]
+    return int(sum(inside)) + len(pictures)
+
+
+def test_every_picture_shows_marks_inside_its_axes(
+    plane_model, plane_data, solid_model, solid_data
+):
+    once = tfdpm.fit(solid_data, epochs=1, verbose=0)
+    drawn = {
+        "plane": plane_model.plot(plane_data[0], decision_regions=False),
+        "solid": solid_model.plot(solid_data[0], decision_regions=False),
+        "layout": solid_model.plot(solid_data[0], projection="umap", decision_regions=False),
+    }
+    for name, axes in drawn.items():
+        assert marks_inside(axes) > 250, name
+    for axes in (*plane_model.plot_history(), *once.plot_history()):
+        assert marks_inside(axes) > 0, axes.get_title()
+        assert any(line.get_marker() not in ("", "None") for line in axes.lines)
+    search = once.plot_history()[0]
+    assert search.get_title() == "search before the first epoch"
+    counts = search.lines[0].get_ydata()
+    assert counts[0] == 1 and counts[-1] == once.n_clusters
+    (right,) = [each for each in search.figure.axes if "evidence" in each.get_ylabel()]
+    assert marks_inside(right) > 1 and right.lines[0].get_ydata()[-1] > 0
+    for row in solid_model.plot_clusters(solid_data[0], per_cluster=3):
+        assert all(marks_inside(axes) == 1 for axes in row)
+
+
+def test_numbers_of_many_clusters_do_not_cover_each_other():
+    _, axes = pyplot.subplots(figsize=(4, 4))
+    places = np.random.default_rng(0).uniform(size=(400, 2))
+    plots._write_numbers(axes, places, np.arange(400)[::-1])
+    axes.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert 40 < len(boxes) < 400 and axes.texts[0].get_text() == "399"
+    assert all(box.count_overlaps(boxes) == 1 for box in boxes)  # itself alone
 
 
 def test_every_cluster_has_a_colour_of_its_own():
@@ -68,7 +114,9 @@ def test_moves_are_listed_with_epoch_and_number_of_clusters():
 
 
 def test_a_fit_draws_its_history(plane_model):
-    assert len(plane_model.plot_history()) == len(plot_history(plane_model)) == 3
+    assert len(plane_model.plot_history()) == len(plot_history(plane_model)) == 4
+    assert len(plot_history(plane_model.history.history)) == 3
+    assert len(plot_history(SimpleNamespace(history=plane_model.history))) == 3  # without a tree
     with pytest.raises(RuntimeError, match="`history`: got a model that was not trained here"):
         plot_history(tfdpm.DeepDPM())
 
@@ -111,6 +159,9 @@ def test_animation_has_a_frame_for_each_epoch_and_leaves_the_model_alone(plane_m
     with Image.open(path) as animation:
         assert animation.n_frames in (3, 4)  # equal frames are stored once
         assert animation.size == (200, 200)
+        for frame in range(animation.n_frames):
+            animation.seek(frame)
+            assert np.asarray(animation.convert("RGB"))[40:160, 40:160].std() > 10
     assert plane_model.n_clusters == before
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -497,6 +497,7 @@ class FittedModel(SerializableModel):
         verbose: Any = None,
         *,
         key: bytes | None = None,
+        names: Mapping[int, str] | Sequence[str] | None = None,
     ) -> None:
         """Writes a SavedModel that is served without this package, and its model card.
 
@@ -514,19 +515,22 @@ class FittedModel(SerializableModel):
             verbose: accepted as Keras's `export` does; nothing is printed.
             key: secret that signs the card, and so all files; `tfdpm.load` with the same key then
                 knows that nobody without it made or changed them. `None` does not sign.
+            names: of clusters, by number or one for each, for the card of a SavedModel.
 
         Raises:
             FileExistsError: if the folder exists.
         """
         del verbose
         writers = {
-            "tf_saved_model": lambda path: saved_model.export(self, path, key),
+            "tf_saved_model": lambda path: saved_model.export(self, path, key, names),
             "litert": self.export_tflite,
             "onnx": self.export_onnx,
         }
         write = writers[checks.one_of(format, "format", writers)]
         if key is not None and format != "tf_saved_model":
             checks.fail("key", f"one with the format {format!r}", "None: it signs SavedModels")
+        if names is not None and format != "tf_saved_model":
+            checks.fail("names", f"some with the format {format!r}", "None: they are in a card")
         write(directory)
 
     def export_tflite(self, path: str | os.PathLike[str]) -> None:

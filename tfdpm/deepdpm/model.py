@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -314,9 +314,9 @@ class DeepDPM(FittedModel):
             x: points, as for `predict`; `None` for (a sample of) those of the fit, which a loaded
                 model no longer has.
             projection: of points with more than two columns: "pca" for the principal axes of the
-                model's features, "lda" for the linear discriminants of the clusters, which show
-                them as far apart as a plane can; "auto" for "lda" where there are three clusters
-                or more.
+                model's features, "lda" for the linear discriminants in whose plane clusters
+                overlap least, "umap" for a layout by nearest neighbours; "auto" for the plane
+                that keeps clusters apart, or the layout where none does.
             decision_regions: whether to colour the background: by the clustering network for two
                 columns, else by the mixture as seen in the plane.
             max_points: most points drawn.
@@ -368,7 +368,7 @@ class DeepDPM(FittedModel):
         return viz.plot_clusters(images, *scores, **options)
 
     def plot_history(self) -> Any:
-        """Draws K with its accepted moves, the losses, and scores where labels were given.
+        """Draws how K was found, move by move and epoch by epoch, losses, and scores if labelled.
 
         Returns:
             `[panels]` matplotlib axes.
@@ -422,10 +422,13 @@ class DeepDPM(FittedModel):
         y: Any = None,
         images: Any = None,
         *,
+        texts: Sequence[str] | None = None,
+        names: Mapping[int, str] | Sequence[str] | None = None,
         title: str = "Clusters",
         command: str | None = None,
         seconds: float | None = None,
         seed: int = 0,
+        verbose: str | int = "auto",
     ) -> Path:
         """Writes one HTML page about the fit that works without a network.
 
@@ -435,10 +438,15 @@ class DeepDPM(FittedModel):
             y: `[N]` known labels, which only score; unless `x` brings them.
             images: `[N, H, W]`, `[N, H, W, C]` or `[N, side * side]`, one for each point: shown
                 where the map is pointed at, and as typical and doubtful members.
+            texts: `[N]` strings, one for each point: shown as members, with the words that tell
+                their cluster apart. `None` where the points are texts already, or have none.
+            names: of clusters, such as `{3: "shoes"}` or one for each; they stand on the page, in
+                its tables and in the labels that it offers for download.
             title: heading of the page.
             command: what made the model, to stand on the page.
             seconds: that the fit took, to stand on the page.
             seed: of the samples.
+            verbose: 0 silent, else a bar in a terminal or a notebook.
 
         Returns:
             The path.
@@ -449,6 +457,7 @@ class DeepDPM(FittedModel):
         from tfdpm import report
 
         options = {"title": title, "command": command, "seconds": seconds, "seed": seed}
+        options |= {"texts": texts, "names": names, "verbose": verbose}
         return report.write_report(self, path, self._shown(x), y, images, **options)
 
     def _shown(self, x: Any) -> Any:

@@ -26,19 +26,20 @@ def neighbour_layout(
     x: np.ndarray,
     *,
     embedding_dim: int = _EMBEDDING_DIM,
+    epochs: int | None = None,
     seed: int = 0,
     on_epoch: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Lays out points `x [N, D]` by their nearest neighbours, [UMAP], as `[N, d]` float32.
 
-    `on_epoch` is called with the numbers of epochs done and in all.
+    By default, N decides the epochs. `on_epoch` is called with the numbers done and in all.
     """
     indices, distances = umap.neighbours(x, min(umap.NUM_NEIGHBOURS, len(x) - 1))
     return umap.layout(
         umap.membership_graph(indices, distances),
         umap.principal_start(x, embedding_dim, seed),
         # Few points make few steps within an epoch.
-        epochs=300 if len(x) < 5000 else 200,
+        epochs=epochs or (300 if len(x) < 5000 else 200),
         seed=seed,
         on_epoch=on_epoch,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import html
 import json
 import math
@@ -55,10 +56,12 @@ def page(
     charts: Mapping[str, Any],
     sheets: Mapping[str, Sprite],
     plotly_script: str,
+    labels: Mapping[str, Any],
 ) -> str:
     """Returns the whole page: tabs in their order, the first of which is called "overview".
 
-    Names of charts are those given to `chart`, names of sheets those given to `thumbnails`.
+    Names of charts are those given to `chart`, names of sheets those given to `thumbnails`. Labels
+    are what can be downloaded. They and plotly are compressed, which halves the page.
     """
     tabs = "".join(
         f'<button role="tab" data-tab="{name}" aria-controls="{name}">{html.escape(text)}</button>'
@@ -77,12 +80,14 @@ def page(
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>\n{style}</style>\n"
-        f"<script>{plotly_script}</script>\n</head>\n<body>\n"
-        f"<header><h1>{html.escape(title)}</h1>"
+        f"</head>\n<body>\n<header><h1>{html.escape(title)}</h1>"
+        f'<input id="find" type="search" placeholder="find: 3, name, word, row 12" '
+        f'aria-label="find clusters"><span id="found" role="status"></span>'
         f'<button id="theme" aria-label="light or dark">light / dark</button></header>\n'
         f'<main>\n<nav role="tablist">{tabs}</nav>\n{bodies}\n</main>\n'
         f'<div id="thumb"><div></div></div>\n'
         f"{_data('charts', '{' + figures + '}')}\n{_data('sheets', pictures)}\n"
+        f"{_packed('point-labels', json.dumps(labels))}\n{_packed('plotly', plotly_script)}\n"
         f"<script>\n{script}</script>\n</body>\n</html>\n"
     )
 
@@ -91,6 +96,12 @@ def _data(name: str, text: str) -> str:
     """Returns JSON as an element of the page; no value of it can end the element."""
     escaped = text.replace("<", "\\u003c")
     return f'<script type="application/json" id="{name}">{escaped}</script>'
+
+
+def _packed(name: str, text: str) -> str:
+    """Returns a text as an element of the page, compressed and in letters."""
+    packed = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return f'<script type="text/plain" id="{name}">{packed}</script>'
 
 
 def chart(name: str) -> str:
@@ -118,15 +129,17 @@ def tiles(values: Iterable[tuple[str, str]]) -> str:
     return f'<div class="tiles">{cells}</div>'
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Returns a table of texts and numbers; the first column is left-aligned."""
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, is_html: bool = False) -> str:
+    """Returns a table of texts and numbers, or of HTML; the first column is left-aligned."""
 
-    def line(kind: str, cells: Sequence[Any]) -> str:
-        inside = "".join(f"<{kind}>{html.escape(str(cell))}</{kind}>" for cell in cells)
-        return f"<tr>{inside}</tr>"
+    def line(kind: str, cells: Iterable[str]) -> str:
+        return f"<tr>{''.join(f'<{kind}>{cell}</{kind}>' for cell in cells)}</tr>"
 
-    body = "".join(line("td", row) for row in rows)
-    return f'<div class="scroll"><table>{line("th", header)}{body}</table></div>'
+    def escape(cells: Sequence[Any]) -> list[str]:
+        return [html.escape(str(cell)) for cell in cells]
+
+    body = "".join(line("td", row if is_html else escape(row)) for row in rows)
+    return f'<div class="scroll"><table>{line("th", escape(header))}{body}</table></div>'
 
 
 def paragraphs(*sentences: str, soft: bool = False) -> str:

@@ -41,8 +41,11 @@ def describe_preprocessing(model: Any, sample: Any) -> str:
     if model.encoder is not None:
         chosen = f" ({model.features_})" if model.features_ else ""
         described = f"an encoder inside the model{chosen}, then {described}"
+    came = f"with {given:,} number{'s' if given != 1 else ''}"
+    if sample.inputs.dtype == object:
+        came = "as a text"
     return (
-        f"Each point came with {given:,} number{'s' if given != 1 else ''}; the mixture sees "
+        f"Each point came {came}; the mixture sees "
         f"{sample.features.shape[1]} features. Done to them: {described}."
     )
 

@@ -1,4 +1,4 @@
-"""The genealogy of a model's clusters: the chart of the tree, and K from move to move."""
+"""The genealogy of a model's clusters as a chart."""
 
 from __future__ import annotations
 
@@ -9,17 +9,6 @@ import numpy as np
 
 from tfdpm.report.charts import empty_figure
 from tfdpm.viz.colors import cluster_colors
-
-
-def count_clusters_by_step(nodes: Sequence[Any]) -> list[int]:
-    """Returns K at the start and after each step of the search that changed it."""
-    counts = [sum(not node.parents for node in nodes)]
-    in_search = [node for node in nodes if node.parents and node.stage == "search"]
-    for step in sorted({node.step for node in in_search}):
-        born = [node for node in in_search if node.step == step]
-        ended = {parent for node in born for parent in node.parents}
-        counts.append(counts[-1] + len(born) - len(ended))
-    return counts
 
 
 def place_nodes(parents: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,30 +12,27 @@ from typing import Any
 import numpy as np
 
 from tfdpm import checks
+from tfdpm.progress.display import ProgressDisplay, as_verbose
 from tfdpm.progress.files import replace_file
 from tfdpm.report import charts, sentences, tree
-from tfdpm.report.facts import Facts, gather_facts
-from tfdpm.report.page import (
-    card,
-    chart,
-    grid,
-    make_sprite,
-    page,
-    paragraphs,
-    switch,
-    table,
-    thumbnails,
-    tiles,
+from tfdpm.report.clusters import (
+    Members,
+    choose_members,
+    cluster_cards,
+    first_clusters,
+    unusual_points,
 )
-from tfdpm.viz.clusters import ORDERS, list_members
-from tfdpm.viz.colors import cluster_colors
-from tfdpm.viz.maps import cluster_map
+from tfdpm.report.facts import Facts, gather_facts
+from tfdpm.report.page import card, chart, grid, make_sprite, page, paragraphs, switch, table, tiles
+from tfdpm.report.traits import cluster_moments, explained_variance, number
+from tfdpm.viz.history import trace_search
+from tfdpm.viz.maps import ClusterMap, cluster_map
 from tfdpm.viz.samples import PointSample
 
 _MAP_POINTS, _MAP_IMAGES = 8_000, 2_500  # points on the map, without and with images
-_MAP_PIXELS, _MEMBER_PIXELS = 32, 64  # longest sides of thumbnails
-_MEMBERS, _MEMBER_CLUSTERS = 10, 40  # images of each cluster, clusters with images
-_MEMBER_ROWS, _ROW_VALUES = 3, 6  # rows of each cluster and values of each row, without images
+_MAP_PIXELS = 32  # longest side of thumbnails on the map
+_MOST_SWITCHED = 60  # clusters up to which a second map is held
+_COLUMNS, _COLUMN_CLUSTERS = 24, 12  # columns that the page of columns shows, and clusters
 _OUTLIERS = 20
 
 
@@ -46,10 +43,13 @@ def write_report(
     y: Any = None,
     images: Any = None,
     *,
+    texts: Any = None,
+    names: Any = None,
     title: str = "Clusters",
     command: str | None = None,
     seconds: float | None = None,
     seed: int = 0,
+    verbose: str | int = "auto",
 ) -> Path:
     """Writes one self-contained HTML page about a fit; arguments as for `DeepDPM.report`.
 
@@ -60,26 +60,56 @@ def write_report(
             checks.fail("x", "None, of a model with an encoder inside", "the points of the fit")
         x = x.inputs
     script = checks.import_optional("plotly.offline", "report", "viz").get_plotlyjs()
-    facts = gather_facts(model, x, y, images, seed)
+    verbose = as_verbose(verbose)
+    display = ProgressDisplay(4, 1 if verbose == "auto" else int(verbose), unit="part")
+    display.name_stage("report: scores and stability")
+    facts = gather_facts(model, x, y, images, seed, texts, names)
+    display.step()
+    display.name_stage("report: map")
     figures: dict[str, Any] = {}
     sheets: dict[str, Any] = {}
+    few = facts.sample.subsample(_MAP_POINTS if facts.images is None else _MAP_IMAGES, seed)
+    plane = cluster_map(model, few)
+    display.step()
+    display.name_stage("report: clusters")
+    members = choose_members(facts, sheets)
+    first = _build_overview(model, facts, figures, members, plane, seconds)
     sections = [
-        ("overview", "Overview", _build_overview(model, facts, figures, seconds)),
-        ("map", "Map", _build_map(model, facts, figures, sheets, seed)),
-        ("members", "Members", _build_members(facts, sheets)),
-        ("doubt", "Doubt", _build_doubt(model, facts, figures)),
+        ("overview", "Overview", first),
+        ("map", "Map", _build_map(model, facts, figures, sheets, few, plane)),
+        ("clusters", "Clusters", _build_clusters(facts, members)),
     ]
+    if facts.is_table:
+        sections.append(("columns", "Columns", _build_columns(facts, figures)))
+    sections.append(("doubt", "Doubt", _build_doubt(facts, figures, sheets)))
     if facts.confusion is not None:
         sections.append(("labels", "Known labels", _build_labels(facts, figures)))
     made = _build_made(model, facts, figures, command, seconds)
     sections.append(("made", "How it was made", made))
-    text = page(title, sections, figures, sheets, script)
+    display.step()
+    display.name_stage("report: file")
+    is_all = len(facts.labels) == facts.sample.num_points
+    labels = {
+        "rows": None if is_all else facts.sample.rows.tolist(),
+        "labels": facts.labels.tolist(),
+        "names": facts.names,
+    }
+    text = page(title, sections, figures, sheets, script, labels)
     with replace_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    display.step()
+    display.close()
     return Path(path)
 
 
-def _build_overview(model: Any, facts: Facts, figures: dict, seconds: float | None) -> str:
+def _build_overview(
+    model: Any,
+    facts: Facts,
+    figures: dict,
+    members: Members,
+    plane: ClusterMap,
+    seconds: float | None,
+) -> str:
     numbers = [
         ("clusters", f"{model.n_clusters:,}"),
         ("components", f"{model.n_components:,}"),
@@ -90,150 +120,143 @@ def _build_overview(model: Any, facts: Facts, figures: dict, seconds: float | No
         numbers.append(("epochs", f"{len(facts.history['n_clusters']):,}"))
     if seconds is not None:
         numbers.append(("of fitting", f"{seconds:.1f} s"))
+    figures["small"] = charts.draw_small_map(plane, facts)
     figures["sizes"] = charts.draw_sizes(facts)
     figures.update(charts.draw_history(facts))
+    count = len(facts.labels)
+    of_sample = "" if count == facts.sample.num_points else f" of {count:,} points drawn at random"
+    download = f'<p><button id="download">Download the labels{of_sample} (CSV)</button></p>'
+    large = paragraphs(f"On {plane.title}.", soft=True)
     cards = [
-        card("Sizes", chart("sizes"), wide=model.n_clusters > 30),
-        card("Scores", _score_table(facts.scores)),
+        card("Clusters", first_clusters(facts, members), download, wide=True),
+        card("Map", large, chart("small"), '<p><a href="#map">large map</a></p>'),
     ]
-    counts = tree.count_clusters_by_step(model.tree_.nodes)
+    counts, gains = trace_search(model.tree_.nodes)
     if len(counts) > 1:
-        figures["search"] = charts.draw_search(counts)
-        note = "On a sample, before the first epoch: only moves that made the mixture better."
+        figures["search"] = charts.draw_search(counts, gains)
+        note = (
+            "On a sample, before the first epoch. Evidence is counted by the prior that the search "
+        )
+        note += "ended with, by which a move may lose what it gained at the time."
         note = paragraphs(note, soft=True)
         cards.append(card("Number of clusters, move by move", note, chart("search")))
+    cards.append(card("Sizes", chart("sizes"), wide=model.n_clusters > 30))
     if "k" in figures:
         moves = paragraphs(sentences.describe_moves(model), soft=True)
-        cards.append(card("Number of clusters, epoch by epoch", chart("k"), moves))
+        cards.append(card("Number of clusters, epoch by epoch", moves, chart("k")))
     else:
         none = "This model was loaded: how it was trained is not kept in its file."
         cards.append(card("Epochs", paragraphs(none)))
+    cards.append(card("Scores", _score_table(facts.scores)))
     for name, title in (("losses", "Losses"), ("scores", "Agreement with known labels")):
         if name in figures:
             cards.append(card(title, chart(name)))
     return tiles(numbers) + grid(cards)
 
 
-def _build_map(model: Any, facts: Facts, figures: dict, sheets: dict, seed: int) -> str:
+def _build_map(
+    model: Any, facts: Facts, figures: dict, sheets: dict, few: PointSample, plane: ClusterMap
+) -> str:
     has_images = facts.images is not None
-    few = facts.sample.subsample(_MAP_IMAGES if has_images else _MAP_POINTS, seed)
     if has_images:
         positions = np.searchsorted(facts.sample.rows, few.rows)
         sheets["map"] = make_sprite(facts.images[positions], _MAP_PIXELS)
-    plane = cluster_map(model, few)
-    figures["map"] = charts.draw_map(plane, few, has_images)
+    figures["map"] = charts.draw_map(plane, few, facts)
     notes = [
         f"{len(few.rows):,} of {facts.sample.num_points:,} points, coloured by cluster, on "
-        f"{plane.title}. Ellipses are the components of each cluster, and reach two standard "
-        "deviations. Point at a dot to see " + ("its image." if has_images else "its row.")
+        f"{plane.title}. Ellipses reach two standard deviations. Point at a dot to see "
+        + ("its image. " if has_images else "its row. ")
+        + "Drag to zoom, double-click to go back; the field above finds clusters here."
     ]
     body = chart("map")
-    if "LDA" in plane.title:
-        figures["map-pca"] = charts.draw_map(cluster_map(model, few, "pca"), few, has_images)
-        notes.append(
-            "Discriminants show the clusters as far apart as a plane can: distances between them "
-            "are exaggerated. Principal axes show where the data spread most."
-        )
-        other = ("by-pca", "principal axes", chart("map-pca"))
-        body = switch([("by-lda", "discriminants", body), other])
+    if "LDA" in plane.title or "UMAP" in plane.title:
+        if "LDA" in plane.title:
+            notes.append("In this plane pairs of clusters overlap least.")
+        else:
+            notes.append("Neighbours lie together; distances between clusters mean little.")
+        if model.n_clusters <= _MOST_SWITCHED:
+            notes.append("Principal axes show where the data spread most.")
+            figures["map-pca"] = charts.draw_map(cluster_map(model, few, "pca"), few, facts)
+            other = ("by-pca", "principal axes", chart("map-pca"))
+            kind = "discriminants" if "LDA" in plane.title else "neighbours"
+            body = switch([("by-auto", kind, body), other])
     return card("Map", paragraphs(*notes, soft=True), body)
 
 
-def _build_members(facts: Facts, sheets: dict) -> str:
-    order = facts.order[:_MEMBER_CLUSTERS]
+def _build_clusters(facts: Facts, members: Members) -> str:
     note = "Typical members lie where their cluster is densest; doubtful ones have the least "
     note += "responsibility, and so are nearly in another cluster."
-    if len(facts.order) > len(order):
-        note += f" The {len(order)} largest of {len(facts.order)} clusters are shown."
-    show = _show_rows if facts.images is None else _show_images
-    count = _MEMBER_ROWS if facts.images is None else _MEMBERS
-    members = {
-        kind: list_members(facts.sample.responsibilities, facts.log_density, count, kind)
-        for kind in ORDERS
-    }
-    cards = [card("Members", paragraphs(note, soft=True), show(facts, order, members, sheets))]
-    if facts.images is None and facts.sample.inputs.ndim == 2:
-        cards.append(card("Means of the columns", _show_means(facts, order)))
-    return "".join(cards)
+    if facts.texts is not None:
+        note += " Words are those that tell the cluster apart, by class-wise tf-idf."
+    if facts.is_table:
+        note += " Means are named where they are far from that of all points."
+    return paragraphs(note, soft=True) + cluster_cards(facts, members)
 
 
-def _name_columns(facts: Facts) -> list[str]:
-    """Names of the first numbers of a point."""
-    size = facts.sample.inputs[0].size
-    names = facts.columns if len(facts.columns) == size else [f"column {i}" for i in range(size)]
-    return list(names[:_ROW_VALUES])
-
-
-def _show_means(facts: Facts, order: np.ndarray) -> str:
-    """Returns a table with the mean and standard deviation of each column in each cluster."""
-    inputs, labels = facts.sample.inputs[:, :_ROW_VALUES], facts.sample.labels
-    rows = []
-    for k in order:
-        own = inputs[labels == k]
-        if len(own) > 0:
-            moments = zip(own.mean(axis=0), own.std(axis=0), strict=True)
-            rows.append([k, *(f"{mean:.4g} ± {spread:.2g}" for mean, spread in moments)])
-    return table(["cluster", *_name_columns(facts)], rows)
-
-
-def _show_images(facts: Facts, order: np.ndarray, members: dict, sheets: dict) -> str:
-    """Returns a grid with the images of the members of each cluster."""
-    chosen = np.unique(np.concatenate([group[k] for group in members.values() for k in order]))
-    sheets["members"] = make_sprite(facts.images[chosen], _MEMBER_PIXELS)
-    palette = cluster_colors(len(facts.sizes))
-    cells = ["<b>cluster</b><b>typical</b><b>doubtful</b>"]
-    for k in order:
-        name = f'<span class="dot" style="background:{palette[k]}"></span>{k}'
-        cells.append(f'<div>{name}<br><span class="soft">{facts.sizes[k]:,}</span></div>')
-        for group in members.values():
-            indices = np.searchsorted(chosen, group[k])
-            cells.append(thumbnails("members", indices, facts.sample.rows[group[k]]))
-    return f'<div class="members">{"".join(cells)}</div>'
-
-
-def _show_rows(facts: Facts, order: np.ndarray, members: dict, sheets: dict) -> str:
-    """Returns a table with rows of the data for each cluster, for data without images."""
-    sample, confidence = facts.sample, facts.sample.confidence
-    shown = sample.inputs.reshape(len(sample.inputs), -1)[:, :_ROW_VALUES]
+def _build_columns(facts: Facts, figures: dict) -> str:
+    inputs, labels = facts.sample.inputs, facts.sample.labels
+    shares = explained_variance(inputs, labels)
+    means, spreads = cluster_moments(inputs, labels, len(facts.sizes))
+    chosen = np.argsort(-shares, kind="stable")[:_COLUMNS]
+    names, clusters = facts.column_names, facts.order[:_COLUMN_CLUSTERS]
+    figures["columns"] = charts.draw_columns(facts, means, chosen)
+    header = ["column", "between clusters", *(facts.ticks[k] for k in clusters)]
     rows = [
-        [k, kind, sample.rows[i], f"{confidence[i]:.3f}", *(f"{value:.4g}" for value in shown[i])]
-        for k in order
-        for kind, groups in members.items()
-        for i in groups[k]
+        [
+            names[i],
+            f"{shares[i]:.0%}",
+            *(f"{number(means[k, i], 4)} ± {number(spreads[k, i], 2)}" for k in clusters),
+        ]
+        for i in chosen
     ]
-    return table(["cluster", "", "row", "responsibility", *_name_columns(facts)], rows)
+    note = "Columns that tell clusters apart come first: those of whose variance most lies between "
+    note += "clusters. Colours are differences from the mean of all points in standard deviations; "
+    note += "numbers are means in the units of the column."
+    told = paragraphs(note, soft=True)
+    if len(chosen) < len(names):
+        told += paragraphs(f"{len(chosen)} of {len(names)} columns are shown.", soft=True)
+    return card("Which columns tell clusters apart", told, chart("columns")) + card(
+        "Means and standard deviations", table(header, rows)
+    )
 
 
-def _build_doubt(model: Any, facts: Facts, figures: dict) -> str:
+def _build_doubt(facts: Facts, figures: dict, sheets: dict) -> str:
     sample, outlier_p = facts.sample, facts.outlier_p
-    figures["posterior"] = charts.draw_k_posterior(facts)
-    figures["stability"] = charts.draw_cluster_means(facts, facts.stability, "stability")
+    cards = []
+    if facts.stability is None:
+        cards.append(
+            card(
+                "How many clusters could it be?",
+                paragraphs(
+                    "Chains of moves would take longer than the fit here, and were left out. "
+                    "model.stability(x) runs them."
+                ),
+            )
+        )
+    else:
+        figures["posterior"] = charts.draw_k_posterior(facts)
+        figures["stability"] = charts.draw_cluster_means(facts, facts.stability, "stability")
+        certainty = sentences.describe_k(len(facts.sizes), facts.k_posterior)
+        kept = "How much of its companions a point keeps from chain to chain."
+        cards += [
+            card("How many clusters could it be?", paragraphs(certainty), chart("posterior")),
+            card("Stability of each cluster", paragraphs(kept), chart("stability")),
+        ]
     figures["confidence"] = charts.draw_histogram(sample.confidence, "largest responsibility")
     figures["sure"] = charts.draw_cluster_means(facts, sample.confidence, "mean responsibility")
     figures["outliers"] = charts.draw_histogram(outlier_p, "outlier p-value")
-    labels = sample.labels
-    rows = [
-        (sample.rows[i], labels[i], f"{outlier_p[i]:.2g}", f"{facts.log_density[i]:.2f}")
-        for i in np.argsort(outlier_p, kind="stable")[:_OUTLIERS]
-    ]
-    certainty = sentences.describe_k(model.n_clusters, facts.k_posterior)
-    kept = "How much of its companions a point keeps from chain to chain."
     torn = f"{np.mean(sample.confidence < 0.9):.1%} of the points are below 0.9."
     unlikely = (
         f"{np.mean(outlier_p < 0.01):.1%} of the points are less likely under the mixture than "
         "99 % of what it would produce itself; 1 % would be nothing unusual."
     )
-    worst = table(("row", "cluster", "p-value", "log density (nats)"), rows)
-    return grid(
-        [
-            card("How many clusters could it be?", paragraphs(certainty), chart("posterior")),
-            card("Stability of each cluster", paragraphs(kept), chart("stability")),
-            card("Confidence of all points", paragraphs(torn), chart("confidence")),
-            card("Confidence in each cluster", chart("sure")),
-            card("Outliers", paragraphs(unlikely), chart("outliers")),
-            card("Most unusual points", worst),
-        ]
-    )
+    cards += [
+        card("Confidence of all points", paragraphs(torn), chart("confidence")),
+        card("Confidence in each cluster", chart("sure")),
+        card("Outliers", paragraphs(unlikely), chart("outliers")),
+        card("Most unusual points", unusual_points(facts, _OUTLIERS, sheets)),
+    ]
+    return grid(cards)
 
 
 def _build_labels(facts: Facts, figures: dict) -> str:

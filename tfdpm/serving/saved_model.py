@@ -143,7 +143,9 @@ class ServingModule(tf.Module):
         }
 
 
-def export(model: Any, directory: str | os.PathLike[str], key: bytes | None = None) -> None:
+def export(
+    model: Any, directory: str | os.PathLike[str], key: bytes | None = None, names: Any = None
+) -> None:
     """Writes a model and its card to a new folder, all or nothing; see `DeepDPM.export`."""
     state, module = model.fitted.state, ServingModule(model)
     target = local_path(directory, "directory")
@@ -151,6 +153,7 @@ def export(model: Any, directory: str | os.PathLike[str], key: bytes | None = No
     card = {
         "format": FORMAT,
         "n_clusters": model.fitted.num_clusters,
+        "names": checks.cluster_names(names, model.fitted.num_clusters),
         "n_components": state.num_components,
         "cluster_of_component": model.fitted.clusters.tolist(),
         "input_shape": list(model.point_shape),

@@ -11,7 +11,7 @@ from tfdpm.viz.colors import cluster_colors
 from tfdpm.viz.maps import ClusterMap, cluster_map, ellipses, regions
 from tfdpm.viz.samples import sample_points
 
-_MAX_NUMBERED = 60  # clusters whose numbers are written; more numbers would cover the points
+_NUMBER_SIZE = 8  # of clusters' numbers, points
 
 
 def plot(
@@ -73,17 +73,33 @@ def draw_map(
     axes.scatter(*plane.points.T, c=palette[plane.labels], s=size, linewidths=0, zorder=1)
     for outline in ellipses(plane.means, plane.covariances):
         axes.plot(*outline, color="black", linewidth=0.9, zorder=2)
-    if count <= _MAX_NUMBERED:
-        for cluster, component in enumerate(plane.heaviest):
-            axes.text(
-                *plane.means[component],
-                str(cluster),
-                ha="center",
-                va="center",
-                fontsize=8,
-                zorder=3,
-                clip_on=True,
-                bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75},
-            )
     axes.set(xlim=limits[0], ylim=limits[1])
     axes.set(xlabel=plane.axis_names[0], ylabel=plane.axis_names[1])
+    sizes = np.bincount(plane.labels, minlength=count)
+    _write_numbers(axes, plane.means[plane.heaviest], np.argsort(-sizes, kind="stable"))
+
+
+def _write_numbers(axes: Any, places: np.ndarray, order: np.ndarray) -> None:
+    """Writes the numbers of clusters at places `[K, 2]`, but for those that would cover others.
+
+    Those that come first in the order are written first.
+    """
+    transforms = checks.import_optional("matplotlib.transforms", "plot", "viz")
+    points = axes.figure.dpi / 72.0
+    taken: list[Any] = []
+    for cluster, (x, y) in zip(order, axes.transData.transform(places[order]), strict=True):
+        width, height = (0.7 * len(str(cluster)) + 0.4) * _NUMBER_SIZE * points, 11 * points
+        box = transforms.Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
+        if box.count_overlaps(taken) or not axes.bbox.contains(x, y):
+            continue
+        taken.append(box)
+        axes.text(
+            *places[cluster],
+            str(cluster),
+            ha="center",
+            va="center",
+            fontsize=_NUMBER_SIZE,
+            zorder=3,
+            clip_on=True,
+            bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75},
+        )

@@ -8,6 +8,7 @@ import numpy as np
 
 from tfdpm import checks
 from tfdpm.data.inputs import Inputs, as_features
+from tfdpm.features.apply_encoder import takes_text
 
 
 class PointSample(NamedTuple):
@@ -87,7 +88,8 @@ def sample_points(
     if isinstance(x, PointSample):
         return x.subsample(max_points, seed)
     columns = getattr(model, "columns", None)
-    inputs = as_features(x, y, minimum_points=1, columns=columns)
+    is_text = takes_text(getattr(model, "encoder", None))
+    inputs = as_features(x, y, minimum_points=1, columns=columns, takes_text=is_text)
     if inputs.array is None:
         rows, points, known, total = _sample_of_stream(inputs, max_points, seed)
     else:
