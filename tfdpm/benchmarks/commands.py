@@ -212,9 +212,6 @@ def reproduce(
     ] = False,
     epochs: Annotated[int | None, Option(min=1, help="Most epochs of a fit.")] = None,
     max_points: Annotated[int | None, Option(min=2, help="Most points of each data set.")] = None,
-    only: Annotated[
-        str, Option(metavar="TEXT", help="Only data sets whose name contains it.")
-    ] = "",
     resume: Annotated[
         bool, Option("--resume", help="Keep what the file of results already holds.")
     ] = False,
@@ -234,5 +231,4 @@ def reproduce(
         max_points=max_points,
         resume=resume,
     )
-    options = {"configuration": configuration, "peers": peers, "epochs": epochs, "only": only}
-    run(name, data, sweep, **options)
+    run(name, data, sweep, configuration=configuration, peers=peers, epochs=epochs)

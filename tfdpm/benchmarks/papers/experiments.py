@@ -208,7 +208,6 @@ def run(
     configuration: str = "default",
     peers: bool = False,
     epochs: int | None = None,
-    only: str = "",
 ) -> Record:
     """Runs an experiment on the data in a folder and prints our numbers beside the paper's.
 
@@ -220,7 +219,6 @@ def run(
         peers: whether scikit-learn's K-means, GMM and DBSCAN run too.
         epochs: most epochs of each fit; the schedule is shortened in proportion. `None` for the
             configuration's own.
-        only: text that the name of a data set has to contain.
     Returns:
         What was written: `rows` with our and the printed numbers, `records` and `missing`.
     Raises:
@@ -233,10 +231,7 @@ def run(
     sets = [
         experiment.find(data, Path(folder), sweep.seed, sweep.max_points)
         for data in experiment.data
-        if only in data
     ]
-    if not sets:
-        checks.fail("--only", repr(only), f"a text in one of {', '.join(experiment.data)}")
     missing = list(dict.fromkeys(each for each in sets if isinstance(each, str)))
     present = [each for each in sets if not isinstance(each, str)]
     if not present:
@@ -270,8 +265,8 @@ def _make_rows(name: str, experiment: Experiment, records: list[Record]) -> list
         known = {"imagenet", *(each["data"] for each in records)}
         if printed.experiment == name and printed.data in known:
             cells.setdefault((printed.data, printed.method))
-    rows = []
-    for data, method in sorted(cells, key=lambda cell: experiment.data.index(cell[0])):
+    rows, order = [], list(dict.fromkeys([*experiment.data, *(data for data, _ in cells)]))
+    for data, method in sorted(cells, key=lambda cell: order.index(cell[0])):
         own = [each for each in records if (each["data"], each["method"]) == (data, method)]
         for metric in experiment.metrics:
             printed = _find_printed(name, data, method, metric)
