@@ -259,7 +259,10 @@ def test_an_index_of_the_batch_chooses_distributions(index, is_traced):
     locs = samples.points(6, 2).reshape(3, 2, 2)
     whole = NormalInverseWishart(locs, [[0.5, 1.0]], 5.0, scales)
     theta = np.eye(2), np.zeros(2)
-    density = lambda: whole[index].log_prob(theta)  # noqa: E731
+
+    def density():
+        return whole[index].log_prob(theta)
+
     density = tf.function(density) if is_traced else density
     np.testing.assert_allclose(density(), whole.log_prob(theta).numpy()[index], rtol=1e-12)
     assert whole[index].batch_shape == np.zeros((3, 2))[index].shape
