@@ -124,7 +124,7 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
             name: getattr(self, name)[(*slices, *[slice(None)] * rank)]
             for name, rank in (("loc", 1), ("mean_precision", 0), ("df", 0), ("scale", 2))
         }
-        return self.copy(**parts)
+        return NormalInverseWishart(**parts, validate_args=self.validate_args, name=self.name)
 
     def mean(self) -> MeanAndCovariance:
         """Means of both parts: `loc` and `scale / (df - D - 1)`, NaN where `df <= D + 1`."""
