@@ -80,8 +80,10 @@ def plot_epochs(records: list[Record], rows: list[Record], path: Path) -> Path |
     for axes, data in zip(panels, sets, strict=False):
         for record in (each for each in told if each["data"] == data):
             history = record["clusters_by_epoch"]
-            color = f"C{methods.index(record['method'])}"
-            axes.step(range(1, len(history) + 1), history, where="post", color=color, alpha=0.6)
+            style = {"color": f"C{methods.index(record['method'])}", "alpha": 0.6}
+            axes.step(
+                range(1, len(history) + 1), history, "o-", where="post", markevery=[-1], **style
+            )
         if printed.get(data):
             axes.axhline(printed[data]["mean"], color=_PRINTED, linestyle=":")
         axes.set(title=data, xscale="log", xlabel="epoch", ylabel="K")
