@@ -20,6 +20,8 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "weight_rule": ("dirichlet_map", "official"),
     "merge_order": ("best_first", "sequential"),
     "subclustering": ("network", "two_means"),
+    "subcluster_start": ("gaussian", "two_means"),
+    "merged_networks": ("larger", "likelier"),
     "start": ("mixture", "kmeans"),
     "tails": ("t", "gaussian"),
     "shape": ("any", "gaussian"),
@@ -100,6 +102,13 @@ class DeepDPMConfig:
             Default `False`.
         subclustering: source of the subclusters, the networks (`"network"`) or 2-means
             (`"two_means"`, an ablation). Default `"network"`.
+        subcluster_start: subclusters before their network has learned, the sides of a Gaussian's
+            principal axis (`"gaussian"`), or 2-means of the points from there (`"two_means"`).
+            Default `"gaussian"`.
+        merged_networks: what two merged components go on with. `"larger"` is the output unit of
+            the larger one with a fresh subclustering network, `"likelier"` unit and network of the
+            one whose points have the larger marginal likelihood (the authors' program).
+            Default `"larger"`.
 
     Training
         start: what the networks learn from first. `"mixture"` finds a mixture by
@@ -174,6 +183,8 @@ class DeepDPMConfig:
     move_interval_epochs: int = 2
     alternate_moves: bool = False
     subclustering: str = "network"
+    subcluster_start: str = "gaussian"
+    merged_networks: str = "larger"
 
     start: str = "mixture"
     tails: str = "t"
@@ -218,13 +229,15 @@ class DeepDPMConfig:
     def paper(cls, **changes: Any) -> DeepDPMConfig:
         """Returns the settings of [DeepDPM] supplement 7 and 7.1, with misprints corrected.
 
-        The schedule of proposals, which the paper leaves open, is that of the authors' program.
+        What the paper leaves open is as in the authors' program: the schedule of proposals, and
+        2-means along the principal axis as the start of subclusters. Columns are centred, which
+        changes no mixture: networks that see a common offset saturate and stop learning.
 
         Args:
             **changes: settings that differ from the preset.
         """
         settings = dict(
-            preprocessing="none",
+            preprocessing="center",
             prior="identity",
             prior_scale=0.005,
             covariance="full",
@@ -234,6 +247,7 @@ class DeepDPMConfig:
             stochastic_acceptance=True,
             merge_order="sequential",
             alternate_moves=True,
+            subcluster_start="two_means",
             start="kmeans",
             tails="gaussian",
             hidden_units=50,
@@ -247,7 +261,7 @@ class DeepDPMConfig:
             frozen_epochs=0,
             first_move_epoch=55,
             move_interval_epochs=30,
-            frozen_epochs_after_move=0,
+            frozen_epochs_after_move=5,
             stable_epochs=100,
             settled_loss=None,
         )
@@ -262,16 +276,15 @@ class DeepDPMConfig:
         """
         settings = dict(
             preprocessing="normalize",
-            prior="std",
             scale_times_df=False,
             map_denominator="joint_mode",
             weight_rule="official",
             kl_direction="target_to_network",
             num_neighbours=2,
             min_subcluster_points=5.0,
+            merged_networks="likelier",
             frozen_epochs=25,
             subcluster_start_epoch=45,
-            frozen_epochs_after_move=5,
             stable_epochs=None,
         )
         return cls.paper(**settings | changes)

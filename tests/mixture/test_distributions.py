@@ -250,6 +250,29 @@ def test_copy_overrides_this_classes_arguments():
     np.testing.assert_allclose(copy.log_prob((np.eye(2), np.zeros(2))), truth, rtol=1e-10)
 
 
+@pytest.mark.parametrize(
+    "index", [1, slice(1, None), (Ellipsis, 0), (0, 1), (slice(None), 1), (tf.newaxis, 0)], ids=str
+)
+@pytest.mark.parametrize("is_traced", [False, True])
+def test_an_index_of_the_batch_chooses_distributions(index, is_traced):
+    scales = np.stack([samples.positive_definite(2, seed) for seed in range(6)]).reshape(3, 2, 2, 2)
+    locs = samples.points(6, 2).reshape(3, 2, 2)
+    whole = NormalInverseWishart(locs, [[0.5, 1.0]], 5.0, scales)
+    theta = np.eye(2), np.zeros(2)
+
+    def density():
+        return whole[index].log_prob(theta)
+
+    density = tf.function(density) if is_traced else density
+    np.testing.assert_allclose(density(), whole.log_prob(theta).numpy()[index], rtol=1e-12)
+    assert whole[index].batch_shape == np.zeros((3, 2))[index].shape
+
+
+def test_an_index_beyond_the_batch_is_an_error():
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+        NormalInverseWishart(np.zeros((3, 2)), 1.0, 5.0, np.eye(2))[0, 1]
+
+
 def test_public_module_names_the_predictive():
     assert MultivariateStudentT is tfp.distributions.MultivariateStudentTLinearOperator
 

@@ -109,3 +109,16 @@ def test_halves_of_min_points_or_fewer_are_refused(min_points, splits):
         assert is_accepted[0] == splits
         assert (log_ratios[0] > 10.0) if splits else (log_ratios[0] == -np.inf)
         assert not is_accepted[1:].any()  # components without any points
+
+
+def test_a_component_without_points_merges_only_where_it_may(halves):
+    keeps = tf.constant([1.0, 0.0, 1.0, 1.0], tf.float64)
+    emptied = halves.map(lambda part: part * tf.reshape(keeps, [4, *[1] * (len(part.shape) - 1)]))
+    pairs = np.array([[0, 1], [1, 2], [0, 2]])
+    joining, waiting = (
+        HastingsJudge(emptied, PRIOR, 10.0, joins_empty=joins).pair_ratios(pairs)
+        for joins in (True, False)
+    )
+    np.testing.assert_array_equal(joining[:2], [np.inf] * 2)
+    np.testing.assert_array_equal(waiting[:2], [-np.inf] * 2)
+    assert joining[2] == waiting[2] and np.isfinite(waiting[2])

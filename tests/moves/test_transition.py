@@ -139,3 +139,10 @@ def test_flags_of_another_length_are_named():
 def test_removing_every_component_is_refused():
     with pytest.raises(ValueError, match="`is_kept`: got .*, wanted 2 flags, at least one true"):
         of_removals(2, [False, False])
+
+
+def test_the_best_parent_is_the_one_with_the_larger_merit():
+    merits = np.array([-1.0, -5.0, -2.0, -9.0])
+    np.testing.assert_array_equal(of_merges(4, [[3, 1]]).best_parents(merits), [0, 2, 1])
+    split = of_splits(4, [False, True, False, False])
+    np.testing.assert_array_equal(split.best_parents(merits), [0, 1, 1, 2, 3])

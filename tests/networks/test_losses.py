@@ -79,7 +79,22 @@ def test_gradients_stay_finite_where_a_component_is_impossible(direction):
     with tf.GradientTape() as tape:
         loss = kl_cluster_loss(logits, targets, tf.ones(2), direction=direction)
     gradient = tape.gradient(loss, logits).numpy()
-    assert np.isfinite(loss) and np.isfinite(gradient).all() and float(loss) > 50.0
+    # KL(r || rE) takes no share for smaller than 1e-5.
+    least = 50.0 if direction == "target_to_network" else 11.0
+    assert np.isfinite(loss) and np.isfinite(gradient).all() and float(loss) > least
+
+
+def test_far_points_do_not_outweigh_those_of_a_narrow_cluster():
+    # Two components alike so far: one point is the narrow one's, one is thousands of nats from it.
+    logits = tf.Variable(tf.zeros([2, 2], tf.float64))
+    log_targets = log_softmax([[5.0, 0.0], [-5000.0, 0.0]], axis=1)
+    with tf.GradientTape() as tape:
+        loss = kl_cluster_loss(
+            logits, log_targets, tf.ones(2, tf.float64), direction="network_to_target"
+        )
+    pulls = np.abs(tape.gradient(loss, logits).numpy()).max(axis=1)
+    # The gradient of KL(r || rE) at r = 1/2 is a quarter of log rE_1 / rE_2, of 1e-5 at least.
+    np.testing.assert_allclose(2 * pulls, np.array([5.0, -np.log(1e-5)]) / 4, rtol=1e-2)
 
 
 def test_an_unknown_direction_is_named():

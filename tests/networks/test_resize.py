@@ -54,6 +54,11 @@ def values_of(variable, optimizer):
     return [np.moveaxis(part.numpy(), -1, 0) for part in (variable, *slots)]
 
 
+def by_component(variable, optimizer):
+    """Stacked weights of the subclustering networks and their slots."""
+    return [part.numpy() for part in (variable, *resize.slots_of(optimizer, variable))]
+
+
 @pytest.mark.parametrize(
     ("num_components", "expected"),
     [(1, 16), (12, 16), (13, 32), (26, 64), (102, 128), (103, 160), (204, 256), (1000, 1280)],
@@ -149,6 +154,32 @@ def test_a_merged_component_gets_a_fresh_subnetwork(subclustering):
     after = networks.kernel.numpy()
     np.testing.assert_array_equal(after[[0, 2]], before[[0, 3]])
     assert (after[1] != before[1]).any() and (after[1] != before[2]).any()
+
+
+@pytest.mark.parametrize(("merits", "kept"), [([-3.0, -9.0, -5.0, 0.0], 2), ([0.0, 2, 1, 0], 1)])
+def test_a_merged_component_may_go_on_with_the_better_subnetwork(subclustering, merits, kept):
+    networks, optimizer = subclustering
+    before = by_component(networks.kernel, optimizer)
+    move = transitions.of_merges(4, [[1, 2]])
+    resize.apply_to_subnetworks(networks, optimizer, move, 5, np.array(merits))
+    for old, new in zip(before, by_component(networks.kernel, optimizer), strict=True):
+        np.testing.assert_array_equal(new[:3], old[[0, kept, 3]])
+
+
+def test_renewed_subnetworks_forget_and_others_do_not(subclustering):
+    networks, optimizer = subclustering
+    before = {
+        name: by_component(getattr(networks, name), optimizer)
+        for name in networks.shapes(DIM, CAPACITY)
+    }
+    resize.renew_subnetworks(networks, optimizer, np.array([False, True, False, False]), seed=5)
+    fresh = networks.fresh_weights(DIM, CAPACITY, 5)
+    for name, values in before.items():
+        weights, *slots = by_component(getattr(networks, name), optimizer)
+        np.testing.assert_array_equal(weights[1], fresh[name].numpy()[1])
+        assert all(not slot[1].any() for slot in slots)
+        for old, new in zip(values, (weights, *slots), strict=True):
+            np.testing.assert_array_equal(new[[0, 2, 3]], old[[0, 2, 3]])
 
 
 @pytest.mark.parametrize("kind", ["clustering", "subclustering"])

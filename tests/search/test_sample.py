@@ -169,3 +169,18 @@ def test_distances_to_many_clusters_are_those_to_few():
         sample.distances_to_own(labels, few, rows),
         rtol=1e-7,
     )
+
+
+def test_halves_of_a_component_are_its_two_clumps():
+    generator = np.random.default_rng(0)
+    centres = np.array([[-12.0, 0.0], [-8.0, 0.0], [9.0, -3.0], [9.0, 3.0]])
+    points = (centres[:, np.newaxis] + 0.3 * generator.standard_normal((4, 30, 2))).reshape(-1, 2)
+    parameters = MixtureParameters(
+        np.full(2, 0.5), np.array([[-10.0, 0.0], [9.0, 0.0]]), np.stack([9.0 * np.eye(2)] * 2)
+    )
+    halves = Sample(points).two_means_halves(parameters)
+    np.testing.assert_array_equal(halves.counts, np.full((2, 2), 30.0))
+    means = (halves.sums / halves.counts[..., np.newaxis]).reshape(-1, 2)
+    expected = points.reshape(4, 30, 2).mean(axis=1)
+    # Which of the two sides of an axis comes first is the eigenvectors' choice.
+    np.testing.assert_allclose(means[np.lexsort(np.round(means.T[::-1]))], expected, atol=1e-12)

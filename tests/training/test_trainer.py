@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
@@ -51,6 +53,67 @@ def test_last_pass_serves_the_end_unless_weights_have_changed(monkeypatch):
     bias.assign(before)
     trainer.finish(fitted)
     assert len(passes) == 1
+
+
+def begin_from_kmeans(x, **changes):
+    """A trainer that makes no moves, and its first value."""
+    settings = {"min_steps_per_epoch": 20, "preprocessing": "center", "frozen_epochs": 0}
+    config = DeepDPMConfig(start="kmeans", first_move_epoch=99, **settings | changes)
+    model = DeepDPM(config, seed=0)
+    model.compile()
+    trainer = Trainer(ArraySource(x.astype(np.float32)), config, 0)
+    return trainer, trainer.begin(model.create_networks)
+
+
+def test_a_network_that_leaves_a_half_empty_gets_fresh_weights():
+    x, _ = gaussian_mixture(2, 2, 400, separation=8.0, seed=0)
+    trainer, fitted = begin_from_kmeans(x)
+    networks = fitted.networks.subclustering
+    networks.bias.assign(np.tile([1e4, 0.0], (networks.capacity, 1)))
+    fitted, _ = trainer.step(fitted)
+    assert fitted.state.halves.counts.numpy().min() == 0
+    assert not np.array(networks.bias)[0].any()
+    for _ in range(3):
+        fitted, _ = trainer.step(fitted)
+    np.testing.assert_array_equal(fitted.state.halves.counts.numpy(), [[200.0, 200.0]])
+
+
+def test_the_mixture_and_its_halves_wait_while_networks_learn_a_move():
+    x, _ = gaussian_mixture(2, 2, 400, separation=8.0, seed=0)
+    trainer, fitted = begin_from_kmeans(x, frozen_epochs_after_move=2, initial_clusters=2)
+    state = dataclasses.replace(fitted.state, epoch=5, last_change_epoch=5)
+    frozen, states = fitted.replace(state=state), []
+    for _ in range(3):
+        frozen, _ = trainer.step(frozen)
+        states.append(frozen.state)
+    for name in ("sub_weights", "sub_means", "sub_covariances"):
+        before, first, second, third = (
+            getattr(each, name).numpy() for each in (fitted.state, *states)
+        )
+        np.testing.assert_array_equal(first, before)
+        np.testing.assert_array_equal(second, before)
+        assert (third != before).any()
+    assert states[1].parameters is fitted.state.parameters is not states[2].parameters
+
+
+def test_halves_may_start_from_the_points(monkeypatch):
+    # Four clumps on a line, so that its halves are not those of a Gaussian.
+    centres = np.repeat([[-9.0, 0.0], [-7.0, 0.0], [8.0, 0.0], [8.5, 0.0]], 50, axis=0)
+    x = centres + 0.1 * np.random.default_rng(0).standard_normal(centres.shape)
+    trainer, fitted = begin_from_kmeans(x, subcluster_start="two_means")
+    seen, train = [], trainer.source.train
+    monkeypatch.setattr(
+        trainer.source,
+        "train",
+        lambda passes, state, *rest: seen.append(state) or train(passes, state, *rest),
+    )
+    trainer.step(fitted)
+    means = x.reshape(2, 100, 2).mean(axis=1)
+    expected = fitted.state.preprocessing.transform(means)
+    found = seen[0].sub_means.numpy()[0]
+    np.testing.assert_allclose(found[np.argsort(found[:, 0])], expected, atol=0.02)
+    gaussian = fitted.state.sub_means.numpy()[0]
+    assert np.abs(gaussian[np.argsort(gaussian[:, 0])] - expected).max() > 0.1
 
 
 class EagerJudge:

@@ -197,7 +197,7 @@ def reproduce(
         str,
         Argument(
             metavar="NAME",
-            help="table1 to table6, figure1, figure4, supplement1, supplement2, "
+            help="table1 to table6, configurations, figure1, figure4, supplement1, supplement2, "
             "swav-figure2, swav-figure3 or swav-table3.",
         ),
     ],
@@ -212,6 +212,9 @@ def reproduce(
     ] = False,
     epochs: Annotated[int | None, Option(min=1, help="Most epochs of a fit.")] = None,
     max_points: Annotated[int | None, Option(min=2, help="Most points of each data set.")] = None,
+    resume: Annotated[
+        bool, Option("--resume", help="Keep what the file of results already holds.")
+    ] = False,
     out: Annotated[
         Path | None,
         Option(metavar="FILE.json", help="Default: reproduce_NAME.json; a picture beside."),
@@ -222,6 +225,10 @@ def reproduce(
     from tfdpm.benchmarks.sweep import Sweep
 
     sweep = Sweep(
-        out=out or Path(f"reproduce_{name}.json"), seed=seed, seeds=seeds, max_points=max_points
+        out=out or Path(f"reproduce_{name}.json"),
+        seed=seed,
+        seeds=seeds,
+        max_points=max_points,
+        resume=resume,
     )
     run(name, data, sweep, configuration=configuration, peers=peers, epochs=epochs)

@@ -20,6 +20,7 @@ from tfdpm import metrics
 from tfdpm.benchmarks.labelled import LabelledData
 from tfdpm.benchmarks.peers import PEERS
 from tfdpm.config import DeepDPMConfig
+from tfdpm.progress.files import replace_file
 
 __all__ = [
     "Record",
@@ -184,6 +185,6 @@ def write_results(out: str | Path, results: Record) -> None:
         for pool in threadpool_info()
     ]
     machine = {"processor": platform.machine(), "python": platform.python_version(), **versions}
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({**results, "machine": {**machine, "pools": threads}}, indent=1)
-    Path(out).write_text(text)
+    with replace_file(out) as path:  # whole even if the run is killed meanwhile
+        path.write_text(text)

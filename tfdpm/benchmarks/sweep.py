@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ class Sweep:
         normalize_rows: whether every point is brought to unit length first, for all methods.
         threads: cores and threads of whatever is timed.
         quick: whether one seed and 300 points are enough, for a trial.
+        resume: whether records that the JSON file already holds are kept and not measured again.
     """
 
     data: Sequence[str | Path] = ()
@@ -45,6 +47,7 @@ class Sweep:
     normalize_rows: bool = False
     threads: int = 1
     quick: bool = False
+    resume: bool = False
 
     def __post_init__(self):
         checks.integer(self.seeds, "--seeds", minimum=1)
@@ -91,13 +94,32 @@ class Sweep:
             `results`, as they were last written.
         """
         records = results.setdefault(key, [])
+        done = {(each["data"], each["method"], each["seed"]) for each in records}
         for data, seed, method in itertools.product(sets, self.seed_range, methods):
+            named = getattr(method, "keywords", {}).get("method")
+            if self.resume and (data.name, named, seed) in done:
+                continue
             made = method(data, seed)
             records += made if isinstance(made, list) else [made]
             if group_by:
                 results["summary"] = summarize(records, *group_by)
             self.write(results)
         return results
+
+    def take_up(self, results: Record) -> Record:
+        """Returns the results with the records of the JSON file, if they are to be kept.
+
+        Raises:
+            ValueError: if the file is of other settings than those in `results`.
+        """
+        if not self.resume or not Path(self.out).is_file():
+            return results
+        before = json.loads(Path(self.out).read_text())
+        for name, value in results.items():
+            if before.get(name) != value:
+                got = f"{self.out} with {name} {before.get(name)!r}"
+                checks.fail("--resume", got, f"a file with {value!r}")
+        return {**results, "records": before["records"]}
 
     def write(self, results: Record) -> None:
         """Writes the results to the JSON file."""

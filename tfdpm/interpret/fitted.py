@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfdpm.config import DeepDPMConfig
 from tfdpm.interpret.genealogy import Genealogy
 from tfdpm.interpret.identity import Identity, first_identity
+from tfdpm.mixture.evidence import log_evidence
 from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.moves.ledger import MoveCounts, Proposal
 from tfdpm.moves.transition import Transition, of_order
@@ -134,9 +135,12 @@ class Fitted:
         if transition.is_identity:
             return self
         state = self.state
-        counts = state.halves.counts.numpy().sum(axis=1)
+        wholes = state.halves.total(axis=1)
+        counts = merits = wholes.counts.numpy()
+        if config.merged_networks == "likelier":
+            merits = log_evidence(state.prior, wholes, state.covariance)
         return self.replace(
-            networks=self.networks.apply(transition, counts, seed + 101 * (state.epoch + 1)),
+            networks=self.networks.apply(transition, merits, seed + 101 * (state.epoch + 1)),
             state=apply_transition(state, transition, config),
             genealogy=self.genealogy.after(transition, proposals, state.epoch, counts),
             groups=None,

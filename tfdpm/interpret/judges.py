@@ -12,8 +12,13 @@ from tfdpm.search.judge import SampleJudge
 from tfdpm.search.t_refinement import label_by_leading_axes
 
 
-def hastings_judge(fitted: Fitted, config: DeepDPMConfig, min_points: float = 0.0) -> HastingsJudge:
-    """The judge by statistics of all points, which refuses halves of `min_points` or fewer."""
+def hastings_judge(
+    fitted: Fitted, config: DeepDPMConfig, min_points: float = 0.0, joins_empty: bool = True
+) -> HastingsJudge:
+    """The judge by statistics of all points, which refuses halves of `min_points` or fewer.
+
+    Components without points merge with any other if it `joins_empty` ones, else with none.
+    """
     state = fitted.state
     return HastingsJudge(
         state.halves,
@@ -23,6 +28,7 @@ def hastings_judge(fitted: Fitted, config: DeepDPMConfig, min_points: float = 0.
         state.covariance,
         config.num_neighbours,
         min_points,
+        joins_empty,
     )
 
 
@@ -36,11 +42,16 @@ def split_judge(fitted: Fitted, config: DeepDPMConfig, min_points: float = 0.0) 
     return SampleJudge(search.evidence, fitted.state.num_components, labels, sides)
 
 
-def merge_judge(fitted: Fitted, config: DeepDPMConfig, labels: np.ndarray | None = None) -> Judge:
+def merge_judge(
+    fitted: Fitted,
+    config: DeepDPMConfig,
+    labels: np.ndarray | None = None,
+    joins_empty: bool = True,
+) -> Judge:
     """The judge of merges; `labels [n]` are those of the search's sample, where they are known."""
     search, state = fitted.result.search, fitted.state
     if search is None:
-        return hastings_judge(fitted, config)
+        return hastings_judge(fitted, config, joins_empty=joins_empty)
     if search.features.shape != search.points.shape:
         labels = label_by_leading_axes(search, state.parameters)
     elif labels is None:

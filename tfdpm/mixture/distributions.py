@@ -115,6 +115,17 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
             dict(niw._asdict(), validate_args=validate_args, name=name)
         )
 
+    def __getitem__(self, slices: Any) -> NormalInverseWishart:
+        """The distributions at an index of the batch, as of any of TFP, such as `prior[0]`."""
+        slices = slices if isinstance(slices, tuple) else (slices,)
+        if not any(each is Ellipsis for each in slices):
+            slices = (*slices, Ellipsis)
+        parts = {
+            name: getattr(self, name)[(*slices, *[slice(None)] * rank)]
+            for name, rank in (("loc", 1), ("mean_precision", 0), ("df", 0), ("scale", 2))
+        }
+        return NormalInverseWishart(**parts, validate_args=self.validate_args, name=self.name)
+
     def mean(self) -> MeanAndCovariance:
         """Means of both parts: `loc` and `scale / (df - D - 1)`, NaN where `df <= D + 1`."""
         divisor = self.df - self._dim - 1.0

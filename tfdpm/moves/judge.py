@@ -41,6 +41,8 @@ class HastingsJudge:
         covariance: structure of the components' covariances.
         num_neighbours: nearest components that each may merge with, >= 1 ([DeepDPM]: 3).
         min_points: a half of this many points or fewer is refused (the released program: 5).
+        joins_empty: whether a component without points merges with any other, or with none, as
+            long as its network may still find them.
     """
 
     halves: SufficientStatistics
@@ -50,6 +52,7 @@ class HastingsJudge:
     covariance: str = "full"
     num_neighbours: int = 3
     min_points: float = 0.0
+    joins_empty: bool = True
 
     @property
     def sizes(self) -> np.ndarray:
@@ -79,8 +82,9 @@ class HastingsJudge:
         return pairs, self.pair_ratios(pairs)
 
     def pair_ratios(self, pairs: np.ndarray) -> np.ndarray:
-        """Log ratios `[P]` of merging pairs `[P, 2]`; `+inf` where a component is empty."""
-        return pair_ratios(self.terms, self.halves.total(axis=1), pairs)
+        """Log ratios `[P]` of merging pairs `[P, 2]`; infinite where a component is empty."""
+        ratios = pair_ratios(self.terms, self.halves.total(axis=1), pairs)
+        return ratios if self.joins_empty else np.where(ratios == np.inf, -np.inf, ratios)
 
 
 def pair_ratios(

@@ -47,6 +47,11 @@ class Transition(NamedTuple):
         """`[K_new]` bool: whether the component was born in this move, by a split or a merge."""
         return np.asarray((self.half != WHOLE) | self.is_merged)
 
+    def best_parents(self, merits: np.ndarray) -> np.ndarray:
+        """`[K_new]` int: of each new component the old one with the largest of `merits [K_old]`."""
+        best = np.argmax(merits[self.parents], axis=1)
+        return np.asarray(self.parents[np.arange(len(best)), best])
+
 
 def of_splits(num_components: int, is_split: np.ndarray) -> Transition:
     """Every flagged component, of K before the move, is replaced in place by its two halves."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
+
+_LEAST_SHARE = 1e-5
 
 
 def kl_cluster_loss(logits, log_targets, weights, *, direction: str) -> tf.Tensor:
@@ -12,6 +15,10 @@ def kl_cluster_loss(logits, log_targets, weights, *, direction: str) -> tf.Tenso
 
     [DeepDPM] eq. 6 is `"network_to_target"`, KL(r || rE); the authors' program computes
     `"target_to_network"`, KL(rE || r). Both are nats per point; zero exactly when both agree.
+
+    In the first, logarithms are those of 1e-5 at least, which the authors' program adds to both.
+    Else points that are far from a narrow cluster, by thousands of nats, outweigh its own: a wide
+    cluster takes all of them, and one with r = 0 everywhere has no gradient any more.
 
     Args:
         logits: `[B, C]` of the clustering network.
@@ -26,7 +33,8 @@ def kl_cluster_loss(logits, log_targets, weights, *, direction: str) -> tf.Tenso
     else:
         first, second = log_targets, log_network
     # Logs are floored so that a masked or impossible component contributes 0 * finite.
-    floor = tf.constant(-100.0, logits.dtype)
+    least = -100.0 if direction == "target_to_network" else np.log(_LEAST_SHARE)
+    floor = tf.constant(least, logits.dtype)
     divergence = tf.exp(first) * (tf.maximum(first, floor) - tf.maximum(second, floor))
     return _weighted_mean(tf.reduce_sum(divergence, axis=-1), weights)
 

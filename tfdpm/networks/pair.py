@@ -132,16 +132,22 @@ class NetworkPair:
             return self
         return self.grown_to(resize.next_capacity(num_components))
 
-    def apply(self, transition: Transition, counts: np.ndarray, seed: int) -> NetworkPair:
+    def apply(self, transition: Transition, merits: np.ndarray, seed: int) -> NetworkPair:
         """Rebuilds the output units and subclustering networks after a move.
 
-        Before it, components had `counts [K]` points; `seed` is that of the weights of new
-        subclustering networks. Returns the pair to go on with.
+        Of two merged components the one with the larger of `merits [K]` is kept; `seed` is that of
+        the weights of new subclustering networks. Returns the pair to go on with.
         """
         pair = self.with_room_for(transition.num_components)
-        resize.apply_to_head(pair.clustering.head, pair.optimizers[0], transition, counts)
-        resize.apply_to_subnetworks(pair.subclustering, pair.optimizers[1], transition, seed)
+        resize.apply_to_head(pair.clustering.head, pair.optimizers[0], transition, merits)
+        subnetworks = pair.subclustering, pair.optimizers[1], transition, seed
+        keeps_network = self.config.merged_networks == "likelier"
+        resize.apply_to_subnetworks(*subnetworks, merits if keeps_network else None)
         return pair
+
+    def renew_subnetworks(self, is_chosen: np.ndarray, seed: int) -> None:
+        """Gives the subclustering networks of chosen components `[K]` fresh weights."""
+        resize.renew_subnetworks(self.subclustering, self.optimizers[1], is_chosen, seed)
 
     def set_learning_rates(self, factor: float) -> None:
         """Sets the rates to `factor` times those at the start, where no schedule sets them.

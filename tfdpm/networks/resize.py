@@ -35,17 +35,15 @@ def apply_to_head(
     head: ComponentHead,
     optimizer: keras.optimizers.Optimizer,
     transition: Transition,
-    counts: np.ndarray,
+    merits: np.ndarray,
 ) -> None:
     """Rebuilds the clustering network's output units after a move.
 
     [DeepDPM] section 4.2: a split duplicates the unit; of two merged units one is kept, here that
-    of the larger component, which has most of the old components' points `counts [K_old]`. Slots
-    of the optimiser, which is built, follow their unit.
+    of the old component with the larger of `merits [K_old]`. Slots of the optimiser, which is
+    built, follow their unit.
     """
-    parents = transition.parents
-    larger = np.argmax(counts[parents], axis=1)
-    source = parents[np.arange(len(parents)), larger]
+    source = transition.best_parents(merits)
     for variable, axis in ((head.kernel, 1), (head.bias, 0)):
         for target in (variable, *slots_of(optimizer, variable)):
             target.assign(_gather_padded(target, source, head.capacity, axis))
@@ -56,22 +54,37 @@ def apply_to_subnetworks(
     optimizer: keras.optimizers.Optimizer,
     transition: Transition,
     seed: int,
+    merits: np.ndarray | None = None,
 ) -> None:
     """Moves the stacked networks to their components' new slots; new components get fresh ones.
 
     Slots of the optimiser, which is built, follow their network; `seed` is that of fresh weights.
+    With `merits [K_old]` a merged component goes on with the network of the better old one.
     """
-    source = transition.parents[:, 0]
+    is_fresh, source = transition.is_new, transition.parents[:, 0]
+    if merits is not None:
+        is_fresh, source = is_fresh & ~transition.is_merged, transition.best_parents(merits)
+    for variable in networks.trainable_variables:
+        for target in (variable, *slots_of(optimizer, variable)):
+            target.assign(_gather_padded(target, source, networks.capacity, 0))
+    renew_subnetworks(networks, optimizer, is_fresh, seed)
+
+
+def renew_subnetworks(
+    networks: SubclusteringNetworks,
+    optimizer: keras.optimizers.Optimizer,
+    is_chosen: np.ndarray,
+    seed: int,
+) -> None:
+    """Gives the networks of chosen components `[K]` fresh weights, and the optimiser no memory."""
     fresh = networks.fresh_weights(networks.hidden_kernel.shape[1], networks.capacity, seed)
-    is_new = np.pad(transition.is_new, (0, networks.capacity - len(source)))
+    is_chosen = np.pad(is_chosen, (0, networks.capacity - len(is_chosen)))
     for name, new_values in fresh.items():
         variable = getattr(networks, name)
-        mask = np.expand_dims(is_new, tuple(range(1, len(variable.shape))))
-        moved = _gather_padded(variable, source, networks.capacity, 0)
-        variable.assign(tf.where(mask, new_values, moved))
+        mask = np.expand_dims(is_chosen, tuple(range(1, len(variable.shape))))
+        variable.assign(tf.where(mask, new_values, tf.convert_to_tensor(variable)))
         for slot in slots_of(optimizer, variable):
-            moved = _gather_padded(slot, source, networks.capacity, 0)
-            slot.assign(tf.where(mask, tf.zeros_like(moved), moved))
+            slot.assign(tf.where(mask, tf.zeros_like(slot), tf.convert_to_tensor(slot)))
 
 
 def grow_layer(

@@ -221,6 +221,17 @@ class Sample:
                 break
         return sides
 
+    def two_means_halves(self, parameters: MixtureParameters) -> SufficientStatistics:
+        """Statistics `[K, 2]` of 2-means within every component, from sides of its principal axis.
+
+        Each point belongs to its likeliest component.
+        """
+        labels, count = self.labels(parameters), len(parameters.means)
+        sides = self.principal_axis_sides(labels, self.hard_statistics(labels, count))
+        sides = self.two_means_sides(labels, count, sides)
+        halves = self.hard_statistics(2 * labels + sides, 2 * count)
+        return halves.map(lambda part: part.reshape(-1, 2, *part.shape[1:]))
+
     def distances_to_own(
         self, assignments: np.ndarray, statistics: SufficientStatistics, rows: np.ndarray
     ) -> np.ndarray:

@@ -14,7 +14,7 @@ from tfdpm.features.preprocessing import Table, fit_preprocessing
 from tfdpm.interpret.fitted import FitResult, Fitted
 from tfdpm.interpret.genealogy import Genealogy
 from tfdpm.interpret.judges import merge_judge, split_judge
-from tfdpm.mixture.parameters import as_tensors, m_step
+from tfdpm.mixture.parameters import MixtureParameters, as_tensors, m_step
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.ledger import MoveCounts, Proposal
 from tfdpm.moves.proposals import propose_merges, propose_removals, propose_splits
@@ -30,6 +30,7 @@ from tfdpm.search.initialization import (
     uses_search,
 )
 from tfdpm.search.judge import SampleJudge
+from tfdpm.search.kmeans import THREADS
 from tfdpm.search.sample import Sample
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
 from tfdpm.search.t_refinement import fit_t_mixture
@@ -92,6 +93,7 @@ class Trainer:
         self.given: dict[str, str] = {}
         # Weights of the networks and what a pass found under them, while both stay as they are.
         self._last_pass: tuple[list[np.ndarray], PassStatistics] | None = None
+        self._sample: Sample | None = None  # from which subcomponents start by 2-means
 
     # -- the beginning ------------------------------------------------------------------------
 
@@ -170,12 +172,14 @@ class Trainer:
         trains_halves = (
             config.subclustering == "network" and state.epoch >= config.subcluster_start_epoch
         )
+        if state.epoch == config.subcluster_start_epoch:
+            state = self._start_halves(state, np.ones(state.num_components, bool))
         losses = self.source.train(networks.passes, state, config, self.seed, trains_halves)
         began_as_mixture = fitted.result.search is not None and config.cluster_loss == "kl"
         networks.check_convergence(losses, state.num_components if began_as_mixture else None)
         reduced = self.source.reduce(networks.passes, state)
         self._last_pass = networks.copy_weights(), reduced
-        fitted = fitted.replace(state=_m_step(state, reduced, config, trains_halves))
+        fitted = fitted.replace(state=self._m_step(networks, state, reduced))
         fitted, proposals = self._propose(fitted, float(losses[0]))
         counts = MoveCounts.of(proposals)
         state, epoch = fitted.state, fitted.state.epoch + 1
@@ -187,6 +191,55 @@ class Trainer:
             state=state, moves=fitted.result.moves + counts, proposals=proposals
         )
         return fitted, EpochInfo(float(losses[0]), float(losses[1]), counts)
+
+    def _m_step(
+        self, networks: NetworkPair, state: MixtureState, reduced: PassStatistics
+    ) -> MixtureState:
+        """MAP estimates of components and subcomponents from one pass's statistics.
+
+        A subclustering network that leaves a half empty has no gradient: it gets fresh weights.
+        """
+        config = self.config
+        state = dataclasses.replace(state, halves=reduced.halves)
+        if state.epoch < config.frozen_epochs or self._is_settling(state):
+            return state
+        parameters = estimate_mixture(reduced.soft, state.prior, state.covariance, config)
+        state = dataclasses.replace(state, soft=reduced.soft, parameters=parameters)
+        uses_network = config.subclustering == "network"
+        if uses_network and state.epoch < config.subcluster_start_epoch:
+            return state
+        halves, is_alive = _estimate_halves(state, reduced.soft_halves, config)
+        is_alive &= reduced.halves.counts.numpy().min(axis=1) > 0
+        state = _with_halves(state, halves, is_alive)
+        if is_alive.all():
+            return state
+        if uses_network:
+            networks.renew_subnetworks(~is_alive, self.seed + 101 * (state.epoch + 1))
+        return self._start_halves(state, ~is_alive)
+
+    def _is_settling(self, state: MixtureState) -> bool:
+        """Whether the networks are still learning the last move, so that the mixture waits."""
+        since_move = state.epoch - state.last_change_epoch
+        return state.last_change_epoch > 0 and since_move < self.config.frozen_epochs_after_move
+
+    def _start_halves(self, state: MixtureState, is_chosen: np.ndarray) -> MixtureState:
+        """The state with chosen components' subcomponents `[K]` as before any network has learned.
+
+        They are the sides of the principal axis, or 2-means of the points that begin there.
+        """
+        config, parameters = self.config, state.parameters
+        halves = subcomponent_start(parameters.means, parameters.covariances)
+        state = _with_halves(state, halves, is_chosen)
+        if config.subcluster_start == "gaussian":
+            return state
+        if self._sample is None:
+            points = self.source.sample(config.max_start_points, self.seed)
+            preprocessing = state.preprocessing
+            self._sample = Sample(preprocessing.transform(points), preprocessing.rounding)
+        with THREADS.limit(limits=1):
+            found = self._sample.two_means_halves(MixtureParameters(*map(np.asarray, parameters)))
+        halves, is_alive = _estimate_halves(state, found, config)
+        return _with_halves(state, halves, is_chosen & is_alive)
 
     def _propose(self, fitted: Fitted, loss: float) -> tuple[Fitted, tuple[Proposal, ...]]:
         """Splits, merges and removals that are due, carried out."""
@@ -210,10 +263,11 @@ class Trainer:
             if isinstance(judge, SampleJudge) and not MoveCounts.of(splits).changed:
                 labels = judge.labels
         if merges_due:
-            judge = merge_judge(fitted, config, labels)
+            judge = merge_judge(fitted, config, labels, not self._is_settling(fitted.state))
             fitted, merges = self._apply(fitted, *propose_merges(judge, uniforms, order))
             made += merges
-        if config.fixed_k is None and (splits_due or merges_due):
+        are_due = splits_due or merges_due
+        if config.fixed_k is None and are_due and not self._is_settling(fitted.state):
             fitted, removals = self._apply(fitted, *_removals(fitted.state))
             made += removals
         if MoveCounts.of(made).changed:
@@ -229,9 +283,12 @@ class Trainer:
     def _apply(
         self, fitted: Fitted, transition: Transition, proposals: tuple[Proposal, ...]
     ) -> tuple[Fitted, tuple[Proposal, ...]]:
-        if not transition.is_identity:
-            self._last_pass = None
-        return fitted.apply(transition, proposals, self.config, self.seed), proposals
+        if transition.is_identity:
+            return fitted, proposals
+        self._last_pass = None
+        fitted = fitted.apply(transition, proposals, self.config, self.seed)
+        state = self._start_halves(fitted.state, transition.is_new)
+        return fitted.replace(state=state), proposals
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -340,46 +397,33 @@ def _removals(state: MixtureState) -> tuple[Transition, tuple[Proposal, ...]]:
     return propose_removals(counts, state.parameters.mixture_weights.numpy())
 
 
-def _m_step(
-    state: MixtureState, reduced: PassStatistics, config: DeepDPMConfig, trains_halves: bool
-) -> MixtureState:
-    """MAP estimates of components and subcomponents from one pass's statistics."""
-    since_move = state.epoch - state.last_change_epoch
-    is_frozen = state.epoch < config.frozen_epochs or (
-        state.last_change_epoch > 0 and since_move < config.frozen_epochs_after_move
-    )
-    state = dataclasses.replace(state, halves=reduced.halves)
-    if not is_frozen:
-        parameters = estimate_mixture(reduced.soft, state.prior, state.covariance, config)
-        state = dataclasses.replace(state, soft=reduced.soft, parameters=parameters)
-    if trains_halves or config.subclustering == "two_means":
-        state = _subcomponent_m_step(state, reduced.soft_halves, config)
-    return state
-
-
-def _subcomponent_m_step(
-    state: MixtureState, soft_halves: SufficientStatistics, config: DeepDPMConfig
-) -> MixtureState:
-    """Subcomponents from their weighted statistics; a half that died is started again."""
-    flat = SufficientStatistics(*(tf.reshape(part, [-1, *part.shape[2:]]) for part in soft_halves))
+def _estimate_halves(
+    state: MixtureState, halves: SufficientStatistics, config: DeepDPMConfig
+) -> tuple[tuple[tf.Tensor, ...], np.ndarray]:
+    """Subcomponents from statistics `[K, 2]`, and whether `[K]` both halves have points."""
+    flat = SufficientStatistics(*(tf.reshape(part, [-1, *part.shape[2:]]) for part in halves))
     estimates = m_step(
         flat,
         state.prior if config.prior_in_m_step else None,
         denominator=config.map_denominator,
         covariance=state.covariance,
     )
-    counts = soft_halves.counts
+    counts = tf.convert_to_tensor(halves.counts)
     weights = tf.math.divide_no_nan(counts, tf.reduce_sum(counts, axis=1, keepdims=True))
-    is_alive = tf.reduce_min(weights, axis=1) > _LEAST_HALF
-    estimated = (
-        weights,
-        tf.reshape(estimates.means, state.sub_means.shape),
-        tf.reshape(estimates.covariances, state.sub_covariances.shape),
-    )
-    fresh = subcomponent_start(state.parameters.means, state.parameters.covariances)
-    chosen = (
-        tf.where(tf.reshape(is_alive, [-1] + [1] * (len(new.shape) - 1)), new, start)
-        for new, start in zip(estimated, fresh, strict=True)
-    )
+    means = tf.reshape(estimates.means, state.sub_means.shape)
+    covariances = tf.reshape(estimates.covariances, state.sub_covariances.shape)
+    return (weights, means, covariances), weights.numpy().min(axis=1) > _LEAST_HALF
+
+
+def _with_halves(
+    state: MixtureState, halves: tuple[tf.Tensor, ...], is_chosen: np.ndarray
+) -> MixtureState:
+    """The state with the given subcomponents of chosen components `[K]`."""
     names = ("sub_weights", "sub_means", "sub_covariances")
-    return dataclasses.replace(state, **dict(zip(names, chosen, strict=True)))
+    chosen = {
+        name: tf.where(
+            is_chosen.reshape(-1, *[1] * (len(new.shape) - 1)), new, getattr(state, name)
+        )
+        for name, new in zip(names, halves, strict=True)
+    }
+    return dataclasses.replace(state, **chosen)

@@ -31,20 +31,20 @@ def test_a_method_has_one_line_with_ours_beside_what_is_printed(capsys) -> None:
     rows = [
         row("DeepDPM", "NMI", 0.8994, (0.88, 0.0)),
         row("DeepDPM", "K", 10.0, (9.2, 0.42)),
-        row("moVB", "NMI", None, (0.9, 0.004)),
+        row("moVB", "NMI", None, (0.9, 0.004), runs=0),
         row("DeepDPM", "NMI", 0.5, None, data="mnist", runs=3),
     ]
     shown = lines(capsys, rows, ("NMI", "K"), ["stl10: no stl10.npz"])
-    assert "usps DeepDPM 0.899 0.88 ± 0.00 10.0 9.2 ± 0.42" in shown
+    assert "usps DeepDPM 0.899 0.88 ± 0.00 10.0 9.2 ± 0.42 1" in shown
     assert "moVB - 0.90 ± 0.004" in shown
-    assert "mnist DeepDPM 0.500 ± 0.100" in shown
+    assert "mnist DeepDPM 0.500 ± 0.100 3" in shown
     assert shown[-1] == "missing: stl10: no stl10.npz"
 
 
 def test_remarks_are_numbered_once(capsys) -> None:
     rows = [row(name, "ACC", 0.5, (0.89, 0.2), remark="surely .02") for name in ("a", "b")]
     shown = lines(capsys, rows, ("ACC",))
-    assert "b 0.500 0.89 ± 0.20 [1]" in shown
+    assert "b 0.500 0.89 ± 0.20 [1] 1" in shown
     assert shown[-1] == "[1] surely .02"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -58,6 +59,40 @@ def test_means_and_deviations_are_over_seeds_and_peers_run_where_asked(quick, tm
     assert {call[0] for call in quick} == {"mnist", "mnist imbalanced"}
 
 
+def test_three_configurations_stand_beside_one_row_and_a_run_is_taken_up(quick, tmp_path) -> None:
+    write_stand_in(tmp_path, "usps_umap.npz")
+    sweep = Sweep(out=tmp_path / "c.json", seeds=2, resume=True)
+    run("configurations", tmp_path, sweep)
+    assert {(call[0], call[1], call[4]) for call in quick} == {
+        (data, method, seed)
+        for data in ("usps", "usps imbalanced")
+        for method in ("default", "paper", "official")
+        for seed in (0, 1)
+    }
+    assert {call[2].prior_scale for call in quick if call[1] != "default"} == {0.005}
+    write_stand_in(tmp_path, "mnist_umap.npz")
+    results = run("configurations", tmp_path, dataclasses.replace(sweep, seeds=3))
+    # Two sets of which two seeds of three were known, and two new ones.
+    assert len(quick) == len(results["records"]) == 3 * 4 * 3
+    cell = {(r["data"], r["method"], r["metric"]): r for r in results["rows"]}
+    for method in ("default", "paper", "official"):
+        assert cell["usps", method, "NMI"]["printed"]["mean"] == 0.88
+        assert cell["usps", method, "K"]["printed"]["mean"] == 9.2
+        assert cell["mnist imbalanced", method, "K"]["printed"]["mean"] == 10.3
+    with pytest.raises(
+        ValueError, match="`--resume`: got .* with epochs None, wanted a file with 2"
+    ):
+        run("configurations", tmp_path, sweep, epochs=2)
+
+
+def test_k_by_epoch_is_drawn(tmp_path) -> None:
+    write_stand_in(tmp_path, "usps_umap.npz")
+    results = run("configurations", tmp_path, Sweep(out=tmp_path / "c.json"), epochs=2)
+    lengths = {len(each["clusters_by_epoch"]) for each in results["records"]}
+    assert lengths <= {1, 2} and len(results["records"]) == 6
+    assert (tmp_path / "c.png").stat().st_size > 1000
+
+
 def test_ablations_change_one_setting_each(quick, tmp_path) -> None:
     write_stand_in(tmp_path, "fashion.npz")
     results = run("table6", tmp_path, Sweep(out=tmp_path / "t.json"), configuration="paper")
@@ -105,7 +140,7 @@ def test_the_command_passes_its_options_on(quick, tmp_path, capsys, monkeypatch)
 
 
 def test_every_experiment_knows_its_sources(tmp_path) -> None:
-    assert len(EXPERIMENTS) == 13
+    assert len(EXPERIMENTS) == 14
     for experiment in EXPERIMENTS.values():
         for name in experiment.data:
             assert isinstance(experiment.find(name, tmp_path, 0, None), str)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tfdpm.benchmarks.records import Record
 
-__all__ = ["plot_comparison"]
+__all__ = ["plot_comparison", "plot_epochs"]
 
 _ROW_INCHES = 0.24
 _PRINTED, _OURS = "0.45", "#2f6db5"
@@ -50,6 +50,46 @@ def plot_comparison(
         handles, names = panels[-1].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=7)
     figure.suptitle(title, fontsize=10 if len(metrics) > 1 else 8)
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def plot_epochs(records: list[Record], rows: list[Record], path: Path) -> Path | None:
+    """Plots K by epoch: one panel for each data set, a line for each fit, printed K dotted.
+
+    Args:
+        records: `records` of an experiment, those of fits with `clusters_by_epoch`.
+        rows: `rows` of the experiment, whose printed K is drawn.
+        path: PNG file that is written.
+    Returns:
+        The path, or `None` where matplotlib is not installed or no record tells K by epoch.
+    """
+    told = [each for each in records if "clusters_by_epoch" in each]
+    if importlib.util.find_spec("matplotlib") is None or not told:
+        return None
+    from matplotlib.figure import Figure
+
+    sets = list(dict.fromkeys(each["data"] for each in told))
+    methods = list(dict.fromkeys(each["method"] for each in told))
+    printed = {row["data"]: row["printed"] for row in rows if row["metric"] == "K"}
+    count = -(-len(sets) // 3)
+    figure = Figure(figsize=(3.4 * min(len(sets), 3), 0.6 + 2.4 * count), layout="constrained")
+    panels = figure.subplots(count, min(len(sets), 3), squeeze=False).ravel()
+    for axes in panels[len(sets) :]:
+        axes.remove()
+    for axes, data in zip(panels, sets, strict=False):
+        for record in (each for each in told if each["data"] == data):
+            history = record["clusters_by_epoch"]
+            style = {"color": f"C{methods.index(record['method'])}", "alpha": 0.6}
+            axes.step(
+                range(1, len(history) + 1), history, "o-", where="post", markevery=[-1], **style
+            )
+        if printed.get(data):
+            axes.axhline(printed[data]["mean"], color=_PRINTED, linestyle=":")
+        axes.set(title=data, xscale="log", xlabel="epoch", ylabel="K")
+    for index, method in enumerate(methods):
+        panels[0].plot([], [], color=f"C{index}", label=method)
+    figure.legend(loc="outside lower center", ncols=len(methods), fontsize=8)
     figure.savefig(path, dpi=120)
     return path
 

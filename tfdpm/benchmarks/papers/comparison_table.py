@@ -30,14 +30,16 @@ def print_comparison(title: str, metrics: tuple[str, ...], results: Record) -> N
     for metric in metrics:
         table.add_column(metric, justify="right")
         table.add_column("printed", justify="right", style="dim")
+    table.add_column("runs", justify="right")
     cells = {(row["data"], row["method"], row["metric"]): row for row in rows}
     before = None
     for data, method in dict.fromkeys((row["data"], row["method"]) for row in rows):
         if before not in (None, data):
             table.add_section()
-        own = (cells.get((data, method, metric)) for metric in metrics)
+        own = [cells.get((data, method, metric)) for metric in metrics]
         values = [value for row in own for value in _format_pair(row, remarks)]
-        table.add_row(data if data != before else "", method, *values)
+        runs = max(row["runs"] for row in own if row is not None)
+        table.add_row(data if data != before else "", method, *values, str(runs or ""))
         before = data
     console.print(table)
     for number, remark in enumerate(remarks, 1):

@@ -12,7 +12,7 @@ import numpy as np
 import tfdpm
 from tfdpm import checks
 from tfdpm.benchmarks.labelled import LabelledData
-from tfdpm.benchmarks.papers.comparison_plot import plot_comparison
+from tfdpm.benchmarks.papers.comparison_plot import plot_comparison, plot_epochs
 from tfdpm.benchmarks.papers.comparison_table import print_comparison
 from tfdpm.benchmarks.papers.data_files import find_images, find_points
 from tfdpm.benchmarks.papers.printed import PRINTED, Printed, printed_for
@@ -67,6 +67,7 @@ class Experiment(NamedTuple):
         by_k: whether it shows a curve over the K that methods are given.
         find: function of a name, a folder, a seed and the most points that returns a data set, or
             a line that says what is missing.
+        by_epoch: whether its picture shows K by epoch, and one row of the paper is beside all.
     """
 
     title: str
@@ -75,6 +76,7 @@ class Experiment(NamedTuple):
     list_methods: Callable[[Any, Settings], list[Method]]
     by_k: bool = False
     find: Callable[[str, Path, int, int | None], Any] = find_points
+    by_epoch: bool = False
 
 
 def _list_plain(data: LabelledData, settings: Settings) -> list[Method]:
@@ -83,6 +85,17 @@ def _list_plain(data: LabelledData, settings: Settings) -> list[Method]:
     return [
         partial(measure_fit, method="DeepDPM", config=settings.config),
         *(partial(measure_peer, peer=name, method=printed) for printed, name in peers),
+    ]
+
+
+def _list_configurations(data: LabelledData, settings: Settings) -> list[Method]:
+    return [
+        partial(
+            measure_fit,
+            method=name,
+            config=shorten_schedule(DeepDPMConfig.named(name), settings.epochs),
+        )
+        for name in ("default", "paper", "official")
     ]
 
 
@@ -155,6 +168,13 @@ _SCORES = ("NMI", "ARI", "ACC")
 
 EXPERIMENTS: dict[str, Experiment] = {
     "table1": Experiment("classical methods", (*_CLASSIC, *_THINNED), _SCORES, _list_plain),
+    "configurations": Experiment(
+        "three configurations",
+        (*_CLASSIC, *_THINNED),
+        (*_SCORES, "K"),
+        _list_configurations,
+        by_epoch=True,
+    ),
     "table2": Experiment("inferred K", _CLASSIC, ("K",), _list_plain),
     "table3": Experiment(
         "deep nonparametric methods", ("mnist images", "stl10", "reuters10k"), _SCORES, _list_joint
@@ -216,15 +236,22 @@ def run(
     present = [each for each in sets if not isinstance(each, str)]
     if not present:
         checks.fail("--data", "; ".join(missing), "at least one of these files", FileNotFoundError)
-    results: Record = {"experiment": name, "configuration": configuration, "missing": missing}
+    settled = {"max_points": sweep.max_points, "epochs": epochs}
+    results = sweep.take_up({"experiment": name, "configuration": configuration, **settled})
+    results["missing"] = missing
     for data in present:
         sweep.measure(results, [data], experiment.list_methods(data, settings))
         results["rows"] = _make_rows(name, experiment, results["records"])
         sweep.write(results)
     title = f"{name}: {experiment.title}, configuration {configuration}, {sweep.seeds} run(s)"
+    if experiment.by_epoch:
+        title = f"{name}: {experiment.title}"
     print_comparison(title, experiment.metrics, results)
     picture = Path(sweep.out).with_suffix(".png")
-    picture = plot_comparison(results["rows"], title, picture, by_k=experiment.by_k)
+    if experiment.by_epoch:
+        picture = plot_epochs(results["records"], results["rows"], picture)
+    else:
+        picture = plot_comparison(results["rows"], title, picture, by_k=experiment.by_k)
     results["picture"] = None if picture is None else str(picture)
     sweep.write(results)
     return results
@@ -238,16 +265,25 @@ def _make_rows(name: str, experiment: Experiment, records: list[Record]) -> list
         known = {"imagenet", *(each["data"] for each in records)}
         if printed.experiment == name and printed.data in known:
             cells.setdefault((printed.data, printed.method))
-    rows = []
-    for data, method in sorted(cells, key=lambda cell: experiment.data.index(cell[0])):
+    rows, order = [], list(dict.fromkeys([*experiment.data, *(data for data, _ in cells)]))
+    for data, method in sorted(cells, key=lambda cell: order.index(cell[0])):
         own = [each for each in records if (each["data"], each["method"]) == (data, method)]
         for metric in experiment.metrics:
-            printed = printed_for(name, data, method, metric)
+            printed = _find_printed(name, data, method, metric)
             values = [each[_KEYS[metric]] for each in own]
             ours = {"mean": float(np.mean(values)), "std": float(np.std(values))} if own else None
             if own or printed:
                 rows.append(_make_row(data, method, metric, ours, len(own), printed))
     return rows
+
+
+def _find_printed(name: str, data: str, method: str, metric: str) -> Printed | None:
+    """Returns the printed number; configurations all stand beside the rows of DeepDPM."""
+    if not EXPERIMENTS[name].by_epoch:
+        return printed_for(name, data, method, metric)
+    tables = ("table1", "table2", "supplement1")
+    found = (printed_for(table, data, "DeepDPM", metric) for table in tables)
+    return next((each for each in found if each is not None), None)
 
 
 def _make_row(data, method, metric, ours, runs: int, printed: Printed | None) -> Record:
