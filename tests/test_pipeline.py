@@ -62,8 +62,9 @@ def test_layouts_have_a_scale_of_their_own_unless_one_is_asked_for(monkeypatch):
     from tfdpm import pipeline
 
     x = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
-    places = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
-    monkeypatch.setattr(pipeline.learn_encoder, "learn_encoder", lambda *_: places)
+    encoder = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
+    learned = pipeline.learn_encoder.Learned(encoder)
+    monkeypatch.setattr(pipeline.learn_encoder, "learn_encoder", lambda *_: learned)
     monkeypatch.setattr(pipeline, "fit_layout_scale", lambda *_, are_images: 8.0 + are_images)
     asked = FAST.replace(prior_scale=2.0)
     for config, features, scale in [(FAST, "umap", 8.0), (asked, "umap", 2.0), (FAST, "none", 1.0)]:

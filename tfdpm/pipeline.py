@@ -170,9 +170,12 @@ def fit(
     stages = Stages(names, verbose=shown, directory=directory, key=key)
     stages.say(f"features: {choice}")
     if choice.name == "model":
-        encoder = as_encoder(given, inputs.feature_shape)
+        learned = learn_encoder.Learned(as_encoder(given, inputs.feature_shape))
     else:
-        encoder = learn_encoder.learn_encoder(choice, sample, stages, seed, given)
+        learned = learn_encoder.learn_encoder(choice, sample, stages, seed, given)
+        # Of an array that is its own sample; a stream's may come in another order.
+        if inputs.array is not None and sample is not None and len(sample) == len(inputs.array):
+            inputs = dataclasses.replace(inputs, encoded=learned.places)
     callbacks = list(callbacks)
     checkpoint = stages.path("clusters", ".npz")
     if checkpoint is not None and not any(isinstance(each, Checkpoint) for each in callbacks):
@@ -181,10 +184,12 @@ def fit(
         has_default_prior = (config.prior, config.prior_scale) == ("auto", 1.0)
         if choice.name in _LAYOUTS and has_default_prior:
             count, are_images = inputs.num_points or len(sample), choice.image_shape is not None
-            scale = fit_layout_scale(encoder, sample, config, count, seed, are_images=are_images)
+            scale = fit_layout_scale(
+                learned.places, learned.neighbours, config, count, seed, are_images=are_images
+            )
             config = config.replace(prior_scale=scale)
         with contextlib.nullcontext() if strategy is None else strategy.scope():
-            model = DeepDPM(config, seed=seed, encoder=encoder, features=str(choice))
+            model = DeepDPM(config, seed=seed, encoder=learned.encoder, features=str(choice))
         model.fit(
             inputs,
             epochs=epochs,

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 
 from tfdpm import DeepDPMConfig
 from tfdpm.deepdpm import layout_prior as module
-from tfdpm.features.encoders import chained
+from tfdpm.features import umap
 
 
 def scale_for(x, *, clumped, config=None, are_images=False) -> float:
     """The scale for points `[N, 8]`, whose first two columns a layout keeps or makes clumps of."""
-    inputs = keras.Input((8,))
-    outputs = inputs[:, :2]
-    if clumped:
-        outputs = outputs + 0.45 * keras.ops.sin(2.0 * outputs)
-    encoder = chained(
-        keras.Sequential([keras.Input((8,)), keras.layers.Identity()], name="rows"),
-        keras.Model(inputs, outputs, name="places"),
-    )
+    places = x[:, :2] + (0.45 * np.sin(2.0 * x[:, :2]) if clumped else 0.0)
+    neighbours, _ = umap.neighbours(x, 15)
     config = config or DeepDPMConfig()
-    return module.fit_layout_scale(encoder, x, config, len(x), 0, are_images=are_images)
+    return module.fit_layout_scale(
+        places.astype(np.float32), neighbours, config, len(x), 0, are_images=are_images
+    )
 
 
 def clouds(centres, per_cloud=300):

@@ -11,6 +11,7 @@ import tfdpm
 from tfdpm import DeepDPMConfig, metrics
 from tfdpm.data import as_features
 from tfdpm.features import learn_encoder as encoding
+from tfdpm.features.apply_encoder import encode
 from tfdpm.features.choice import FeatureChoice
 from tfdpm.progress.stages import Stages
 
@@ -179,12 +180,12 @@ def test_a_stage_that_is_interrupted_goes_on_from_its_last_epoch(kind, tmp_path,
                 raise KeyboardInterrupt
 
     whole = Run(None)
-    wanted = encoding.learn_encoder(choice, x, whole, 0)(x)
+    wanted = encoding.learn_encoder(choice, x, whole, 0).encoder(x)
     with pytest.raises(KeyboardInterrupt):
         encoding.learn_encoder(choice, x, Run(tmp_path, stop=3 * whole.reports // 4), 0)
     assert any(path.name.endswith("-epochs-k.npz") for path in tmp_path.iterdir())
     again = Run(tmp_path)
-    found = encoding.learn_encoder(choice, x, again, 0)(x)
+    found = encoding.learn_encoder(choice, x, again, 0).encoder(x)
     assert again.start >= 0.5 and again.reports <= whole.reports // 2
     np.testing.assert_array_equal(found, wanted)
     assert not any(path.name.endswith("-epochs-k.npz") for path in tmp_path.iterdir())
@@ -211,8 +212,11 @@ def test_a_run_that_is_interrupted_goes_on_from_what_it_kept(tmp_path, monkeypat
         raise AssertionError("the layout is kept")
 
     monkeypatch.setattr(encoding.parametric_umap, "neighbour_layout", layout)
-    encoder = encoding.learn_encoder(choice, x, Stages(names, directory=tmp_path, key="k"), 0)
+    learned = encoding.learn_encoder(choice, x, Stages(names, directory=tmp_path, key="k"), 0)
     np.testing.assert_array_equal(calls[0], calls[1])
     kept = encoding.learn_encoder(choice, x, Stages(names, directory=tmp_path, key="k"), 0)
     assert len(calls) == 2
-    np.testing.assert_array_equal(np.asarray(kept(x)), np.asarray(encoder(x)))
+    np.testing.assert_array_equal(kept.encoder(x), learned.encoder(x))
+    # Whoever encodes the same points again gets the same bits.
+    np.testing.assert_array_equal(encode(learned.encoder, x), learned.places)
+    np.testing.assert_array_equal(kept.neighbours, learned.neighbours)

@@ -91,14 +91,12 @@ def test_curve_is_one_up_to_the_minimum_distance_and_falls_exponentially():
     np.testing.assert_allclose(manifold.closeness_curve(0.1), (1.577, 0.895), rtol=2e-3)
 
 
-def test_steps_descend_the_cross_entropy():
-    """Without pushes, an edge's step is the gradient of minus the log of its membership."""
+def test_pulls_descend_the_cross_entropy():
+    """An edge's step is the gradient of minus the log of its membership, at either end."""
     a, b = manifold.closeness_curve(0.0)
     places = np.array([[0.0, 0.0], [1.3, -0.4], [9.0, 9.0]])
     heads, tails = np.array([0]), np.array([1])
-    others = np.zeros((1, 1), int)  # the head itself, which is not pushed from itself
-    moved = places.astype(np.float32)
-    manifold._step(moved, heads, tails, others, np.float32(1.0), a, b)
+    moved = places + manifold._pulls(places.astype(np.float32), heads, tails, a, b)
 
     def cost(place):
         squared = np.sum((place - places[1]) ** 2)
@@ -111,10 +109,51 @@ def test_steps_descend_the_cross_entropy():
     np.testing.assert_array_equal(moved[2], places[2])
 
 
-def test_random_points_are_pushed_away():
-    places = np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]], np.float32)
-    manifold._step(places, np.array([0]), np.array([1]), np.array([[2]]), np.float32(0.1), 1.9, 0.8)
-    assert places[0, 0] < 0.0 and places[2, 0] == 1.0
+def test_pushes_are_those_of_a_loop_over_points_and_others():
+    a, b = manifold.closeness_curve(0.0)
+    generator = np.random.default_rng(3)
+    places = generator.normal(size=(2, 5, 3)).astype(np.float32)
+    places[0, 1] = places[0, 0] + 1e-3  # so near that its push is cut
+    others = np.stack([places[0, [0, 3]], places[0, [4, 1]]])
+    weights = generator.uniform(size=(2, 5, 1)).astype(np.float32)
+    expected = np.zeros(places.shape)
+    for group, point, other in np.ndindex(2, 5, 2):
+        apart = (places[group, point] - others[group, other]).astype(np.float64)
+        squared = apart @ apart
+        slope = 2 * b / ((1e-3 + squared) * (1 + a * squared**b))
+        slope = min(slope, 4 * np.sqrt(3) / np.sqrt(1e-3 + squared))
+        expected[group, point] += weights[group, point, 0] * slope * apart
+    found = manifold._pushes(places, weights, others, a, b)
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)
+    assert np.abs(expected).max() > 0.1
+
+
+def test_pushes_descend_the_cross_entropy_where_points_are_apart():
+    a, b = manifold.closeness_curve(0.0)
+    place, other = np.array([1.0, 0.5]), np.array([-0.5, 1.0])
+
+    def cost(place):
+        squared = np.sum((place - other) ** 2)
+        return -np.log(1.0 - 1.0 / (1.0 + a * squared**b))
+
+    slope = [(cost(place + h) - cost(place - h)) / 2e-6 for h in 1e-6 * np.eye(2)]
+    given = place[None, None].astype(np.float32), np.ones((1, 1, 1)), other[None, None]
+    found = manifold._pushes(*given, a, b)[0, 0]
+    np.testing.assert_allclose(found, -np.array(slope), rtol=1e-3)  # but for 0.001 in d^2
+
+
+@pytest.mark.parametrize("copies", [1, 30])
+def test_neighbours_far_from_the_origin_and_of_copies_are_exact(copies):
+    """Products in float32 have no digits left for these distances."""
+    x = np.repeat(X.astype(np.float64), copies, axis=0)
+    x[0] += 1e6
+    indices, distances = manifold.neighbours(x, 5)
+    apart = np.linalg.norm(x[:, None] - x, axis=-1)
+    np.fill_diagonal(apart, np.inf)
+    np.testing.assert_allclose(distances, np.sort(apart, axis=1)[:, :5], rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(
+        np.take_along_axis(apart, indices, axis=1), distances, rtol=1e-12, atol=1e-12
+    )
 
 
 def test_far_groups_stay_apart_and_together():

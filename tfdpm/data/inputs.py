@@ -49,6 +49,8 @@ class Inputs:
         weighted_dataset: stream of batches, weights `[B]`, and labels where there are any, for
             streams that bring weights; else None.
         is_shuffled: whether the data are a stream, or were one, that shuffles.
+        encoded: `[N, F]` float32 rows that the encoder of a fit has made of the array; None where
+            it has not, or there is none.
     """
 
     array: NDArray[Any] | None
@@ -61,6 +63,7 @@ class Inputs:
     weights: NDArray[np.float64] | None = None
     weighted_dataset: tf.data.Dataset | None = None
     is_shuffled: bool = False
+    encoded: NDArray[np.float32] | None = None
 
     def in_memory(self, minimum_points: int = 2) -> Inputs:
         """The same with a stream of few values as an array, read in one pass; else unchanged.

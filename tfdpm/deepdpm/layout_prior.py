@@ -7,12 +7,10 @@ layout tells them apart: many of its edges go between clusters of chance, and fe
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features import umap
-from tfdpm.features.apply_encoder import encode
 from tfdpm.features.preprocessing import feature_moments, fit_preprocessing
 from tfdpm.search.initialization import initialize_mixture, uses_search
 from tfdpm.search.sample import Sample
@@ -20,7 +18,6 @@ from tfdpm.search.sample import Sample
 # Multiples of the automatic scale that are tried. Digits want four: one leaves twelve clusters.
 _SCALES = (1.0, 4.0, 16.0, 64.0)
 _IMAGE_SCALES = _SCALES[1:]
-_MOST_POINTS = 10_000  # in the graph of neighbours, as many neighbours each as in the layout
 # Clusters are joined if more edges go between them than this share of what chance gives. Tuned on
 # digits, MNIST and snippets of the web with their labels in view: half of it joins two digits, and
 # one and a half leaves pieces of the subjects of half the snippets.
@@ -28,8 +25,8 @@ _RESOLUTION = 0.7
 
 
 def fit_layout_scale(
-    encoder: keras.Model,
-    x: np.ndarray,
+    places: np.ndarray,
+    neighbours: np.ndarray,
     config: DeepDPMConfig,
     num_points: int,
     seed: int,
@@ -41,28 +38,30 @@ def fit_layout_scale(
     Without a search by `config` it is the smallest of those that are tried.
 
     Args:
-        encoder: two models in turn, from raw points to rows and from rows to places.
-        x: `[n, ...]` raw sample of `num_points`.
+        places: `[n, D]` of a sample of `num_points`, in the layout.
+        neighbours: `[n, k]` indices of each point's neighbours before the layout.
         config, seed: of the fit, whose `prior_scale` is replaced.
         are_images: whether points are images or vectors of pixels.
     """
     scales = _IMAGE_SCALES if are_images else _SCALES
     if not uses_search(config):
         return scales[0]
-    first, last = encoder.layers[-2:]
-    rows = encode(first, x)
-    places = encode(last, rows)
-    kept = np.random.default_rng([seed, 16]).permutation(len(rows))[:_MOST_POINTS]
-    indices, _ = umap.neighbours(rows[kept], min(umap.NUM_NEIGHBOURS, len(kept) - 1))
     moments = feature_moments(places)._replace(num_points=num_points)
     preprocessing = fit_preprocessing(moments, config.preprocessing)
 
     def quality(scale: float) -> float:
         scaled = config.replace(prior_scale=scale)
         found = initialize_mixture(places, moments, preprocessing, scaled, seed, takes_logs=False)
-        features = found.preprocessing.transform(places[kept]).astype(np.float64)
+        features = found.preprocessing.transform(places).astype(np.float64)
         mixture = found.t_mixture or found.parameters
         labels = Sample(features).labels(type(mixture)(*(np.asarray(part) for part in mixture)))
-        return umap.modularity(indices, labels, _RESOLUTION)
+        return umap.modularity(neighbours, labels, _RESOLUTION)
 
-    return max(scales, key=quality)
+    # From the widest prior, whose few clusters are found soonest, until narrower ones cut classes.
+    best, largest = scales[-1], -np.inf
+    for scale in reversed(scales):
+        found = quality(scale)
+        if found < largest:
+            break
+        best, largest = scale, found
+    return best

@@ -29,7 +29,8 @@ def encode_inputs(inputs: Inputs, encoder: keras.Model | None) -> Inputs:
         return inputs
     check_point_shape(inputs.feature_shape, int(np.prod(encoder.input_shape[1:])))
     if inputs.array is not None:
-        return dataclasses.replace(inputs, array=encode(encoder, inputs.array))
+        rows = encode(encoder, inputs.array) if inputs.encoded is None else inputs.encoded
+        return dataclasses.replace(inputs, array=rows, encoded=None)
     dataset = inputs.dataset.map(lambda batch: encode_batch(encoder, batch))
     weighted = inputs.weighted_dataset
     if weighted is not None:
@@ -51,12 +52,13 @@ def check_point_shape(
         checks.fail(name, f"points of shape {tuple(shape)}", wanted)
 
 
-def encode(encoder: keras.Model, x: np.ndarray) -> np.ndarray:
+def encode(encoder: keras.Model, x: np.ndarray, at_once: int | None = None) -> np.ndarray:
     """Encodes raw points `[N, ...]` as rows `[N, F]` float32, in slices that fit memory.
 
-    The slices depend on the array alone, so that its rows always have the same bits.
+    The slices depend on the array alone, so that its rows always have the same bits, unless they
+    have so many points as another array's, `at_once`.
     """
-    rows = encoding_rows(x.shape[1:])
+    rows = at_once or encoding_rows(x.shape[1:])
     starts = range(0, len(x), rows)
     return np.concatenate([encode_batch(encoder, x[i : i + rows]).numpy() for i in starts])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,8 +14,8 @@ from tfdpm import checks
 from tfdpm.data.images.multicrop import multicrop
 from tfdpm.data.inputs import Inputs
 from tfdpm.data.streams import draw_rows
-from tfdpm.features import autoencoder, encoders, parametric_umap
-from tfdpm.features.apply_encoder import encode, takes_text
+from tfdpm.features import autoencoder, encoders, parametric_umap, umap
+from tfdpm.features.apply_encoder import encode, encoding_rows, takes_text
 from tfdpm.features.choice import FeatureChoice
 from tfdpm.progress.stages import BatchProgress, Stages
 from tfdpm.swav.model import SwAV
@@ -36,6 +37,14 @@ FEATURES = ("auto", *(name for name in STAGES if name not in ("model", "backbone
 _PRINCIPAL_AXES = 10
 _LEARNING_RATE = 1e-3
 _BATCH_SIZE = 256
+
+
+class Learned(NamedTuple):
+    """What is learned from a sample of raw points."""
+
+    encoder: keras.Model | None  # `[B, ...] -> [B, F]`; `None` for points as they are
+    places: np.ndarray | None = None  # `[n, F]` of the sample, as the encoder gives them
+    neighbours: np.ndarray | None = None  # `[n, k]` of each point before a layout
 
 
 class Effort(NamedTuple):
@@ -77,14 +86,14 @@ def learn_encoder(
     stages: Stages,
     seed: int,
     given: keras.Model | None = None,
-) -> keras.Model | None:
-    """Learns the chosen encoder `[B, ...] -> [B, F]` from raw points `x`, or `None` for "none".
+) -> Learned:
+    """Learns the chosen encoder from raw points `x`; after a layout, with places and neighbours.
 
     The stages are `STAGES[choice.name]`; the same seed gives the same encoder. A model of images
     or texts that is `given` precedes what is learned, where the choice is "backbone".
     """
     if choice.name == "none":
-        return None
+        return Learned(None)
     # Points need all digits, whatever the program's policy; SwAV alone is made for it.
     policy = keras.config.dtype_policy()
     with _dtype_policy("float32"):
@@ -109,13 +118,14 @@ def _learn_encoder(
     seed: int,
     given: keras.Model | None,
     policy: Any,
-) -> keras.Model:
+) -> Learned:
     if choice.name == "pca":
         with stages.stage("principal axes"):
-            return encoders.principal_axes(x, _PRINCIPAL_AXES)
+            return Learned(encoders.principal_axes(x, _PRINCIPAL_AXES))
     if choice.name == "autoencoder":
         with stages.stage("autoencoder"):
-            return stages.kept_model("autoencoder", lambda: _autoencoder(choice, x, stages, seed))
+            make = functools.partial(_autoencoder, choice, x, stages, seed)
+            return Learned(stages.kept_model("autoencoder", make))
     if choice.name == "swav":
         with stages.stage("views"), _dtype_policy(policy):
             first = stages.kept_model("swav", lambda: _swav(choice, x, stages, seed))
@@ -128,16 +138,21 @@ def _learn_encoder(
     # A parametric UMAP of the first model's outputs follows it.
     with stages.stage("neighbours"):
         rows = encode(first, x)
+        found = umap.neighbours(rows, min(umap.NUM_NEIGHBOURS, len(rows) - 1))
         places = stages.kept_array(
             "layout",
-            lambda: parametric_umap.neighbour_layout(rows, seed=seed, on_epoch=stages.progress),
+            lambda: parametric_umap.neighbour_layout(
+                rows, found, seed=seed, on_epoch=stages.progress
+            ),
         )
     with stages.stage("encoder"):
         last = stages.kept_model(
             "encoder",
             lambda: parametric_umap.fit_encoder(rows, places, seed=seed, stages=stages),
         )
-    return encoders.chained(first, last)
+    # Slices of raw points, so that whoever encodes these again gets the same bits.
+    places = encode(last, rows, at_once=encoding_rows(x.shape[1:]))
+    return Learned(encoders.chained(first, last), places, found[0])
 
 
 def _autoencoder(choice: FeatureChoice, x, stages: Stages, seed: int) -> keras.Model:

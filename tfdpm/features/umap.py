@@ -8,11 +8,14 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 import scipy.sparse
-import sklearn.neighbors
+import tensorflow as tf
 
 NUM_NEIGHBOURS = 15  # as in [UMAP]; 10 to 25 give much the same
 _NEGATIVES = 5  # points that are pushed away for each one that is pulled, as in [UMAP]'s program
 _LARGEST_STEP = 4.0  # along each axis, before the learning rate, as there
+_GROUP = 64  # points that are pushed from the same others at once
+_SPARE = 5  # candidates beyond the wanted neighbours, which rounding may have put in a wrong order
+_VALUES_AT_ONCE = 2**22
 
 
 def neighbours(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -20,9 +23,48 @@ def neighbours(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
     Returns indices `[N, count]` int64 and distances float64, nearest first; copies are at zero.
     """
-    search = sklearn.neighbors.NearestNeighbors(n_neighbors=count, algorithm="brute").fit(x)
-    distances, indices = search.kneighbors()
-    return indices, distances.astype(np.float64)
+    indices = np.empty((len(x), count), np.int64)
+    distances = np.empty((len(x), count))
+    centred = x - x.mean(axis=0, dtype=np.float64)
+    rows = np.arange(len(x))
+    for dtype in (np.float32, np.float64):
+        points = centred.astype(dtype)
+        indices[rows], distances[rows], is_sure = _nearest(points, x, rows, count)
+        rows = rows[~is_sure]
+        if not len(rows):
+            break
+    return indices, distances
+
+
+def _nearest(
+    points: np.ndarray, x: np.ndarray, rows: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Neighbours of some rows, their distances, and whether the digits of `points` suffice.
+
+    Candidates come from products of `points`, which are `x` centred; their distances do not.
+    """
+    num_points, dim = x.shape
+    num_candidates = min(count + _SPARE, num_points - 1)
+    squares = np.einsum("nd,nd->n", points, points)
+    error = 4.0 * np.finfo(points.dtype).eps * np.sqrt(dim) * squares.max()
+    at_once = max(1, _VALUES_AT_ONCE // max(num_points, num_candidates * dim))
+    parts = []
+    for part in np.split(rows, range(at_once, len(rows), at_once)):
+        # 2 x.y - |y|^2 is largest where |x - y|^2 is least.
+        closeness = 2.0 * (points[part] @ points.T) - squares
+        closeness[np.arange(len(part)), part] = -np.inf
+        closest = tf.math.top_k(closeness, num_candidates)
+        candidates = closest.indices.numpy()
+        apart = x[candidates] - x[part, np.newaxis]
+        squared = np.einsum("nkd,nkd->nk", apart, apart, dtype=np.float64)
+        order = np.argsort(squared, axis=1, kind="stable")[:, :count]
+        squared = np.take_along_axis(squared, order, axis=1)
+        # All other points are at least as far as the last candidate, but for rounding.
+        others = squares[part] - closest.values.numpy()[:, -1] - error
+        is_sure = (others > squared[:, -1]) | (num_candidates == num_points - 1)
+        parts.append((np.take_along_axis(candidates, order, axis=1), np.sqrt(squared), is_sure))
+    indices, distances, is_sure = map(np.concatenate, zip(*parts, strict=True))
+    return indices, distances, is_sure
 
 
 def membership_graph(indices: np.ndarray, distances: np.ndarray) -> scipy.sparse.csr_matrix:
@@ -92,57 +134,80 @@ def layout(
     """Places points so that neighbours in the graph lie close and others apart, [UMAP] section 3.2.
 
     From the start `[N, d]`, stochastic gradient descent minimises the cross entropy of memberships
-    in graph and layout. Edges are drawn by their weights, each with a few random points; steps
-    shrink to zero. An epoch draws an edge of weight one once, and `on_epoch` is called with the
-    numbers done and in all.
+    in graph and layout. Edges are drawn by their weights, and points are pushed from random ones in
+    proportion; steps shrink to zero. An epoch draws an edge of weight one once, and `on_epoch` is
+    called with the numbers done and in all.
     """
-    a, b = closeness_curve(min_dist=0.0)
+    curve = closeness_curve(min_dist=0.0)
     generator = np.random.default_rng([seed, 11])
+    num_points, dim = start.shape
+    # In a random order, points that follow each other are a random group; the last one is filled
+    # up with points that are neither moved nor drawn.
+    order = generator.permutation(num_points)
+    rank = np.argsort(order)
+    places = np.zeros((-(-num_points // _GROUP), _GROUP, dim), np.float32)
+    rows = places.reshape(-1, dim)
+    rows[:num_points] = start[order]
     edges = graph.tocoo()
-    share = edges.data / edges.data.max()
+    share = (edges.data / edges.data.max()).astype(np.float32)
     is_kept = share >= 1.0 / epochs
-    heads, tails, share = edges.row[is_kept], edges.col[is_kept], share[is_kept]
-    places = np.array(start, np.float32)
-    num_points = len(places)
+    heads, tails, share = rank[edges.row[is_kept]], rank[edges.col[is_kept]], share[is_kept]
+    # About one edge per point at once, so that steps of a point see each other.
+    num_parts = max(1, int(share.sum()) // num_points)
+    weights = np.bincount(heads, share, minlength=len(rows)).astype(np.float32) / num_parts
+    weights = weights.reshape(*places.shape[:2], 1)
     for epoch in range(epochs):
         rate = np.float32(1.0 - epoch / epochs)
-        drawn = np.flatnonzero(generator.random(len(share)) < share)
-        drawn = generator.permutation(drawn)
-        # About one edge per point at once, so that steps of a point see each other.
-        for part in np.array_split(drawn, max(1, len(drawn) // num_points)):
-            others = generator.integers(num_points, size=(len(part), _NEGATIVES))
-            _step(places, heads[part], tails[part], others, rate, a, b)
+        drawn = np.flatnonzero(generator.random(len(share), np.float32) < share)
+        part_of = generator.integers(num_parts, size=len(drawn))
+        for part in range(num_parts):
+            chosen = drawn[part_of == part]
+            force = _pulls(rows, heads[chosen], tails[chosen], *curve)
+            others = generator.integers(num_points, size=(len(places), _NEGATIVES))
+            force += _pushes(places, weights, rows[others], *curve).reshape(-1, dim)
+            rows += rate * force
         if on_epoch is not None:
             on_epoch(epoch + 1, epochs)
-    return places
+    return rows[rank]
 
 
-def _step(places, heads, tails, others, rate, a: float, b: float) -> None:
-    """Pulls the ends of edges together and pushes their heads from others, in place."""
-    # Gradients with respect to a place, d = its distance to the other: pulled by
-    # -2 a b d^(2b - 2) / (1 + a d^(2b)), pushed by 2 b / ((0.001 + d^2) (1 + a d^(2b))).
-    count, starts = len(heads), places[heads]
-    apart = starts - places[tails]
-    squared = np.maximum(np.einsum("ed,ed->e", apart, apart), 1e-12)
-    power = squared**b
-    pull = (-2.0 * a * b) * power / squared / (1.0 + a * power)
-    pulled = np.clip(pull[:, None] * apart, -_LARGEST_STEP, _LARGEST_STEP)
+def _pulls(places, heads, tails, a: float, b: float) -> np.ndarray:
+    """Steps `[N, d]` of points at `places [N, d]` that edges pull together at both ends."""
+    # The gradient at a place, d = its distance to the other: -2 a b d^(2b - 2) / (1 + a d^(2b)).
+    apart = places.take(heads, axis=0) - places.take(tails, axis=0)
+    squared = np.maximum(np.einsum("ed,ed->e", apart, apart), np.float32(1e-12))
+    power = squared ** np.float32(b)
+    apart *= (np.float32(-2.0 * a * b) * power / (squared * (1.0 + np.float32(a) * power)))[:, None]
+    np.clip(apart, -_LARGEST_STEP, _LARGEST_STEP, out=apart)
+    edges = np.arange(len(heads))
+    signs = np.repeat(np.array([1.0, -1.0], np.float32), len(heads))
+    ends = (np.concatenate([heads, tails]), np.concatenate([edges, edges]))
+    total = scipy.sparse.coo_matrix((signs, ends), shape=(len(places), len(heads)))
+    return total @ apart
 
-    pushed = np.zeros_like(pulled)
-    for other in others.T:  # one of each edge at a time, which stays in the caches
-        away = starts - places[other]
-        squared = np.einsum("ed,ed->e", away, away)
-        push = 2.0 * b / ((0.001 + squared) * (1.0 + a * squared**b))
-        push[other == heads] = 0.0
-        pushed += np.clip(push[:, None] * away, -_LARGEST_STEP, _LARGEST_STEP)
 
-    rows = np.concatenate([heads, tails])
-    moves = np.concatenate([pulled + pushed, -pulled]).astype(np.float32)
-    total = scipy.sparse.coo_matrix(
-        (np.ones(2 * count, np.float32), (rows, np.arange(2 * count))),
-        shape=(len(places), 2 * count),
-    )
-    places += rate * (total @ moves)
+def _pushes(places, weights, others, a: float, b: float) -> np.ndarray:
+    """Steps `[G, n, d]` of groups of points that are pushed from `others [G, m, d]`, by weights.
+
+    The weights are `[G, n, 1]`. A point that is one of its others is not pushed from itself.
+    """
+    # The gradient: 2 b / ((0.001 + d^2) (1 + a d^(2b))) times the difference. All distances, and
+    # all sums of differences, are products of matrices.
+    squared = places @ np.swapaxes(others, 1, 2)
+    squared *= -2.0
+    squared += np.einsum("gnd,gnd->gn", places, places)[:, :, None]
+    squared += np.einsum("gmd,gmd->gm", others, others)[:, None, :]
+    np.maximum(squared, 0.0, out=squared)
+    push = squared ** np.float32(b)
+    push *= np.float32(a)
+    push += 1.0
+    squared += np.float32(1e-3)
+    push *= squared
+    np.divide(np.float32(2.0 * b), push, out=push)
+    longest = _LARGEST_STEP * np.sqrt(places.shape[-1], dtype=np.float32)
+    np.minimum(push, longest / np.sqrt(squared), out=push)
+    push *= weights
+    return push.sum(axis=2, keepdims=True) * places - push @ others
 
 
 def principal_start(x: np.ndarray, dim: int, seed: int) -> np.ndarray:

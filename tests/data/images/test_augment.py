@@ -145,3 +145,20 @@ def test_blur_equals_a_padded_convolution(extent):
 def test_blur_keeps_constant_images():
     images = tf.fill([3, 9, 9, 1], 0.7)
     np.testing.assert_allclose(augment.random_blur(SEED, images, 1.0, (0.1, 2.0)), 0.7, atol=1e-6)
+
+
+def test_compiled_jitter_makes_the_same_images(monkeypatch):
+    images = tf.constant(photographs(6, 5, 7))
+    plain = augment.color_jitter(SEED, images, (0.8, 0.8, 0.8, 0.2), 0.8)
+    monkeypatch.setattr(augment, "_WORTH_COMPILING", 0)
+    compiled = augment.color_jitter(SEED, images, (0.8, 0.8, 0.8, 0.2), 0.8)
+    np.testing.assert_allclose(compiled, plain, atol=1e-5)
+
+
+def test_blur_changes_the_asked_share_and_no_other_image():
+    images = tf.constant(photographs(200, 6, 5))
+    changed = augment.random_blur(SEED, images, 0.5, (2.0, 2.0)).numpy()
+    is_changed = (changed != images.numpy()).any((1, 2, 3))
+    assert abs(is_changed.mean() - 0.5) < 0.1
+    wanted = augment.gaussian_blur(images, tf.fill([200], 2.0)).numpy()
+    np.testing.assert_allclose(changed[is_changed], wanted[is_changed], atol=1e-6)

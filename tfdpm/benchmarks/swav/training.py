@@ -51,25 +51,31 @@ def run(sweep: Sweep, *, repeats: int, epochs: int) -> Record:
 
 
 def _add_ratios(results: Record) -> None:
-    """Adds our rate by PyTorch's, and the views' share of the time of a float32 step with views."""
+    """Adds our rates by those of peers, and the views' share of a float32 step with views."""
     step, views = results["step"], results["pipeline"]
     results["ratios"] = {
         dtype: step[f"tfdpm, {dtype}"]["cpu_rate"] / step[f"PyTorch, {dtype}"]["cpu_rate"]
         for dtype in ("float32", "bfloat16")
         if f"PyTorch, {dtype}" in step
     }
-    view_time, step_time = (1 / part["cpu_rate"] for part in (views, step["tfdpm, float32"]))
+    if "Pillow" in views:
+        results["ratios"]["views"] = views["tfdpm"]["cpu_rate"] / views["Pillow"]["cpu_rate"]
+    ours = views["tfdpm"], step["tfdpm, float32"]
+    view_time, step_time = (1 / part["cpu_rate"] for part in ours)
     results["pipeline_share"] = view_time / (view_time + step_time)
 
 
 def _print_results(results: Record) -> None:
     rows = [
         (name, part["rate"], part["cpu_rate"])
-        for name, part in (*results["step"].items(), ("pipeline", results["pipeline"]))
+        for name, part in (
+            *results["step"].items(),
+            *((f"views, {name}", part) for name, part in results["pipeline"].items()),
+        )
     ]
     title = f"Images per second on {results['cores']} core(s): ResNet-50, 2x224 + 6x96"
     print_table(title, ("program", "images / s", "images / CPU s"), rows)
-    rows = [(f"tfdpm / PyTorch, {name}", ratio) for name, ratio in results["ratios"].items()]
+    rows = [(f"tfdpm / peer, {name}", ratio) for name, ratio in results["ratios"].items()]
     rows.append(("pipeline's share of float32 step and views", results["pipeline_share"]))
     print_table("Ratios, by processor time", ("what", "value"), rows)
     for record in results["features"]:

@@ -8,6 +8,7 @@ RandomGaussianBlur has one width per batch and black borders, and takes 38 to 50
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -18,6 +19,8 @@ import tensorflow as tf
 LUMA = (0.299, 0.587, 0.114)
 BLUR_RADIUS = 11  # the published runs blur with 23 taps
 CROP_TRIES = 10
+# Values of a batch from which on compiling pays: it takes seconds, and as long for few values.
+_WORTH_COMPILING = 2**20
 
 
 def split_seed(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
@@ -172,25 +175,42 @@ def color_jitter(
         strength, centre = strengths[index], 0.0 if index == 3 else 1.0
         low = centre - strength if index == 3 else max(centre - strength, 0.0)
         amounts = tf.random.stateless_uniform([number], amount_seed, low, centre + strength)
-        steps.append((operations[index], amounts))
+        steps.append(amounts)
     order = tf.argsort(tf.random.stateless_uniform([len(steps)], order_seed))
 
-    def apply_next(position, current):
-        branches = [lambda step=step: step[0](current, step[1]) for step in steps]
-        changed = tf.switch_case(order[position], branches)
-        return position + 1, tf.ensure_shape(changed, images.shape)
+    def jitter(images, order, *amounts):
+        def apply_next(position, current):
+            branches = [
+                functools.partial(operations[index], current, amount)
+                for index, amount in zip(active, amounts, strict=True)
+            ]
+            changed = tf.switch_case(order[position], branches)
+            return position + 1, tf.ensure_shape(changed, images.shape)
 
-    _, result = tf.while_loop(
-        lambda position, _: position < len(steps), apply_next, (0, images), parallel_iterations=1
-    )
-    return _where(prob_seed, prob, result, images)
+        _, result = tf.while_loop(
+            lambda position, _: position < len(active),
+            apply_next,
+            (0, images),
+            parallel_iterations=1,
+        )
+        return result
+
+    # Passes over the pixels, a dozen for the hue alone, take four times as long one by one.
+    if images.shape.is_fully_defined() and images.shape.num_elements() >= _WORTH_COMPILING:
+        jitter = tf.function(jitter, autograph=False, jit_compile=True)
+    return _where(prob_seed, prob, jitter(images, order, *steps), images)
 
 
 def random_grayscale(seed: tf.Tensor, images: tf.Tensor, prob: float) -> tf.Tensor:
     """Removes the colour from a share `prob` of the images."""
     if prob <= 0 or images.shape[-1] != 3:
         return images
-    return _where(seed, prob, tf.repeat(grayscale(images), 3, axis=-1), images)
+
+    def remove(chosen):
+        gray = tf.linalg.matvec(chosen, tf.constant(LUMA))
+        return tf.repeat(gray[..., tf.newaxis], 3, axis=-1)
+
+    return _of_some(seed, prob, images, remove)
 
 
 def gaussian_blur(images: tf.Tensor, sigmas: tf.Tensor) -> tf.Tensor:
@@ -219,13 +239,21 @@ def random_blur(
         return images
     prob_seed, sigma_seed = split_seed(seed, 2)
     sigmas = tf.random.stateless_uniform([tf.shape(images)[0]], sigma_seed, *sigma)
-    return _where(prob_seed, prob, gaussian_blur(images, sigmas), images)
+    return _of_some(prob_seed, prob, images, gaussian_blur, sigmas)
 
 
 def _where(seed, prob, changed, images):
     """Replaces a random share `prob` of the images by their changed versions."""
     chosen = tf.random.stateless_uniform([tf.shape(images)[0]], seed) < prob
     return tf.where(chosen[:, tf.newaxis, tf.newaxis, tf.newaxis], changed, images)
+
+
+def _of_some(seed, prob, images, change, *draws):
+    """Changes a random share `prob` of the images, and no others, with each one's `draws`."""
+    chosen = tf.where(tf.random.stateless_uniform([tf.shape(images)[0]], seed) < prob)
+    parts = (tf.ensure_shape(tf.gather_nd(images, chosen), [None, *images.shape[1:]]),)
+    changed = change(*parts, *(tf.gather_nd(draw, chosen) for draw in draws))
+    return tf.tensor_scatter_nd_update(images, chosen, changed)
 
 
 def _mirrored_shifts(extent: int) -> np.ndarray:
