@@ -12,6 +12,7 @@ from tfdpm.swav.model import SwAV
 from tfdpm.swav.monitoring import CollapseWatchdog, NearestNeighbours, TrainingState
 from tfdpm.swav.optimizers import LARS, WarmupCosine
 from tfdpm.swav.published_weights import convert_published_weights
+from tfdpm.swav.self_supervised import SelfSupervisedModel
 
 __all__ = [
     "LARS",
@@ -21,6 +22,7 @@ __all__ = [
     "CollapseWatchdog",
     "Encoder",
     "NearestNeighbours",
+    "SelfSupervisedModel",
     "SwAV",
     "SwAVConfig",
     "TrainingConfig",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from tfdpm import checks
 from tfdpm.data.images.view_config import PUBLISHED_MEAN, PUBLISHED_STD, ViewConfig
@@ -46,21 +47,13 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SwAVConfig:
-    """Settings of the method; the defaults are those of the published runs at batch 4096."""
+class SelfSupervisedConfig:
+    """Settings of network, views and training that all methods share, and all of SimCLR's."""
 
     embedding_dim: int = 128
     hidden_units: int = 2048  # of the projection head; 0 for a linear head
     head_batch_norm: bool = True
-    num_prototypes: int = 3000
     temperature: float = 0.1  # of the prediction
-    sinkhorn_epsilon: float = 0.05  # of the assignment; 0.03 where training collapses
-    sinkhorn_iterations: int = 3
-    num_assigning_crops: int = 2  # the first crops of the first resolution give the codes
-    renormalize_prototypes: bool = True  # before every step
-    freeze_prototypes_steps: int = 313
-    queue_length: int = 0  # embeddings per assigning crop
-    queue_start_steps: int = 0  # the queue joins from this step on, once full
     synchronized: bool = True  # batch statistics shared by replicas
     views: ViewConfig = field(default_factory=ViewConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -72,17 +65,43 @@ class SwAVConfig:
             object.__setattr__(self, "training", TrainingConfig(**self.training))
         checks.integer(self.embedding_dim, "embedding_dim", minimum=1)
         checks.integer(self.hidden_units, "hidden_units", minimum=0)
+        checks.number(self.temperature, "temperature", above=0.0)
+        if self.views.num_crops < 2:
+            checks.fail("crop_counts", self.views.crop_counts, "at least two views of an image")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrototypeConfig(SelfSupervisedConfig):
+    """Settings that methods with prototypes share."""
+
+    num_prototypes: int = 3000
+    num_assigning_crops: int = 2  # the first crops of the first resolution give the codes
+
+    def __post_init__(self):
+        super().__post_init__()
         checks.integer(self.num_prototypes, "num_prototypes", minimum=2)
-        for name in ("temperature", "sinkhorn_epsilon"):
-            checks.number(getattr(self, name), name, above=0.0)
+        count, most = self.num_assigning_crops, self.views.crop_counts[0]
+        checks.integer(count, "num_assigning_crops", minimum=1, maximum=most)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwAVConfig(PrototypeConfig):
+    """Settings of the method; the defaults are those of the published runs at batch 4096."""
+
+    sinkhorn_epsilon: float = 0.05  # of the assignment; 0.03 where training collapses
+    sinkhorn_iterations: int = 3
+    renormalize_prototypes: bool = True  # before every step
+    freeze_prototypes_steps: int = 313
+    queue_length: int = 0  # embeddings per assigning crop
+    queue_start_steps: int = 0  # the queue joins from this step on, once full
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.number(self.sinkhorn_epsilon, "sinkhorn_epsilon", above=0.0)
         checks.integer(self.sinkhorn_iterations, "sinkhorn_iterations", minimum=1)
         checks.boolean(self.renormalize_prototypes, "renormalize_prototypes")
         for name in ("freeze_prototypes_steps", "queue_length", "queue_start_steps"):
             checks.integer(getattr(self, name), name, minimum=0)
-        count, most = self.num_assigning_crops, self.views.crop_counts[0]
-        checks.integer(count, "num_assigning_crops", minimum=1, maximum=most)
-        if self.views.num_crops < 2:
-            checks.fail("crop_counts", self.views.crop_counts, "at least two views of an image")
 
 
 _TWO_LARGE = ViewConfig(crop_sizes=(224,), crop_counts=(2,), crop_scales=((0.08, 1.0),))
@@ -148,6 +167,12 @@ def preset(name: str) -> SwAVConfig:
     return PRESETS[checks.one_of(name, "name", PRESETS)]
 
 
+def convert(config: SelfSupervisedConfig, kind: type[Any]) -> Any:
+    """Returns settings of another method: the fields that both have, and defaults for others."""
+    shared = {entry.name for entry in fields(kind)} & {entry.name for entry in fields(config)}
+    return kind(**{name: getattr(config, name) for name in shared})
+
+
 def small_config(
     *, image_size: int, channels: int, num_images: int, batch_size: int, epochs: int
 ) -> SwAVConfig:
@@ -202,25 +227,28 @@ def small_config(
     )
 
 
-def describe(config: SwAVConfig) -> str:
-    """Describes settings in five lines."""
+def describe(config: SelfSupervisedConfig) -> str:
+    """Describes settings in a few lines."""
     views, training = config.views, config.training
     crops = " + ".join(
         f"{count}x{size} px (area {low:g}-{high:g})"
         for size, count, (low, high) in views.resolutions()
     )
-    queue = "none"
-    if config.queue_length:
-        queue = f"{config.queue_length} embeddings per crop from step {config.queue_start_steps}"
-    return "\n".join(
-        (
-            f"crops       {crops}",
-            f"prototypes  {config.num_prototypes}, "
-            f"frozen for {config.freeze_prototypes_steps} steps",
-            f"queue       {queue}",
-            f"head        {config.hidden_units} -> {config.embedding_dim}",
-            f"training    {training.optimizer}, batch {training.batch_size}, {training.epochs} "
-            f"epochs of {training.steps_per_epoch or 'unknown'} steps, "
-            f"learning rate {training.peak_learning_rate:g}",
-        )
-    )
+    lines = [f"crops       {crops}"]
+    if isinstance(config, PrototypeConfig):
+        frozen = getattr(config, "freeze_prototypes_steps", 0)
+        lines.append(f"prototypes  {config.num_prototypes}, frozen for {frozen} steps")
+    if isinstance(config, SwAVConfig):
+        queue = "none"
+        if config.queue_length:
+            queue = (
+                f"{config.queue_length} embeddings per crop from step {config.queue_start_steps}"
+            )
+        lines.append(f"queue       {queue}")
+    lines += [
+        f"head        {config.hidden_units} -> {config.embedding_dim}",
+        f"training    {training.optimizer}, batch {training.batch_size}, {training.epochs} "
+        f"epochs of {training.steps_per_epoch or 'unknown'} steps, "
+        f"learning rate {training.peak_learning_rate:g}",
+    ]
+    return "\n".join(lines)

@@ -70,12 +70,13 @@ class CollapseWatchdog(keras.callbacks.Callback):
         logs = {"loss": 0.0, "code_entropy": 0.0, "used_prototypes": 1.0} | (logs or {})
         loss, used, code_entropy = logs["loss"], logs["used_prototypes"], logs["code_entropy"]
         config = self.model.config
-        ceiling = math.log(config.num_prototypes)
+        num_prototypes = getattr(config, "num_prototypes", 0)
+        ceiling = self.model.collapsed_loss()
         close = (1.0 - self.margin) * ceiling
         is_judged = epoch + 1 > self.patience
         # An epoch of fewer samples cannot use every prototype.
         num_images = config.training.num_images or math.inf
-        is_dead = used < 1.0 - self.dead_share and num_images >= config.num_prototypes
+        is_dead = used < 1.0 - self.dead_share and num_images >= num_prototypes
         signs = (
             (
                 "loss",
@@ -164,7 +165,7 @@ class TrainingState(keras.callbacks.Callback):
         if logs is None:
             return
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
-        length = self.model.config.queue_length
+        length = getattr(self.model.config, "queue_length", 0)
         if length:
             logs["queue_filled"] = int(self.model.queue.filled.numpy()) / length
             logs["queue_active"] = float(self.model.is_queue_active())
