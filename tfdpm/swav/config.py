@@ -85,6 +85,43 @@ class PrototypeConfig(SelfSupervisedConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OfflineConfig(PrototypeConfig):
+    """Settings that methods with a memory bank share."""
+
+    num_heads: int = 3  # sets of prototypes
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.integer(self.num_heads, "num_heads", minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepClusterConfig(OfflineConfig):
+    """Settings of DeepCluster-v2; the defaults are those of the published runs at batch 4096."""
+
+    kmeans_iterations: int = 10  # before each epoch
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.integer(self.kmeans_iterations, "kmeans_iterations", minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeLaConfig(OfflineConfig):
+    """Settings of SeLa-v2; what its authors have not published has the values of SwAV."""
+
+    sinkhorn_epsilon: float = 0.05  # of the assignment
+    balancing_iterations: int = 20  # rounds of Sinkhorn over all images before each epoch
+    freeze_prototypes_steps: int = 313
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.number(self.sinkhorn_epsilon, "sinkhorn_epsilon", above=0.0)
+        checks.integer(self.balancing_iterations, "balancing_iterations", minimum=1)
+        checks.integer(self.freeze_prototypes_steps, "freeze_prototypes_steps", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SwAVConfig(PrototypeConfig):
     """Settings of the method; the defaults are those of the published runs at batch 4096."""
 
@@ -125,17 +162,33 @@ _BATCH_256 = SwAVConfig(
 )
 
 
+def convert(config: SelfSupervisedConfig, kind: type[Any]) -> Any:
+    """Returns settings of another method: the fields that both have, and defaults for others."""
+    shared = {entry.name for entry in fields(kind)} & {entry.name for entry in fields(config)}
+    return kind(**{name: getattr(config, name) for name in shared})
+
+
 def _with_epochs(config: SwAVConfig, epochs: int, **changes) -> SwAVConfig:
     return replace(config, training=replace(config.training, epochs=epochs), **changes)
 
 
+# The runs of Figure 3 and of the authors' list of models that are of other methods.
+_OTHERS = {
+    "simclr": SelfSupervisedConfig,
+    "deepclusterv2": DeepClusterConfig,
+    "selav2": SeLaConfig,
+}
+_RUN_160 = _with_epochs(_LARGE_BATCH, 400, views=_SMALLER)
+_RUN_224 = _with_epochs(_LARGE_BATCH, 400, views=_TWO_LARGE)
+
 _WIDE = _with_epochs(_LARGE_BATCH, 400, views=_FOUR_SMALL, hidden_units=8192)
 
 # Named after the published scripts: [SwAV] section 4 and its model list.
-PRESETS = {
+PRESETS: dict[str, SelfSupervisedConfig] = {
     **{f"{epochs}ep": _with_epochs(_LARGE_BATCH, epochs) for epochs in (100, 200, 400, 800)},
     **{f"{epochs}ep_bs256": _with_epochs(_BATCH_256, epochs) for epochs in (200, 400)},
-    "400ep_2x224": _with_epochs(_LARGE_BATCH, 400, views=_TWO_LARGE),
+    "400ep_2x224": _RUN_224,
+    "400ep_2x160_4x96": _RUN_160,
     "200ep_bs256_2x160_4x96": _with_epochs(_BATCH_256, 200, views=_SMALLER),
     "RN50w2_400ep": _WIDE,
     "RN50w4_400ep": replace(
@@ -153,11 +206,14 @@ PRESETS = {
             _WIDE.training, batch_size=1536, final_learning_rate=0.0, start_learning_rate=0.1875
         ),
     ),
+    **{f"{name}_400ep": convert(_RUN_160, kind) for name, kind in _OTHERS.items()},
+    **{f"{name}_400ep_2x224": convert(_RUN_224, kind) for name, kind in _OTHERS.items()},
+    "deepclusterv2_800ep": convert(_LARGE_BATCH, DeepClusterConfig),
 }
 
 
-def preset(name: str) -> SwAVConfig:
-    """Returns the settings of a published run.
+def preset(name: str) -> Any:
+    """Returns the settings of a published run, for the model that `method_of` tells.
 
     Args:
         name: name of the run, one of `PRESETS`.
@@ -165,12 +221,6 @@ def preset(name: str) -> SwAVConfig:
         ValueError: if no run has that name.
     """
     return PRESETS[checks.one_of(name, "name", PRESETS)]
-
-
-def convert(config: SelfSupervisedConfig, kind: type[Any]) -> Any:
-    """Returns settings of another method: the fields that both have, and defaults for others."""
-    shared = {entry.name for entry in fields(kind)} & {entry.name for entry in fields(config)}
-    return kind(**{name: getattr(config, name) for name in shared})
 
 
 def small_config(

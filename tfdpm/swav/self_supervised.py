@@ -197,7 +197,7 @@ class SelfSupervisedModel(keras.Model):
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def fit(self, x=None, y=None, *, epochs: int | None = None, **kwargs):
+    def fit(self, x=None, y=None, *, epochs: int | None = None, skipped=None, **kwargs):
         """Trains as Keras's `fit`, by default for the settings' epochs.
 
         Args:
@@ -205,19 +205,21 @@ class SelfSupervisedModel(keras.Model):
                 own settings; or batches of crops that `multicrop` made.
             y: labels beside images; ignored.
             epochs: number of epochs.
+            skipped: list of the image files that could not be read, as for `tfdpm.data.multicrop`.
             **kwargs: passed to `keras.Model.fit`. `validation_data` may be images, too.
         """
         if not self.compiled:
             self.compile()
         epochs = epochs or self.config.training.epochs
-        if first := self.epoch_callbacks(x, kwargs.get("initial_epoch", 0)):
-            kwargs["callbacks"] = [*first, *tf.nest.flatten(kwargs.get("callbacks") or [])]
+        if own := self.epoch_callbacks(x, kwargs.get("initial_epoch", 0)):
+            kwargs["callbacks"] = [*own, *tf.nest.flatten(kwargs.get("callbacks") or [])]
         if is_images(x):
             size = self.config.training.batch_size
             if kwargs.pop("batch_size", size) != size:
                 wanted = f"{size}, that of the settings, on which the schedule depends"
                 checks.fail("batch_size", "another one", wanted)
-            x = self.views_of(x, initial_epoch=kwargs.get("initial_epoch", 0))
+            first = kwargs.get("initial_epoch", 0)
+            x = self.views_of(x, initial_epoch=first, skipped=skipped)
         elif y is not None:
             checks.fail("y", "labels beside crops", "None")
         if is_images(kwargs.get("validation_data")):
