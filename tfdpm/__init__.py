@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tfdpm.config import DeepDPMConfig
     from tfdpm.deepdpm import DeepDPM
     from tfdpm.export import load
-    from tfdpm.features import SwAV
+    from tfdpm.features import DeepCluster, SeLa, SimCLR, SwAV
     from tfdpm.joint.config import JointConfig
     from tfdpm.joint.model import JointClustering
     from tfdpm.pipeline import fit
@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DeepCluster",
     "DeepDPM",
     "DeepDPMConfig",
     "JointClustering",
     "JointConfig",
+    "SeLa",
+    "SimCLR",
     "SwAV",
     "callbacks",
     "config",
@@ -44,19 +47,23 @@ __all__ = [
 
 # Where names come from that are not modules themselves.
 _HOMES = {
+    "DeepCluster": "features",
     "DeepDPM": "deepdpm",
     "DeepDPMConfig": "config",
     "JointClustering": "joint.model",
     "JointConfig": "joint.config",
+    "SeLa": "features",
+    "SimCLR": "features",
     "SwAV": "features",
     "fit": "pipeline",
     "load": "export",
 }
 # What `register_keras_serializable` is called for.
 _SERIALIZABLE = (
-    "ApplicationPreprocessing Autoencoder BatchNorm ClusteringNetwork ComponentHead DeepDPM "
-    "Encoder FeatureQueue FusedAdam ImageStandardization JointClustering LARS ProjectionHead "
-    "Prototypes RowNorm Scaling Scattering SubclusteringNetworks SwAV Tokens WarmupCosine"
+    "ApplicationPreprocessing Autoencoder BatchNorm ClusteringNetwork ComponentHead DeepCluster "
+    "DeepDPM Detector Encoder FeatureQueue FusedAdam ImageStandardization JointClustering LARS "
+    "MemoryBank ProjectionHead Prototypes RowNorm Scaling Scattering SeLa SimCLR "
+    "SubclusteringNetworks SwAV Tokens WarmupCosine"
 ).split()
 
 startup.watch_imports()

@@ -23,7 +23,7 @@ from tfdpm.deepdpm.fitting import first_points
 from tfdpm.deepdpm.layout_prior import fit_layout_scale
 from tfdpm.deepdpm.scope import out_of_scope
 from tfdpm.export import ServedModel
-from tfdpm.features import SwAV, learn_encoder, pretrained_models
+from tfdpm.features import SelfSupervisedModel, learn_encoder, pretrained_models
 from tfdpm.features.choice import FeatureChoice, choose, image_shape_of
 from tfdpm.features.encoders import as_encoder
 from tfdpm.progress.display import ProgressDisplay, as_verbose
@@ -92,7 +92,7 @@ def fit(
               `tfdpm.features.pretrained`, then as `"umap"`. For photographs; weights must be on
               this machine.
             - `"minilm"`, `"e5"` or another text preset of KerasHub, then as `"umap"`. For texts.
-            - a `SwAV` that was trained on images like these, then as `"umap"`.
+            - a `SwAV` or alike that was trained on images like these, then as `"umap"`.
             - any other `keras.Model`, from raw points to rows of features; `data` may then be `[N]`
               texts.
         config: a `DeepDPMConfig`, or "default", "paper" or "official"; `None` for the default.
@@ -203,7 +203,7 @@ def fit(
 
 def _takes_text(model: keras.Model | None, data: Any) -> bool:
     """Returns whether a model is of texts: by its input or, where it has none yet, by the data."""
-    if model is None or isinstance(model, SwAV):
+    if model is None or isinstance(model, SelfSupervisedModel):
         return False
     inputs = getattr(model, "inputs", None)
     if inputs:
@@ -229,7 +229,7 @@ def _propose_text_model(data: str, got: str) -> NoReturn:
 
 def _given_model(features: Any) -> tuple[str, keras.Model | None]:
     """The kind of features that was asked for, and the model of that name or that was given."""
-    if isinstance(features, SwAV):
+    if isinstance(features, SelfSupervisedModel):
         return "backbone", features
     if isinstance(features, keras.Model):
         return "model", features

@@ -8,7 +8,10 @@ import json
 import pytest
 
 from tfdpm.data.images.view_config import ViewConfig
+from tfdpm.features import DeepCluster, SeLa, SimCLR, method_of
 from tfdpm.swav.config import PRESETS, SwAVConfig, preset, small_config
+
+METHODS_OF = {"simclr": SimCLR, "deepclusterv2": DeepCluster, "selav2": SeLa}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +52,16 @@ def test_small_settings_have_samples_for_their_prototypes(images, batch):
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_settings_survive_json(name):
     config = PRESETS[name]
-    assert SwAVConfig(**json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    assert type(config)(**json.loads(json.dumps(dataclasses.asdict(config)))) == config
+
+
+@pytest.mark.parametrize("method", ["simclr", "deepclusterv2", "selav2"])
+def test_other_methods_share_the_run_of_swav(method):
+    for name, ours in ((f"{method}_400ep", "400ep_2x160_4x96"), (f"{method}_400ep_2x224",) * 2):
+        config, swav = preset(name), preset(ours.removeprefix(f"{method}_"))
+        assert (config.views, config.training) == (swav.views, swav.training)
+        assert config.views.num_crops == (2 if "2x224" in name else 6)
+    assert METHODS_OF[method] is method_of(config)
 
 
 @pytest.mark.parametrize(

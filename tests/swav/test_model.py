@@ -167,7 +167,7 @@ def test_queue_joins_only_from_its_step_and_once_full():
     with_queue = []
     for filled, step in [(32, 0), (31, 1), (32, 1)]:
         model.queue.filled.assign(filled)
-        model._step.assign(step)
+        model.step.assign(step)
         with_queue.append(np.abs(model.assign_codes(scores).numpy() - alone).max())
     assert with_queue[0] < 1e-6 and with_queue[1] < 1e-6 < 1e-3 < with_queue[2]
 

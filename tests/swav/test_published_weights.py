@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfdpm.features import SwAV, resnet50
+from tfdpm.features import DeepCluster, SeLa, SwAV, TrainingConfig, resnet50
 from tfdpm.swav.published_weights import convert_published_weights
 
 
@@ -73,6 +73,27 @@ def test_other_shapes_are_reported_not_guessed():
     assert report.mismatched == {"module.prototypes.weight": "file (8, 12), model (8, 13)"}
     assert not report.is_complete and report.missing == ("prototypes/kernel",)
     assert "module.prototypes.weight: file (8, 12)" in str(report)
+
+
+@pytest.mark.parametrize("method", [DeepCluster, SeLa])
+def test_files_with_several_sets_of_prototypes_fill_theirs(method):
+    shapes = published_shapes()
+    del shapes["module.prototypes.weight"]
+    shapes |= {f"module.prototypes.prototypes{head}.weight": (12, 8) for head in range(3)}
+    rng = np.random.default_rng(0)
+    state = {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
+    model = method(
+        resnet50(),
+        hidden_units=16,
+        embedding_dim=8,
+        num_prototypes=12,
+        training=TrainingConfig(num_images=20, batch_size=20),
+    )
+    report = convert_published_weights(model, state)
+    assert report.is_complete
+    for head in range(3):
+        expected = state[f"module.prototypes.prototypes{head}.weight"].T
+        np.testing.assert_array_equal(model.prototypes[head].kernel.numpy(), expected)
 
 
 def test_forward_pass_equals_pytorch():

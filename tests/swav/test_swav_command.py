@@ -46,6 +46,21 @@ def test_images_to_accuracy_and_resuming(tmp_path):
     assert "top-1" in run("probe", out / "swav.keras", train, test, "--epochs", 2).output
 
 
+def test_another_method_trains_and_is_measured(tmp_path):
+    train = write_digits(tmp_path / "train.npz", 48, 0)
+    common = ("--epochs", 1, "--batch-size", 16, "--channels", 1, "--out", tmp_path)
+    result = run("fit", train, "--method", "deepcluster", *common)
+    assert result.exit_code == 0, result.output
+    assert (
+        "queue" not in result.output
+        and "used_prototypes" in (tmp_path / "history.json").read_text()
+    )
+    result = run("knn", tmp_path / "swav.keras", train, train, "--k", 5)
+    assert result.exit_code == 0, result.output
+    wrong = run("fit", train, "--method", "byol", *common)
+    assert isinstance(wrong.exception, ValueError) and "'simclr'" in str(wrong.exception)
+
+
 def test_a_missing_file_is_named(tmp_path):
     result = run("fit", tmp_path / "none")
     assert isinstance(result.exception, FileNotFoundError) and "IMAGES" in str(result.exception)

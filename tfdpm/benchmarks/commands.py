@@ -198,7 +198,7 @@ def reproduce(
         Argument(
             metavar="NAME",
             help="table1 to table6, configurations, figure1, figure4, supplement1, supplement2, "
-            "swav-figure2, swav-figure3 or swav-table3.",
+            "swav-figure2, swav-figure3 or swav-table1 to swav-table3.",
         ),
     ],
     data: Annotated[

@@ -41,6 +41,7 @@ def fit(
         typer.Option(min=8, help="Pixels of the large crops; default the images', at most 64."),
     ] = None,
     channels: Annotated[int, typer.Option(help="1 for grey, 3 for colour.")] = 3,
+    method: Annotated[str, typer.Option(help="swav, simclr, deepcluster or sela.")] = "swav",
     preset: Annotated[
         str | None, typer.Option(help="A published run for ResNet-50, such as 200ep_bs256.")
     ] = None,
@@ -62,7 +63,8 @@ def fit(
     if resume:
         model = load_keras(out / "swav.keras", "MODEL")
     elif preset is None:
-        model = tfdpm.features.SwAV.small(
+        checks.one_of(method, "--method", tfdpm.features.METHODS)
+        model = tfdpm.features.METHODS[method].small(
             image_size=image_size or min(side, 64),
             channels=channels,
             num_images=num_images,
@@ -75,16 +77,15 @@ def fit(
         config = tfdpm.features.preset(preset)
         config = replace(config, training=replace(config.training, num_images=num_images))
         width = int(preset[5]) if preset.startswith("RN50w") else 1
-        model = tfdpm.features.SwAV(tfdpm.features.resnet50(width, **options), config, **options)
+        kind = tfdpm.features.method_of(config)
+        model = kind(tfdpm.features.resnet50(width, **options), config, **options)
         model.compile()
     training = model.config.training
     first_epoch = int(model.optimizer.iterations) // training.steps_per_epoch
-    views = tfdpm.data.multicrop(
-        data, seed=seed, initial_epoch=first_epoch, skipped=skipped, **model.view_options()
-    )
     out.mkdir(parents=True, exist_ok=True)
     history = model.fit(
-        views,
+        data,
+        skipped=skipped,
         initial_epoch=first_epoch,
         verbose=0,
         callbacks=[
@@ -159,13 +160,19 @@ def finetune(
 @app.command()
 def convert(
     weights: Annotated[Path, typer.Argument(metavar="FILE.pth.tar", help="A published file.")],
+    preset: Annotated[
+        str | None, typer.Option(help="The file's run, such as deepclusterv2_800ep or 400ep.")
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where models go.")] = Path("swav"),
     width: Annotated[int, typer.Option(help="1, 2, 4 or 5 for RN50-w1 to RN50-w5.")] = 1,
 ) -> None:
     """Turn the authors' published weights, on your disk, into Keras models."""
     checks.one_of(width, "--width", (1, 2, 4, 5))
-    name = "800ep" if width == 1 else f"RN50w{width}_400ep"
-    model = tfdpm.features.SwAV(tfdpm.features.resnet50(width), tfdpm.features.preset(name))
+    config = tfdpm.features.preset(preset or ("800ep" if width == 1 else f"RN50w{width}_400ep"))
+    # No memory bank of ImageNet: who trains on has images of their own.
+    training = replace(config.training, num_images=config.training.batch_size)
+    kind = tfdpm.features.method_of(config)
+    model = kind(tfdpm.features.resnet50(width), replace(config, training=training))
     report = tfdpm.features.convert_published_weights(model, weights)
     show(str(report))
     out.mkdir(parents=True, exist_ok=True)
@@ -208,7 +215,7 @@ def _look_at(data: Any, channels: int) -> tuple[int, int]:
 
 def _encoder(path: Path) -> keras.Model:
     model = load_keras(path, "MODEL")
-    return model.encoder if hasattr(model, "prototypes") else model
+    return model.encoder if hasattr(model, "encoder") else model
 
 
 def _labelled(path: Path) -> tuple[Any, Any]:

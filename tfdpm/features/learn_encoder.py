@@ -20,6 +20,7 @@ from tfdpm.features.choice import FeatureChoice
 from tfdpm.progress.stages import BatchProgress, Stages
 from tfdpm.swav.model import SwAV
 from tfdpm.swav.monitoring import CollapseWatchdog
+from tfdpm.swav.self_supervised import SelfSupervisedModel
 
 CLUSTERS = "clusters"
 # Stages for each kind of features, in order.
@@ -218,7 +219,7 @@ def given_front(choice: FeatureChoice, x: np.ndarray, model: keras.Model) -> ker
     Args:
         choice: what the images are.
         x: raw images `[n, ...]`, whose values tell their unit, or texts `[n]`.
-        model: a `SwAV`, or a model as `pretrained` makes.
+        model: a `SelfSupervisedModel`, or a model as `pretrained` makes.
     """
     if x.ndim == 1 and takes_text(model):
         return model
@@ -226,7 +227,7 @@ def given_front(choice: FeatureChoice, x: np.ndarray, model: keras.Model) -> ker
         got = f"points of shape {x.shape[1:]}"
         checks.fail("features", f"a model of images for {got}", "images [N, H, W, C]")
     shape, channels, unit = choice.image_shape, 3, 255.0
-    if isinstance(model, SwAV):
+    if isinstance(model, SelfSupervisedModel):
         channels, unit, model = len(model.config.views.mean), 1.0, model.encoder
     scaling = encoders.pixel_scaling(x, unit)
     return encoders.image_encoder(model, x.shape[1:], shape, channels, scaling)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from tfdpm import checks
 from tfdpm.data.images.view_config import PUBLISHED_MEAN, PUBLISHED_STD, ViewConfig
@@ -46,21 +47,13 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SwAVConfig:
-    """Settings of the method; the defaults are those of the published runs at batch 4096."""
+class SelfSupervisedConfig:
+    """Settings of network, views and training that all methods share, and all of SimCLR's."""
 
     embedding_dim: int = 128
     hidden_units: int = 2048  # of the projection head; 0 for a linear head
     head_batch_norm: bool = True
-    num_prototypes: int = 3000
     temperature: float = 0.1  # of the prediction
-    sinkhorn_epsilon: float = 0.05  # of the assignment; 0.03 where training collapses
-    sinkhorn_iterations: int = 3
-    num_assigning_crops: int = 2  # the first crops of the first resolution give the codes
-    renormalize_prototypes: bool = True  # before every step
-    freeze_prototypes_steps: int = 313
-    queue_length: int = 0  # embeddings per assigning crop
-    queue_start_steps: int = 0  # the queue joins from this step on, once full
     synchronized: bool = True  # batch statistics shared by replicas
     views: ViewConfig = field(default_factory=ViewConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -72,17 +65,80 @@ class SwAVConfig:
             object.__setattr__(self, "training", TrainingConfig(**self.training))
         checks.integer(self.embedding_dim, "embedding_dim", minimum=1)
         checks.integer(self.hidden_units, "hidden_units", minimum=0)
+        checks.number(self.temperature, "temperature", above=0.0)
+        if self.views.num_crops < 2:
+            checks.fail("crop_counts", self.views.crop_counts, "at least two views of an image")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrototypeConfig(SelfSupervisedConfig):
+    """Settings that methods with prototypes share."""
+
+    num_prototypes: int = 3000
+    num_assigning_crops: int = 2  # the first crops of the first resolution give the codes
+
+    def __post_init__(self):
+        super().__post_init__()
         checks.integer(self.num_prototypes, "num_prototypes", minimum=2)
-        for name in ("temperature", "sinkhorn_epsilon"):
-            checks.number(getattr(self, name), name, above=0.0)
+        count, most = self.num_assigning_crops, self.views.crop_counts[0]
+        checks.integer(count, "num_assigning_crops", minimum=1, maximum=most)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfflineConfig(PrototypeConfig):
+    """Settings that methods with a memory bank share."""
+
+    num_heads: int = 3  # sets of prototypes
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.integer(self.num_heads, "num_heads", minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepClusterConfig(OfflineConfig):
+    """Settings of DeepCluster-v2; the defaults are those of the published runs at batch 4096."""
+
+    kmeans_iterations: int = 10  # before each epoch
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.integer(self.kmeans_iterations, "kmeans_iterations", minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeLaConfig(OfflineConfig):
+    """Settings of SeLa-v2; what its authors have not published has the values of SwAV."""
+
+    sinkhorn_epsilon: float = 0.05  # of the assignment
+    balancing_iterations: int = 20  # rounds of Sinkhorn over all images before each epoch
+    freeze_prototypes_steps: int = 313
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.number(self.sinkhorn_epsilon, "sinkhorn_epsilon", above=0.0)
+        checks.integer(self.balancing_iterations, "balancing_iterations", minimum=1)
+        checks.integer(self.freeze_prototypes_steps, "freeze_prototypes_steps", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwAVConfig(PrototypeConfig):
+    """Settings of the method; the defaults are those of the published runs at batch 4096."""
+
+    sinkhorn_epsilon: float = 0.05  # of the assignment; 0.03 where training collapses
+    sinkhorn_iterations: int = 3
+    renormalize_prototypes: bool = True  # before every step
+    freeze_prototypes_steps: int = 313
+    queue_length: int = 0  # embeddings per assigning crop
+    queue_start_steps: int = 0  # the queue joins from this step on, once full
+
+    def __post_init__(self):
+        super().__post_init__()
+        checks.number(self.sinkhorn_epsilon, "sinkhorn_epsilon", above=0.0)
         checks.integer(self.sinkhorn_iterations, "sinkhorn_iterations", minimum=1)
         checks.boolean(self.renormalize_prototypes, "renormalize_prototypes")
         for name in ("freeze_prototypes_steps", "queue_length", "queue_start_steps"):
             checks.integer(getattr(self, name), name, minimum=0)
-        count, most = self.num_assigning_crops, self.views.crop_counts[0]
-        checks.integer(count, "num_assigning_crops", minimum=1, maximum=most)
-        if self.views.num_crops < 2:
-            checks.fail("crop_counts", self.views.crop_counts, "at least two views of an image")
 
 
 _TWO_LARGE = ViewConfig(crop_sizes=(224,), crop_counts=(2,), crop_scales=((0.08, 1.0),))
@@ -106,17 +162,33 @@ _BATCH_256 = SwAVConfig(
 )
 
 
+def convert(config: SelfSupervisedConfig, kind: type[Any]) -> Any:
+    """Returns settings of another method: the fields that both have, and defaults for others."""
+    shared = {entry.name for entry in fields(kind)} & {entry.name for entry in fields(config)}
+    return kind(**{name: getattr(config, name) for name in shared})
+
+
 def _with_epochs(config: SwAVConfig, epochs: int, **changes) -> SwAVConfig:
     return replace(config, training=replace(config.training, epochs=epochs), **changes)
 
 
+# The runs of Figure 3 and of the authors' list of models that are of other methods.
+_OTHERS = {
+    "simclr": SelfSupervisedConfig,
+    "deepclusterv2": DeepClusterConfig,
+    "selav2": SeLaConfig,
+}
+_RUN_160 = _with_epochs(_LARGE_BATCH, 400, views=_SMALLER)
+_RUN_224 = _with_epochs(_LARGE_BATCH, 400, views=_TWO_LARGE)
+
 _WIDE = _with_epochs(_LARGE_BATCH, 400, views=_FOUR_SMALL, hidden_units=8192)
 
 # Named after the published scripts: [SwAV] section 4 and its model list.
-PRESETS = {
+PRESETS: dict[str, SelfSupervisedConfig] = {
     **{f"{epochs}ep": _with_epochs(_LARGE_BATCH, epochs) for epochs in (100, 200, 400, 800)},
     **{f"{epochs}ep_bs256": _with_epochs(_BATCH_256, epochs) for epochs in (200, 400)},
-    "400ep_2x224": _with_epochs(_LARGE_BATCH, 400, views=_TWO_LARGE),
+    "400ep_2x224": _RUN_224,
+    "400ep_2x160_4x96": _RUN_160,
     "200ep_bs256_2x160_4x96": _with_epochs(_BATCH_256, 200, views=_SMALLER),
     "RN50w2_400ep": _WIDE,
     "RN50w4_400ep": replace(
@@ -134,11 +206,14 @@ PRESETS = {
             _WIDE.training, batch_size=1536, final_learning_rate=0.0, start_learning_rate=0.1875
         ),
     ),
+    **{f"{name}_400ep": convert(_RUN_160, kind) for name, kind in _OTHERS.items()},
+    **{f"{name}_400ep_2x224": convert(_RUN_224, kind) for name, kind in _OTHERS.items()},
+    "deepclusterv2_800ep": convert(_LARGE_BATCH, DeepClusterConfig),
 }
 
 
-def preset(name: str) -> SwAVConfig:
-    """Returns the settings of a published run.
+def preset(name: str) -> Any:
+    """Returns the settings of a published run, for the model that `method_of` tells.
 
     Args:
         name: name of the run, one of `PRESETS`.
@@ -202,25 +277,28 @@ def small_config(
     )
 
 
-def describe(config: SwAVConfig) -> str:
-    """Describes settings in five lines."""
+def describe(config: SelfSupervisedConfig) -> str:
+    """Describes settings in a few lines."""
     views, training = config.views, config.training
     crops = " + ".join(
         f"{count}x{size} px (area {low:g}-{high:g})"
         for size, count, (low, high) in views.resolutions()
     )
-    queue = "none"
-    if config.queue_length:
-        queue = f"{config.queue_length} embeddings per crop from step {config.queue_start_steps}"
-    return "\n".join(
-        (
-            f"crops       {crops}",
-            f"prototypes  {config.num_prototypes}, "
-            f"frozen for {config.freeze_prototypes_steps} steps",
-            f"queue       {queue}",
-            f"head        {config.hidden_units} -> {config.embedding_dim}",
-            f"training    {training.optimizer}, batch {training.batch_size}, {training.epochs} "
-            f"epochs of {training.steps_per_epoch or 'unknown'} steps, "
-            f"learning rate {training.peak_learning_rate:g}",
-        )
-    )
+    lines = [f"crops       {crops}"]
+    if isinstance(config, PrototypeConfig):
+        frozen = getattr(config, "freeze_prototypes_steps", 0)
+        lines.append(f"prototypes  {config.num_prototypes}, frozen for {frozen} steps")
+    if isinstance(config, SwAVConfig):
+        queue = "none"
+        if config.queue_length:
+            queue = (
+                f"{config.queue_length} embeddings per crop from step {config.queue_start_steps}"
+            )
+        lines.append(f"queue       {queue}")
+    lines += [
+        f"head        {config.hidden_units} -> {config.embedding_dim}",
+        f"training    {training.optimizer}, batch {training.batch_size}, {training.epochs} "
+        f"epochs of {training.steps_per_epoch or 'unknown'} steps, "
+        f"learning rate {training.peak_learning_rate:g}",
+    ]
+    return "\n".join(lines)

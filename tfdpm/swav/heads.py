@@ -116,6 +116,11 @@ class Prototypes(keras.layers.Layer):
     def call(self, embeddings):
         return tf.matmul(tf.cast(embeddings, tf.float32), self.kernel)
 
+    def score_views(self, embeddings: tf.Tensor) -> tf.Tensor:
+        """Returns scores `[B, V, P]` of embeddings `[B, V, E]`."""
+        scores = self(tf.reshape(embeddings, [-1, embeddings.shape[-1]]))
+        return tf.reshape(scores, [-1, embeddings.shape[1], self.num_prototypes])
+
     def renormalize(self) -> None:
         """Scales every prototype to unit norm, in place."""
         self.kernel.assign(tf.math.l2_normalize(tf.convert_to_tensor(self.kernel), axis=0))

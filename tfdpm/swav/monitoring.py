@@ -48,12 +48,13 @@ class PrototypeUsage(MeanCodeEntropy):
 class CollapseWatchdog(keras.callbacks.Callback):
     """Callback that warns once of each sign of a collapse and names the remedy.
 
-    The signs are a loss that is no number or near `ln(prototypes)`, the loss of a constant
-    encoder; uniform codes; a mean code of low entropy; and prototypes that no sample prefers.
+    The signs are a loss that is no number or near that of a constant encoder, for SwAV
+    `ln(prototypes)`; uniform codes; a mean code of low entropy; and prototypes that no sample
+    prefers.
 
     Args:
         patience: number of epochs without warnings, >= 0, since prototypes are frozen at first.
-        margin: distance from `ln(prototypes)` that counts as near, as a share of it, in (0, 1).
+        margin: distance from that loss that counts as near, as a share of it, in (0, 1).
         dead_share: share of prototypes that may stay unused in an epoch, in (0, 1].
     Attributes:
         findings: text of each warning by the sign's name.
@@ -70,12 +71,13 @@ class CollapseWatchdog(keras.callbacks.Callback):
         logs = {"loss": 0.0, "code_entropy": 0.0, "used_prototypes": 1.0} | (logs or {})
         loss, used, code_entropy = logs["loss"], logs["used_prototypes"], logs["code_entropy"]
         config = self.model.config
-        ceiling = math.log(config.num_prototypes)
+        num_prototypes = getattr(config, "num_prototypes", 0)
+        ceiling = self.model.collapsed_loss()
         close = (1.0 - self.margin) * ceiling
         is_judged = epoch + 1 > self.patience
         # An epoch of fewer samples cannot use every prototype.
         num_images = config.training.num_images or math.inf
-        is_dead = used < 1.0 - self.dead_share and num_images >= config.num_prototypes
+        is_dead = used < 1.0 - self.dead_share and num_images >= num_prototypes
         signs = (
             (
                 "loss",
@@ -86,9 +88,8 @@ class CollapseWatchdog(keras.callbacks.Callback):
             (
                 "stuck",
                 is_judged and loss > close,
-                f"the loss, {loss:.3f}, is stuck at ln(prototypes) = {ceiling:.3f}, that of an "
-                "encoder that ignores its input: lower `sinkhorn_epsilon` to 0.03, freeze the "
-                "prototypes longer, lower the learning rate, or make the crops easier",
+                f"the loss, {loss:.3f}, is stuck at {ceiling:.3f}, that of an "
+                f"encoder that ignores its input: {self._remedies()}make the crops easier",
             ),
             (
                 "uniform",
@@ -100,19 +101,33 @@ class CollapseWatchdog(keras.callbacks.Callback):
                 "mean",
                 is_judged and logs.get("mean_code_entropy", ceiling) < 0.5 * ceiling,
                 "most samples share a few prototypes: raise `sinkhorn_iterations`, or the batch "
-                "or queue",
+                "or queue"
+                if hasattr(config, "sinkhorn_iterations")
+                else "most samples share a few prototypes: lower the learning rate",
             ),
             (
                 "dead",
                 is_judged and is_dead,
                 f"{1 - used:.0%} of the prototypes were no sample's first choice: lower "
-                "`num_prototypes` or raise `queue_length`",
+                "`num_prototypes`" + " or raise `queue_length`" * hasattr(config, "queue_length"),
             ),
         )
         for name, is_seen, text in signs:
             if is_seen and name not in self.findings:
                 self.findings[name] = text
-                warnings.warn(f"SwAV may have collapsed: {text}.", stacklevel=2)
+                warnings.warn(
+                    f"{type(self.model).__name__} may have collapsed: {text}.", stacklevel=2
+                )
+
+    def _remedies(self) -> str:
+        """Lists what a collapsed model may do by settings that it has."""
+        config = self.model.config
+        remedies = {
+            "sinkhorn_epsilon": "lower `sinkhorn_epsilon` to 0.03, ",
+            "freeze_prototypes_steps": "freeze the prototypes longer, ",
+            "training": "lower the learning rate, or ",
+        }
+        return "".join(text for name, text in remedies.items() if hasattr(config, name))
 
 
 class NearestNeighbours(keras.callbacks.Callback):
@@ -164,7 +179,7 @@ class TrainingState(keras.callbacks.Callback):
         if logs is None:
             return
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
-        length = self.model.config.queue_length
+        length = getattr(self.model.config, "queue_length", 0)
         if length:
             logs["queue_filled"] = int(self.model.queue.filled.numpy()) / length
             logs["queue_active"] = float(self.model.is_queue_active())

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.swav.model import SwAV
+from tfdpm.swav.heads import Prototypes
+from tfdpm.swav.self_supervised import SelfSupervisedModel
 
 _NAMES = {
     "kernel": "weight",
@@ -54,13 +55,13 @@ class ConversionReport:
 
 
 def convert_published_weights(
-    model: SwAV, weights: str | os.PathLike | Mapping[str, Any]
+    model: SelfSupervisedModel, weights: str | os.PathLike | Mapping[str, Any]
 ) -> ConversionReport:
     """Copies published weights into a model with the same architecture.
 
     Args:
-        model: `SwAV` of `resnet50(...)` with the file's width, head and number of prototypes. A
-            file of the backbone alone leaves head and prototypes unchanged.
+        model: `SwAV`, `DeepCluster` or `SeLa` of `resnet50(...)` with the file's width, head and
+            prototypes. A file of the backbone alone leaves head and prototypes unchanged.
         weights: path of the PyTorch file, which needs PyTorch, or its state dictionary of arrays.
     Returns:
         Report on each key; keys of other shapes are left out.
@@ -103,7 +104,7 @@ def _read_file(path: str) -> dict[str, Any]:
     return {key: value.float().numpy() for key, value in state.items() if hasattr(value, "numpy")}
 
 
-def _places(model: SwAV) -> dict[str, Any]:
+def _places(model: SelfSupervisedModel) -> dict[str, Any]:
     """Returns the variables of a model by their names in the published files."""
     layers = {}
     for layer in model.backbone.layers:
@@ -118,7 +119,11 @@ def _places(model: SwAV) -> dict[str, Any]:
         if head.norm is not None:
             layers["projection_head.1"] = head.norm
         layers[f"projection_head.{2 if head.norm is None else 3}"] = head.output_layer
-    layers["prototypes"] = model.prototypes
+    prototypes = getattr(model, "prototypes", ())
+    if isinstance(prototypes, Prototypes):
+        layers["prototypes"] = prototypes
+    else:
+        layers |= {f"prototypes.prototypes{index}": each for index, each in enumerate(prototypes)}
     return {
         f"{name}.{_NAMES.get(variable.name, variable.name)}": variable
         for name, layer in layers.items()

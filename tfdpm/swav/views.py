@@ -33,6 +33,14 @@ def unpack(data) -> tuple[tf.Tensor, ...]:
     return tuple(data[0] if data and isinstance(data[0], list | tuple) else data)
 
 
+def indices_of(data) -> tf.Tensor:
+    """Returns the places of the images `[B]` that stand behind the crops of a batch."""
+    if not (isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple)):
+        wanted = "crops with the indices of their images, as `multicrop(..., with_index=True)`"
+        checks.fail("x", "crops alone", wanted)
+    return data[1]
+
+
 def checked_crops(crops, num_assigning: int) -> tuple[tf.Tensor, ...]:
     """Returns the crops of a batch after checking that a model can train on them."""
     crops = unpack(crops)

@@ -22,6 +22,11 @@ from tfdpm.benchmarks.papers.printed import PRINTED, printed_for
         (("table6", "fashion", "no merges, from K 3", "ACC"), 0.46, 0.0),
         (("supplement1", "usps imbalanced", "DPM sampler", "K"), 7.3, 0.48),
         (("supplement2", "fashion", "2-means for subclusters, from K 30", "K"), 14.67, 0.58),
+        (("swav-table1", "imagenet", "SwAV", "1 % top-1"), 53.9, None),
+        (("swav-table1", "imagenet", "PCL", "10 % top-5"), 86.2, None),
+        (("swav-table2", "voc07", "SwAV", "mAP"), 88.9, None),
+        (("swav-table2", "inat18", "NPID++", "top-1"), 32.4, None),
+        (("swav-figure3", "imagenet", "selav2_400ep_2x224", "top-1"), 67.2, None),
         (("figure1", "imagenet50", "DeepDPM*", "ACC"), 0.66, 0.01),
     ],
 )
@@ -41,6 +46,7 @@ def test_every_cell_is_there_once() -> None:
     assert sizes["table4"] == 2 * 5 * 3
     assert sizes["table5"] == 2 * 8
     assert sizes["table6"] == 7 * 3
+    assert sizes["swav-table1"] == 5 * 4 + 2 * 2 - 2 and sizes["swav-table2"] == 10 * 3 - 3
     assert sizes["supplement2"] == 7 * 3 * 3
 
 

@@ -11,9 +11,10 @@ import tensorflow as tf
 from tfdpm.benchmarks.papers import EXPERIMENTS, run, swav_accuracy
 from tfdpm.benchmarks.papers.data_files import find_images
 from tfdpm.benchmarks.papers.printed import PRINTED, printed_for
+from tfdpm.benchmarks.swav.feature_accuracy import make_small
 from tfdpm.benchmarks.sweep import Sweep
 from tfdpm.cli import main
-from tfdpm.features import PRESETS, SwAV, preset, small_resnet
+from tfdpm.features import METHODS, PRESETS, DeepCluster, SwAV, preset, small_resnet
 
 
 def pictures(count, size, channels=3, seed=0):
@@ -90,6 +91,42 @@ def test_published_weights_spare_the_training(tmp_path, small, monkeypatch) -> N
     assert record["top1_percent"] >= 50.0
 
 
+def test_figure3_runs_every_method_with_and_without_small_crops(tmp_path, monkeypatch) -> None:
+    def measure_features(data, seed, *, epochs, method, multi_crop):
+        model = make_small(
+            data.as_images(), seed, epochs=epochs, method=method, multi_crop=multi_crop
+        )
+        assert type(model) is METHODS[method]
+        worth = {"linear": model.config.views.num_crops / 100}
+        return {"images": 40, "trained": worth, "untrained": worth, "pixels": worth}
+
+    monkeypatch.setattr(swav_accuracy, "measure_features", measure_features)
+    x, y = pictures(40, 8, 1)
+    np.savez(tmp_path / "mnist_images.npz", x=x[..., 0], y=y)
+    results = run("swav-figure3", tmp_path, Sweep(out=tmp_path / "f.json"), epochs=1)
+    ours = {row["method"]: row["ours"]["mean"] for row in results["rows"] if row["ours"]}
+    for method in ("SwAV", "SimCLR", "DeepCluster", "SeLa"):
+        assert ours[f"{method}.small, 1 epochs"] == 4.0
+        assert ours[f"{method}.small, 1 epochs, 2 crops"] == 2.0
+    assert len(ours) == 10
+    printed = {row["method"]: row["printed"] for row in results["rows"] if row["printed"]}
+    assert printed["deepclusterv2_400ep"]["mean"] == 74.3
+
+
+def test_weights_of_other_methods_lie_under_their_own_names(tmp_path, small, monkeypatch) -> None:
+    write_folders(tmp_path)
+    (tmp_path / "deepclusterv2_400ep_pretrain.pth.tar").write_bytes(b"weights")
+    read = []
+    monkeypatch.setattr(
+        swav_accuracy,
+        "convert_published_weights",
+        lambda model, path: read.append((type(model), path.name)),
+    )
+    data = find_images("imagenet", tmp_path, 0, None)
+    swav_accuracy.train_published("deepclusterv2_400ep", data, 0, None)
+    assert read == [(DeepCluster, "deepclusterv2_400ep_pretrain.pth.tar")]
+
+
 def test_images_that_are_stored_as_jpeg_are_decoded(tmp_path) -> None:
     x, y = pictures(6, 16)
     encoded = [tf.io.encode_jpeg(image, quality=100).numpy() for image in x]
@@ -104,7 +141,8 @@ def test_images_that_are_stored_as_jpeg_are_decoded(tmp_path) -> None:
 
 def test_every_printed_run_is_a_preset() -> None:
     others = {"SimCLR", "MoCov2", "MoCov2 (800 epochs)"}
-    names = [each.method for each in PRINTED if each.experiment.startswith("swav-")]
+    by_run = ("swav-figure2", "swav-figure3", "swav-table3")
+    names = [each.method for each in PRINTED if each.experiment in by_run]
     assert set(names) - others <= set(PRESETS)
     assert printed_for("swav-table3", "imagenet", "200ep_bs256", "top-1").mean == 72.7
     assert preset("200ep_bs256").training.batch_size == 256
@@ -114,6 +152,8 @@ def test_nothing_at_all_is_an_error_that_names_all_files(tmp_path) -> None:
     assert {name for name in EXPERIMENTS if name.startswith("swav-")} == {
         "swav-figure2",
         "swav-figure3",
+        "swav-table1",
+        "swav-table2",
         "swav-table3",
     }
     with pytest.raises(FileNotFoundError, match="ILSVRC2012.*cifar10_train.npz.*mnist_images.npz"):

@@ -55,6 +55,27 @@ def test_views_have_their_shapes_and_come_from_one_image():
     assert sorted(seen) == list(range(1, 13))
 
 
+@pytest.mark.parametrize("source", ["array", "folder", "stream"])
+def test_indices_tell_the_place_of_each_image(source, tmp_path):
+    data = flat_images(10)
+    if source == "folder":
+        data = str(write_images(tmp_path / "images"))
+        tf.io.write_file(f"{data}/04.png", b"not an image")
+    if source == "stream":
+        data = tf.data.Dataset.from_tensor_slices(data)
+    views = multicrop(data, with_index=True, seed=2, **SMALL, **PLAIN, **GRAY)
+    without = arrays(multicrop(data, seed=2, **SMALL, **PLAIN, **GRAY))
+    seen = []
+    for ((large, small), index), alone in zip(views, without, strict=True):
+        assert index.dtype == tf.int32
+        np.testing.assert_array_equal(
+            np.round(large[:, 1].numpy().mean((1, 2, 3)) * 255), index + 1
+        )
+        np.testing.assert_array_equal(small, alone[1])
+        seen += list(index.numpy())
+    assert len(seen) == 8 and len(set(seen)) == 8 and (4 in seen) <= (source != "folder")
+
+
 def test_equal_seeds_give_equal_views_and_passes_differ():
     images = np.random.default_rng(0).integers(0, 256, size=(9, 16, 16, 3), dtype=np.uint8)
     first, second = multicrop(images, seed=1, **SMALL), multicrop(images, seed=1, **SMALL)

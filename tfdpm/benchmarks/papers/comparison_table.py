@@ -10,8 +10,6 @@ from tfdpm.benchmarks.tables import format_mean, make_console
 
 __all__ = ["print_comparison"]
 
-_COARSE = ("K", "top-1")  # metrics with one digit after the point
-
 
 def print_comparison(title: str, metrics: tuple[str, ...], results: Record) -> None:
     """Prints the table, the remarks on printed numbers, and the missing data sets.
@@ -52,7 +50,7 @@ def _format_pair(row: Record | None, remarks: list[str]) -> tuple[str, str]:
     """Formats our number and the printed one; a number that does not exist stays empty."""
     if row is None:
         return "", ""
-    digits = 1 if row["metric"] in _COARSE else 3
+    digits = 1 if _is_coarse(row["metric"]) else 3
     ours = _format_ours(row["ours"], digits, row["runs"]) if row["ours"] else "-"
     if row["printed"] is None:
         return ours, ""
@@ -60,14 +58,19 @@ def _format_pair(row: Record | None, remarks: list[str]) -> tuple[str, str]:
     return ours, _format_printed(row["printed"], row["metric"]) + mark
 
 
+def _is_coarse(metric: str) -> bool:
+    """Returns whether a metric has one digit after the point: K and what is in per cent."""
+    return metric in ("K", "mAP") or "top-" in metric
+
+
 def _format_ours(value: dict[str, float], digits: int, runs: int) -> str:
     return f"{value['mean']:.{digits}f}" if runs < 2 else format_mean(value, digits)
 
 
 def _format_printed(value: dict[str, float | None], metric: str) -> str:
-    form = {"K": "g", "top-1": ".1f"}.get(metric, ".2f")
+    form = "g" if metric == "K" else ".1f" if _is_coarse(metric) else ".2f"
     mean = f"{value['mean']:{form}}"
     if value["std"] is None:
         return mean
-    std = f"{value['std']:g}" if metric in _COARSE else f"{value['std']:.2f}"
+    std = f"{value['std']:g}" if _is_coarse(metric) else f"{value['std']:.2f}"
     return f"{mean} ± {std if float(std) == value['std'] else value['std']}"

@@ -17,6 +17,11 @@ from tfdpm.benchmarks.papers.comparison_table import print_comparison
 from tfdpm.benchmarks.papers.data_files import find_images, find_points
 from tfdpm.benchmarks.papers.printed import PRINTED, Printed, printed_for
 from tfdpm.benchmarks.papers.swav_accuracy import measure_runs
+from tfdpm.benchmarks.papers.transfer_accuracy import (
+    find_transfer,
+    measure_few_labels,
+    measure_transfer,
+)
 from tfdpm.benchmarks.quality.ablation import ABLATIONS
 from tfdpm.benchmarks.records import (
     Record,
@@ -28,11 +33,16 @@ from tfdpm.benchmarks.records import (
 from tfdpm.benchmarks.schedule import shorten_schedule
 from tfdpm.benchmarks.sweep import Method, Sweep
 from tfdpm.config import DeepDPMConfig
+from tfdpm.features import METHODS
 
 __all__ = ["EXPERIMENTS", "run"]
 
 _PEERS = {"K-means": "kmeans", "GMM": "gmm", "DBSCAN": "dbscan"}
-_KEYS = {"NMI": "nmi", "ARI": "ari", "ACC": "acc", "K": "clusters", "top-1": "top1_percent"}
+_FEW_LABELS = ("1 % top-1", "1 % top-5", "10 % top-1", "10 % top-5")
+_KEYS = {
+    **{"NMI": "nmi", "ARI": "ari", "ACC": "acc", "K": "clusters", "top-1": "top1_percent"},
+    **{name: name for name in ("mAP", *_FEW_LABELS)},
+}
 _ABLATION_K = (3, 10, 30)  # initial K of [DeepDPM] Table 6
 _ROBUSTNESS_K = (1, 3, 10, 20, 30)
 # K that K-means is given in Figure 1, supplement 1.3.
@@ -151,16 +161,20 @@ def _measure_joint(data: LabelledData, seed: int, *, config: str) -> Record:
     return {**describe_clusters(data, "DeepDPM", seed, labels), **cost}
 
 
-def _swav_experiment(title: str, *presets: str) -> Experiment:
-    """Returns an experiment with published runs of SwAV."""
+def _swav_experiment(title: str, *presets: str, small=(("swav", True),)) -> Experiment:
+    """Returns an experiment with published runs, of SwAV and other methods."""
 
     def list_methods(data, settings):
-        return [partial(measure_runs, presets=presets, epochs=settings.epochs)]
+        return [partial(measure_runs, presets=presets, epochs=settings.epochs, small=small)]
 
-    data = ("imagenet", "cifar10", "mnist images")
-    return Experiment(title, data, ("top-1",), list_methods, find=find_images)
+    return Experiment(title, _IMAGES, ("top-1",), list_methods, find=find_images)
 
 
+def _list_few_labels(data: Any, settings: Settings) -> list[Method]:
+    return [partial(measure_few_labels, epochs=settings.epochs)]
+
+
+_IMAGES = ("imagenet", "cifar10", "mnist images")
 _CLASSIC = ("mnist", "usps", "fashion")
 _THINNED = tuple(f"{name} imbalanced" for name in _CLASSIC)
 _IMAGENET = ("imagenet50", "imagenet50 imbalanced")
@@ -192,7 +206,21 @@ EXPERIMENTS: dict[str, Experiment] = {
         "SwAV by width", "800ep", "RN50w2_400ep", "RN50w4_400ep", "RN50w5_400ep"
     ),
     "swav-figure3": _swav_experiment(
-        "SwAV by epochs and crops", "100ep", "200ep", "400ep", "800ep", "400ep_2x224"
+        "methods by crops, and SwAV by epochs",
+        *("simclr_400ep_2x224", "simclr_400ep", "selav2_400ep_2x224", "selav2_400ep"),
+        *("deepclusterv2_400ep_2x224", "deepclusterv2_400ep", "400ep_2x224", "400ep_2x160_4x96"),
+        *("100ep", "200ep", "400ep", "800ep"),
+        small=[(method, crops) for method in METHODS for crops in (False, True)],
+    ),
+    "swav-table1": Experiment(
+        "fine-tuning on few labels", _IMAGES, _FEW_LABELS, _list_few_labels, find=find_images
+    ),
+    "swav-table2": Experiment(
+        "linear classifiers on other images",
+        ("places205", "voc07", "inat18"),
+        ("top-1", "mAP"),
+        lambda data, settings: [measure_transfer],
+        find=find_transfer,
     ),
     "swav-table3": _swav_experiment(
         "SwAV in small batches", "200ep_bs256_2x160_4x96", "200ep_bs256", "400ep_bs256"
@@ -262,7 +290,7 @@ def _make_rows(name: str, experiment: Experiment, records: list[Record]) -> list
     cells = {(each["data"], each["method"]): None for each in records}
     for printed in PRINTED:
         # Few will have ImageNet, so its printed numbers are shown without it.
-        known = {"imagenet", *(each["data"] for each in records)}
+        known = {"imagenet", "places205", "voc07", "inat18", *(each["data"] for each in records)}
         if printed.experiment == name and printed.data in known:
             cells.setdefault((printed.data, printed.method))
     rows, order = [], list(dict.fromkeys([*experiment.data, *(data for data, _ in cells)]))
@@ -270,10 +298,12 @@ def _make_rows(name: str, experiment: Experiment, records: list[Record]) -> list
         own = [each for each in records if (each["data"], each["method"]) == (data, method)]
         for metric in experiment.metrics:
             printed = _find_printed(name, data, method, metric)
-            values = [each[_KEYS[metric]] for each in own]
-            ours = {"mean": float(np.mean(values)), "std": float(np.std(values))} if own else None
-            if own or printed:
-                rows.append(_make_row(data, method, metric, ours, len(own), printed))
+            values = [each[_KEYS[metric]] for each in own if _KEYS[metric] in each]
+            ours = None
+            if values:
+                ours = {"mean": float(np.mean(values)), "std": float(np.std(values))}
+            if values or printed:
+                rows.append(_make_row(data, method, metric, ours, len(values), printed))
     return rows
 
 

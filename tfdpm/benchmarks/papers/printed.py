@@ -16,7 +16,7 @@ class Printed(NamedTuple):
         experiment: table or figure, such as "table1".
         data: data set, such as "mnist" or "mnist imbalanced".
         method: row of the table; presets of SwAV and ablations have their names in this package.
-        metric: "NMI", "ARI", "ACC", "K" or "top-1", which is in per cent.
+        metric: "NMI", "ARI", "ACC", "K", or in per cent "top-1", "mAP" and such as "1 % top-5".
         mean: mean as it is printed.
         std: standard deviation as it is printed, or `None` where there is none.
         source: table and section in the paper.

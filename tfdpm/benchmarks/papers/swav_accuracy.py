@@ -1,4 +1,4 @@
-"""Linear accuracy of SwAV: published runs on ImageNet, and the small preset on smaller images.
+"""Linear accuracy of features: published runs on ImageNet, and small presets on smaller images.
 
 A published run takes days on dozens of accelerators. Where the authors' weights lie beside the
 images, they are converted and measured instead.
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,10 +17,18 @@ from tfdpm.benchmarks.labelled import LabelledData
 from tfdpm.benchmarks.papers.data_files import ImageFolders
 from tfdpm.benchmarks.records import Record
 from tfdpm.benchmarks.swav.feature_accuracy import measure_features
-from tfdpm.data.images.multicrop import multicrop
-from tfdpm.features import SwAV, convert_published_weights, linear_probe, preset, resnet50
+from tfdpm.features import (
+    METHODS,
+    SelfSupervisedModel,
+    SwAV,
+    convert_published_weights,
+    linear_probe,
+    method_of,
+    preset,
+    resnet50,
+)
 
-__all__ = ["measure_runs"]
+__all__ = ["cut_middle", "load_squares", "measure_runs", "read_classes", "train_published"]
 
 _EPOCHS = 20  # of the small preset
 _SHORTER_SIDE, _SIDE = 256, 224  # pixels of ImageNet's images where features are measured
@@ -29,50 +36,64 @@ _BATCH = 64
 
 
 def measure_runs(
-    data: LabelledData | ImageFolders, seed: int, *, presets: Sequence[str], epochs: int | None
+    data: LabelledData | ImageFolders,
+    seed: int,
+    *,
+    presets: Sequence[str],
+    epochs: int | None,
+    small: Sequence[tuple[str, bool]] = (("swav", True),),
 ) -> list[Record]:
     """Measures linear top-1 accuracy in per cent.
 
     Args:
-        data: ImageNet, on which the presets run; or smaller images, on which `SwAV.small` runs
-            beside its untrained network and raw pixels.
+        data: ImageNet, on which the presets run; or smaller images, on which small presets run
+            beside the untrained network and raw pixels.
         seed: random seed of the weights and views.
         presets: names of published runs.
         epochs: epochs of training; `None` for those of the preset.
+        small: methods that run on smaller images, and whether each has its small crops too.
     """
     if isinstance(data, LabelledData):
         epochs = epochs or _EPOCHS
-        worth = measure_features(data, seed, epochs=epochs)
-        return [
-            _make_record(data.name, method, seed, worth[key]["linear"], worth["images"])
-            for method, key in (
-                (f"SwAV.small, {epochs} epochs", "trained"),
-                ("untrained network", "untrained"),
-                ("raw pixels", "pixels"),
+        records = []
+        for method, multi_crop in small:
+            worth = measure_features(
+                data, seed, epochs=epochs, method=method, multi_crop=multi_crop
             )
-        ]
-    train_y, test_y = (_read_classes(paths) for paths in (data.train, data.validation))
+            name = f"{METHODS[method].__name__}.small, {epochs} epochs"
+            name += "" if multi_crop else ", 2 crops"
+            records.append(_make_record(data.name, name, seed, worth, "trained"))
+        for name, key in (("untrained network", "untrained"), ("raw pixels", "pixels")):
+            records.append(_make_record(data.name, name, seed, worth, key))
+        return records
+    train_y, test_y = (read_classes(paths) for paths in (data.train, data.validation))
     records = []
     for name in presets:
-        encoder = _train(name, data, seed, epochs).encoder
-        train_x, test_x = (_encode(encoder, paths) for paths in (data.train, data.validation))
+        encoder = train_published(name, data, seed, epochs).encoder
+        train_x, test_x = (
+            encoder.predict(load_squares(paths).batch(_BATCH).prefetch(1), verbose=0)
+            for paths in (data.train, data.validation)
+        )
         # The published protocol does not standardise: its learning rate suits these features.
         accuracy = linear_probe(train_x, train_y, test_x, test_y, standardize=False, seed=seed)
-        records.append(_make_record(data.name, name, seed, accuracy.best_top1, len(data.train)))
+        worth = {"images": len(data.train), name: {"linear": accuracy.best_top1}}
+        records.append(_make_record(data.name, name, seed, worth, name))
     return records
 
 
-def _make_record(data: str, method: str, seed: int, accuracy: float, images: int) -> Record:
+def _make_record(data: str, method: str, seed: int, worth: Record, key: str) -> Record:
     return {
         "data": data,
         "method": method,
         "seed": seed,
-        "top1_percent": 100.0 * accuracy,
-        "training_images": images,
+        "top1_percent": 100.0 * worth[key]["linear"],
+        "training_images": worth["images"],
     }
 
 
-def _train(name: str, data: ImageFolders, seed: int, epochs: int | None) -> SwAV:
+def train_published(
+    name: str, data: ImageFolders, seed: int, epochs: int | None
+) -> SelfSupervisedModel:
     """Returns the network of a published run, with the authors' weights or trained here."""
     config, width = preset(name), int(name[5]) if name.startswith("RN50w") else 1
     training = config.training
@@ -91,31 +112,38 @@ def _train(name: str, data: ImageFolders, seed: int, epochs: int | None) -> SwAV
         start_learning_rate=share * training.start_learning_rate,
     )
     config = replace(config, training=training)
-    model = SwAV(resnet50(width, seed=seed), config, seed=seed)
-    weights = data.weights / f"swav_{name}_pretrain.pth.tar"
+    kind = method_of(config)
+    model = kind(resnet50(width, seed=seed), config, seed=seed)
+    weights = data.weights / f"{'swav_' if kind is SwAV else ''}{name}_pretrain.pth.tar"
     if weights.is_file():
         convert_published_weights(model, weights)
         return model
     model.compile()
-    model.fit(multicrop(data.train, seed=seed, **model.view_options()), verbose=0)
+    model.fit(data.train, verbose=0)
     return model
 
 
-def _read_classes(paths: Sequence[str]) -> np.ndarray:
+def read_classes(paths: Sequence[str]) -> np.ndarray:
+    """Returns the class of each file, which is the name of its folder."""
     return np.array([Path(path).parent.name for path in paths])
 
 
-def _encode(encoder: keras.Model, paths: Sequence[str]) -> np.ndarray:
-    """Returns features `[N, D]` of the middle of each image."""
+def load_squares(paths: Sequence[str]) -> tf.data.Dataset:
+    """Returns the middles `[224, 224, 3]` of image files, float32 in [0, 1]."""
 
-    def crop_middle(path):
+    def load(path):
         image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-        image = tf.image.convert_image_dtype(tf.ensure_shape(image, [None, None, 3]), tf.float32)
-        size = tf.cast(tf.shape(image)[:2], tf.float32)
-        size = tf.cast(tf.round(size * (_SHORTER_SIDE / tf.reduce_min(size))), tf.int32)
-        image = tf.image.resize(image, size, antialias=True)
-        return tf.image.resize_with_crop_or_pad(image, _SIDE, _SIDE)
+        return cut_middle(tf.ensure_shape(image, [None, None, 3]))
 
-    images = tf.data.Dataset.from_tensor_slices(list(paths))
-    images = images.map(crop_middle, num_parallel_calls=tf.data.AUTOTUNE).batch(_BATCH).prefetch(1)
-    return encoder.predict(images, verbose=0)
+    return tf.data.Dataset.from_tensor_slices(list(paths)).map(
+        load, num_parallel_calls=tf.data.AUTOTUNE
+    )
+
+
+def cut_middle(image: tf.Tensor) -> tf.Tensor:
+    """Returns the middle `[224, 224, 3]` of an image, float32 in [0, 1], as published."""
+    image = tf.image.convert_image_dtype(image, tf.float32)
+    size = tf.cast(tf.shape(image)[:2], tf.float32)
+    size = tf.cast(tf.round(size * (_SHORTER_SIDE / tf.reduce_min(size))), tf.int32)
+    image = tf.image.resize(image, size, antialias=True)
+    return tf.image.resize_with_crop_or_pad(image, _SIDE, _SIDE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,43 +12,40 @@ from rich.console import Console
 
 from tfdpm.benchmarks.labelled import LabelledData
 from tfdpm.benchmarks.records import Record, measure_time
-from tfdpm.data.images.multicrop import multicrop
-from tfdpm.features import CollapseWatchdog, NearestNeighbours, SwAV, knn_accuracy, linear_probe
+from tfdpm.features import (
+    METHODS,
+    CollapseWatchdog,
+    NearestNeighbours,
+    SelfSupervisedModel,
+    knn_accuracy,
+    linear_probe,
+)
 
-__all__ = ["measure_features", "plot_training"]
+__all__ = ["make_small", "measure_features", "plot_training", "split_images"]
 
 _TRAIN_SHARE = 0.8
 _BATCH = 128
 _CURVE_POINTS = 10  # of kNN accuracy over a run
 
 
-def measure_features(data: LabelledData, seed: int, *, epochs: int) -> Record:
-    """Trains `SwAV.small` on four fifths of the images and tests its features on one fifth.
+def measure_features(
+    data: LabelledData, seed: int, *, epochs: int, method: str = "swav", multi_crop: bool = True
+) -> Record:
+    """Trains a small preset on four fifths of the images and tests its features on one fifth.
 
     Args:
         data: images `[N, H, W]` or `[N, H, W, C]` and classes.
         seed: random seed of the partition, the weights and the views.
         epochs: epochs of training.
+        method: key of `tfdpm.features.METHODS`.
+        multi_crop: whether the preset's small crops join its two large ones.
     Returns:
         Record with `pixels`, `untrained` and `trained`, each with the accuracies `knn` and `linear`
         in [0, 1]; `loss` by epoch; `curve`, pairs of epoch and kNN accuracy; `findings` of the
         watchdog that looks for collapse.
     """
-    data = data.as_images()
-    order = np.random.default_rng(seed).permutation(len(data.x))
-    train, test = (
-        LabelledData(data.name, data.x[rows], data.y[rows])
-        for rows in np.split(order, [int(_TRAIN_SHARE * len(order))])
-    )
-    model = SwAV.small(
-        image_size=train.x.shape[1],
-        channels=train.x.shape[-1],
-        num_images=len(train.x),
-        batch_size=min(_BATCH, len(train.x)),
-        epochs=epochs,
-        seed=seed,
-        print_fn=Console().print,
-    )
+    train, test = split_images(data, seed)
+    model = make_small(train, seed, epochs=epochs, method=method, multi_crop=multi_crop)
 
     def score(encode):
         features, test_features = encode(train.x), encode(test.x)
@@ -63,10 +61,47 @@ def measure_features(data: LabelledData, seed: int, *, epochs: int) -> Record:
     record: Record = {"data": data.name, "images": len(train.x)}
     record["pixels"] = score(lambda images: _standardize(images, model.config.views))
     record["untrained"] = score(encode)
-    record |= _train(model, train, test, epochs, seed)
+    record |= _train(model, train, test, epochs)
     record["curve"].insert(0, (0, record["untrained"]["knn"]))
     record["trained"] = score(encode)
     return record
+
+
+def split_images(data: LabelledData, seed: int) -> tuple[LabelledData, LabelledData]:
+    """Draws four fifths of the images for training; the others are for the test."""
+    data = data.as_images()
+    order = np.random.default_rng(seed).permutation(len(data.x))
+    train, test = (
+        LabelledData(data.name, data.x[rows], data.y[rows])
+        for rows in np.split(order, [int(_TRAIN_SHARE * len(order))])
+    )
+    return train, test
+
+
+def make_small(
+    train: LabelledData, seed: int, *, epochs: int, method: str = "swav", multi_crop: bool = True
+) -> SelfSupervisedModel:
+    """Makes the small preset of a method for some images; arguments as for `measure_features`."""
+    model = METHODS[method].small(
+        image_size=train.x.shape[1],
+        channels=train.x.shape[-1],
+        num_images=len(train.x),
+        batch_size=min(_BATCH, len(train.x)),
+        epochs=epochs,
+        seed=seed,
+        print_fn=Console().print,
+    )
+    if multi_crop:
+        return model
+    views = model.config.views
+    large = {
+        name: getattr(views, name)[:1] for name in ("crop_sizes", "crop_counts", "crop_scales")
+    }
+    model = type(model)(
+        model.backbone, replace(model.config, views=replace(views, **large)), seed=seed
+    )
+    model.compile()
+    return model
 
 
 def plot_training(record: Record, path: Path) -> str | None:
@@ -83,7 +118,7 @@ def plot_training(record: Record, path: Path) -> str | None:
     accuracy.set(title=record["data"], xlabel="epoch", ylabel="kNN accuracy (k = 20)")
     accuracy.legend()
     loss.plot(np.arange(1, len(record["loss"]) + 1), record["loss"], "o-")
-    loss.axhline(record["ln_prototypes"], color="0.5", linestyle=":", label="ln(prototypes)")
+    loss.axhline(record["collapsed_loss"], color="0.5", linestyle=":", label="constant features")
     loss.set(xlabel="epoch", ylabel="loss, nats")
     loss.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,18 +126,19 @@ def plot_training(record: Record, path: Path) -> str | None:
     return str(path)
 
 
-def _train(model: SwAV, train: LabelledData, test: LabelledData, epochs: int, seed: int) -> Record:
+def _train(
+    model: SelfSupervisedModel, train: LabelledData, test: LabelledData, epochs: int
+) -> Record:
     """Trains the model; returns time, loss by epoch, kNN accuracy by epoch and warnings."""
     every = max(epochs // _CURVE_POINTS, 1)
     watchdog = CollapseWatchdog()
     neighbours = NearestNeighbours(train.x, train.y, test.x, test.y, every=every)
-    views = multicrop(train.x, seed=seed, **model.view_options())
     with measure_time() as cost:
-        history = model.fit(views, verbose=0, callbacks=[watchdog, neighbours]).history
+        history = model.fit(train.x, verbose=0, callbacks=[watchdog, neighbours]).history
     return {
         **cost,
         "loss": [float(value) for value in history["loss"]],
-        "ln_prototypes": float(np.log(model.config.num_prototypes)),
+        "collapsed_loss": model.collapsed_loss(),
         "curve": list(neighbours.history),
         "findings": list(watchdog.findings.values()),
     }

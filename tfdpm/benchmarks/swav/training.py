@@ -86,7 +86,7 @@ def _print_results(results: Record) -> None:
         print_table(f"Accuracy of features: {record['data']}", ("features", "kNN", "linear"), rows)
         rows = [
             ("last loss", record["loss"][-1]),
-            ("ln(prototypes)", record["ln_prototypes"]),
+            ("loss of constant features", record["collapsed_loss"]),
             ("seconds", record["seconds"]),
             ("CPU s", record["cpu_seconds"]),
             ("watchdog", "; ".join(record["findings"]) or "silent"),

@@ -24,6 +24,7 @@ def multicrop(
     epochs: int | None = None,
     service: str | None = None,
     skipped: SkippedImages | None = None,
+    with_index: bool = False,
     **view_options: Any,
 ) -> tf.data.Dataset:
     """Makes batches of views for `tfdpm.SwAV`, one tensor per resolution.
@@ -47,11 +48,14 @@ def multicrop(
         service: address of a `tf.data` service, such as "grpc://localhost:5000". Its workers make
             the views, each epoch on one worker. Needs `epochs`.
         skipped: list that collects unreadable files; they are left out with or without it.
+        with_index: whether each batch has the places of its images in the data behind its crops,
+            as `tfdpm.DeepCluster` needs them. Files are numbered in the order of their names.
         **view_options: settings of the views, the fields of `tfdpm.features.ViewConfig`, such as
             `crop_sizes`. With one channel in `mean`, colour images are read as grey; with three,
             grey images are read as colour and transparency is dropped.
     Returns:
-        Data set of tuples with a `[batch_size, V, S, S, C]` float32 tensor per resolution.
+        Data set of tuples with a `[batch_size, V, S, S, C]` float32 tensor per resolution; or of
+        pairs of such a tuple and indices `[batch_size]` int32.
     Raises:
         ValueError: if the source is empty or smaller than a batch, has an impossible number of
             channels or values out of range, or a setting is bad.
@@ -96,6 +100,8 @@ def multicrop(
                 tf.data.experimental.service.ShardingPolicy.DYNAMIC, service
             )
         )
+    if not with_index:
+        batches = batches.map(lambda crops, index: crops)
     batches = batches.apply(tf.data.experimental.assert_cardinality(steps * (epochs or 1)))
     # Workers that train together make the same batches and take their parts of each.
     options = tf.data.Options()
@@ -105,23 +111,26 @@ def multicrop(
 
 
 def _batches(source, views: ViewConfig, epoch_seed, batch_size: int, steps: int):
-    """Makes the batches of one epoch; each step draws from a seed of its own."""
+    """Makes crops and indices of one epoch; each step draws from a seed of its own."""
     order_seed, crop_seed, color_seed = augment.split_seed(epoch_seed, 3)
     if source.is_batched:
-        crops = source.batches(order_seed, batch_size).take(steps).enumerate()
-        crops = crops.map(
-            lambda step, images: (step, crop(images, views, _fold(crop_seed, step))),
+        images = source.batches(order_seed, batch_size, with_index=True).take(steps).enumerate()
+        crops = images.map(
+            lambda step, batch: (step, (batch[0], crop(batch[1], views, _fold(crop_seed, step)))),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
     else:
-        images = source.images(order_seed).repeat().take(steps * batch_size).enumerate()
-        crops = images.map(
-            lambda place, image: crop(image, views, _fold(crop_seed, place)),
+        images = source.images(order_seed, with_index=True).repeat().take(steps * batch_size)
+        crops = images.enumerate().map(
+            lambda place, pair: (pair[0], crop(pair[1], views, _fold(crop_seed, place))),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         crops = crops.batch(batch_size, drop_remainder=True).enumerate()
     return crops.map(
-        lambda step, batch: color_and_standardize(batch, views, _fold(color_seed, step)),
+        lambda step, batch: (
+            color_and_standardize(batch[1], views, _fold(color_seed, step)),
+            batch[0],
+        ),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
 

@@ -88,14 +88,20 @@ class ArraySource:
         self._channels = channels
         self._shuffle = shuffle
 
-    def batches(self, seed: tf.Tensor, batch_size: int) -> tf.data.Dataset:
-        """Returns an epoch of batches `[batch_size, H, W, channels]` without the remainder."""
+    def batches(
+        self, seed: tf.Tensor, batch_size: int, with_index: bool = False
+    ) -> tf.data.Dataset:
+        """Returns an epoch of batches `[batch_size, H, W, channels]` without the remainder.
+
+        `with_index` puts the images' places in the array `[batch_size]` before each batch.
+        """
         order = _order(seed, self.num_images, self._shuffle)
         indices = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
 
         def load(index):
             images = tf.gather(self._images, index)
-            return to_channels(tf.image.convert_image_dtype(images, tf.float32), self._channels)
+            images = to_channels(tf.image.convert_image_dtype(images, tf.float32), self._channels)
+            return (index, images) if with_index else images
 
         return indices.map(load, num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -129,30 +135,35 @@ class FileSource:
         image = tf.ensure_shape(image, [None, None, self._channels])
         return tf.image.convert_image_dtype(image, tf.float32)
 
-    def images(self, seed: tf.Tensor) -> tf.data.Dataset:
-        """Returns an epoch of images `[H, W, channels]` without the unreadable ones."""
-        order = tf.gather(self._paths, _order(seed, self.num_images, self._shuffle))
+    def images(self, seed: tf.Tensor, with_index: bool = False) -> tf.data.Dataset:
+        """Returns an epoch of images `[H, W, channels]` without the unreadable ones.
+
+        `with_index` puts a file's place among the sorted paths before each image.
+        """
+        order = _order(seed, self.num_images, self._shuffle)
         missing = tf.zeros([0, 0, self._channels])
 
-        def one_or_missing(path):
+        def one_or_missing(index):
+            path = self._paths[index]
             image = tf.data.Dataset.from_tensors(path).map(self._load).ignore_errors()
             fallback = tf.data.Dataset.from_tensors(missing)
             result = image.concatenate(fallback).take(1)
-            return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(path), result))
+            return tf.data.Dataset.zip((tf.data.Dataset.from_tensors(index), result))
 
-        def note(path, image):
+        def note(index, image):
             # Python is entered only for files that failed.
             tf.cond(
                 tf.equal(tf.size(image), 0),
-                lambda: tf.numpy_function(self._skipped.add, [path], tf.int64),
+                lambda: tf.numpy_function(self._skipped.add, [self._paths[index]], tf.int64),
                 lambda: tf.constant(0, tf.int64),
             )
-            return image
+            return index, image
 
         images = tf.data.Dataset.from_tensor_slices(order).interleave(
             one_or_missing, cycle_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-        return images.map(note).filter(lambda image: tf.size(image) > 0)
+        images = images.map(note).filter(lambda index, image: tf.size(image) > 0)
+        return images if with_index else images.map(lambda index, image: image)
 
 
 class StreamSource:
@@ -177,15 +188,19 @@ class StreamSource:
         for image in self._images.take(1):
             _check_values(image.numpy())
 
-    def images(self, seed: tf.Tensor) -> tf.data.Dataset:
-        """Returns an epoch of images `[H, W, channels]`."""
-        images = self._images
+    def images(self, seed: tf.Tensor, with_index: bool = False) -> tf.data.Dataset:
+        """Returns an epoch of images `[H, W, channels]`.
+
+        `with_index` puts an image's place in the data set before each image.
+        """
+        images = self._images.enumerate()
         if self._buffer:
             images = _shuffled_in_blocks(images, self._buffer, seed)
 
-        def prepare(image):
+        def prepare(index, image):
             image = to_channels(tf.image.convert_image_dtype(image, tf.float32), self._channels)
-            return tf.ensure_shape(image, [None, None, self._channels])
+            image = tf.ensure_shape(image, [None, None, self._channels])
+            return (tf.cast(index, tf.int32), image) if with_index else image
 
         return images.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -226,19 +241,20 @@ def _check_values(images: np.ndarray) -> None:
 
 
 def _shuffled_in_blocks(images: tf.data.Dataset, size: int, seed: tf.Tensor) -> tf.data.Dataset:
-    """Shuffles images within blocks of `size`; the same seed gives the same order."""
+    """Shuffles numbered images within blocks of `size`; the same seed gives the same order."""
     # `Dataset.shuffle` would also follow the global seed of the process. Images of different
     # sizes share a block as serialised tensors.
-    spec = images.element_spec
-    blocks = images.map(tf.io.serialize_tensor).batch(size).enumerate()
+    spec = images.element_spec[1]
+    blocks = images.map(lambda index, image: (index, tf.io.serialize_tensor(image)))
+    blocks = blocks.batch(size).enumerate()
 
     def permute(number, block):
         block_seed = tf.random.fold_in(seed, tf.cast(number, tf.int32))
-        order = tf.argsort(tf.random.stateless_uniform(tf.shape(block), block_seed))
-        return tf.gather(block, order)
+        order = tf.argsort(tf.random.stateless_uniform(tf.shape(block[0]), block_seed))
+        return tuple(tf.gather(part, order) for part in block)
 
-    def restore(serialised):
-        return tf.ensure_shape(tf.io.parse_tensor(serialised, spec.dtype), spec.shape)
+    def restore(index, serialised):
+        return index, tf.ensure_shape(tf.io.parse_tensor(serialised, spec.dtype), spec.shape)
 
     return blocks.map(permute).unbatch().map(restore, num_parallel_calls=tf.data.AUTOTUNE)
 
