@@ -1,8 +1,6 @@
-"""DCN and DEC: an autoencoder whose latents are pulled to a given number of clusters.
+"""[DCN] and [DEC]: an autoencoder whose latents are pulled to a given number of clusters.
 
-B. Yang and others, "Towards K-means-friendly spaces", ICML 2017 (DCN); J. Xie, R. Girshick and
-A. Farhadi, "Unsupervised deep embedding for clustering analysis", ICML 2016 (DEC). On features of
-another network, DCN is what [DeepDPM] calls DCN++.
+On features of another network, DCN is what [DeepDPM] calls DCN++.
 """
 
 from __future__ import annotations

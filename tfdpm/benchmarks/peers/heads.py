@@ -1,8 +1,6 @@
-"""SCAN and TURTLE: linear heads on given features that label them in a given number of clusters.
+"""[SCAN] and [TURTLE]: linear heads that label given features in a given number of clusters.
 
-W. Van Gansbeke and others, "SCAN: learning to classify images without labels", ECCV 2020, of which
-this is the clustering step without augmentation; A. Gadetsky, Y. Jiang and M. Brbic, "Let go of
-your labels with unsupervised transfer", ICML 2024 (TURTLE).
+Of SCAN it is the clustering step, without augmented images.
 """
 
 from __future__ import annotations

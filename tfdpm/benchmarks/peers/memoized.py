@@ -1,7 +1,6 @@
 """Memoised variational inference for a Dirichlet-process Gaussian mixture, with births and merges.
 
-M. C. Hughes and E. B. Sudderth, "Memoized online variational inference for Dirichlet process
-mixture models", NeurIPS 2013: moVB in the tables of [DeepDPM].
+It is [moVB], with which the tables of [DeepDPM] compare.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The sub-cluster sampler of Dirichlet-process Gaussian mixtures.
 
-J. Chang and J. W. Fisher III, "Parallel sampling of DP mixture models using sub-cluster splits",
-NeurIPS 2013: the DPM sampler in the tables of [DeepDPM], where it runs in the implementation of
-O. Dinari and others, 2019.
+It is that of [Chang and Fisher 2013]. The tables of [DeepDPM] call it DPM sampler, and compare with
+the implementation of [Dinari et al. 2019].
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tfdpm.mixture.statistics import SufficientStatistics
 
 __all__ = ["draw_gaussians", "log_joint", "sample_best", "sample_partitions"]
 
-# Settings of [DeepDPM] for alpha, and of the 2019 implementation.
+# Settings of [Dinari et al. 2019].
 _CONCENTRATION = 10.0
 _SWEEPS = 100
 _BURN_OUT = 15  # sweeps that subclusters of a cluster have run before they may become clusters
@@ -31,7 +30,7 @@ _RANDOM_MOVES = 20
 def sample_best(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     """Runs 100 sweeps from one cluster, with alpha 10 and 15 sweeps before a cluster may split.
 
-    Those are the settings of the implementation that [DeepDPM] compares with. The partition with
+    Those are the settings of [Dinari et al. 2019]. The partition with
     the highest joint density of all sweeps is returned.
     """
     del num_clusters
