@@ -83,6 +83,12 @@ def test_means_and_deviations_are_over_seeds_and_peers_run_where_asked(
     assert {call[0] for call in quick} == {"mnist", "mnist imbalanced"}
 
 
+def test_tables_of_k_leave_out_methods_that_are_given_it(quick, fast_peers, tmp_path) -> None:
+    write_stand_in(tmp_path, "usps_umap.npz")
+    records = run("table2", tmp_path, Sweep(out=tmp_path / "t.json"), peers=True)["records"]
+    assert {each["method"] for each in records} == {"DeepDPM", "DBSCAN", "DPM sampler", "moVB"}
+
+
 def test_ablations_change_one_setting_each(quick, tmp_path) -> None:
     write_stand_in(tmp_path, "fashion.npz")
     results = run("table6", tmp_path, Sweep(out=tmp_path / "t.json"), configuration="paper")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,13 +91,18 @@ class Experiment(NamedTuple):
     find: Callable[[str, Path, int, int | None], Any] = find_points
 
 
-def _list_plain(data: LabelledData, settings: Settings) -> list[Method]:
+def _list_plain(
+    data: LabelledData, settings: Settings, peers: Mapping[str, str] = _PEERS
+) -> list[Method]:
     """Lists DeepDPM and, where asked, the peers."""
-    peers = _PEERS.items() if settings.peers else ()
+    asked = peers.items() if settings.peers else ()
     return [
         partial(measure_fit, method="DeepDPM", config=settings.config),
-        *(partial(measure_peer, peer=name, method=printed) for printed, name in peers),
+        *(partial(measure_peer, peer=name, method=printed) for printed, name in asked),
     ]
+
+
+_list_nonparametric = partial(_list_plain, peers=_NONPARAMETRIC)
 
 
 def _list_ablations(data: LabelledData, settings: Settings) -> list[Method]:
@@ -179,7 +184,7 @@ _SCORES = ("NMI", "ARI", "ACC")
 
 EXPERIMENTS: dict[str, Experiment] = {
     "table1": Experiment("classical methods", (*_CLASSIC, *_THINNED), _SCORES, _list_plain),
-    "table2": Experiment("inferred K", _CLASSIC, ("K",), _list_plain),
+    "table2": Experiment("inferred K", _CLASSIC, ("K",), _list_nonparametric),
     "table3": Experiment(
         "deep nonparametric methods", ("mnist images", "stl10", "reuters10k"), _SCORES, _list_joint
     ),
@@ -194,7 +199,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "imagenet": Experiment(
         "ImageNet from K 200", ("imagenet features",), (*_SCORES, "K"), _list_imagenet
     ),
-    "supplement1": Experiment("inferred K, imbalanced", _THINNED, ("K",), _list_plain),
+    "supplement1": Experiment("inferred K, imbalanced", _THINNED, ("K",), _list_nonparametric),
     "supplement2": Experiment("ablations", ("fashion",), ("NMI", "ARI", "K"), _list_ablations),
     "swav-figure2": _swav_experiment(
         "SwAV by width", "800ep", "RN50w2_400ep", "RN50w4_400ep", "RN50w5_400ep"
