@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 
 from tfdpm.benchmarks.peers import LEARN, NEED_K, PEERS, choose_peers
 from tfdpm.benchmarks.peers.classical import knee_radius
-from tfdpm.data import gaussian_mixture
-from tfdpm.metrics import ari
+from tfdpm.data import gaussian_mixture, load
+from tfdpm.metrics import ari, nmi
 
 QUICK = [name for name in PEERS if name not in (*LEARN, "evoc")]
 
@@ -54,6 +55,13 @@ def test_knee_separates_a_crowd_from_stragglers() -> None:
     assert radius == pytest.approx(0.01)
 
 
+def test_gaussians_bear_constant_columns_of_float32() -> None:
+    x, y = load("digits")
+    labels = PEERS["gmm"](x[:400], 20, 0)
+    assert len(np.unique(labels)) == 20
+    assert nmi(y[:400], labels) > 0.6
+
+
 def test_evoc_finds_bundles_of_directions() -> None:
     pytest.importorskip("evoc")
     rng = np.random.default_rng(0)
@@ -63,3 +71,9 @@ def test_evoc_finds_bundles_of_directions() -> None:
     kept = labels >= 0
     assert kept.mean() > 0.8
     assert ari(y[kept], labels[kept]) > 0.9
+
+
+def test_evoc_without_its_package_names_the_extra(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "evoc", None)
+    with pytest.raises(ImportError, match="`peers`: got no evoc.*tfdpm\\[peers\\]"):
+        PEERS["evoc"](np.eye(3), 0, 0)

@@ -7,6 +7,8 @@ from sklearn.cluster import DBSCAN, HDBSCAN, KMeans
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 
+from tfdpm import checks
+
 __all__ = [
     "bayesian_gaussian_mixture",
     "dbscan",
@@ -27,6 +29,8 @@ def k_means(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
 
 def gaussian_mixture(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     """Runs EM with full covariances and the given K, started from K-means."""
+    # In float32 rounding makes the covariances of constant columns singular.
+    x = np.asarray(x, np.float64)
     return GaussianMixture(num_clusters, random_state=seed).fit_predict(x)
 
 
@@ -58,12 +62,11 @@ def dbscan(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
 def evoc(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     """Runs EVoC with its package's defaults: 15 neighbours by cosine, the most persistent layer.
 
-    Leland McInnes's package of 2025 is for embeddings. It is optional: `pip install evoc`.
+    The package of 2025 is for embeddings, and optional: `pip install 'tfdpm[peers]'`.
     """
     del num_clusters
-    from evoc import EVoC
-
-    return EVoC(random_state=seed).fit_predict(np.asarray(x, np.float32))
+    package = checks.import_optional("evoc", "peers", "peers")
+    return package.EVoC(random_state=seed).fit_predict(np.asarray(x, np.float32))
 
 
 def knee_radius(x: np.ndarray, neighbours: int) -> float:
