@@ -10,8 +10,8 @@ import pytest
 
 from tfdpm.benchmarks.peers import LEARN, NEED_K, PEERS, choose_peers
 from tfdpm.benchmarks.peers.classical import knee_radius
-from tfdpm.data import gaussian_mixture, load
-from tfdpm.metrics import ari, nmi
+from tfdpm.data import gaussian_mixture
+from tfdpm.metrics import ari
 
 QUICK = [name for name in PEERS if name not in (*LEARN, "evoc")]
 
@@ -55,11 +55,9 @@ def test_knee_separates_a_crowd_from_stragglers() -> None:
     assert radius == pytest.approx(0.01)
 
 
-def test_gaussians_bear_constant_columns_of_float32() -> None:
-    x, y = load("digits")
-    labels = PEERS["gmm"](x[:400], 20, 0)
-    assert len(np.unique(labels)) == 20
-    assert nmi(y[:400], labels) > 0.6
+def test_gaussians_bear_fewer_points_than_columns_in_float32() -> None:
+    x = 16.0 * np.random.default_rng(0).normal(size=[60, 80]).astype(np.float32)
+    assert len(np.unique(PEERS["gmm"](x, 3, 0))) == 3
 
 
 def test_evoc_finds_bundles_of_directions() -> None:

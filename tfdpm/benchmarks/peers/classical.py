@@ -29,7 +29,7 @@ def k_means(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
 
 def gaussian_mixture(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     """Runs EM with full covariances and the given K, started from K-means."""
-    # In float32 rounding makes the covariances of constant columns singular.
+    # In float32 rounding outweighs what makes covariances of few points regular.
     x = np.asarray(x, np.float64)
     return GaussianMixture(num_clusters, random_state=seed).fit_predict(x)
 
