@@ -18,6 +18,14 @@ def test_named_configurations_are_the_presets(name):
     assert DeepDPMConfig.named(name) == preset()
 
 
+def test_presets_of_features_have_the_published_values() -> None:
+    stl10, imagenet = DeepDPMConfig.named("stl10"), DeepDPMConfig.named("imagenet")
+    changed = {"prior_scale": 0.05, "initial_clusters": 3}
+    assert stl10 == DeepDPMConfig.paper(**changed)
+    assert (imagenet.prior_scale, imagenet.initial_clusters, imagenet.epochs) == (0.001, 150, 200)
+    assert DeepDPMConfig.imagenet(initial_clusters=200).initial_clusters == 200
+
+
 def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match="`config`: got 'best', wanted one of 'default', 'paper'"):
         DeepDPMConfig.named("best")

@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "sklearn": "checks config data pipeline",
     "": "startup config metrics data swav features deepdpm joint callbacks distributions export "
     "pipeline sklearn",
-    "benchmarks": "checks config metrics progress data swav features deepdpm joint tfdpm",
+    "benchmarks": "checks config metrics progress data swav features mixture deepdpm joint tfdpm",
     "cli": "checks startup metrics progress data swav features report export tfdpm benchmarks",
     "__main__": "cli",
 }
@@ -65,7 +65,7 @@ NOT_IN = {
 }
 
 # Loaded by the functions that need them, so that `import tfdpm` neither needs nor waits for them.
-OPTIONAL = {"keras_hub", "matplotlib", "pandas", "plotly", "pyarrow", "tensorflow_datasets"}
+OPTIONAL = {"evoc", "keras_hub", "matplotlib", "pandas", "plotly", "pyarrow", "tensorflow_datasets"}
 MAY_LOAD_OPTIONAL = ("viz", "report", "benchmarks")
 
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}

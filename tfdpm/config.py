@@ -290,9 +290,29 @@ class DeepDPMConfig:
         return cls.paper(**settings | changes)
 
     @classmethod
+    def stl10(cls, **changes: Any) -> DeepDPMConfig:
+        """Returns the settings of [DeepDPM] supplement 7.2 for MoCo features of STL-10."""
+        return cls.paper(**{"prior_scale": 0.05, "initial_clusters": 3, **changes})
+
+    @classmethod
+    def imagenet(cls, **changes: Any) -> DeepDPMConfig:
+        """Returns the settings of [DeepDPM] supplement 7.2 for MoCo features of ImageNet.
+
+        K starts at 150 there and at 200 in section 5 of the paper.
+        """
+        settings = {"prior_scale": 0.001, "initial_clusters": 150, "epochs": 200}
+        return cls.paper(**settings | changes)
+
+    @classmethod
     def named(cls, name: str) -> DeepDPMConfig:
-        """Returns the preset `"default"`, `"paper"` or `"official"`."""
-        presets = {"default": cls, "paper": cls.paper, "official": cls.official}
+        """Returns the preset `"default"`, `"paper"`, `"official"`, `"stl10"` or `"imagenet"`."""
+        presets = {
+            "default": cls,
+            "paper": cls.paper,
+            "official": cls.official,
+            "stl10": cls.stl10,
+            "imagenet": cls.imagenet,
+        }
         return presets[checks.one_of(name, "config", presets)]()
 
     @classmethod

@@ -232,7 +232,7 @@ def test_bench_runs_the_module_of_that_name(monkeypatch, tmp_path) -> None:
     assert main(["bench", "quality", "--data", a, "--data", b, "--seed", "2", "--peers", "x"]) == 0
     assert main(["bench", "quality", a, b, c, "--out", "o.json"]) == 0
     (first, peers), (second, others), (third, _) = ran
-    assert (first.data, first.imbalanced, first.seeds, peers) == (files, True, 2, "all")
+    assert (first.data, first.imbalanced, first.seeds, peers) == (files, True, 2, "sklearn")
     assert (second.data, second.seed, second.seeds, others) == (files[:2], 2, 3, "x")
     assert (third.data, third.out.name, first.out.name) == (files, "o.json", "bench_quality.json")
 

@@ -19,8 +19,10 @@ from tfdpm import checks
 bench = typer.Typer(help="Measure, print a table, and write it as JSON.")
 
 
-def _parse_numbers(param: typer.CallbackParam, value: str) -> tuple[int, ...]:
+def _parse_numbers(param: typer.CallbackParam, value: str | None) -> tuple[int, ...] | None:
     """Returns the positive integers of a text with commas; "none" stands for no integer."""
+    if value is None:
+        return None
     parts = [] if value == "none" else value.split(",")
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         wanted = "positive integers with commas between them, or none"
@@ -33,7 +35,10 @@ def _numbers(letter: str, text: str, default: str) -> tuple[type, Any, str]:
     return str, Option(metavar=metavar, callback=_parse_numbers, help=text), default
 
 
-_PEERS = "kmeans, gmm, bgmm, hdbscan, dbscan with commas; all or none."
+_PEERS = (
+    "kmeans, gmm, bgmm, hdbscan, dbscan, movb, sampler, evoc, dcn, dec, scan, turtle with commas; "
+    "sklearn for the first five, all or none."
+)
 _POINTS = Option(metavar="FILE.npz...", help="Arrays x and y; one file or several.")
 
 # Type, description and default of each option. A benchmark may have defaults of its own.
@@ -54,7 +59,7 @@ _OPTIONS: dict[str, tuple[Any, Any, Any]] = {
     "configuration": (str, Option(help="default, paper or official."), "default"),
     "repeats": (int, Option(min=1, help="Number of timed runs."), 3),
     "threads": (int, Option(min=1, help="Cores and threads of all methods."), 1),
-    "peers": (str, Option(help=_PEERS), "all"),
+    "peers": (str, Option(help=_PEERS), "sklearn"),
     "features": (str, Option(help="As in tfdpm.fit; by name: files alone."), "auto"),
     "imbalanced": (bool, Option("--imbalanced", help="Add imbalanced versions."), False),
     "normalize_rows": (
@@ -197,8 +202,8 @@ def reproduce(
         str,
         Argument(
             metavar="NAME",
-            help="table1 to table6, configurations, figure1, figure4, supplement1, supplement2, "
-            "swav-figure2, swav-figure3 or swav-table1 to swav-table3.",
+            help="table1 to table6, configurations, figure1, figure4, imagenet, supplement1, "
+            "supplement2, swav-figure2, swav-figure3 or swav-table1 to swav-table3.",
         ),
     ],
     data: Annotated[
@@ -207,13 +212,25 @@ def reproduce(
     configuration: Annotated[str, Option(help="default, paper or official.")] = "default",
     seeds: Annotated[int, Option(min=1, help="Number of seeds.")] = 1,
     seed: Annotated[int, Option(min=0, help="First random seed.")] = 0,
-    peers: Annotated[
-        bool, Option("--peers", help="Run K-means, GMM and DBSCAN too, where printed.")
-    ] = False,
+    peers: Annotated[bool, Option("--peers", help="Run the other printed methods too.")] = False,
     epochs: Annotated[int | None, Option(min=1, help="Most epochs of a fit.")] = None,
     max_points: Annotated[int | None, Option(min=2, help="Most points of each data set.")] = None,
     resume: Annotated[
         bool, Option("--resume", help="Keep what the file of results already holds.")
+    ] = False,
+    assumed_k: Annotated[
+        str | None,
+        Option(
+            metavar="K,K,...",
+            callback=_parse_numbers,
+            help="K that methods are given in figure1 and table5.",
+        ),
+    ] = None,
+    on: Annotated[
+        str, Option(metavar="NAME,...", help="Other data sets, such as digits or usps.")
+    ] = "",
+    download: Annotated[
+        bool, Option("--download", help="Fetch MNIST's images and Reuters-10k to DIR.")
     ] = False,
     out: Annotated[
         Path | None,
@@ -231,4 +248,14 @@ def reproduce(
         max_points=max_points,
         resume=resume,
     )
-    run(name, data, sweep, configuration=configuration, peers=peers, epochs=epochs)
+    run(
+        name,
+        data,
+        sweep,
+        configuration=configuration,
+        peers=peers,
+        epochs=epochs,
+        assumed_k=assumed_k,
+        on=[each.strip() for each in on.split(",") if each.strip()],
+        download=download,
+    )

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_info
 import tfdpm
 from tfdpm import metrics
 from tfdpm.benchmarks.labelled import LabelledData
-from tfdpm.benchmarks.peers import PEERS
+from tfdpm.benchmarks.peers import LEARN, PEERS
 from tfdpm.config import DeepDPMConfig
 from tfdpm.progress.files import replace_file
 
@@ -143,9 +143,10 @@ def measure_peer(
     peer: str,
     method: str | None = None,
     given_k: int | None = None,
+    epochs: int | None = None,
     dtype: type = np.float32,
 ) -> Record:
-    """Measures a method of scikit-learn on points as rows.
+    """Measures a method of `PEERS` on points as rows.
 
     Args:
         data: points or images and their classes.
@@ -153,11 +154,13 @@ def measure_peer(
         peer: key of `PEERS`.
         method: name in the tables; `None` for that of the peer.
         given_k: K for methods that need one; `None` for the number of classes.
+        epochs: most epochs of methods that train networks; `None` for their own.
         dtype: type of the rows' floats.
     """
     data = data.as_rows(dtype=dtype)
+    options = {"epochs": epochs} if peer in LEARN else {}
     with measure_time() as cost:
-        labels = PEERS[peer](data.x, given_k or data.true_k, seed)
+        labels = PEERS[peer](data.x, given_k or data.true_k, seed, **options)
     return {**describe_clusters(data, method or peer, seed, labels), **cost}
 
 

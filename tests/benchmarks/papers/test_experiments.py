@@ -8,8 +8,11 @@ import json
 import numpy as np
 import pytest
 
-from tfdpm.benchmarks.papers import EXPERIMENTS, run
+from tfdpm.benchmarks.labelled import LabelledData
+from tfdpm.benchmarks.papers import EXPERIMENTS, data_files, run
+from tfdpm.benchmarks.papers.alternation import joint_config, measure_alternation
 from tfdpm.benchmarks.papers.data_files import SOURCES
+from tfdpm.benchmarks.peers import LEARN, PEERS
 from tfdpm.benchmarks.sweep import Sweep
 from tfdpm.cli import main
 from tfdpm.data import gaussian_mixture
@@ -30,8 +33,27 @@ def quick(monkeypatch):
         scores = {"nmi": 0.9, "ari": 0.8, "acc": 0.7 + 0.1 * seed, "clusters": 10 + seed}
         return {"data": data.name, "method": method, "seed": seed, **scores}
 
-    monkeypatch.setattr("tfdpm.benchmarks.papers.experiments.measure_fit", measure_fit)
+    def measure_alternation(data, seed, *, config, peers, epochs):
+        names = ("DeepDPM", *peers, "DeepDPM*")
+        records = [
+            measure_fit(data, seed, method=name, config=config, initial_clusters=None)
+            for name in names
+        ]
+        return records
+
+    for function in (measure_fit, measure_alternation):
+        place = f"tfdpm.benchmarks.papers.experiments.{function.__name__}"
+        monkeypatch.setattr(place, function)
     return calls
+
+
+@pytest.fixture
+def fast_peers(monkeypatch):
+    """K-means in place of the peers that take long."""
+    for name in (*LEARN, "movb", "sampler"):
+        monkeypatch.setitem(
+            PEERS, name, lambda x, count, seed, *, epochs=None: PEERS["kmeans"](x, count, seed)
+        )
 
 
 def test_a_real_fit_stands_beside_the_printed_numbers(tmp_path) -> None:
@@ -47,14 +69,17 @@ def test_a_real_fit_stands_beside_the_printed_numbers(tmp_path) -> None:
     assert len(results["missing"]) == 2
 
 
-def test_means_and_deviations_are_over_seeds_and_peers_run_where_asked(quick, tmp_path) -> None:
+def test_means_and_deviations_are_over_seeds_and_peers_run_where_asked(
+    quick, fast_peers, tmp_path
+) -> None:
     write_stand_in(tmp_path, "mnist_umap.npz")
     rows = run("table1", tmp_path, Sweep(out=tmp_path / "t.json", seeds=2), peers=True)["rows"]
     cell = {(r["data"], r["method"], r["metric"]): r for r in rows}
     ours = cell["mnist", "DeepDPM", "ACC"]["ours"]
     assert ours == {"mean": pytest.approx(0.75), "std": pytest.approx(0.05)}
     assert cell["mnist", "K-means", "ACC"]["ours"]["mean"] > 0.9
-    assert cell["mnist", "moVB", "NMI"]["ours"] is None
+    variational = cell["mnist", "moVB", "NMI"]
+    assert variational["ours"]["mean"] > 0.9 and variational["printed"]["mean"] == 0.93
     assert cell["mnist imbalanced", "DeepDPM", "NMI"]["printed"]["mean"] == 0.95
     assert {call[0] for call in quick} == {"mnist", "mnist imbalanced"}
 
@@ -93,6 +118,12 @@ def test_k_by_epoch_is_drawn(tmp_path) -> None:
     assert (tmp_path / "c.png").stat().st_size > 1000
 
 
+def test_tables_of_k_leave_out_methods_that_are_given_it(quick, fast_peers, tmp_path) -> None:
+    write_stand_in(tmp_path, "usps_umap.npz")
+    records = run("table2", tmp_path, Sweep(out=tmp_path / "t.json"), peers=True)["records"]
+    assert {each["method"] for each in records} == {"DeepDPM", "DBSCAN", "DPM sampler", "moVB"}
+
+
 def test_ablations_change_one_setting_each(quick, tmp_path) -> None:
     write_stand_in(tmp_path, "fashion.npz")
     results = run("table6", tmp_path, Sweep(out=tmp_path / "t.json"), configuration="paper")
@@ -104,15 +135,112 @@ def test_ablations_change_one_setting_each(quick, tmp_path) -> None:
     ]
 
 
-def test_figures_vary_k(quick, tmp_path) -> None:
+def test_figures_vary_k(quick, fast_peers, tmp_path) -> None:
     write_stand_in(tmp_path, "imagenet50.npz", dim=3)
-    rows = run("figure1", tmp_path, Sweep(out=tmp_path / "f.json"))["rows"]
-    methods = [row["method"] for row in rows]
-    assert "K-means with K 50" in methods
-    assert "K-means with K 150" not in methods  # there are only 120 points
+    sweep = Sweep(out=tmp_path / "f.json")
+    rows = run("figure1", tmp_path, sweep, assumed_k=(5, 50, 150))["rows"]
+    cell = {(row["data"], row["method"], row["metric"]): row for row in rows}
+    for name in ("K-means", "GMM", "DCN++", "SCAN"):
+        assert cell["imagenet50", f"{name} with K 50", "ARI"]["ours"]["mean"] > 0
+        assert ("imagenet50", f"{name} with K 150", "ARI") not in cell  # there are 120 points
+    ours = cell["imagenet50", "DeepDPM*", "NMI"]
+    assert (ours["ours"]["mean"], ours["printed"]["mean"]) == (0.9, 0.77)
+    assert cell["imagenet50", "DeepDPM", "ACC"]["printed"] is None
     write_stand_in(tmp_path, "usps_umap.npz")
     run("figure4", tmp_path, Sweep(out=tmp_path / "g.json"))
     assert [call[3] for call in quick if call[0] == "usps"] == [1, 3, 10, 20, 30]
+
+
+def test_methods_that_need_k_take_that_of_the_best_silhouette(quick, fast_peers, tmp_path) -> None:
+    write_stand_in(tmp_path, "imagenet50.npz", dim=3)
+    options = {"peers": True, "assumed_k": (3, 10, 20)}
+    results = run("table5", tmp_path, Sweep(out=tmp_path / "t.json"), **options)
+    cell = {(row["data"], row["method"]): row for row in results["rows"]}
+    k_means = cell["imagenet50", "K-means"]
+    assert (k_means["ours"]["mean"], k_means["printed"]["mean"]) == (10, 40)
+    record = next(each for each in results["records"] if each["method"] == "SCAN")
+    assert record["silhouettes"][10] == max(record["silhouettes"].values()) > 0.5
+    assert {"DeepDPM", "DeepDPM*", "moVB", "DPM sampler", "DBSCAN", "DCN++"} <= {
+        each["method"] for each in results["records"]
+    }
+
+
+def test_alternation_is_recorded_before_and_after_its_rounds(monkeypatch) -> None:
+    import tfdpm
+
+    class Joint:
+        def __init__(self, config, *, seed):
+            self.labels = np.zeros(40, np.int64)
+            self.encoder = self
+
+        def fit(self, x, *, rounds=None, verbose):
+            if rounds is None:  # the alternation finds what is there
+                self.labels = np.arange(40) % 2
+
+        def predict_labels(self, x):
+            return self.labels
+
+        def predict(self, x, verbose):
+            return np.eye(2)[np.arange(40) % 4 // 2] * 100.0 + x
+
+    monkeypatch.setattr(tfdpm, "JointClustering", Joint, raising=False)
+    rng = np.random.default_rng(0)
+    data = LabelledData("blobs", rng.normal(size=[40, 2]), np.arange(40) % 2)
+    records = measure_alternation(data, 0, config=None, peers={"moVB": "kmeans"})
+    assert [each["method"] for each in records] == ["DeepDPM", "moVB", "DeepDPM*"]
+    assert [each["clusters"] for each in records] == [1, 2, 2]
+    # The peer sees the features, whose two clusters cut across the classes.
+    assert records[0]["ari"] == 0.0 and records[1]["ari"] < 0.1 and records[2]["ari"] == 1.0
+    assert records[2]["seconds"] >= records[0]["seconds"]
+
+
+def test_published_settings_of_features_are_presets(quick, tmp_path) -> None:
+    for file in ("stl10.npz", "imagenet_moco.npz"):
+        write_stand_in(tmp_path, file)
+    sweep = Sweep(out=tmp_path / "t.json")
+    run("table3", tmp_path, sweep, configuration="paper")
+    run("imagenet", tmp_path, sweep, configuration="paper", epochs=20)
+    rows = run("imagenet", tmp_path, sweep)["rows"]
+    (_, _, stl10, start, _), (_, _, imagenet, from_k, _), (_, _, default, also, _) = quick
+    assert (stl10.prior_scale, start, stl10.epochs) == (0.05, 3, 500)
+    assert (imagenet.prior_scale, from_k, imagenet.epochs) == (0.001, 200, 20)
+    assert default.prior == "auto" and also == 200
+    printed = {row["metric"]: row["printed"]["mean"] for row in rows}
+    assert printed == {"NMI": 0.65, "ARI": 0.14, "ACC": 0.25, "K": 707}
+
+
+def test_epochs_shorten_every_stage_of_joint_training() -> None:
+    config = joint_config("imagenet50 imbalanced", "paper", 7)
+    assert (config.pretrain_epochs, config.round_epochs, config.clustering.epochs) == (7, 7, 7)
+    assert (config.max_rounds, config.clustering.prior_scale) == (5, 1e-4)
+    assert joint_config("usps", "paper", None).clustering.initial_clusters == 3
+    assert joint_config("usps", "default", None).embedding == "umap"
+
+
+def test_other_data_stand_in_where_they_are_named(quick, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--on", "digits", "--max-points", "50", "--assumed-k", "5"]
+    assert main(["reproduce", "table4", *options]) == 0
+    assert {call[0] for call in quick} == {"digits"}
+    assert "imagenet50" not in capsys.readouterr().out
+    assert main(["reproduce", "table4", "--on", "letters"]) == 2
+    assert "`--on`: got 'letters', wanted one of 'digits'" in capsys.readouterr().err
+    assert main(["reproduce", "swav-table3", "--on", "digits"]) == 2
+    assert "`--on`" in capsys.readouterr().err
+
+
+def test_published_sets_are_fetched_once(tmp_path, monkeypatch) -> None:
+    asked = []
+
+    def load(*arguments, download):
+        asked.append((*arguments, download))
+        return np.zeros([3, 2], np.float32), np.array([0, 1, 1])
+
+    monkeypatch.setattr(data_files, "load", load)
+    for _ in range(2):
+        data_files.download_sets(("mnist images", "stl10", "reuters10k"), tmp_path)
+    assert asked == [("mnist", "all", tmp_path, True), ("reuters10k", "all", tmp_path, True)]
+    assert data_files.find_points("reuters10k", tmp_path, 0, None).y.tolist() == [0, 1, 1]
 
 
 def test_what_is_missing_is_named_with_its_origin(tmp_path, capsys) -> None:
@@ -140,7 +268,7 @@ def test_the_command_passes_its_options_on(quick, tmp_path, capsys, monkeypatch)
 
 
 def test_every_experiment_knows_its_sources(tmp_path) -> None:
-    assert len(EXPERIMENTS) == 16
+    assert len(EXPERIMENTS) == 17
     for experiment in EXPERIMENTS.values():
         for name in experiment.data:
             assert isinstance(experiment.find(name, tmp_path, 0, None), str)
@@ -167,4 +295,5 @@ def test_joint_training_runs_the_published_preset(monkeypatch, tmp_path) -> None
     write_stand_in(tmp_path, "mnist_images.npz")
     run("table3", tmp_path, Sweep(out=tmp_path / "t.json"), configuration="paper")
     run("table3", tmp_path, Sweep(out=tmp_path / "t.json"))
-    assert made == [("mnist", 0), ("default", 0)]
+    assert [(config.embedding, seed) for config, seed in made] == [("none", 0), ("umap", 0)]
+    assert made[0][0].clustering.initial_clusters == 3

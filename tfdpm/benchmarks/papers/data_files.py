@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,9 +10,18 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm.benchmarks.labelled import LabelledData, draw_points, read_labelled, thin_classes
+from tfdpm.data import load
 from tfdpm.data.images.sources import image_files
 
-__all__ = ["SOURCES", "ImageFolders", "Source", "find_images", "find_points"]
+__all__ = [
+    "SOURCES",
+    "THINNED",
+    "ImageFolders",
+    "Source",
+    "download_sets",
+    "find_images",
+    "find_points",
+]
 
 _AUTHORS = "the embeddings that the authors ship with github.com/BGU-CS-VIL/DeepDPM"
 _CLASSIC = f"{_AUTHORS}, train and test merged"
@@ -59,6 +69,9 @@ SOURCES = {
     "reuters10k": Source(
         ("reuters10k.npz",), "10,000 documents of RCV1 in 4 classes as 2,000 tf-idf values"
     ),
+    "imagenet features": Source(
+        ("imagenet_moco.npz",), "features of ImageNet by the public MoCo weights (supplement 7.2)"
+    ),
     "imagenet50": Source(
         ("imagenet50_moco.npz", "imagenet50.npz"), f"128 MoCo features; {_AUTHORS}"
     ),
@@ -67,6 +80,8 @@ SOURCES = {
         f"128 MoCo features of the thinned set; {_AUTHORS}",
     ),
 }
+# Names under which `tfdpm.data.load` knows them.
+_PUBLISHED = {"mnist images": "mnist", "reuters10k": "reuters10k"}
 _IMAGE_SOURCES = {
     "cifar10": Source(("cifar10_train.npz",), "CIFAR-10 (TFDS name: cifar10)"),
     "mnist images": SOURCES["mnist images"],
@@ -76,28 +91,41 @@ _IMAGENET = (
     "image-net.org (the authors' weights, swav_800ep_pretrain.pth.tar and so on in the same "
     "folder, spare the training; github.com/facebookresearch/swav)"
 )
-_THINNED = {f"{name} imbalanced": name for name in ("mnist", "usps", "fashion")}
+THINNED = {f"{name} imbalanced": name for name in ("mnist", "usps", "fashion")}
 
 
 def find_points(name: str, folder: Path, seed: int, max_points: int | None) -> LabelledData | str:
     """Reads a data set of [DeepDPM] from a folder.
 
     Args:
-        name: key of `SOURCES`; or "mnist", "usps" or "fashion" followed by " imbalanced", which is
-            thinned from the whole set by the percentages of supplement 2.4.
+        name: key of `SOURCES`; "digits", which scikit-learn has; or "mnist", "usps" or "fashion"
+            followed by " imbalanced", thinned from the whole by the percentages of supplement 2.4.
         folder: folder with the files.
         seed: random seed of the thinning and of the points that are drawn.
         max_points: most points that are drawn; `None` for all of them.
     Returns:
         Points `[N, D]` with classes, or a line that says what is missing and where it comes from.
     """
-    whole = _find_file(SOURCES, _THINNED.get(name, name), folder)
+    if name == "digits":
+        return draw_points(LabelledData(name, *load(name)), max_points, seed)
+    whole = _find_file(SOURCES, THINNED.get(name, name), folder)
     if isinstance(whole, str):
         return whole
-    data = read_labelled([whole])[0].as_rows()._replace(name=_THINNED.get(name, name))
-    if name in _THINNED:
+    data = read_labelled([whole])[0].as_rows()._replace(name=THINNED.get(name, name))
+    if name in THINNED:
         data = thin_classes(data, seed)
     return draw_points(data, max_points, seed)
+
+
+def download_sets(names: Sequence[str], folder: Path) -> None:
+    """Fetches those of the data sets that their authors publish, and keeps them as files.
+
+    A file that is there is left alone. Other data sets have to be brought by hand.
+    """
+    for name in names:
+        if name in _PUBLISHED and isinstance(_find_file(SOURCES, name, folder), str):
+            x, y = load(_PUBLISHED[name], "all", folder, download=True)
+            np.savez(folder / SOURCES[name].files[0], x=x, y=y)
 
 
 def find_images(

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-import tfdpm
 from tfdpm import checks
 from tfdpm.benchmarks.labelled import LabelledData
+from tfdpm.benchmarks.papers.alternation import joint_config, measure_alternation, measure_joint
+from tfdpm.benchmarks.papers.assumed_k import (
+    ASSUMED_K,
+    PARAMETRIC,
+    list_assumed,
+    measure_by_silhouette,
+)
 from tfdpm.benchmarks.papers.comparison_plot import plot_comparison, plot_epochs
 from tfdpm.benchmarks.papers.comparison_table import print_comparison
-from tfdpm.benchmarks.papers.data_files import find_images, find_points
+from tfdpm.benchmarks.papers.data_files import (
+    SOURCES,
+    THINNED,
+    download_sets,
+    find_images,
+    find_points,
+)
 from tfdpm.benchmarks.papers.printed import PRINTED, Printed, printed_for
 from tfdpm.benchmarks.papers.swav_accuracy import measure_runs
 from tfdpm.benchmarks.papers.transfer_accuracy import (
@@ -23,13 +35,7 @@ from tfdpm.benchmarks.papers.transfer_accuracy import (
     measure_transfer,
 )
 from tfdpm.benchmarks.quality.ablation import ABLATIONS
-from tfdpm.benchmarks.records import (
-    Record,
-    describe_clusters,
-    measure_fit,
-    measure_peer,
-    measure_time,
-)
+from tfdpm.benchmarks.records import Record, measure_fit, measure_peer
 from tfdpm.benchmarks.schedule import shorten_schedule
 from tfdpm.benchmarks.sweep import Method, Sweep
 from tfdpm.config import DeepDPMConfig
@@ -37,7 +43,8 @@ from tfdpm.features import METHODS
 
 __all__ = ["EXPERIMENTS", "run"]
 
-_PEERS = {"K-means": "kmeans", "GMM": "gmm", "DBSCAN": "dbscan"}
+_NONPARAMETRIC = {"DBSCAN": "dbscan", "DPM sampler": "sampler", "moVB": "movb"}
+_PEERS = {"K-means": "kmeans", "GMM": "gmm", **_NONPARAMETRIC}
 _FEW_LABELS = ("1 % top-1", "1 % top-5", "10 % top-1", "10 % top-5")
 _KEYS = {
     **{"NMI": "nmi", "ARI": "ari", "ACC": "acc", "K": "clusters", "top-1": "top1_percent"},
@@ -45,8 +52,7 @@ _KEYS = {
 }
 _ABLATION_K = (3, 10, 30)  # initial K of [DeepDPM] Table 6
 _ROBUSTNESS_K = (1, 3, 10, 20, 30)
-# K that K-means is given in Figure 1, supplement 1.3.
-_ASSUMED_K = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 150, 200, 250, 300, 350)
+_IMAGENET_K = 200  # section 5; supplement 7.2 has 150
 
 
 class Settings(NamedTuple):
@@ -55,14 +61,22 @@ class Settings(NamedTuple):
     Attributes:
         config: configuration of DeepDPM.
         name: name of the configuration.
-        peers: whether scikit-learn's versions of the printed methods run too.
+        peers: whether the printed methods run too.
         epochs: most epochs of a fit; `None` for the configuration's own.
+        assumed_k: numbers K that methods which need one are given.
     """
 
     config: DeepDPMConfig
     name: str
     peers: bool
     epochs: int | None
+    assumed_k: Sequence[int]
+
+    def published(self, name: str) -> DeepDPMConfig:
+        """Returns the configuration, or its preset `name` where the paper's settings are asked."""
+        if self.name != "paper":
+            return self.config
+        return shorten_schedule(DeepDPMConfig.named(name), self.epochs)
 
 
 class Experiment(NamedTuple):
@@ -89,13 +103,18 @@ class Experiment(NamedTuple):
     by_epoch: bool = False
 
 
-def _list_plain(data: LabelledData, settings: Settings) -> list[Method]:
+def _list_plain(
+    data: LabelledData, settings: Settings, peers: Mapping[str, str] = _PEERS
+) -> list[Method]:
     """Lists DeepDPM and, where asked, the peers."""
-    peers = _PEERS.items() if settings.peers else ()
+    asked = peers.items() if settings.peers else ()
     return [
         partial(measure_fit, method="DeepDPM", config=settings.config),
-        *(partial(measure_peer, peer=name, method=printed) for printed, name in peers),
+        *(partial(measure_peer, peer=name, method=printed) for printed, name in asked),
     ]
+
+
+_list_nonparametric = partial(_list_plain, peers=_NONPARAMETRIC)
 
 
 def _list_configurations(data: LabelledData, settings: Settings) -> list[Method]:
@@ -131,34 +150,44 @@ def _list_initial_k(data: LabelledData, settings: Settings) -> list[Method]:
     ]
 
 
-def _list_assumed_k(data: LabelledData, settings: Settings) -> list[Method]:
-    """Lists DeepDPM, and K-means with each assumed K that is below the number of points."""
+def _list_alternated(data: LabelledData, settings: Settings) -> list[Method]:
+    """Lists DeepDPM with and without alternation and, on the same features, other methods."""
+    config = joint_config(data.name, settings.name, settings.epochs)
+    peers = _NONPARAMETRIC if settings.peers else {}
+    return [partial(measure_alternation, config=config, peers=peers, epochs=settings.epochs)]
+
+
+def _list_inferred(data: LabelledData, settings: Settings) -> list[Method]:
+    """Lists the same, and methods that need K with the one of the best silhouette."""
+    options = {"counts": settings.assumed_k, "epochs": settings.epochs}
+    parametric = PARAMETRIC if settings.peers else {}
     return [
-        partial(measure_fit, method="DeepDPM*", config=settings.config, initial_clusters=10),
-        *(
-            partial(
-                measure_peer, peer="kmeans", method=f"K-means with K {assumed}", given_k=assumed
-            )
-            for assumed in _ASSUMED_K
-            if assumed < len(data.x)
-        ),
+        *_list_alternated(data, settings),
+        *(partial(measure_by_silhouette, method=name, **options) for name in parametric),
     ]
+
+
+def _list_assumed_k(data: LabelledData, settings: Settings) -> list[Method]:
+    """Lists DeepDPM with and without alternation, and methods with each assumed K."""
+    alone = settings._replace(peers=False)
+    others = list_assumed(data, settings.assumed_k, settings.epochs)
+    return [*_list_alternated(data, alone), *others]
 
 
 def _list_joint(data: LabelledData, settings: Settings) -> list[Method]:
     """Lists joint training of features and clusters; STL-10 already comes as features."""
-    if data.name == "stl10":
-        return _list_plain(data, settings)
-    preset = {"mnist images": "mnist", "reuters10k": "reuters10k"}[data.name]
-    return [partial(_measure_joint, config="default" if settings.name == "default" else preset)]
+    if data.name != "stl10":
+        config = joint_config(data.name, settings.name, settings.epochs)
+        return [partial(measure_joint, config=config)]
+    config = settings.published("stl10")
+    start = config.initial_clusters
+    return [partial(measure_fit, method="DeepDPM", config=config, initial_clusters=start)]
 
 
-def _measure_joint(data: LabelledData, seed: int, *, config: str) -> Record:
-    with measure_time() as cost:
-        model = tfdpm.JointClustering(config, seed=seed)
-        model.fit(data.x, verbose=0)
-        labels = model.predict_labels(data.x)
-    return {**describe_clusters(data, "DeepDPM", seed, labels), **cost}
+def _list_imagenet(data: LabelledData, settings: Settings) -> list[Method]:
+    """Lists DeepDPM from the K of section 5."""
+    config = settings.published("imagenet")
+    return [partial(measure_fit, method="DeepDPM", config=config, initial_clusters=_IMAGENET_K)]
 
 
 def _swav_experiment(title: str, *presets: str, small=(("swav", True),)) -> Experiment:
@@ -189,18 +218,22 @@ EXPERIMENTS: dict[str, Experiment] = {
         _list_configurations,
         by_epoch=True,
     ),
-    "table2": Experiment("inferred K", _CLASSIC, ("K",), _list_plain),
+    "table2": Experiment("inferred K", _CLASSIC, ("K",), _list_nonparametric),
     "table3": Experiment(
         "deep nonparametric methods", ("mnist images", "stl10", "reuters10k"), _SCORES, _list_joint
     ),
-    "table4": Experiment("ImageNet-50", _IMAGENET, _SCORES, _list_plain),
-    "table5": Experiment("inferred K of ImageNet-50", _IMAGENET, ("K",), _list_plain),
+    "table4": Experiment("ImageNet-50", _IMAGENET, _SCORES, _list_alternated),
+    "table5": Experiment("inferred K of ImageNet-50", _IMAGENET, ("K",), _list_inferred),
     "table6": Experiment("ablations, accuracy", ("fashion",), ("ACC",), _list_ablations),
-    "figure1": Experiment("what a wrong K costs", _IMAGENET, ("ACC",), _list_assumed_k, True),
+    # With the supplement's Figures 9 (ARI) and 10 (NMI).
+    "figure1": Experiment("what a wrong K costs", _IMAGENET, _SCORES, _list_assumed_k, True),
     "figure4": Experiment(
         "robustness to the initial K", _CLASSIC, ("K", "ACC"), _list_initial_k, True
     ),
-    "supplement1": Experiment("inferred K, imbalanced", _THINNED, ("K",), _list_plain),
+    "imagenet": Experiment(
+        "ImageNet from K 200", ("imagenet features",), (*_SCORES, "K"), _list_imagenet
+    ),
+    "supplement1": Experiment("inferred K, imbalanced", _THINNED, ("K",), _list_nonparametric),
     "supplement2": Experiment("ablations", ("fashion",), ("NMI", "ARI", "K"), _list_ablations),
     "swav-figure2": _swav_experiment(
         "SwAV by width", "800ep", "RN50w2_400ep", "RN50w4_400ep", "RN50w5_400ep"
@@ -236,6 +269,9 @@ def run(
     configuration: str = "default",
     peers: bool = False,
     epochs: int | None = None,
+    assumed_k: Sequence[int] | None = None,
+    on: Sequence[str] = (),
+    download: bool = False,
 ) -> Record:
     """Runs an experiment on the data in a folder and prints our numbers beside the paper's.
 
@@ -244,9 +280,13 @@ def run(
         folder: folder with the files that `SOURCES` names.
         sweep: seeds, most points and output; a picture goes beside the output.
         configuration: "default", "paper" or "official".
-        peers: whether scikit-learn's K-means, GMM and DBSCAN run too.
+        peers: whether the other printed methods run too, as `benchmarks.peers` has them.
         epochs: most epochs of each fit; the schedule is shortened in proportion. `None` for the
             configuration's own.
+        assumed_k: numbers K that methods which need one are given in Figure 1 and Table 5; `None`
+            for the paper's.
+        on: data sets that stand in for the experiment's own, keys of `SOURCES` or "digits".
+        download: whether data sets that others publish may be downloaded to the folder.
     Returns:
         What was written: `rows` with our and the printed numbers, `records` and `missing`.
     Raises:
@@ -254,12 +294,18 @@ def run(
     """
     checks.one_of(name, "NAME", EXPERIMENTS)
     config = shorten_schedule(DeepDPMConfig.named(configuration), epochs)
-    settings = Settings(config, configuration, peers, epochs)
+    settings = Settings(config, configuration, peers, epochs, assumed_k or ASSUMED_K)
     experiment = EXPERIMENTS[name]
-    sets = [
-        experiment.find(data, Path(folder), sweep.seed, sweep.max_points)
-        for data in experiment.data
-    ]
+    if on:
+        if "top-1" in experiment.metrics:
+            checks.fail("--on", f"data sets for {name}", "an experiment of [DeepDPM]")
+        known = ("digits", *SOURCES, *THINNED)
+        own = tuple(checks.one_of(each, "--on", known) for each in on)
+        experiment = experiment._replace(data=own)
+    folder = Path(folder)
+    if download:
+        download_sets(experiment.data, folder)
+    sets = [experiment.find(each, folder, sweep.seed, sweep.max_points) for each in experiment.data]
     missing = list(dict.fromkeys(each for each in sets if isinstance(each, str)))
     present = [each for each in sets if not isinstance(each, str)]
     if not present:
@@ -290,7 +336,8 @@ def _make_rows(name: str, experiment: Experiment, records: list[Record]) -> list
     cells = {(each["data"], each["method"]): None for each in records}
     for printed in PRINTED:
         # Few will have ImageNet, so its printed numbers are shown without it.
-        known = {"imagenet", "places205", "voc07", "inat18", *(each["data"] for each in records)}
+        known = {each["data"] for each in records}
+        known |= {"imagenet", "places205", "voc07", "inat18"} & {*experiment.data}
         if printed.experiment == name and printed.data in known:
             cells.setdefault((printed.data, printed.method))
     rows, order = [], list(dict.fromkeys([*experiment.data, *(data for data, _ in cells)]))

@@ -1,11 +1,6 @@
-"""Clustering methods of scikit-learn behind one signature, with one default for all data sets.
-
-K-means and the Gaussian mixture are given K; the other methods find their own.
-"""
+"""Clustering methods of packages behind one signature, with one default for all data sets."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 from sklearn.cluster import DBSCAN, HDBSCAN, KMeans
@@ -14,10 +9,15 @@ from sklearn.neighbors import NearestNeighbors
 
 from tfdpm import checks
 
-__all__ = ["PEERS", "Peer", "choose_peers", "knee_radius"]
-
-# [N, D] points, K and a seed -> [N] clusters; -1 is noise.
-Peer = Callable[[np.ndarray, int, int], np.ndarray]
+__all__ = [
+    "bayesian_gaussian_mixture",
+    "dbscan",
+    "evoc",
+    "gaussian_mixture",
+    "hdbscan",
+    "k_means",
+    "knee_radius",
+]
 
 _SMALLEST_SHARE = 0.005  # of the points: HDBSCAN's smallest cluster
 
@@ -29,6 +29,8 @@ def k_means(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
 
 def gaussian_mixture(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     """Runs EM with full covariances and the given K, started from K-means."""
+    # In float32 rounding outweighs what makes covariances of few points regular.
+    x = np.asarray(x, np.float64)
     return GaussianMixture(num_clusters, random_state=seed).fit_predict(x)
 
 
@@ -57,23 +59,14 @@ def dbscan(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     return DBSCAN(eps=max(radius, 1e-12), min_samples=neighbours).fit_predict(x)
 
 
-PEERS: dict[str, Peer] = {
-    "kmeans": k_means,
-    "gmm": gaussian_mixture,
-    "bgmm": bayesian_gaussian_mixture,
-    "hdbscan": hdbscan,
-    "dbscan": dbscan,
-}
+def evoc(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+    """Runs EVoC with its package's defaults: 15 neighbours by cosine, the most persistent layer.
 
-
-def choose_peers(text: str) -> list[str]:
-    """Returns the names in a text with commas; "all" stands for all peers, "none" for no peer."""
-    if text == "all":
-        return list(PEERS)
-    if text == "none":
-        return []
-    names = [name.strip() for name in text.split(",")]
-    return [checks.one_of(name, "--peers", (*PEERS, "all", "none")) for name in names]
+    The package of 2025 is for embeddings, and optional: `pip install 'tfdpm[peers]'`.
+    """
+    del num_clusters
+    package = checks.import_optional("evoc", "peers", "peers")
+    return package.EVoC(random_state=seed).fit_predict(np.asarray(x, np.float32))
 
 
 def knee_radius(x: np.ndarray, neighbours: int) -> float:

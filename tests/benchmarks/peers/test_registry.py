@@ -1,18 +1,22 @@
-"""scikit-learn's methods behind one signature."""
+"""All methods behind one signature."""
 
 from __future__ import annotations
 
+import sys
 import warnings
 
 import numpy as np
 import pytest
 
-from tfdpm.benchmarks.peers import PEERS, choose_peers, knee_radius
+from tfdpm.benchmarks.peers import LEARN, NEED_K, PEERS, choose_peers
+from tfdpm.benchmarks.peers.classical import knee_radius
 from tfdpm.data import gaussian_mixture
 from tfdpm.metrics import ari
 
+QUICK = [name for name in PEERS if name not in (*LEARN, "evoc")]
 
-@pytest.mark.parametrize("name", PEERS)
+
+@pytest.mark.parametrize("name", QUICK)
 def test_every_peer_finds_far_clusters(name: str) -> None:
     x, y = gaussian_mixture(3, 2, 300, separation=10.0, anisotropy=1.0, seed=1)
     with warnings.catch_warnings():
@@ -26,7 +30,7 @@ def test_every_peer_finds_far_clusters(name: str) -> None:
     assert pure > 0.99
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", QUICK)
 def test_the_seed_settles_everything(name: str) -> None:
     x, _ = gaussian_mixture(4, 3, 50, separation=1.0, seed=2)
     with warnings.catch_warnings():
@@ -35,7 +39,9 @@ def test_the_seed_settles_everything(name: str) -> None:
 
 
 def test_names_are_chosen_from_a_list() -> None:
-    assert choose_peers("all") == list(PEERS)
+    assert set(choose_peers("all")) in ({*PEERS}, {*PEERS} - {"evoc"})
+    assert choose_peers("sklearn") == ["kmeans", "gmm", "bgmm", "hdbscan", "dbscan"]
+    assert {*NEED_K} == {"kmeans", "gmm", "dcn", "dec", "scan", "turtle"}
     assert choose_peers("none") == []
     assert choose_peers("hdbscan, kmeans") == ["hdbscan", "kmeans"]
     with pytest.raises(ValueError, match="--peers.*'optics'"):
@@ -47,3 +53,25 @@ def test_knee_separates_a_crowd_from_stragglers() -> None:
     stragglers = 10.0 * np.arange(1, 6)[:, np.newaxis]  # at 9 and more
     radius = knee_radius(np.vstack([crowd, stragglers]), 1)
     assert radius == pytest.approx(0.01)
+
+
+def test_gaussians_bear_fewer_points_than_columns_in_float32() -> None:
+    x = 16.0 * np.random.default_rng(0).normal(size=[60, 80]).astype(np.float32)
+    assert len(np.unique(PEERS["gmm"](x, 3, 0))) == 3
+
+
+def test_evoc_finds_bundles_of_directions() -> None:
+    pytest.importorskip("evoc")
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(4), 100)
+    x = np.eye(16)[y] + 0.1 * rng.normal(size=[400, 16])
+    labels = PEERS["evoc"](x, 0, 0)
+    kept = labels >= 0
+    assert kept.mean() > 0.8
+    assert ari(y[kept], labels[kept]) > 0.9
+
+
+def test_evoc_without_its_package_names_the_extra(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "evoc", None)
+    with pytest.raises(ImportError, match="`peers`: got no evoc.*tfdpm\\[peers\\]"):
+        PEERS["evoc"](np.eye(3), 0, 0)
