@@ -131,9 +131,10 @@ class Fitted:
 
         `seed` is that of new subclustering networks, together with the epoch.
         """
-        if transition.is_identity:
-            return self
         state = self.state
+        # Of the removal of the last ones, those that stay keep their numbers.
+        if transition.is_identity and transition.num_components == state.num_components:
+            return self
         counts = state.halves.counts.numpy().sum(axis=1)
         return self.replace(
             networks=self.networks.apply(transition, counts, seed + 101 * (state.epoch + 1)),

@@ -229,9 +229,10 @@ class Trainer:
     def _apply(
         self, fitted: Fitted, transition: Transition, proposals: tuple[Proposal, ...]
     ) -> tuple[Fitted, tuple[Proposal, ...]]:
-        if not transition.is_identity:
+        applied = fitted.apply(transition, proposals, self.config, self.seed)
+        if applied is not fitted:
             self._last_pass = None
-        return fitted.apply(transition, proposals, self.config, self.seed), proposals
+        return applied, proposals
 
     # -- the end ------------------------------------------------------------------------------
 
