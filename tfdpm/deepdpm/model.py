@@ -18,6 +18,7 @@ from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.data.sequences import first_batches
 from tfdpm.data.streams import reading
+from tfdpm.deepdpm.collection import freeing_models
 from tfdpm.deepdpm.fitting import (
     EndlessStream,
     describe_given,
@@ -81,6 +82,7 @@ class DeepDPM(FittedModel):
     trainer: Trainer | None = None
     stream: EndlessStream | None = None
 
+    @freeing_models()
     @out_of_scope()
     def fit(
         self,
@@ -204,6 +206,7 @@ class DeepDPM(FittedModel):
             checks.fail(name, config.start_clusters, f"at most the {inputs.num_points} points")
         return config
 
+    @freeing_models()
     @out_of_scope()
     def partial_fit(self, x, y=None, *, forgetting: float = 0.0) -> DeepDPM:
         """Takes one more batch into account; the first two points make a fit.
