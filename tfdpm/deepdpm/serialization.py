@@ -158,7 +158,7 @@ class SerializableModel(keras.Model):
         self._base_rates = base_rates(optimizers)
         if self.parts is not None:
             networks = self.parts.networks.replace(optimizers=optimizers, rates=self._base_rates)
-            self.adopt(self.parts.replace(networks=networks))
+            self.adopt(self.parts.replace(networks=networks, spares=()))
         return self
 
     @out_of_scope()

@@ -132,4 +132,6 @@ def _thinned(rows: np.ndarray, share: float, generator: np.random.Generator) -> 
     if share >= 1.0:
         return rows
     count = int(share * len(rows) + generator.random())
-    return rows[np.sort(generator.permutation(len(rows))[:count])]
+    is_kept = np.zeros(len(rows), bool)
+    is_kept[generator.permutation(len(rows))[:count]] = True
+    return rows[is_kept]
