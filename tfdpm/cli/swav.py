@@ -15,6 +15,7 @@ import tfdpm
 from tfdpm import checks
 from tfdpm.cli.output import show
 from tfdpm.cli.saved import load_keras
+from tfdpm.progress.files import make_folder, replace_files
 
 if TYPE_CHECKING:
     import keras
@@ -82,7 +83,7 @@ def fit(
     views = tfdpm.data.multicrop(
         data, seed=seed, initial_epoch=first_epoch, skipped=skipped, **model.view_options()
     )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     history = model.fit(
         views,
         initial_epoch=first_epoch,
@@ -94,13 +95,14 @@ def fit(
             keras.callbacks.ModelCheckpoint(str(out / "swav.keras")),
         ],
     ).history
-    model.encoder.save(out / "encoder.keras")
     # JSON lacks NaN and infinity.
     floats = {
         name: [float(value) if math.isfinite(value) else None for value in values]
         for name, values in history.items()
     }
-    (out / "history.json").write_text(json.dumps(floats, indent=1))
+    with replace_files(out) as folder:
+        model.encoder.save(folder / "encoder.keras")
+        (folder / "history.json").write_text(json.dumps(floats, indent=1))
     if skipped.count:
         show(f"{skipped.count} unreadable files were skipped, the first is {skipped.paths[0]}")
     show(f"wrote {out / 'swav.keras'} and {out / 'encoder.keras'}")
@@ -168,9 +170,9 @@ def convert(
     model = tfdpm.features.SwAV(tfdpm.features.resnet50(width), tfdpm.features.preset(name))
     report = tfdpm.features.convert_published_weights(model, weights)
     show(str(report))
-    out.mkdir(parents=True, exist_ok=True)
-    model.encoder.save(out / "encoder.keras")
-    model.save(out / "swav.keras")
+    with replace_files(out) as folder:
+        model.encoder.save(folder / "encoder.keras")
+        model.save(folder / "swav.keras")
     show(
         f"{len(report.converted)} converted, {len(report.unused)} unused, "
         f"{len(report.missing)} missing, {len(report.mismatched)} of another shape"
