@@ -148,6 +148,14 @@ def test_files_of_a_killed_process_are_replaced_together_at_the_next_start(tmp_p
     assert found == {**dict.fromkeys("ab", "new" if renames else "old"), "files-complete": ANY}
 
 
+def test_blocks_of_one_process_leave_each_other_alone(tmp_path) -> None:
+    with files.replace_files(tmp_path) as one:
+        with files.replace_files(tmp_path) as other:
+            (other / "b").write_text("of the other")
+        (one / "a").write_text("of the one")
+    assert listed(tmp_path) == ["a", "b"]
+
+
 def test_files_of_a_process_that_goes_on_are_left_to_it(tmp_path) -> None:
     with files.replace_files(tmp_path) as folder:
         (folder / "a").write_text("half")
@@ -197,6 +205,15 @@ def test_claim_is_of_one_process_and_removes_what_another_left(tmp_path) -> None
     files.release(path)
     files.release(path)
     assert listed(tmp_path) == [".0123abcd-other.npz", ".hidden-kept.npz"]
+
+
+def test_folder_that_a_killed_process_left_is_removed(tmp_path) -> None:
+    for name in (".0123abcd-1", ".0123abcd-11", ".0123abcd-other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part").write_text("half")
+    with files.create_folder(tmp_path / "1") as folder:
+        (folder / "a").write_text("new")
+    assert listed(tmp_path) == [".0123abcd-11", ".0123abcd-other", "1"]
 
 
 def test_folder_of_another_process_is_not_replaced(tmp_path) -> None:

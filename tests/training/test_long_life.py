@@ -223,10 +223,11 @@ def test_a_thousand_batches_end_within_20_megabytes_of_the_half() -> None:
 
 @needs_proc
 @pytest.mark.slow
-def test_sixty_fits_end_within_20_megabytes_of_the_tenth() -> None:
+def test_sixty_fits_take_no_more_memory_than_thirty() -> None:
+    """What Python has not collected comes and goes; the most that there is stays the same."""
     sizes = printed_by(PROGRAM, 60)[:, 0]
-    assert sizes[-1] - sizes[9] < 20.0, sizes
-    assert max(sizes) - sizes[9] < 60.0, sizes
+    assert max(sizes[30:]) - max(sizes[:30]) < 20.0, sizes
+    assert min(sizes[30:]) - min(sizes[9:30]) < 20.0, sizes
 
 
 @needs_proc
@@ -234,7 +235,7 @@ def test_sixty_fits_end_within_20_megabytes_of_the_tenth() -> None:
 def test_an_hour_of_service_is_flat(tmp_path) -> None:
     """A fit every minute, beside a model that follows a stream and two clients of a served one."""
     sizes, traces, answers, wrong = printed_by(SERVICE, 60, str(tmp_path)).T
-    assert sizes[-1] - sizes[19] < 30.0, sizes
+    assert max(sizes[30:]) - max(sizes[:30]) < 40.0, sizes
     assert traces[-1] == traces[29] <= 16
     assert answers[-1] > 300 and wrong[-1] == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import re
 import secrets
@@ -36,7 +37,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{8}-(.*)", flags=re.DOTALL)
 _claims: dict[Path, IO[str]] = {}  # locks that this process holds; the system frees them at its end
 
 
-def claim(path: str | os.PathLike[str], names: str | None = None) -> None:
+def claim(path: str | os.PathLike[str], names: str | None = None) -> bool:
     """Reserves a path for this process, until it ends or calls `release`.
 
     What a process that was killed left of half-written files is then removed.
@@ -45,17 +46,21 @@ def claim(path: str | os.PathLike[str], names: str | None = None) -> None:
         path: file or other name, beside which a lock is made; folders are made if needed.
         names: pattern of the names of the files that are written; `None` for that of `path`.
 
+    Returns:
+        Whether it is reserved by this call: neither by one before, nor where there are no locks.
+
     Raises:
         BlockingIOError: with the name of the other process, if it is reserved.
         OSError: naming the folder, if nothing can be written there.
     """
     target = Path(path).absolute()
-    if fcntl is not None and _lock_of(target) not in _claims:
-        with _naming(target.parent):
-            _lock(target, names or target.name)
+    if fcntl is None or _lock_of(target) in _claims:
+        return False
+    with _naming(target.parent):
+        return _lock(target, names or target.name)
 
 
-def _lock(target: Path, names: str) -> None:
+def _lock(target: Path, names: str) -> bool:
     lock = _lock_of(target)
     make_folder(target.parent)
     while True:
@@ -68,7 +73,7 @@ def _lock(target: Path, names: str) -> None:
                 raise BlockingIOError(file.read() or "another process") from None
         except OSError:  # some network file systems have no locks
             file.close()
-            return
+            return False
         # Whoever held the lock may just have removed the file that was opened.
         if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
             break
@@ -81,6 +86,7 @@ def _lock(target: Path, names: str) -> None:
         found = _TEMPORARY.fullmatch(other.name)
         if found and fnmatch(found[1], names) and other.is_file():
             other.unlink(missing_ok=True)
+    return True
 
 
 def release(path: str | os.PathLike[str]) -> None:
@@ -128,9 +134,10 @@ def create_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields an empty folder beside `path`, which is renamed to `path` when the block has ended.
 
     Whoever watches the parent folder never sees half of the contents. If the block fails, nothing
-    is left. Missing parents are made.
+    is left; what a process that was killed left is removed. Missing parents are made.
 
     Raises:
+        BlockingIOError: with the name of the other process, if one makes the same folder.
         ValueError: for a path such as `gs://bucket/folder`.
         FileExistsError: if there is a file or folder of that name.
         NotADirectoryError: if part of the path is a file.
@@ -138,10 +145,12 @@ def create_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = local_path(path)
     if os.path.lexists(target):
         raise FileExistsError(str(target))
-    make_folder(target.parent)
+    is_alone = claim(target)
     temporary = _hidden_name(target)
     try:
         with _naming(target.parent):
+            for left in _hidden(target) if is_alone else ():
+                shutil.rmtree(left, ignore_errors=True)
             temporary.mkdir()
             yield temporary
             for file in temporary.rglob("*"):
@@ -156,6 +165,8 @@ def create_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             _flush_folder(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if is_alone:
+            release(target)
 
 
 @contextlib.contextmanager
@@ -169,13 +180,14 @@ def replace_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
         BlockingIOError: with the name of the other process, if one writes there.
     """
     target = Path(folder)
-    with _naming(target):
-        claim(target / _COMPLETE)
+    make_folder(target)
+    is_alone = claim(target / _COMPLETE)
     try:
         temporary, complete = (_hidden_name(target / name) for name in (_BEGUN, _COMPLETE))
         try:
             with _naming(target):
-                _move_complete(target)
+                if is_alone:
+                    _complete(target)
                 temporary.mkdir()
                 yield temporary
                 for file in temporary.iterdir():
@@ -186,9 +198,10 @@ def replace_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         with _naming(target):
-            _move_complete(target)
+            _move_files(complete, target)
     finally:
-        release(target / _COMPLETE)
+        if is_alone:
+            release(target / _COMPLETE)
 
 
 def complete_files(folder: str | os.PathLike[str]) -> None:
@@ -198,26 +211,27 @@ def complete_files(folder: str | os.PathLike[str]) -> None:
     happens while another process writes there, nor where the folder may not be written.
     """
     target = Path(folder)
-    if any(target.glob(f".*-{_BEGUN}")) or any(target.glob(f".*-{_COMPLETE}")):
+    if _hidden(target / _BEGUN) or _hidden(target / _COMPLETE):
         with contextlib.suppress(OSError):
-            claim(target / _COMPLETE)
-            try:
-                _move_complete(target)
-            finally:
-                release(target / _COMPLETE)
+            if claim(target / _COMPLETE):
+                try:
+                    _complete(target)
+                finally:
+                    release(target / _COMPLETE)
 
 
-def _move_complete(target: Path) -> None:
-    """Moves files whose move was begun, and removes what was not written to the end."""
-    for begun in target.glob(f".*-{_BEGUN}"):
-        if _TEMPORARY.fullmatch(begun.name):
-            shutil.rmtree(begun, ignore_errors=True)
-    for complete in target.glob(f".*-{_COMPLETE}"):
-        if _TEMPORARY.fullmatch(complete.name) and complete.is_dir():
-            for file in sorted(complete.iterdir()):
-                os.replace(file, target / file.name)
-            _flush_folder(target)
-            complete.rmdir()
+def _complete(target: Path) -> None:
+    for begun in _hidden(target / _BEGUN):
+        shutil.rmtree(begun, ignore_errors=True)
+    for complete in _hidden(target / _COMPLETE):
+        _move_files(complete, target)
+
+
+def _move_files(complete: Path, target: Path) -> None:
+    for file in sorted(complete.iterdir()):
+        os.replace(file, target / file.name)
+    _flush_folder(target)
+    complete.rmdir()
 
 
 @contextlib.contextmanager
@@ -281,6 +295,13 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 def _lock_of(target: Path) -> Path:
     return target.with_name(f".{target.name}.lock")
+
+
+def _hidden(target: Path) -> list[Path]:
+    """Folders with names of `_hidden_name`."""
+    found = target.parent.glob(f".*-{glob.escape(target.name)}")
+    matches = ((path, _TEMPORARY.fullmatch(path.name)) for path in found)
+    return [path for path, match in matches if match and match[1] == target.name and path.is_dir()]
 
 
 def _hidden_name(target: Path) -> Path:
