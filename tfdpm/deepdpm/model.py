@@ -222,8 +222,8 @@ class DeepDPM(FittedModel):
            wait than there should be, or when points vary in directions that the features do not
            show, such as a column that was constant. So a first batch need not show anything yet.
         3. Clusters that are forgotten, down to fewer than D + 2 points, die.
-        4. The networks learn from the batch and from remembered points, so that clusters which the
-           batch does not show are not unlearned.
+        4. Where the networks no longer know the mixture to `settled_loss`, they learn from the
+           batch and from remembered points, so that clusters which it does not show stay.
 
         Clusters that are the same keep their names in `ids_`; `identity_` says what the last fit
         of the sample made of them, and `tree_` is that of this fit. A saved model holds the sample,

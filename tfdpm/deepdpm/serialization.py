@@ -332,8 +332,8 @@ class SerializableModel(keras.Model):
             return
         arrays = {name.replace(".", "/"): store[name] for name in names}
         self.memory = None
-        if "memory/rows" in arrays:
-            own = {name[7:]: each for name, each in arrays.items() if name.startswith("memory/")}
+        own = {name[7:]: each for name, each in arrays.items() if name.startswith("memory/")}
+        if own:
             self.memory = Memory.from_arrays(own)
         if "columns" in arrays:
             self.columns = Columns.from_json(as_text(arrays["columns"]))
