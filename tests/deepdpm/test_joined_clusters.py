@@ -270,6 +270,19 @@ def test_renamed_clusters_keep_their_points_and_valleys(joined):
     assert joined.why(2, 0, print_fn=str).valley.depth == 3.0
 
 
+def test_the_last_component_can_be_forgotten(joined):
+    parts = [np.array(part) for part in joined.fitted.state.soft]
+    for part in parts:
+        part[-1] = 0.0
+    gone = SufficientStatistics(*map(tf.constant, parts))
+    state = dataclasses.replace(joined.fitted.state, soft=gone)
+    fitted, has_removed = online._remove_forgotten(
+        joined.fitted.replace(state=state), 0.1, QUICK, 0
+    )
+    assert has_removed and fitted.state.num_components == 4
+    assert len(fitted.clusters) == 4
+
+
 def test_a_cluster_lives_on_as_long_as_one_of_its_components(joined):
     """Component 0 is forgotten, so that component 3 alone is cluster 0, which is the third now."""
     soft = joined.fitted.state.soft

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import subprocess
+import sys
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -108,6 +112,89 @@ def test_files_are_replaced_together(tmp_path, umask) -> None:
     assert rights(tmp_path / "a") == 0o666 & ~umask
 
 
+# Replaces two files of a folder and ends before the so-manieth rename, as if it were killed.
+KILLED = """
+import os, sys
+from tfdpm.progress import files
+
+left = int(sys.argv[2])
+rename = os.rename
+
+def counted(move):
+    def count(*paths):
+        global left
+        if left == 0:
+            os._exit(9)
+        left -= 1
+        return move(*paths)
+    return count
+
+os.replace, os.rename = counted(os.replace), counted(os.rename)
+with files.replace_files(sys.argv[1]) as folder:
+    for name in ("a", "b"):
+        (folder / name).write_text("new")
+"""
+
+
+@pytest.mark.parametrize("renames", range(4))
+def test_files_of_a_killed_process_are_replaced_together_at_the_next_start(tmp_path, renames):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("old")
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(renames)]
+    assert subprocess.run(command).returncode == (9 if renames < 3 else 0)
+    (tmp_path / "files-complete").write_text("of the user")
+    files.complete_files(tmp_path)
+    found = {name: (tmp_path / name).read_text() for name in listed(tmp_path)}
+    assert found == {**dict.fromkeys("ab", "new" if renames else "old"), "files-complete": ANY}
+
+
+def test_blocks_of_one_process_leave_each_other_alone(tmp_path) -> None:
+    with files.replace_files(tmp_path) as one:
+        with files.replace_files(tmp_path) as other:
+            (other / "b").write_text("of the other")
+        (one / "a").write_text("of the one")
+    assert listed(tmp_path) == ["a", "b"]
+
+
+def test_files_of_a_process_that_goes_on_are_left_to_it(tmp_path) -> None:
+    with files.replace_files(tmp_path) as folder:
+        (folder / "a").write_text("half")
+        command = f"from tfdpm.progress.files import *; complete_files({str(tmp_path)!r})"
+        subprocess.run([sys.executable, "-c", command], check=True)
+        failing = f"{command}\nwith replace_files({str(tmp_path)!r}): pass"
+        other = subprocess.run([sys.executable, "-c", failing], capture_output=True, text=True)
+        assert f"BlockingIOError: process {os.getpid()}" in other.stderr
+    assert (tmp_path / "a").read_text() == "half" and listed(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("code", ["EROFS", "ENOSPC", "EACCES"])
+@pytest.mark.parametrize("function", ["fsync", "replace", "mkdir", "rename", "open"])
+@pytest.mark.parametrize("write", ["replace_file", "create_folder", "replace_files"])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, write, function, code):
+    target = tmp_path / "new"
+    (tmp_path / "kept").write_text("old")
+    path = target / "1" if write != "replace_files" else target
+
+    def fail(*args, **kwargs):
+        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
+
+    monkeypatch.setattr(files.os, function, fail)
+    try:
+        with getattr(files, write)(path) as temporary:
+            file = temporary / "a" if temporary.is_dir() else temporary
+            file.write_text("new")
+    except OSError as error:
+        assert str(target) in str(error) and "wanted a folder with room" in str(error)
+        assert not path.is_file() and listed(tmp_path) in (["kept"], ["kept", "new"])
+    monkeypatch.undo()
+    assert (tmp_path / "kept").read_text() == "old"
+
+
+def test_errors_of_other_files_keep_their_name(tmp_path) -> None:
+    with pytest.raises(PermissionError, match="elsewhere"), files.replace_file(tmp_path / "a"):
+        raise PermissionError(errno.EACCES, "no", "/elsewhere/data.csv")
+
+
 def test_claim_is_of_one_process_and_removes_what_another_left(tmp_path) -> None:
     path = tmp_path / "kept.npz"
     for name in (".0123abcd-kept.npz", ".0123abcd-other.npz", ".hidden-kept.npz"):
@@ -118,6 +205,15 @@ def test_claim_is_of_one_process_and_removes_what_another_left(tmp_path) -> None
     files.release(path)
     files.release(path)
     assert listed(tmp_path) == [".0123abcd-other.npz", ".hidden-kept.npz"]
+
+
+def test_folder_that_a_killed_process_left_is_removed(tmp_path) -> None:
+    for name in (".0123abcd-1", ".0123abcd-11", ".0123abcd-other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "part").write_text("half")
+    with files.create_folder(tmp_path / "1") as folder:
+        (folder / "a").write_text("new")
+    assert listed(tmp_path) == [".0123abcd-11", ".0123abcd-other", "1"]
 
 
 def test_folder_of_another_process_is_not_replaced(tmp_path) -> None:

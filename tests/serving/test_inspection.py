@@ -370,6 +370,7 @@ ALTERED = {
     "covariances infinite": setting("vars/parameters.covariances", lambda value: value * np.inf),
     "weights": setting("vars/parameters.mixture_weights", lambda value: value + 1.0),
     "prior": setting("vars/prior.scale", np.negative),
+    "tails are NaN": setting("vars/t_mixture.df", lambda value: np.full(3, np.nan)),
     "statistics": setting("vars/soft.sums", lambda value: value[:, :2]),
     "map": setting("vars/preprocessing.projection", with_nan),
     "labels": setting("vars/labels", lambda value: value + 99),

@@ -172,7 +172,9 @@ class Checkpoint(keras.callbacks.Callback):
                     shutil.copyfile(self.path, temporary)
             write_arrays(self.path, {**arrays, "progress": as_bytes(json.dumps(progress))})
         except OSError as error:
-            got = f"{str(self.path)!r}, which cannot be written ({error.strerror or error})"
+            release(self.path)
+            reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
+            got = f"{str(self.path)!r}, which cannot be written ({reason.strerror or reason})"
             checks.fail("path", got, "a folder with room that may be written", OSError)
 
     def _claim(self) -> None:
@@ -181,9 +183,6 @@ class Checkpoint(keras.callbacks.Callback):
         except BlockingIOError as error:
             got = f"{str(self.path)!r}, which {error} uses"
             checks.fail("path", got, "another path, or the end of that process", BlockingIOError)
-        except OSError as error:
-            got = f"{str(self.path)!r}, beside which nothing can be written ({error})"
-            checks.fail("path", got, "a folder that may be written", OSError)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ import tfdpm
 from tfdpm import checks
 from tfdpm.cli import output, tables
 from tfdpm.cli.saved import load_keras
-from tfdpm.progress.files import replace_files
+from tfdpm.progress.files import complete_files, make_folder, replace_files
 
 if TYPE_CHECKING:
     from tfdpm.data import Inputs
@@ -93,7 +93,8 @@ def fit(
         source = tfdpm.data.load(data, data_dir=data_dir, download=download)
     inputs = tables.read_inputs(source, label, columns, drop, header, missing)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
+        complete_files(out)
     started = time.perf_counter()
     encoder = load_keras(Path(features), "--features") if features.endswith(".keras") else features
     kept = None if out is None else out / _STAGES

@@ -11,6 +11,7 @@ import typer
 import tfdpm
 from tfdpm import checks
 from tfdpm.cli import output, tables
+from tfdpm.progress.files import complete_files, replace_file
 
 Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A .keras file, or the folder of fit --out.")
@@ -41,10 +42,11 @@ def predict(
     if out is None:
         typer.echo("\n".join(map(str, labels)))
         return
-    if out.suffix == ".npy":
-        np.save(out, labels)
-    else:
-        np.savetxt(out, labels, fmt="%d", header="cluster", comments="")
+    with replace_file(out) as temporary:
+        if out.suffix == ".npy":
+            np.save(temporary, labels)
+        else:
+            np.savetxt(temporary, labels, fmt="%d", header="cluster", comments="")
     output.show_clusters(labels)
     output.show_scores(output.score_labels(labels, known))
 
@@ -71,6 +73,7 @@ def export(
 def _load_model(path: Path) -> Any:
     """Returns the model at `path`, a .keras file or a folder that holds a model.keras."""
     file = path / "model.keras" if path.is_dir() else path
+    complete_files(file.parent)
     if not file.is_file():
         wanted = "a .keras file, or a folder that `tfdpm fit --out` wrote"
         checks.fail("MODEL", repr(str(path)), wanted, FileNotFoundError)

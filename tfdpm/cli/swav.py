@@ -15,6 +15,7 @@ import tfdpm
 from tfdpm import checks
 from tfdpm.cli.output import show
 from tfdpm.cli.saved import load_keras
+from tfdpm.progress.files import make_folder, replace_files
 
 if TYPE_CHECKING:
     import keras
@@ -82,7 +83,7 @@ def fit(
         model.compile()
     training = model.config.training
     first_epoch = int(model.optimizer.iterations) // training.steps_per_epoch
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     history = model.fit(
         data,
         skipped=skipped,
@@ -95,13 +96,14 @@ def fit(
             keras.callbacks.ModelCheckpoint(str(out / "swav.keras")),
         ],
     ).history
-    model.encoder.save(out / "encoder.keras")
     # JSON lacks NaN and infinity.
     floats = {
         name: [float(value) if math.isfinite(value) else None for value in values]
         for name, values in history.items()
     }
-    (out / "history.json").write_text(json.dumps(floats, indent=1))
+    with replace_files(out) as folder:
+        model.encoder.save(folder / "encoder.keras")
+        (folder / "history.json").write_text(json.dumps(floats, indent=1))
     if skipped.count:
         show(f"{skipped.count} unreadable files were skipped, the first is {skipped.paths[0]}")
     show(f"wrote {out / 'swav.keras'} and {out / 'encoder.keras'}")
@@ -175,9 +177,9 @@ def convert(
     model = kind(tfdpm.features.resnet50(width), replace(config, training=training))
     report = tfdpm.features.convert_published_weights(model, weights)
     show(str(report))
-    out.mkdir(parents=True, exist_ok=True)
-    model.encoder.save(out / "encoder.keras")
-    model.save(out / "swav.keras")
+    with replace_files(out) as folder:
+        model.encoder.save(folder / "encoder.keras")
+        model.save(folder / "swav.keras")
     show(
         f"{len(report.converted)} converted, {len(report.unused)} unused, "
         f"{len(report.missing)} missing, {len(report.mismatched)} of another shape"

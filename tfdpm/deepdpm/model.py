@@ -18,6 +18,7 @@ from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.data.sequences import first_batches
 from tfdpm.data.streams import reading
+from tfdpm.deepdpm.collection import freeing_models
 from tfdpm.deepdpm.fitting import (
     EndlessStream,
     describe_given,
@@ -81,6 +82,7 @@ class DeepDPM(FittedModel):
     trainer: Trainer | None = None
     stream: EndlessStream | None = None
 
+    @freeing_models()
     @out_of_scope()
     def fit(
         self,
@@ -204,6 +206,7 @@ class DeepDPM(FittedModel):
             checks.fail(name, config.start_clusters, f"at most the {inputs.num_points} points")
         return config
 
+    @freeing_models()
     @out_of_scope()
     def partial_fit(self, x, y=None, *, forgetting: float = 0.0) -> DeepDPM:
         """Takes one more batch into account; the first two points make a fit.
@@ -219,8 +222,8 @@ class DeepDPM(FittedModel):
            wait than there should be, or when points vary in directions that the features do not
            show, such as a column that was constant. So a first batch need not show anything yet.
         3. Clusters that are forgotten, down to fewer than D + 2 points, die.
-        4. The networks learn from the batch and from remembered points, so that clusters which the
-           batch does not show are not unlearned.
+        4. Where the networks no longer know the mixture to `settled_loss`, they learn from the
+           batch and from remembered points, so that clusters which it does not show stay.
 
         Clusters that are the same keep their names in `ids_`; `identity_` says what the last fit
         of the sample made of them, and `tree_` is that of this fit. A saved model holds the sample,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,6 +23,7 @@ from tfdpm.moves.ledger import MoveCounts
 from tfdpm.networks.fused_adam import FusedAdam
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.pair import NetworkPair, base_rates, create_networks
+from tfdpm.progress.files import replace_file
 from tfdpm.search.state import MixtureState
 from tfdpm.shapes.groups import ComponentGroups
 from tfdpm.training.memory import Memory
@@ -158,7 +160,7 @@ class SerializableModel(keras.Model):
         self._base_rates = base_rates(optimizers)
         if self.parts is not None:
             networks = self.parts.networks.replace(optimizers=optimizers, rates=self._base_rates)
-            self.adopt(self.parts.replace(networks=networks))
+            self.adopt(self.parts.replace(networks=networks, spares=()))
         return self
 
     @out_of_scope()
@@ -199,10 +201,16 @@ class SerializableModel(keras.Model):
 
         Raises:
             ValueError: for a `.h5` file.
+            OSError: if the folder cannot be written; a file of before is then whole.
         """
         if str(filepath).endswith((".h5", ".hdf5")):
             checks.fail("filepath", repr(str(filepath)), "a path that ends in .keras")
-        super().save(filepath, overwrite=overwrite, **kwargs)
+        is_file = str(filepath).endswith(".keras") and kwargs.get("zipped", True)
+        if not is_file or "://" in str(filepath) or not (overwrite or not Path(filepath).exists()):
+            super().save(filepath, overwrite=overwrite, **kwargs)
+            return
+        with replace_file(filepath) as temporary:
+            super().save(temporary, **kwargs)
 
     def load_weights(self, filepath, skip_mismatch: bool = False, **kwargs) -> None:
         """Reads a `.weights.h5` file; a model that was not fitted is then as good as the saved one.
@@ -324,8 +332,8 @@ class SerializableModel(keras.Model):
             return
         arrays = {name.replace(".", "/"): store[name] for name in names}
         self.memory = None
-        if "memory/rows" in arrays:
-            own = {name[7:]: each for name, each in arrays.items() if name.startswith("memory/")}
+        own = {name[7:]: each for name, each in arrays.items() if name.startswith("memory/")}
+        if own:
             self.memory = Memory.from_arrays(own)
         if "columns" in arrays:
             self.columns = Columns.from_json(as_text(arrays["columns"]))

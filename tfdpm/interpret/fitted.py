@@ -53,6 +53,8 @@ class Fitted:
     networks: NetworkPair  # with their optimisers
     state: MixtureState  # mixture, prior and statistics
     result: FitResult  # labels, search, moves and genealogy
+    # Networks that are used no more, but whose passes are traced: later searches take them.
+    spares: tuple[NetworkPair, ...] = ()
 
     @property
     def genealogy(self) -> Genealogy:
@@ -91,23 +93,28 @@ class Fitted:
     def respond(self, features) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities of the clusters `[B, clusters]` and of the components `[B, K]`."""
         of_components = self.networks.responsibilities(features, self.state.num_components)
+        return self._of_clusters(of_components), of_components
+
+    def _of_clusters(self, of_components: np.ndarray) -> np.ndarray:
         if self.num_clusters == self.state.num_components:
-            return of_components, of_components
-        return of_components @ self.membership, of_components
+            return of_components
+        return of_components @ self.membership
 
     def labels_of(self, pieces: Iterable[tf.Tensor]) -> np.ndarray:
         """Components `[N]`, of the smallest unsigned type, of features `[B, D]` piece by piece.
 
         Each point's likeliest component of its likeliest cluster, whose components add up.
         """
-        kind, clusters = np.min_scalar_type(self.state.num_components), self.clusters
-        found = []
-        for piece in pieces:
-            of_clusters, of_components = self.respond(piece)
-            is_own = clusters == of_clusters.argmax(axis=1)[:, np.newaxis]
-            labels = np.where(is_own, of_components, -1.0).argmax(axis=1)
-            found.append(labels.astype(kind))
-        return np.concatenate(found)
+        count = self.state.num_components
+        return np.concatenate(
+            [self.likeliest(self.networks.responsibilities(piece, count)) for piece in pieces]
+        )
+
+    def likeliest(self, of_components: np.ndarray) -> np.ndarray:
+        """Labels `[B]`, as `labels_of` tells them, by responsibilities `[B, K]`."""
+        is_own = self.clusters == self._of_clusters(of_components).argmax(axis=1)[:, np.newaxis]
+        labels = np.where(is_own, of_components, -1.0).argmax(axis=1)
+        return labels.astype(np.min_scalar_type(self.state.num_components))
 
     def clusters_of(self, pieces: Iterable[tf.Tensor]) -> np.ndarray:
         """Clusters `[N]` int64 of features `[B, D]` piece by piece."""
@@ -132,9 +139,10 @@ class Fitted:
 
         `seed` is that of new subclustering networks, together with the epoch.
         """
-        if transition.is_identity:
-            return self
         state = self.state
+        # Of the removal of the last ones, those that stay keep their numbers.
+        if transition.is_identity and transition.num_components == state.num_components:
+            return self
         wholes = state.halves.total(axis=1)
         counts = merits = wholes.counts.numpy()
         if config.merged_networks == "likelier":

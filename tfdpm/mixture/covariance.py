@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfdpm import checks
 
 STRUCTURES = ("full", "diagonal", "spherical")
+_FLOOR = 1e-12  # smallest eigenvalue, at unit diagonal, that is safe in float64
 
 
 def restrict_covariances(covariances: np.ndarray, structure: str) -> np.ndarray:
@@ -46,6 +47,8 @@ def positive_definite(matrices: tf.Tensor) -> tf.Tensor:
     Safe means that the smallest eigenvalue, at unit diagonal, exceeds 1e-12 (float32: 1e-5). The
     matrices `[..., D, D]` may be semi-definite up to rounding; what is returned is finite.
     """
+    if isinstance(matrices, np.ndarray) and _are_safe(matrices):
+        return tf.constant(matrices)
     matrices = tf.convert_to_tensor(matrices)
     unit, deviations, floor = _unit_diagonal(matrices)
     # That unit - floor * I can still be factorised bounds the smallest eigenvalue from below.
@@ -62,9 +65,24 @@ def positive_definite(matrices: tf.Tensor) -> tf.Tensor:
     return tf.cond(tf.reduce_all(is_safe), lambda: matrices, lifted)
 
 
+def _are_safe(matrices: np.ndarray) -> bool:
+    """Whether arrays `[..., D, D]` float64 are safely positive definite; see above."""
+    variances = np.diagonal(matrices, axis1=-2, axis2=-1)
+    least = _FLOOR * variances.max(axis=-1, initial=0.0, keepdims=True)
+    if matrices.dtype != np.float64 or not np.all(variances > least):
+        return False
+    deviations = np.sqrt(variances)
+    unit = matrices / (deviations[..., :, np.newaxis] * deviations[..., np.newaxis, :])
+    try:
+        margin = np.linalg.cholesky(unit - _FLOOR * np.eye(unit.shape[-1]))
+    except np.linalg.LinAlgError:
+        return False
+    return bool(np.isfinite(margin).all())
+
+
 def _unit_diagonal(matrices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, float]:
     """Matrices at unit diagonal, the deviations taken out, and the type's relative floor."""
-    floor = 1e-12 if matrices.dtype == tf.float64 else 1e-5
+    floor = _FLOOR if matrices.dtype == tf.float64 else 1e-5
     diagonal = tf.linalg.diag_part(matrices)
     # A zero (or rounded below zero) variance is lifted to a fraction of the largest one.
     largest = tf.reduce_max(diagonal, axis=-1, keepdims=True)

@@ -147,7 +147,11 @@ def predictive(after: NIWParameters) -> tuple[np.ndarray, np.ndarray, np.ndarray
     loc, mean_precision, df, scale = (np.asarray(part) for part in after)
     df = df - loc.shape[-1] + 1.0
     factor = (mean_precision + 1.0) / (mean_precision * df)
-    return df, loc, cholesky(scale * factor[..., np.newaxis, np.newaxis]).numpy()
+    shape = scale * factor[..., np.newaxis, np.newaxis]
+    try:
+        return df, loc, np.linalg.cholesky(shape)
+    except np.linalg.LinAlgError:
+        return df, loc, cholesky(shape).numpy()
 
 
 def free_variances(

@@ -33,7 +33,7 @@ class Transition(NamedTuple):
 
     @property
     def is_identity(self) -> bool:
-        """Whether nothing changes."""
+        """Whether nothing changes, if there were as many components before."""
         order = np.arange(self.num_components)
         return bool((self.half == WHOLE).all() and (self.parents == order[:, None]).all())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import warnings
@@ -70,7 +71,7 @@ class NetworkPair:
         config: settings of the gradient steps.
         strategy: distributes the passes over replicas; `None` for one device.
         rates: learning rates at the start, as `base_rates` tells them.
-        earlier_traces: passes that were traced before.
+        traces: counts the traces of its passes, together with those of pairs made from it.
     """
 
     clustering: ClusteringNetwork
@@ -79,7 +80,7 @@ class NetworkPair:
     config: DeepDPMConfig
     strategy: tf.distribute.Strategy | None = None
     rates: tuple[float | None, ...] = (None, None)
-    earlier_traces: int = 0
+    traces: collections.Counter = dataclasses.field(default_factory=collections.Counter)
 
     def __post_init__(self):
         """Builds the optimisers."""
@@ -95,9 +96,8 @@ class NetworkPair:
 
     @property
     def num_traces(self) -> int:
-        """How often a pass was traced, by this pair and those before it."""
-        passes = self.__dict__.get("passes")
-        return self.earlier_traces if passes is None else passes.num_traces
+        """How often a pass was traced, by this pair and those that share its counter."""
+        return self.traces.total()
 
     @functools.cached_property
     def passes(self) -> Passes:
@@ -107,11 +107,11 @@ class NetworkPair:
             kind = functools.partial(ReplicaPasses, self.strategy)
         optimizers = self.optimizers or (None, None)
         networks = self.clustering, self.subclustering
-        return kind(*networks, *optimizers, self.config, self.earlier_traces)
+        return kind(*networks, *optimizers, self.config, self.traces)
 
     def replace(self, **changes: Any) -> NetworkPair:
         """A pair with other networks, optimisers or rates, which goes on counting traces."""
-        return dataclasses.replace(self, earlier_traces=self.num_traces, **changes)
+        return dataclasses.replace(self, **changes)
 
     def grown_to(self, capacity: int) -> NetworkPair:
         """The networks with another number of slots, in place, and optimisers that fit."""
@@ -149,6 +149,23 @@ class NetworkPair:
         """Gives the subclustering networks of chosen components `[K]` fresh weights."""
         resize.renew_subnetworks(self.subclustering, self.optimizers[1], is_chosen, seed)
 
+    def take_values(self, other: NetworkPair) -> bool:
+        """Takes weights and optimiser states of another pair, whose passes need no trace then.
+
+        Returns whether both have the same variables; where they have not, nothing is changed.
+        """
+        own, others = self._variables, other._variables
+        if [each.shape for each in own] != [each.shape for each in others]:
+            return False
+        for variable, value in zip(own, others, strict=True):
+            variable.assign(value)
+        return True
+
+    @property
+    def _variables(self) -> list[keras.Variable]:
+        parts = self.clustering, self.subclustering, *(self.optimizers or ())
+        return [variable for part in parts for variable in part.variables]
+
     def set_learning_rates(self, factor: float) -> None:
         """Sets the rates to `factor` times those at the start, where no schedule sets them.
 
@@ -182,9 +199,14 @@ class NetworkPair:
         wanted = "one with which the networks do not diverge; compile with a smaller learning rate"
         checks.fail("optimizer", f"{got}, and a loss of {losses[0]:.3g}", wanted)
 
-    def responsibilities(self, features, num_components: int) -> np.ndarray:
-        """Responsibilities `[B, K]` float32 of features `[B, D]`, an array or a tensor."""
-        is_few = isinstance(features, np.ndarray) and len(features) <= _FEW_ROWS
+    def responsibilities(
+        self, features, num_components: int, most_by_numpy: int = _FEW_ROWS
+    ) -> np.ndarray:
+        """Responsibilities `[B, K]` float32 of features `[B, D]`, an array or a tensor.
+
+        Arrays of at most `most_by_numpy` rows are evaluated without TensorFlow.
+        """
+        is_few = isinstance(features, np.ndarray) and len(features) <= most_by_numpy
         if is_few and self.strategy is None:
             return self.clustering.respond_to_few(features, num_components)
         features = tf.convert_to_tensor(features)

@@ -6,6 +6,7 @@ so a pass is traced once per capacity; which moves follow is decided elsewhere.
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 
 import keras
@@ -75,7 +76,7 @@ class Passes:
         optimizer, subcluster_optimizer: train the one and the others.
         config: settings of the step, and whether the passes of small networks are too few to be
             traced.
-        num_traces: traces made before, to go on counting from.
+        traces: counter of traces to go on with; a new one by default.
     """
 
     def __init__(
@@ -85,18 +86,18 @@ class Passes:
         optimizer: keras.optimizers.Optimizer | None,
         subcluster_optimizer: keras.optimizers.Optimizer | None,
         config: DeepDPMConfig,
-        num_traces: int = 0,
+        traces: collections.Counter | None = None,
     ):
         self._clustering, self._subclustering = clustering, subclustering
         self._optimizer, self._subcluster_optimizer = optimizer, subcluster_optimizer
         self.config = config
         self._is_for_xla = False
-        self.num_traces = num_traces
+        self._traces = collections.Counter() if traces is None else traces
         # Batches of a model that learns online come in any size.
         self.train_array = compiled(self.array_epoch, reduce_retracing=True)
         self.train_array_by_xla = compiled(self.array_epoch_by_xla, jit_compile=True)
         self.train_stream = compiled(self.stream_epoch)
-        self.reduce_array = compiled(self.array_statistics)
+        self.reduce_array = compiled(self.array_statistics, reduce_retracing=True)
         self.reduce_stream = compiled(self.stream_statistics)
         # One trace for batches of any size.
         features = tf.TensorSpec([None, clustering.hidden.kernel.shape[0]], tf.float32)
@@ -113,9 +114,14 @@ class Passes:
         """Number of component slots."""
         return self._clustering.capacity
 
+    @property
+    def num_traces(self) -> int:
+        """How often a pass was traced."""
+        return self._traces["passes"]
+
     def count_trace(self) -> None:
         if not tf.executing_eagerly():
-            self.num_traces += 1
+            self._traces["passes"] += 1
 
     # -- training ---------------------------------------------------------------------------
 
@@ -248,7 +254,7 @@ class Passes:
         if not (tf.executing_eagerly() or is_wide(dim)):
             # Several reductions of slices are at work at once; what they leave in pieces adds up,
             # above all where the points themselves come a few at a time.
-            rows = max(256, min(rows // 4, features.shape[0] // 16))
+            rows = tf.maximum(256, tf.minimum(rows // 4, num_points // 16))
 
         sums = self.sum_rows(0, num_points, rows, features, weights, *halves)
         return pass_statistics(sums, dim)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import os
 import re
 import secrets
@@ -26,11 +28,16 @@ except ImportError:  # Windows, where no process is told of another
 # What NumPy, Keras and zipfile raise on files that are damaged or of another kind.
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile)
 
+# Of folders in `replace_files`: not all of their files are written, or all are and are moved.
+_BEGUN, _COMPLETE = "files-begun", "files-complete"
+_NOT_WRITABLE = {
+    getattr(errno, name) for name in ("EROFS", "ENOSPC", "EACCES", "EPERM", "EDQUOT", "EFBIG")
+}
 _TEMPORARY = re.compile(r"\.[0-9a-f]{8}-(.*)", flags=re.DOTALL)
 _claims: dict[Path, IO[str]] = {}  # locks that this process holds; the system frees them at its end
 
 
-def claim(path: str | os.PathLike[str], names: str | None = None) -> None:
+def claim(path: str | os.PathLike[str], names: str | None = None) -> bool:
     """Reserves a path for this process, until it ends or calls `release`.
 
     What a process that was killed left of half-written files is then removed.
@@ -39,14 +46,23 @@ def claim(path: str | os.PathLike[str], names: str | None = None) -> None:
         path: file or other name, beside which a lock is made; folders are made if needed.
         names: pattern of the names of the files that are written; `None` for that of `path`.
 
+    Returns:
+        Whether it is reserved by this call: neither by one before, nor where there are no locks.
+
     Raises:
         BlockingIOError: with the name of the other process, if it is reserved.
+        OSError: naming the folder, if nothing can be written there.
     """
     target = Path(path).absolute()
+    if fcntl is None or _lock_of(target) in _claims:
+        return False
+    with _naming(target.parent):
+        return _lock(target, names or target.name)
+
+
+def _lock(target: Path, names: str) -> bool:
     lock = _lock_of(target)
-    if fcntl is None or lock in _claims:
-        return
-    _make_folder(target.parent)
+    make_folder(target.parent)
     while True:
         file = lock.open("a+", encoding="utf-8")
         try:
@@ -57,7 +73,7 @@ def claim(path: str | os.PathLike[str], names: str | None = None) -> None:
                 raise BlockingIOError(file.read() or "another process") from None
         except OSError:  # some network file systems have no locks
             file.close()
-            return
+            return False
         # Whoever held the lock may just have removed the file that was opened.
         if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
             break
@@ -68,8 +84,9 @@ def claim(path: str | os.PathLike[str], names: str | None = None) -> None:
     _claims[lock] = file
     for other in target.parent.iterdir():
         found = _TEMPORARY.fullmatch(other.name)
-        if found and fnmatch(found[1], names or target.name) and other.is_file():
+        if found and fnmatch(found[1], names) and other.is_file():
             other.unlink(missing_ok=True)
+    return True
 
 
 def release(path: str | os.PathLike[str]) -> None:
@@ -92,20 +109,22 @@ def replace_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Ite
         ValueError: for a path such as `gs://bucket/file`.
         FileExistsError: if a file is there and `overwrite` is false.
         NotADirectoryError: if part of the path is a file.
+        OSError: naming the folder, if nothing can be written there.
     """
     target = local_path(path)
-    _make_folder(target.parent)
+    make_folder(target.parent)
     # Not made by `tempfile`, whose files others may not read. The name keeps its ending, by which
     # Keras and NumPy choose a format.
     temporary = _hidden_name(target)
     try:
-        yield temporary
-        _flush(temporary)
-        if overwrite:
-            os.replace(temporary, target)
-        else:
-            os.link(temporary, target)  # unlike a renamed file, never takes the place of another
-        _flush_folder(target.parent)
+        with _naming(target.parent):
+            yield temporary
+            _flush(temporary)
+            if overwrite:
+                os.replace(temporary, target)
+            else:
+                os.link(temporary, target)  # unlike a renamed file, never replaces another
+            _flush_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -115,9 +134,10 @@ def create_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields an empty folder beside `path`, which is renamed to `path` when the block has ended.
 
     Whoever watches the parent folder never sees half of the contents. If the block fails, nothing
-    is left. Missing parents are made.
+    is left; what a process that was killed left is removed. Missing parents are made.
 
     Raises:
+        BlockingIOError: with the name of the other process, if one makes the same folder.
         ValueError: for a path such as `gs://bucket/folder`.
         FileExistsError: if there is a file or folder of that name.
         NotADirectoryError: if part of the path is a file.
@@ -125,46 +145,122 @@ def create_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = local_path(path)
     if os.path.lexists(target):
         raise FileExistsError(str(target))
-    _make_folder(target.parent)
+    is_alone = claim(target)
     temporary = _hidden_name(target)
-    temporary.mkdir()
     try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _flush(file)
-        try:
-            temporary.rename(target)
-        except OSError as error:
-            if os.path.lexists(target):  # made by another process in the meantime
-                raise FileExistsError(str(target)) from error
-            raise
-        _flush_folder(target.parent)
+        with _naming(target.parent):
+            for left in _hidden(target) if is_alone else ():
+                shutil.rmtree(left, ignore_errors=True)
+            temporary.mkdir()
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            try:
+                temporary.rename(target)
+            except OSError as error:
+                if os.path.lexists(target):  # made by another process in the meantime
+                    raise FileExistsError(str(target)) from error
+                raise
+            _flush_folder(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if is_alone:
+            release(target)
 
 
 @contextlib.contextmanager
 def replace_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields an empty folder within `folder`, whose files move there when the block has ended.
 
-    They are on disk before the first one moves, and then move right after each other. If the block
-    or the disk fails, all files of before are unchanged.
+    They are on disk before the first one moves. If the block or the disk fails before, all files of
+    before are unchanged; of a process that ends after, `complete_files` moves the others.
+
+    Raises:
+        BlockingIOError: with the name of the other process, if one writes there.
     """
     target = Path(folder)
-    _make_folder(target)
-    temporary = _hidden_name(target / "files")
-    temporary.mkdir()
+    make_folder(target)
+    is_alone = claim(target / _COMPLETE)
     try:
-        yield temporary
-        files = sorted(temporary.iterdir())
-        for file in files:
-            _flush(file)
-        for file in files:
-            os.replace(file, target / file.name)
-        _flush_folder(target)
+        temporary, complete = (_hidden_name(target / name) for name in (_BEGUN, _COMPLETE))
+        try:
+            with _naming(target):
+                if is_alone:
+                    _complete(target)
+                temporary.mkdir()
+                yield temporary
+                for file in temporary.iterdir():
+                    _flush(file)
+                _flush_folder(temporary)
+                temporary.rename(complete)  # from here on all files are those of the block
+                _flush_folder(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        with _naming(target):
+            _move_files(complete, target)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if is_alone:
+            release(target / _COMPLETE)
+
+
+def complete_files(folder: str | os.PathLike[str]) -> None:
+    """Ends what a process that was killed within `replace_files` has begun, if one was.
+
+    Where all of its files were written, they are moved; else nothing of them is kept. Nothing
+    happens while another process writes there, nor where the folder may not be written.
+    """
+    target = Path(folder)
+    if _hidden(target / _BEGUN) or _hidden(target / _COMPLETE):
+        with contextlib.suppress(OSError):
+            if claim(target / _COMPLETE):
+                try:
+                    _complete(target)
+                finally:
+                    release(target / _COMPLETE)
+
+
+def _complete(target: Path) -> None:
+    for begun in _hidden(target / _BEGUN):
+        shutil.rmtree(begun, ignore_errors=True)
+    for complete in _hidden(target / _COMPLETE):
+        _move_files(complete, target)
+
+
+def _move_files(complete: Path, target: Path) -> None:
+    for file in sorted(complete.iterdir()):
+        os.replace(file, target / file.name)
+    _flush_folder(target)
+    complete.rmdir()
+
+
+@contextlib.contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Names the folder where the system says that nothing can be written there."""
+    try:
+        yield
+    except OSError as error:
+        is_elsewhere = error.filename and not Path(error.filename).is_relative_to(folder)
+        if error.errno not in _NOT_WRITABLE or is_elsewhere:
+            raise
+        got = f"{str(folder)!r}, where nothing can be written ({os.strerror(error.errno)})"
+        raise type(error)(
+            f"`path`: got {got}, wanted a folder with room that may be written."
+        ) from error
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and its parents, where they are missing.
+
+    Raises:
+        NotADirectoryError: if part of the path is a file.
+        OSError: naming the folder, if it cannot be made.
+    """
+    with _naming(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(f"{str(path)!r} is a file") from error
 
 
 def local_path(path: str | os.PathLike[str], name: str = "path") -> Path:
@@ -197,15 +293,15 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise ValueError(f"{str(path)!r} is damaged or no file of arrays") from error
 
 
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise NotADirectoryError(f"{str(path)!r} is a file") from error
-
-
 def _lock_of(target: Path) -> Path:
     return target.with_name(f".{target.name}.lock")
+
+
+def _hidden(target: Path) -> list[Path]:
+    """Folders with names of `_hidden_name`."""
+    found = target.parent.glob(f".*-{glob.escape(target.name)}")
+    matches = ((path, _TEMPORARY.fullmatch(path.name)) for path in found)
+    return [path for path, match in matches if match and match[1] == target.name and path.is_dir()]
 
 
 def _hidden_name(target: Path) -> Path:

@@ -17,7 +17,7 @@ import numpy as np
 from tfdpm import checks
 from tfdpm.progress.display import ProgressDisplay
 from tfdpm.progress.epoch_backup import EpochBackup
-from tfdpm.progress.files import UNREADABLE, claim, local_path, release, replace_file
+from tfdpm.progress.files import UNREADABLE, claim, local_path, make_folder, release, replace_file
 
 _SECONDS_BETWEEN_REPORTS = 10.0
 _MAX_REPORTS = 50  # of a stage: long ones report less often
@@ -51,8 +51,8 @@ class Stages:
         self._reported = 0.0
         if self.directory is not None:
             try:
-                self.directory.mkdir(parents=True, exist_ok=True)
-            except (FileExistsError, NotADirectoryError):
+                make_folder(self.directory)
+            except NotADirectoryError:
                 got = f"{str(self.directory)!r}, a file or below one"
                 checks.fail("directory", got, "a folder, which is made if needed")
 

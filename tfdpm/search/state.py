@@ -158,6 +158,9 @@ def _check_mixture(arrays: Mapping[str, np.ndarray]) -> None:
         "sub_means": (count, 2, dim),
         "sub_covariances": (count, 2, dim, dim),
     }
+    if arrays["t_mixture/df"].shape != (0,):
+        parts = {"mixture_weights": (), "means": (dim,), "scales": (dim, dim), "df": ()}
+        shapes |= {f"t_mixture/{part}": (count, *shape) for part, shape in parts.items()}
     for name, axes in (("soft", (count,)), ("halves", (count, 2))):
         parts = {"counts": axes, "sums": (*axes, dim), "outer_products": (*axes, dim, dim)}
         shapes |= {f"{name}/{part}": shape for part, shape in parts.items()}

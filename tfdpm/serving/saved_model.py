@@ -178,6 +178,11 @@ def export(
                 card["signature"] = sign(card, checks.secret(key, "key"))
             text = json.dumps(card, indent=2)
             (folder / CARD_NAME).write_text(text + "\n", encoding="utf-8")
+    except tf.errors.OpError as error:
+        if str(target.parent) not in error.message:
+            raise
+        got = f"{str(target.parent)!r}, where nothing can be written ({error.message[-80:]})"
+        checks.fail("directory", got, "a folder with room that may be written", OSError)
     except FileExistsError:
         wanted = "a version that does not exist yet"
         checks.fail("directory", f"{str(target)!r}, which exists", wanted, FileExistsError)

@@ -117,8 +117,18 @@ class Memory:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Memory:
-        """The memory behind `to_arrays`' result."""
+        """The memory behind `to_arrays`' result.
+
+        Raises:
+            ValueError: if the arrays, which may come from a file of a stranger, are of no memory.
+        """
         found = {each.name: np.array(arrays[each.name]) for each in dataclasses.fields(cls)}
+        for name, each in found.items():
+            # Before the first search, nothing is known of what the features leave out.
+            is_number = each.dtype.kind in "fiub" and not np.isnan(each).any()
+            is_finite = is_number and (name == "outside" or np.isfinite(each).all())
+            if not is_finite or each.ndim != {"rows": 2, "units": 1}.get(name, 0):
+                raise ValueError(f"a memory whose {name} is of type {each.dtype}, or not finite")
         return cls(**{name: each if each.ndim else each.item() for name, each in found.items()})
 
 
@@ -132,4 +142,6 @@ def _thinned(rows: np.ndarray, share: float, generator: np.random.Generator) -> 
     if share >= 1.0:
         return rows
     count = int(share * len(rows) + generator.random())
-    return rows[np.sort(generator.permutation(len(rows))[:count])]
+    is_kept = np.zeros(len(rows), bool)
+    is_kept[generator.permutation(len(rows))[:count]] = True
+    return rows[is_kept]

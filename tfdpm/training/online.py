@@ -16,16 +16,15 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import Table
 from tfdpm.interpret.fitted import Fitted, slices
 from tfdpm.interpret.identity import Identity, follow
-from tfdpm.mixture.density import LogJoint
-from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves import transition as transitions
 from tfdpm.networks.pair import NetworkPair
-from tfdpm.networks.reduction import soft_statistics
 from tfdpm.networks.warm_start import start_from_mixture
+from tfdpm.search.sample import Sample
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
 from tfdpm.shapes.groups import ComponentGroups
+from tfdpm.training.batch import divergence, is_unexplained
 from tfdpm.training.memory import Memory
 from tfdpm.training.sources import ArraySource
 from tfdpm.training.trainer import Trainer
@@ -37,6 +36,11 @@ _MOST_WAITING = 4096
 _FEWEST_POINTS = 2  # that a fit takes
 _FEWEST_STEPS = 20  # of gradient steps on a batch
 _REPLAYED = 1024  # fewest remembered points that the networks are reminded of
+# Points of a batch, and remembered ones, that tell whether the networks know the mixture. Of 1,024
+# rows with five clusters NumPy takes half of TensorFlow's time to ask the networks.
+_MOST_ASKED, _FEWEST_RECALLED = 4096, 256
+_MOST_SPARE = 4  # times the slots and hidden units that are needed, which are used again
+_MOST_PAIRS = 6  # of networks, of several sizes, that are kept to be used again
 _SURPRISE = 4.0  # standard deviations by which novel points must be more than expected
 
 _CreateNetworks = Callable[[int, int, int], NetworkPair]
@@ -80,14 +84,22 @@ def learn_batch(
     else:
         learned, has_removed = _remove_forgotten(learned, forgetting, config, seed)
         fitted = _train_networks(learned, memory, rows, has_removed, config, seed)
+    return fitted.replace(labels=fitted.likeliest(_respond(fitted, rows))), memory
+
+
+def _respond(fitted: Fitted, rows: np.ndarray) -> np.ndarray:
+    """Responsibilities `[B, K]` of the components for raw rows."""
+    networks, count = fitted.networks, fitted.state.num_components
     features = fitted.state.preprocessing.transform(rows)
-    return fitted.replace(labels=fitted.labels_of(slices(features))), memory
+    if len(features) <= _MOST_ASKED:
+        return networks.responsibilities(features, count, _MOST_ASKED)
+    return np.concatenate([networks.responsibilities(each, count) for each in slices(features)])
 
 
 def _recall(fitted: Fitted, config: DeepDPMConfig, seed: int) -> Memory:
     """What stands for the points of a model that was fitted elsewhere: points of its mixture."""
     state = fitted.state
-    total = float(tf.reduce_sum(state.soft.counts))
+    total = float(np.sum(state.soft.counts))
     count = int(min(np.ceil(total), config.max_start_points))
     drawn = _draw_points(state.parameters, count, np.random.default_rng([seed, state.epoch, 8]))
     return Memory(
@@ -108,8 +120,14 @@ def _search(
     seed: int,
     table: Table,
 ) -> tuple[Fitted, Memory]:
-    """A fit of the remembered points, whose clusters are named and numbered as those before."""
+    """A fit of the remembered points, whose clusters are named and numbered as those before.
+
+    Its networks are some that an earlier search has left, if they have the sizes, so that their
+    passes are not traced anew.
+    """
     trainer = Trainer(ArraySource(memory.rows), config, seed, table)
+    if before is not None:
+        create_networks = _using_again(before, create_networks, config)
     fitted = trainer.begin(create_networks)
     while fitted.state.epoch < config.epochs:
         trainer.set_learning_rates(fitted)
@@ -121,7 +139,7 @@ def _search(
         fitted = _joined_as_before(before, fitted, memory.rows)
     state = _for_points(fitted.state, memory, config)
     features = state.preprocessing.transform(memory.rows)
-    novel_share = max(_NOVEL, float(np.mean(_p_values(state, features) < _NOVEL)))
+    novel_share = max(_NOVEL, float(np.mean(is_unexplained(state, features, _NOVEL))))
     if before is not None:
         shared = _shared(before, fitted, memory.rows)
         epoch = before.state.epoch + 1
@@ -129,12 +147,36 @@ def _search(
         last_change = epoch if has_changed else before.state.last_change_epoch
         state = dataclasses.replace(state, epoch=epoch, last_change_epoch=last_change)
         moves = before.result.moves + fitted.result.moves
-        fitted = fitted.replace(state=state, moves=moves)
+        known = *before.spares, before.networks
+        spares = tuple(pair for pair in known if pair is not fitted.networks)[-_MOST_PAIRS:]
+        fitted = fitted.replace(state=state, moves=moves, spares=spares)
         identity = follow(before.identity, shared)
         fitted = fitted.renamed(identity, config, seed)
     else:
         fitted = fitted.replace(state=state)
     return fitted, memory.searched(state.preprocessing, novel_share)
+
+
+def _using_again(
+    before: Fitted, create_networks: _CreateNetworks, config: DeepDPMConfig
+) -> _CreateNetworks:
+    """Makes networks as `create_networks` does, in place of spare ones where these are as large.
+
+    The networks in use stay as they are until the search has ended. Sizes stay or double.
+    """
+    used = before.networks.clustering.hidden_units, before.networks.capacity
+
+    def create(feature_dim: int, hidden_units: int, capacity: int) -> NetworkPair:
+        sizes = hidden_units, capacity
+        pairs = list(zip(sizes, used, strict=True))
+        if all(needed <= size <= _MOST_SPARE * needed for needed, size in pairs):
+            sizes = used
+        elif config.hidden_units is None and hidden_units > used[0]:
+            sizes = max(hidden_units, 2 * capacity), capacity
+        fresh = create_networks(feature_dim, *sizes)
+        return next((pair for pair in before.spares if pair.take_values(fresh)), fresh)
+
+    return create
 
 
 def _joined_as_before(before: Fitted, after: Fitted, rows: np.ndarray) -> Fitted:
@@ -178,7 +220,7 @@ def _shared(before: Fitted, after: Fitted, rows: np.ndarray) -> np.ndarray:
     num_before = before.num_clusters
     features = before.state.preprocessing.transform(rows)
     old = before.clusters_of(slices(features))
-    old = np.where(_p_values(before.state, features) < _NOVEL, num_before, old)
+    old = np.where(is_unexplained(before.state, features, _NOVEL), num_before, old)
     new = after.clusters_of(slices(after.state.preprocessing.transform(rows)))
     shared = np.zeros((num_before + 1, after.num_clusters))
     np.add.at(shared, (old, new), 1.0)
@@ -194,12 +236,6 @@ def _is_outdated(fitted: Fitted, memory: Memory, rows: np.ndarray) -> bool:
     return len(fitted.result.waiting) > usual + fitted.state.preprocessing.feature_dim + 2
 
 
-def _p_values(state: MixtureState, features: np.ndarray) -> np.ndarray:
-    """P-values `[B]` of features under the posterior predictive."""
-    tails = PredictiveTails(state.parameters.mixture_weights, state.posterior())
-    return np.concatenate([tails.tails(piece)[1].numpy() for piece in slices(features)])
-
-
 def _learn_known(
     fitted: Fitted, rows: np.ndarray, forgetting: float, config: DeepDPMConfig
 ) -> Fitted:
@@ -208,19 +244,19 @@ def _learn_known(
     fitted = fitted.replace(search=None, k_posterior=None, proposals=())
     features = fitted.state.preprocessing.transform(rows)
     state, waiting = fitted.state, fitted.result.waiting
-    is_novel = _p_values(state, features) < _NOVEL
+    is_novel = is_unexplained(state, features, _NOVEL)
     pieces = [features[is_novel]] if waiting is None else [waiting, features[is_novel]]
     waiting = np.concatenate(pieces)
     released = max(0, len(waiting) - _MOST_WAITING)
     known = np.concatenate([features[~is_novel], waiting[:released]])
-    soft, before = state.soft.scaled(1.0 - forgetting), float(tf.reduce_sum(state.soft.counts))
+    soft, before = state.soft.map(np.asarray), float(np.sum(state.soft.counts))
+    soft = soft.map(lambda part: (1.0 - forgetting) * part)
     if len(known):
-        density = LogJoint(state.parameters)
-        added = soft_statistics(density, tf.constant(known), tf.ones([len(known)]))
-        soft = soft.plus(added.widened(state.preprocessing.rounding))
+        parameters = MixtureParameters(*map(np.asarray, state.parameters))
+        soft = soft.plus(Sample(known, state.preprocessing.rounding).expectation(parameters)[1])
     state = _with_statistics(state, soft, config)
     if before > 0:
-        state = _with_prior_of(float(tf.reduce_sum(soft.counts)) / before, state, config)
+        state = _with_prior_of(float(np.sum(soft.counts)) / before, state, config)
     return fitted.replace(state=state, waiting=waiting[released:])
 
 
@@ -228,6 +264,7 @@ def _with_statistics(
     state: MixtureState, soft: SufficientStatistics, config: DeepDPMConfig
 ) -> MixtureState:
     """The state with these statistics `[K]` and the mixture that follows from them."""
+    soft = soft.map(tf.convert_to_tensor)
     return dataclasses.replace(
         state,
         parameters=estimate_mixture(soft, state.prior, state.covariance, config),
@@ -275,12 +312,17 @@ def _train_networks(
     config: DeepDPMConfig,
     seed: int,
 ) -> Fitted:
-    """The networks learn from the batch and from points that are remembered."""
+    """The networks learn from the batch and from points that are remembered.
+
+    They need not where they know the mixture: by as much as a fit leaves them to learn.
+    """
     state = fitted.state
     generator = np.random.default_rng([seed, state.epoch, 8])
     known = memory.rows if len(memory.rows) else rows
     # As many each time, so that batches of one size share a trace.
     chosen = generator.integers(len(known), size=max(_REPLAYED, len(rows)))
+    if not has_removed and _know_mixture(fitted, rows, known[chosen], config):
+        return fitted.replace(state=dataclasses.replace(state, epoch=state.epoch + 1))
     points = state.preprocessing.transform(np.concatenate([rows, known[chosen]]))
     if has_removed:
         parameters = state.parameters
@@ -300,6 +342,19 @@ def _train_networks(
     last_change = epoch if has_removed else state.last_change_epoch
     state = dataclasses.replace(state, epoch=epoch, last_change_epoch=last_change)
     return fitted.replace(state=state)
+
+
+def _know_mixture(
+    fitted: Fitted, rows: np.ndarray, known: np.ndarray, config: DeepDPMConfig
+) -> bool:
+    """Whether the networks answer for the batch, and for remembered rows, as the mixture does."""
+    if config.settled_loss is None or config.cluster_loss != "kl":
+        return False
+    some = rows[:: -(-len(rows) // _MOST_ASKED)]
+    some = np.concatenate([some, known[: max(_FEWEST_RECALLED, _REPLAYED - len(some))]])
+    features = fitted.state.preprocessing.transform(some)
+    found = divergence(fitted.state.parameters, features, _respond(fitted, some), config)
+    return found <= config.settled_loss
 
 
 def _draw_points(parameters: MixtureParameters, count: int, generator) -> np.ndarray:

@@ -283,12 +283,12 @@ class Trainer:
     def _apply(
         self, fitted: Fitted, transition: Transition, proposals: tuple[Proposal, ...]
     ) -> tuple[Fitted, tuple[Proposal, ...]]:
-        if transition.is_identity:
+        applied = fitted.apply(transition, proposals, self.config, self.seed)
+        if applied is fitted:
             return fitted, proposals
         self._last_pass = None
-        fitted = fitted.apply(transition, proposals, self.config, self.seed)
-        state = self._start_halves(fitted.state, transition.is_new)
-        return fitted.replace(state=state), proposals
+        state = self._start_halves(applied.state, transition.is_new)
+        return applied.replace(state=state), proposals
 
     # -- the end ------------------------------------------------------------------------------
 

@@ -1,0 +1,68 @@
+"""What a mixture says of one batch, in NumPy: TensorFlow would take longer to start than this."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.special
+
+from tfdpm.config import DeepDPMConfig
+from tfdpm.mixture import evidence
+from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.search.state import MixtureState
+
+_SLICE_ELEMENTS = 1_000_000  # of whitened points, n K D
+_LOWEST_LOG = -100.0  # as in `kl_cluster_loss`
+
+
+def is_unexplained(state: MixtureState, features: np.ndarray, share: float) -> np.ndarray:
+    """Whether each point of `features [n, D]` lies farther out than all but a share, `[n]`.
+
+    Farther out of every component, that is, than this share of the component's own points would
+    under its posterior predictive. See `PredictiveTails` for their distances.
+    """
+    df, loc, scale_tril = evidence.predictive(state.posterior())
+    dim = loc.shape[1]
+    farthest = dim * scipy.special.fdtri(dim, df, 1.0 - share)
+    is_outside = [
+        (distances > farthest).all(axis=1) for distances in _distances(features, loc, scale_tril)
+    ]
+    return np.concatenate(is_outside) if is_outside else np.zeros(0, bool)
+
+
+def divergence(
+    parameters: MixtureParameters,
+    features: np.ndarray,
+    responsibilities: np.ndarray,
+    config: DeepDPMConfig,
+) -> float:
+    """The mean loss of networks that give `features [n, D]` these responsibilities `[n, K]`.
+
+    As `kl_cluster_loss` has it, nats per point.
+    """
+    weights, means, covariances = (np.asarray(part) for part in parameters)
+    factors = np.linalg.cholesky(covariances)
+    constants = np.log(weights) - np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+    distances = np.concatenate(list(_distances(features, means, factors)))
+    log_joint = constants - 0.5 * distances
+    log_joint -= log_joint.max(axis=1, keepdims=True)
+    targets = log_joint - np.log(np.exp(log_joint).sum(axis=1, keepdims=True))
+    first = np.log(np.maximum(responsibilities.astype(np.float64), np.exp(_LOWEST_LOG)))
+    second = np.maximum(targets, _LOWEST_LOG)
+    if config.kl_direction == "target_to_network":
+        first, second = second, first
+    return float((np.exp(first) * (first - second)).sum(axis=1).mean())
+
+
+def _distances(features: np.ndarray, means: np.ndarray, factors: np.ndarray):
+    """Squared Mahalanobis distances `[n, K]`, some points at a time.
+
+    Of means `[K, D]` and Cholesky factors `[K, D, D]` of the covariances.
+    """
+    count, dim = means.shape
+    whiteners = np.linalg.inv(factors)
+    offsets = np.einsum("kab,kb->ka", whiteners, means)
+    rows = max(1, _SLICE_ELEMENTS // (count * dim))
+    for start in range(0, len(features), rows):
+        piece = features[start : start + rows].astype(np.float64)
+        whitened = (piece @ whiteners.reshape(-1, dim).T).reshape(-1, count, dim) - offsets
+        yield np.einsum("nkd,nkd->nk", whitened, whitened)
