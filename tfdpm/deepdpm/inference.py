@@ -18,11 +18,11 @@ from tfdpm.data.streams import reading
 from tfdpm.deepdpm.serialization import SerializableModel
 from tfdpm.features.apply_encoder import check_point_shape, encode_rows, encoding_rows, takes_text
 from tfdpm.features.preprocessing import Preprocessing
+from tfdpm.interpret.drift import Drift, measure_drift
 from tfdpm.interpret.evidence import Evidence, weigh_evidence
 from tfdpm.interpret.genealogy import Genealogy
 from tfdpm.interpret.hierarchy import (
     Level,
-    deepest_within,
     halve_clusters,
     joined_below,
     joined_to,
@@ -340,16 +340,10 @@ class FittedModel(SerializableModel):
     def tree_(self) -> Genealogy:
         """Every split and merge that lasted, from the first cluster on; `str` draws it.
 
-        Its last level joins components into clusters, where that was done.
+        Its last levels join components into clusters, where that was done, and tell what was
+        merged and split by hand.
         """
-        fitted = self.fitted
-        if fitted.result.groups is None:
-            return fitted.genealogy
-        counts = fitted.state.halves.counts.numpy().sum(axis=1)
-        sizes = np.bincount(fitted.clusters, counts)
-        return fitted.genealogy.joined(
-            fitted.clusters, sizes, -deepest_within(fitted.result.groups)
-        )
+        return self.fitted.tree
 
     @property
     def levels_(self) -> tuple[Level, ...]:
@@ -469,6 +463,23 @@ class FittedModel(SerializableModel):
         features = self.embed(x)
         seeds = (self.seed, seed)
         return measure_stability(self.fitted, features, self.config, seeds, num_chains)
+
+    def drift(self, x, *, level: float = 0.01) -> Drift:
+        """Which clusters grew, shrank or moved in new points, and whether unknown ones appeared.
+
+        Only what the model keeps of the fit is needed, so a loaded model knows it too. Points are
+        taken to be drawn one by one; copies and series in time count as more than they are. Weights
+        of the fit count as numbers of points.
+
+        Args:
+            x: new points, as for `predict`, a hundred or more.
+            level: p-value, corrected for the number of tests, below which a change counts.
+
+        Returns:
+            A `Drift`: `str` tells the changes, `table` is a frame with a row for each cluster.
+        """
+        level = checks.number(level, "level", minimum=0.0, maximum=1.0)
+        return measure_drift(self.fitted, self._features_of(x), level)
 
     @property
     def k_posterior_(self) -> dict[int, float]:

@@ -18,7 +18,7 @@ from tfdpm.interpret.fitted import Fitted, slices
 from tfdpm.interpret.identity import Identity, follow
 from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.outliers import PredictiveTails
-from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.parameters import draw_points
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves import transition as transitions
 from tfdpm.networks.pair import NetworkPair
@@ -89,7 +89,7 @@ def _recall(fitted: Fitted, config: DeepDPMConfig, seed: int) -> Memory:
     state = fitted.state
     total = float(tf.reduce_sum(state.soft.counts))
     count = int(min(np.ceil(total), config.max_start_points))
-    drawn = _draw_points(state.parameters, count, np.random.default_rng([seed, state.epoch, 8]))
+    drawn = draw_points(state.parameters, count, np.random.default_rng([seed, state.epoch, 8]))
     return Memory(
         state.preprocessing.inverse(drawn),
         num_points=total,
@@ -300,15 +300,3 @@ def _train_networks(
     last_change = epoch if has_removed else state.last_change_epoch
     state = dataclasses.replace(state, epoch=epoch, last_change_epoch=last_change)
     return fitted.replace(state=state)
-
-
-def _draw_points(parameters: MixtureParameters, count: int, generator) -> np.ndarray:
-    """`[count, D]` float32 points of the mixture."""
-    weights, means, covariances = (part.numpy() for part in parameters)
-    chosen = generator.choice(len(weights), count, p=weights / weights.sum())
-    factors = np.linalg.cholesky(covariances)
-    noise = generator.standard_normal((count, means.shape[1]))
-    points = means[chosen]
-    for k in np.unique(chosen):
-        points[chosen == k] += noise[chosen == k] @ factors[k].T
-    return points.astype(np.float32)
