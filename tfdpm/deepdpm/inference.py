@@ -44,6 +44,7 @@ __all__ = ["FittedModel"]
 
 _PREDICT_ROWS = 16_384
 _K_POSTERIOR_CHAINS = 8
+_FORMATS = {"tf_saved_model": "savedmodel", "litert": "tflite", "onnx": "onnx"}  # Keras's names
 
 
 class FittedModel(SerializableModel):
@@ -520,8 +521,8 @@ class FittedModel(SerializableModel):
 
         Args:
             directory: a version that does not exist yet, such as `saved_models/name/1`.
-            format: "tf_saved_model"; or "litert" or "onnx" for the file that `export_tflite` or
-                `export_onnx` writes.
+            format: "tf_saved_model" or "savedmodel"; or "litert" or "tflite", or "onnx", for the
+                file that `export_tflite` or `export_onnx` writes.
             verbose: accepted as Keras's `export` does; nothing is printed.
             key: secret that signs the card, and so all files; `tfdpm.load` with the same key then
                 knows that nobody without it made or changed them. `None` does not sign.
@@ -530,15 +531,14 @@ class FittedModel(SerializableModel):
             FileExistsError: if the folder exists.
         """
         del verbose
-        writers = {
-            "tf_saved_model": lambda path: saved_model.export(self, path, key),
-            "litert": self.export_tflite,
-            "onnx": self.export_onnx,
-        }
-        write = writers[checks.one_of(format, "format", writers)]
-        if key is not None and format != "tf_saved_model":
+        checks.one_of(format, "format", (*_FORMATS, *_FORMATS.values()))
+        format = _FORMATS.get(format, format)
+        if key is not None and format != "savedmodel":
             checks.fail("key", f"one with the format {format!r}", "None: it signs SavedModels")
-        write(directory)
+        if format == "savedmodel":
+            saved_model.export(self, directory, key)
+        else:
+            getattr(self, f"export_{format}")(directory)
 
     def export_tflite(self, path: str | os.PathLike[str]) -> None:
         """Writes a TensorFlow Lite file with encoder, preprocessing and network.
