@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -480,3 +481,16 @@ def test_an_export_writes_no_lines_of_tensorflow(tmp_path, form) -> None:
     clean = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=clean)
     assert (made.returncode, made.stdout, made.stderr) == (0, "written to there\n", "")
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_page_shows_what_a_window_of_these_columns_shows(columns, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["fit", "blobs", "--epochs", "3"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    page = (Path(__file__).parents[2] / "docs" / "command.md").read_text(encoding="utf-8")
+    shown = page.partition("```text\n")[2].partition("\n```")[0].splitlines()
+    (start,) = [place for place, line in enumerate(printed) if line.startswith("K = ")]
+    assert printed[start:-1] == shown[1:-1]  # lines of epochs and seconds differ from run to run
+    assert printed[0].startswith(shown[0].partition("loss")[0])
+    assert max(map(len, printed[start:])) <= 80
