@@ -57,7 +57,7 @@ MAY_IMPORT = {
 ONLY_IN = {
     "tensorflow_probability": ("mixture",),
     "typer": ("cli", "benchmarks"),
-    "rich": ("cli", "benchmarks", "training", "callbacks"),
+    "rich": ("progress", "cli", "benchmarks", "training", "callbacks"),
 }
 NOT_IN = {
     "keras": ("checks", "config", "metrics", "mixture", "moves"),

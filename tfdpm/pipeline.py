@@ -57,6 +57,8 @@ def fit(
     initial_clusters: int = 1,
     shape: str | None = None,
     sample_weight: Any = None,
+    must_link: Any = None,
+    cannot_link: Any = None,
     reference: DeepDPM | ServedModel | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: str | int = "auto",
@@ -104,6 +106,8 @@ def fit(
             is "any" by default.
         sample_weight: `[N]` non-negative weights of the points, see `DeepDPM.fit`; features are
             learned without them. `None` for one each.
+        must_link: `[M, 2]` pairs of rows that end in one cluster, see `DeepDPM.fit`.
+        cannot_link: `[M, 2]` pairs of rows that end in two clusters, see `DeepDPM.fit`.
         reference: older model of data like these, whose clusters' names are kept, see
             `DeepDPM.fit`; `None` gives new names.
         callbacks: Keras callbacks of the clustering.
@@ -196,6 +200,8 @@ def fit(
             callbacks=callbacks,
             verbose=verbose,
             sample_weight=sample_weight,
+            must_link=must_link,
+            cannot_link=cannot_link,
             reference=reference,
         )
     return model

@@ -15,10 +15,12 @@ from types import ModuleType
 from typing import Any
 
 # Lines of information as TensorFlow's C++ side writes them ("I0000 ..."), the header that goes with
-# them, the one continuation line among them, and the "error" that says only: no GPU driver here.
+# them, the one continuation line among them, the "error" that says only: no GPU driver here, and
+# warnings of the converter about its own defaults.
 _INFORMATION = re.compile(
     rb"I\d{4} |\d{4}-\d\d-\d\d [\d:.]+: I |WARNING: All log messages before absl::InitializeLog"
     rb"|To enable the following instructions|.*failed call to cuInit"
+    rb"|W\d{4} .*tf_tfl_flatbuffer_helpers"
 )
 
 
@@ -46,7 +48,7 @@ class _Watcher(importlib.abc.MetaPathFinder):
             # No setting turns the information off: recent versions write it while their libraries
             # are loaded, before `TF_CPP_MIN_LOG_LEVEL` counts.
             is_quiet = name == "tensorflow"
-            with _without_information() if is_quiet else contextlib.nullcontext():
+            with without_information() if is_quiet else contextlib.nullcontext():
                 execute(module)
                 for action in self.waiting.pop(name, ()):
                     action()
@@ -105,7 +107,7 @@ def find_devices() -> None:
     """
     import tensorflow as tf
 
-    with _without_information():
+    with without_information():
         tf.config.list_physical_devices("GPU")
 
 
@@ -133,7 +135,7 @@ def register_unloaded(names: Iterable[str], module: str) -> None:
 
 
 @contextlib.contextmanager
-def _without_information() -> Iterator[None]:
+def without_information() -> Iterator[None]:
     """Holds standard error back, also that of C++, and writes it at the end without information."""
     with contextlib.suppress(AttributeError):  # there may be no `sys.stderr`, as in a service
         sys.stderr.flush()

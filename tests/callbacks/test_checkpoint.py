@@ -131,7 +131,7 @@ def test_killed_process_goes_on_to_the_same_model(uninterrupted, tmp_path, epoch
     num_killed = 0
     for epoch in epochs:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
-        lines = (re.match(r"epoch (\d+)/", line) for line in process.stdout)
+        lines = (re.match(r"epoch (\d+) of ", line) for line in process.stdout)
         assert any(line and int(line[1]) >= epoch for line in lines)
         time.sleep(generator.uniform(0.0, 0.05))
         process.send_signal(kind)
@@ -143,7 +143,7 @@ def test_killed_process_goes_on_to_the_same_model(uninterrupted, tmp_path, epoch
     assert num_killed >= min(4, len(epochs))
     result = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=300)
     assert result.returncode == 0, result.stderr
-    assert "epoch 1/" not in result.stdout
+    assert "epoch 1 of" not in result.stdout
     expected, _ = uninterrupted
     with np.load(files[1]) as arrays:
         theirs = {**checkpoint.take_snapshot(expected), "labels": expected.labels_}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,6 +17,7 @@ import tensorflow as tf
 import tfdpm
 from tfdpm.cli import main
 from tfdpm.data import Columns, as_features, gaussian_mixture
+from tfdpm.interpret.drift import Drift
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -40,6 +43,14 @@ class NearestCorner(keras.Model):
         assert command.startswith("tfdpm")  # and the arguments of the process
         assert seconds > 0
         path.write_text(f"{title} {x.shape} {len(y)}")
+
+    def drift(self, x, *, level):
+        p_values = np.array([level / 2, 1.0])
+        shares = np.array([[0.5, 0.5], [0.75, 0.25]])
+        given = {"num_points": (4, 4), "shares": shares, "share_p": p_values}
+        given |= {"shifts": np.zeros(2), "shift_p": np.array([1.0, np.nan])}
+        given |= {"unlike": (0.0, 0.0), "unlike_p": 1.0, "is_unlike": np.zeros(4, bool)}
+        return Drift(ids=np.arange(2), level=level, **given)
 
     def export(self, path, **_) -> None:
         tf.io.gfile.makedirs(path)
@@ -109,11 +120,11 @@ def test_columns_of_tables_are_used_as_options_say(calls, tmp_path, capsys) -> N
     np.testing.assert_array_equal(found.array, [[1, 2], [5, 6]])
     np.testing.assert_array_equal(found.labels, [0, 0])
     assert found.columns.names == ("a", "b")
-    assert main(["fit", str(tmp_path / "t.csv"), "--columns", "n, 'kind, really'"]) == 2
+    assert main(["fit", str(tmp_path / "t.csv"), "--columns", "n, 'kind, really'"]) == 1
     assert '`columns`: got "\'kind"' in capsys.readouterr().err
-    assert main(["fit", str(tmp_path / "t.csv"), "--columns", 'a, "n"', "--no-header"]) == 2
+    assert main(["fit", str(tmp_path / "t.csv"), "--columns", 'a, "n"', "--no-header"]) == 1
     assert "one of the columns ['0', '1'" in capsys.readouterr().err
-    assert main(["fit", "digits", "--label", "a"]) == 2
+    assert main(["fit", "digits", "--label", "a"]) == 1
 
 
 def test_files_of_a_data_set_are_downloaded_on_request(
@@ -130,7 +141,7 @@ def test_files_of_a_data_set_are_downloaded_on_request(
     assert asked == [{"name": "mnist", "data_dir": two_blobs, "download": True}]
     assert calls[-1]["data"].array.shape == (40, 2)
     for words in ([str(two_blobs / "two.npy")], ["mnist", "--label", "a"]):
-        assert main(["fit", *words, "--download"]) == 2
+        assert main(["fit", *words, "--download"]) == 1
         assert "wanted a data set's name, without options of tables" in capsys.readouterr().err
     assert len(asked) == 1
 
@@ -155,7 +166,7 @@ def test_report_goes_to_the_folder_of_the_model_or_here(calls, two_blobs, monkey
 
 def test_a_report_without_plotly_is_refused_before_the_fit(calls, monkeypatch, capsys) -> None:
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    assert main(["fit", "blobs", "--report"]) == 2
+    assert main(["fit", "blobs", "--report"]) == 1
     assert "pip install 'tfdpm[viz]'" in capsys.readouterr().err
     assert calls == []
 
@@ -287,8 +298,11 @@ def test_bench_has_the_options_of_each_benchmark_alone(monkeypatch, capsys) -> N
         (["dance"], "No such command 'dance'"),
     ],
 )
-def test_mistakes_end_with_status_2_and_one_line(arguments, message, capsys) -> None:
-    assert main(arguments) == 2
+def test_mistakes_end_with_one_line_and_a_status_that_tells_words_from_data(
+    arguments, message, capsys
+) -> None:
+    is_of_data = any(name in message for name in ("`DATA`", "no_such", "`MODEL`", "`FOLDER`"))
+    assert main(arguments) == (1 if is_of_data else 2)
     printed, errors = capsys.readouterr()
     assert printed == ""
     assert errors.startswith("tfdpm: ")
@@ -304,7 +318,7 @@ def test_errors_of_the_library_become_one_line(error, calls, monkeypatch, capsys
         raise error
 
     monkeypatch.setattr(tfdpm, "fit", fit)
-    assert main(["fit", "blobs"]) == 2
+    assert main(["fit", "blobs"]) == 1
     assert capsys.readouterr().err in ("tfdpm: wrong\n", "tfdpm: wrong in two lines\n")
 
 
@@ -314,7 +328,7 @@ def test_what_is_found_while_reading_becomes_one_line(calls, monkeypatch, capsys
         list(as_features(stream).dataset)
 
     monkeypatch.setattr(tfdpm, "fit", fit)
-    assert main(["fit", "blobs"]) == 2
+    assert main(["fit", "blobs"]) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("tfdpm: `x`: got 1 points with NaN or infinite values in batch 0")
     assert errors.count("\n") == 1
@@ -396,6 +410,87 @@ def test_a_fresh_process_prints_one_line_and_returns_the_status() -> None:
         text=True,
         timeout=300,
     )
-    assert result.returncode == 2
+    assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
+
+
+# -- for programs ---------------------------------------------------------------------------------
+
+
+def test_quiet_commands_print_nothing_and_json_is_one_object(calls, two_blobs, capsys) -> None:
+    data, out = str(two_blobs / "two.npz"), str(two_blobs / "m")
+    assert main(["fit", data, "--out", out, "--quiet"]) == 0
+    assert main(["predict", out, data, "--out", str(two_blobs / "l.npy"), "-q"]) == 0
+    assert main(["export", out, str(two_blobs / "served"), "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert calls[-1]["verbose"] == 0
+    assert main(["fit", data, "--out", out, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["n_clusters"] == 2 and facts["sizes"] == {"0": 30, "1": 10}
+    assert facts["scores"]["NMI"] == pytest.approx(1.0) and facts["seconds"] > 0
+    assert facts["written"][0] == str(two_blobs / "m" / "model.keras")
+    assert main(["predict", out, data, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["labels"] == [0] * 30 + [1] * 10 and facts["scores"]["ACC"] == 1.0
+
+
+def test_drift_is_told_in_sentences_or_as_json(calls, two_blobs, capsys) -> None:
+    data = str(two_blobs / "two.npy")
+    main(["fit", data, "--out", str(two_blobs), "-q"])
+    assert main(["drift", str(two_blobs), data]) == 0
+    assert "Cluster 0: grew, 50.0% to 75.0% of the points (p 0.005)" in capsys.readouterr().out
+    assert main(["drift", str(two_blobs), data, "--json", "--level", "0.1"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["smallest_p"] == 0.05 and facts["clusters"][1]["shift_p"] is None
+    assert [each["change"] for each in facts["clusters"]] == ["grew", "", ""]
+
+
+def test_clusters_of_a_saved_model_are_edited(tmp_path, capsys) -> None:
+    x, _ = tfdpm.data.gaussian_mixture(3, 2, 150, separation=8.0, seed=0)
+    np.save(tmp_path / "x.npy", x)
+    model = tfdpm.fit(x, epochs=1, verbose=0)
+    model.save(tmp_path / "model.keras")
+    folder, out = str(tmp_path), str(tmp_path / "other.keras")
+    assert main(["merge", folder, "0", "2"]) == 0
+    assert main(["split", folder, "0", "--out", out]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["cluster 0, of 2 clusters", "clusters 0 and 2, of 3 clusters"]
+    assert main(["merge", folder, "0"]) == 2
+    assert main(["merge", folder, "0", "7"]) == 1
+    assert main(["split", folder, "0", "--out", "other"]) == 2
+    assert "wanted" in capsys.readouterr().err
+    assert main(["predict", out, str(tmp_path / "x.npy")]) == 0
+    assert capsys.readouterr().out.split() == list(map(str, model.labels_))
+
+
+def test_a_shell_can_complete_commands(monkeypatch, capsys) -> None:
+    words = {"_TFDPM_COMPLETE": "complete_bash", "COMP_WORDS": "tfdpm ex", "COMP_CWORD": "1"}
+    for name, value in words.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        main(["x"])
+    assert capsys.readouterr().out.split() == ["export"]
+
+
+@pytest.mark.parametrize("form", ["tflite", "savedmodel"])
+def test_an_export_writes_no_lines_of_tensorflow(tmp_path, form) -> None:
+    model = tfdpm.fit("blobs", epochs=1, verbose=0)
+    model.save(tmp_path / "model.keras")
+    command = [sys.executable, "-m", "tfdpm", "export", str(tmp_path), "there", "--format", form]
+    clean = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    made = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=clean)
+    assert (made.returncode, made.stdout, made.stderr) == (0, "written to there\n", "")
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_page_shows_what_a_window_of_these_columns_shows(columns, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["fit", "blobs", "--epochs", "3"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    page = (Path(__file__).parents[2] / "docs" / "command.md").read_text(encoding="utf-8")
+    shown = page.partition("```text\n")[2].partition("\n```")[0].splitlines()
+    (start,) = [place for place, line in enumerate(printed) if line.startswith("K = ")]
+    assert printed[start:-1] == shown[1:-1]  # lines of epochs and seconds differ from run to run
+    assert printed[0].startswith(shown[0].partition("loss")[0])
+    assert max(map(len, printed[start:])) <= 80

@@ -223,6 +223,9 @@ def test_formats_of_export_are_those_of_the_methods(model, tmp_path):
     served = tfdpm.load(tmp_path / "served")
     np.testing.assert_array_equal(served.predict_labels(X), model.labels_)
     model.export(tmp_path / "model.tflite", format="litert")
+    model.export(tmp_path / "same.tflite", format="tflite")
+    model.export(tmp_path / "again", format="savedmodel")
+    assert {path.name for path in tmp_path.iterdir()} >= {"same.tflite", "again"}
     assert (tmp_path / "model.tflite").read_bytes()[4:8] == b"TFL3"
     with pytest.raises(ValueError, match="`format`: got 'openvino', wanted one of"):
         model.export(tmp_path / "other", format="openvino")

@@ -203,7 +203,7 @@ def test_progress_is_one_readable_line_an_epoch(verbose, capfd):
     out, err = capfd.readouterr()
     lines = [line for line in (out + err).splitlines() if "K " in line]
     assert len(lines) == 2, out + err
-    assert "1/2" in lines[0] and "2/2" in lines[1]
+    assert "epoch 1 of " in lines[0] and "epoch 2 of 2, " in lines[1]
     for part in ("K 3", "loss 0.", "subcluster_loss", "splits 0", "merges 0", "nmi 1.0", "left"):
         assert part in lines[1]
     assert "\x1b" not in out + err and "\r" not in out + err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -20,41 +21,86 @@ def clock(monkeypatch):
     return now
 
 
-def test_time_left_follows_the_pace(clock, capsys) -> None:
+def test_time_left_follows_the_pace_after_the_first_step(clock, capsys) -> None:
     shown = ProgressDisplay(10, 2)
-    clock[0] += 6.0
-    shown.step(2, "not shown")
+    clock[0] += 1680.0  # set-up and tracing
+    shown.step(1, "not shown")
+    shown.report("epoch 1")
+    clock[0] += 3.0
+    shown.step()
     shown.report("epoch 2")
-    shown.total = 5
+    shown.total, shown.may_end_early = 5, True
     shown.report("epoch 2")
     shown.step(3)
     shown.report("epoch 5")
     lines = capsys.readouterr().out.splitlines()
-    assert lines == ["epoch 2, 24 s left", "epoch 2, 9 s left", "epoch 5, 0 s left"]
+    assert lines == [
+        "epoch 1",
+        "epoch 2, 24 s left",
+        "epoch 2, at most 9 s left",
+        "epoch 5, 0 s left",
+    ]
 
 
 def test_steps_of_an_earlier_run_do_not_count_for_the_pace(clock, capsys) -> None:
     shown = ProgressDisplay(100, 1)
     shown.skip(80)
-    clock[0] += 60.0
-    shown.step(2)
+    shown.step()
+    clock[0] += 30.0
+    shown.step()
     assert (shown.done, shown.seconds_left) == (82, 540.0)
     shown.report("82/100")
     assert capsys.readouterr().out == "82/100, 9 min left\n"
 
 
 @pytest.mark.parametrize("verbose", [0, 1])
-def test_bar_is_drawn_in_a_terminal_unless_silent(monkeypatch, capsys, verbose: int) -> None:
+@pytest.mark.parametrize("columns", [80, 100])
+def test_bar_is_drawn_in_a_terminal_unless_silent(
+    clock, monkeypatch, capsys, verbose: int, columns: int
+) -> None:
     monkeypatch.setattr(display.sys.stderr, "isatty", lambda: True, raising=False)
-    shown = ProgressDisplay(4, verbose, unit="epoch")
-    shown.name_stage("clusters")
-    shown.step(4, "K 5")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    shown = ProgressDisplay(400, verbose, unit="epoch")
+    shown.name_stage("stage 2 of 2, clusters")
+    note = (
+        "K 5, loss 0.1234, subcluster_loss 0.4567, splits 12, merges 3, nmi 0.987, acc 0.991, end"
+    )
+    shown.may_end_early = True
+    for _ in range(3):
+        clock[0] += 3.0
+        shown.step(1, note)
     shown.report("not shown")
     shown.close()
     printed = capsys.readouterr()
     assert printed.out == ""
-    for text in ("clusters: 100%", "4/4", "epoch/s, K 5]"):
-        assert (text in printed.err) == bool(verbose)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", printed.err)
+    lines = re.split(r"[\r\n]", plain)
+    assert max(map(len, lines)) <= columns
+    text = " ".join("".join(lines).split())
+    for part in (
+        "stage 2 of 2, clusters",
+        "3/400 epochs",
+        "at most 20 min left",
+        "end",
+        "3/3 epochs",
+    ):
+        assert (part in text) == bool(verbose)
+    if verbose:  # every redrawing takes the place of the last
+        assert printed.err.count("\x1b[1A") >= 3
+
+
+def test_a_notebook_has_one_line_that_is_overwritten(clock, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    shown = ProgressDisplay(3, 1, unit="epoch")
+    for _ in range(3):
+        clock[0] += 2.0
+        shown.step(1, "K 5")
+        shown.report("not shown")
+    shown.close()
+    lines = [line.strip() for line in capsys.readouterr().out.split("\r")]
+    assert lines[:3] == ["", "1/3 epochs, K 5", "2/3 epochs, 2 s left, K 5"]
+    assert lines[-1] == "3/3 epochs, 0 s left, K 5"
 
 
 def test_lines_are_written_where_they_are_asked_for(monkeypatch, capsys) -> None:
@@ -63,4 +109,4 @@ def test_lines_are_written_where_they_are_asked_for(monkeypatch, capsys) -> None
     shown.step(4)
     shown.report("stage")
     shown.close()
-    assert capsys.readouterr() == ("stage, 0 s left\n", "")
+    assert capsys.readouterr() == ("stage\n", "")

@@ -22,15 +22,18 @@ def clock(monkeypatch):
 def test_stages_are_announced_with_number_and_time_left(capsys, clock):
     stages = Stages(("first", "second"), verbose=1)
     with stages.stage("second"):
-        clock[0] = 13.0
+        clock[0] = 13.0  # most of which is no step
         stages.progress(1, 5)
         clock[0] = 15.0
         stages.progress(2, 5)  # too soon after the last report
+        clock[0] = 25.0
+        stages.progress(3, 5)
     printed = capsys.readouterr().out.splitlines()
     assert printed == [
         "stage 2 of 2, second ...",
-        "stage 2 of 2, second: 1/5, 52 s left",
-        "stage 2 of 2, second: 15.0 s",
+        "stage 2 of 2, second: 1/5",
+        "stage 2 of 2, second: 3/5, 12 s left",
+        "stage 2 of 2, second: 25.0 s",
     ]
 
 
@@ -38,11 +41,12 @@ def test_time_left_counts_from_where_an_interrupted_run_was(capsys, clock):
     stages = Stages(("only",), verbose=1)
     with stages.stage("only"):
         stages.resume(80, 100)
+        stages.progress(81, 100)
         clock[0] = 20.0
-        stages.progress(82, 100)
+        stages.progress(91, 100)
     assert capsys.readouterr().out.splitlines()[1:3] == [
         "stage 1 of 1, only: goes on after 80/100",
-        "stage 1 of 1, only: 82/100, 3 min left",
+        "stage 1 of 1, only: 91/100, 18 s left",
     ]
 
 

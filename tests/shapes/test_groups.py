@@ -108,3 +108,19 @@ def test_one_component_is_one_cluster():
     assert groups.merges.shape == (0, 2) and groups.depths.shape == (0,)
     for clusters in (groups.clusters, groups.at(0.0), groups.down_to(1)):
         np.testing.assert_array_equal(clusters, [0])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_clusters_can_be_asked_for_and_what_lies_between_stays(seed):
+    rng = np.random.default_rng(seed)
+    groups = ComponentGroups.from_valleys(3.0 * valleys_of(14, seed))
+    wanted = rng.integers(0, 5, 14)
+    found = groups.with_clusters(wanted)
+    assert same_partition(found.clusters, wanted)
+    assert list(dict.fromkeys(found.clusters)) == list(range(found.clusters.max() + 1))
+    kept = (wanted[:, np.newaxis] != wanted) & (groups.valleys > 0)
+    np.testing.assert_array_equal(found.valleys[kept], groups.valleys[kept])
+    assert same_partition(ComponentGroups.from_valleys(found.valleys).clusters, wanted)
+    chosen = rng.permutation(14)[:9]
+    assert same_partition(found.chosen(chosen).clusters, wanted[chosen])
+    assert groups.with_clusters(groups.clusters) is groups

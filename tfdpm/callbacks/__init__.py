@@ -2,6 +2,7 @@
 
 from tfdpm.callbacks.checkpoint import Checkpoint
 from tfdpm.callbacks.clusters import ClusterPlot, MoveLedger, StableClusters
+from tfdpm.callbacks.drift import DriftMonitor
 from tfdpm.callbacks.layer_clusters import ClusterFeatures
 from tfdpm.callbacks.tensorboard import ClusterBoard
 from tfdpm.swav.monitoring import CollapseWatchdog, NearestNeighbours, TrainingState
@@ -14,6 +15,7 @@ __all__ = [
     "ClusterFeatures",
     "ClusterPlot",
     "CollapseWatchdog",
+    "DriftMonitor",
     "MoveLedger",
     "NearestNeighbours",
     "StableClusters",

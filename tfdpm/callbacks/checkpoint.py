@@ -330,6 +330,7 @@ def put_back(model: DeepDPM, arrays: _Arrays) -> None:
             genealogy=Genealogy.from_json(as_text(arrays["genealogy"])),
             labels=None,
             groups=None,
+            tree=None,
         )
     )
 

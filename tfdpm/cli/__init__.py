@@ -16,7 +16,7 @@ import tfdpm
 from tfdpm import startup
 from tfdpm.benchmarks.commands import bench, reproduce
 from tfdpm.cli.fit import fit
-from tfdpm.cli.saved import export, predict
+from tfdpm.cli.saved import drift, export, merge, predict, split
 from tfdpm.cli.swav import app as swav_app
 
 # Usage errors, which typer itself does not name: a missing argument, an unknown option or command.
@@ -36,7 +36,6 @@ class _Commands(typer.core.TyperGroup):
 app = typer.Typer(
     name="tfdpm",
     cls=_Commands,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -56,7 +55,7 @@ def _describe(
     """Clustering that finds the number of clusters."""
 
 
-for _command in (fit, predict, export, reproduce):
+for _command in (fit, predict, drift, merge, split, export, reproduce):
     app.command()(_command)
 app.add_typer(bench, name="bench")
 app.add_typer(swav_app, name="swav")
@@ -69,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments after the program's name; those of the process if None. None at all show
             the help.
     Returns:
-        0; or 2 after one line on standard error that says what is wrong; 130 if interrupted.
+        0; or, after one line on standard error that says what is wrong, 2 for the words of the
+        command, 1 for data, models and files; 130 if interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     command = typer.main.get_command(app)
@@ -79,9 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = command.main(args=arguments, prog_name="tfdpm", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except _UsageError as error:
-        return _print_error(error.format_message().rstrip(".") + ". See tfdpm --help.")
+        message = error.format_message().rstrip(".") + ". See tfdpm --help."
+        return _print_error(message, status=2)
     except (ValueError, TypeError, ImportError, OSError) as error:
-        return _print_error(str(error))
+        # An error of an option's words begins with its name.
+        return _print_error(str(error), status=2 if str(error).startswith("`--") else 1)
     except (KeyboardInterrupt, typer.Abort):
         return _print_error("interrupted", status=130)
     except Exception as error:
@@ -93,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _print_error(str(mistake))
 
 
-def _print_error(message: str, status: int = 2) -> int:
-    """Prints one line on standard error and returns the exit status, 2 for mistakes of the user."""
+def _print_error(message: str, status: int = 1) -> int:
+    """Prints one line on standard error and returns the exit status."""
     print("tfdpm: " + " ".join(message.split()), file=sys.stderr)
     return status

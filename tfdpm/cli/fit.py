@@ -81,6 +81,8 @@ def fit(
     drop: tables.Drop = None,
     header: tables.Header = None,
     missing: tables.Missing = None,
+    quiet: output.Quiet = False,
+    as_json: output.Json = False,
 ) -> None:
     """Cluster DATA and find out how many clusters it has."""
     if report:  # before the fit, which may take long
@@ -98,16 +100,17 @@ def fit(
     started = time.perf_counter()
     encoder = load_keras(Path(features), "--features") if features.endswith(".keras") else features
     kept = None if out is None else out / _STAGES
-    model = tfdpm.fit(
-        inputs, features=encoder, seed=seed, epochs=epochs, shape=shape, directory=kept
-    )
+    options = {"shape": shape, "directory": kept} | ({"verbose": 0} if quiet or as_json else {})
+    model = tfdpm.fit(inputs, features=encoder, seed=seed, epochs=epochs, **options)
     seconds = time.perf_counter() - started
 
     labels, known = output.predict_labels(model, inputs)
-    output.show_clusters(labels)
     scores = _score_without_labels(model, inputs, labels) | output.score_labels(labels, known)
-    output.show_scores(scores)
-    output.show(f"{seconds:.1f} s")
+    written = []
+    if not (quiet or as_json):
+        output.show_clusters(labels)
+        output.show_scores(scores)
+        output.show(f"{seconds:.1f} s")
     if out is not None:
         history = {
             name: [value if value is None else float(value) for value in values]
@@ -118,7 +121,9 @@ def fit(
             np.save(folder / "labels.npy", labels)
             (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n")
         shutil.rmtree(out / _STAGES, ignore_errors=True)  # of use to unfinished runs only
-        output.show(f"written to {out}: model.keras, labels.npy, history.json")
+        written += [str(out / name) for name in ("model.keras", "labels.npy", "history.json")]
+        if not (quiet or as_json):
+            output.show(f"written to {out}: model.keras, labels.npy, history.json")
     if report:
         file = (out or Path()) / "report.html"
         model.report(
@@ -129,7 +134,13 @@ def fit(
             command=shlex.join(["tfdpm", *sys.argv[1:]]),
             seconds=seconds,
         )
-        output.show(f"written to {file}")
+        written.append(str(file))
+        if not (quiet or as_json):
+            output.show(f"written to {file}")
+    if as_json:
+        sizes = output.sizes_of(labels)
+        facts = {"n_clusters": len(sizes), "sizes": sizes, "scores": scores, "written": written}
+        output.show_json(**facts, seconds=seconds)
 
 
 def _score_without_labels(model: Any, inputs: Inputs, labels: Any) -> dict[str, float]:

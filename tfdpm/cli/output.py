@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import typer
 from rich.console import Console
 
 import tfdpm
@@ -14,6 +16,33 @@ if TYPE_CHECKING:
     from tfdpm.data import Inputs
 
 _MAX_ROWS = 20
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one line of JSON for programs, and errors.")
+]
+
+
+def show_json(**facts: Any) -> None:
+    """Prints facts as one line of JSON, in which NaN is null."""
+    typer.echo(json.dumps(_plain(facts), allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """The value in types that JSON has."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray) or hasattr(value, "item"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def sizes_of(labels: Any) -> dict[str, int]:
+    """Returns the number of points of each cluster, by the cluster's number."""
+    clusters, sizes = np.unique(labels, return_counts=True)
+    return dict(zip(map(str, clusters), sizes.tolist(), strict=True))
 
 
 def show(line: str) -> None:

@@ -1,4 +1,4 @@
-"""`tfdpm predict` and `tfdpm export`: what is done with a model that `tfdpm fit --out` saved."""
+"""What is done with a model that `tfdpm fit --out` saved: labels, drift, edits, exports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 import tfdpm
-from tfdpm import checks
+from tfdpm import checks, startup
 from tfdpm.cli import output, tables
 from tfdpm.progress.files import complete_files, replace_file
 
@@ -31,6 +31,8 @@ def predict(
     drop: tables.Drop = None,
     header: tables.Header = None,
     missing: tables.Missing = None,
+    quiet: output.Quiet = False,
+    as_json: output.Json = False,
 ) -> None:
     """Print the cluster of each point of DATA, one to a line."""
     if out is not None and out.suffix not in (".npy", ".csv"):
@@ -39,16 +41,85 @@ def predict(
     known = {"minimum_points": 1, "known": fitted.columns}
     inputs = tables.read_inputs(data, label, None, drop, header, missing, **known)
     labels, known = output.predict_labels(fitted, inputs)
-    if out is None:
+    if out is not None:
+        with replace_file(out) as temporary:
+            if out.suffix == ".npy":
+                np.save(temporary, labels)
+            else:
+                np.savetxt(temporary, labels, fmt="%d", header="cluster", comments="")
+    scores = output.score_labels(labels, known)
+    if as_json:
+        found = {"labels": labels} if out is None else {"written": [str(out)]}
+        output.show_json(**found, sizes=output.sizes_of(labels), scores=scores)
+    elif out is None:
         typer.echo("\n".join(map(str, labels)))
-        return
-    with replace_file(out) as temporary:
-        if out.suffix == ".npy":
-            np.save(temporary, labels)
-        else:
-            np.savetxt(temporary, labels, fmt="%d", header="cluster", comments="")
-    output.show_clusters(labels)
-    output.show_scores(output.score_labels(labels, known))
+    elif not quiet:
+        output.show_clusters(labels)
+        output.show_scores(scores)
+
+
+def drift(
+    model: Model,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="New points, as for fit.")],
+    level: Annotated[
+        float, typer.Option(help="P-value below which a change counts, of all tests together.")
+    ] = 0.01,
+    as_json: output.Json = False,
+) -> None:
+    """Print which clusters of MODEL grew, shrank or moved in DATA, and whether others appeared."""
+    fitted = _load_model(model)
+    inputs = tables.read_inputs(data, None, None, None, None, None, fitted.columns, 1)
+    found = fitted.drift(inputs, level=level)
+    if as_json:
+        clusters = found.table.reset_index().to_dict("records")
+        output.show_json(clusters=clusters, smallest_p=found.smallest_p, level=level)
+    else:
+        output.show(str(found))
+
+
+Edited = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", help="Write the edited model to this .keras file."),
+]
+
+
+def merge(
+    model: Model,
+    clusters: Annotated[list[int], typer.Argument(metavar="CLUSTER...", help="Two or more.")],
+    out: Edited = None,
+    quiet: output.Quiet = False,
+) -> None:
+    """Make one of two or more clusters of MODEL, which is written anew unless --out is given."""
+    fitted = _load_model(model)
+    if len(clusters) < 2:
+        raise typer.BadParameter("wanted two clusters or more")
+    number = fitted.merge(*clusters)
+    _write_edited(fitted, model, out)
+    if not quiet:
+        output.show(f"cluster {number}, of {fitted.n_clusters} clusters")
+
+
+def split(
+    model: Model,
+    cluster: Annotated[int, typer.Argument(metavar="CLUSTER", help="Its number.")],
+    out: Edited = None,
+    quiet: output.Quiet = False,
+) -> None:
+    """Make two of a cluster of MODEL, which is written anew unless --out is given."""
+    fitted = _load_model(model)
+    first, second = fitted.split(cluster)
+    _write_edited(fitted, model, out)
+    if not quiet:
+        output.show(f"clusters {first} and {second}, of {fitted.n_clusters} clusters")
+
+
+def _write_edited(fitted: Any, model: Path, out: Path | None) -> None:
+    """Writes an edited model, all or nothing, by default where it was."""
+    if out is not None and out.suffix != ".keras":
+        checks.fail("--out", repr(str(out)), "a name that ends in .keras")
+    file = (model / "model.keras" if model.is_dir() else model) if out is None else out
+    with replace_file(file) as temporary:
+        fitted.save(temporary)
 
 
 def export(
@@ -60,14 +131,22 @@ def export(
         ),
     ],
     form: Annotated[
-        str, typer.Option("--format", help="savedmodel (for TensorFlow Serving), tflite or onnx.")
+        str,
+        typer.Option(
+            "--format",
+            help="savedmodel (for TensorFlow Serving), tflite or onnx; or Keras's names for them, "
+            "tf_saved_model and litert.",
+        ),
     ] = "savedmodel",
+    quiet: output.Quiet = False,
 ) -> None:
     """Write MODEL as a SavedModel folder, or as a TensorFlow Lite or ONNX file, to TARGET."""
-    checks.one_of(form, "--format", ("savedmodel", "tflite", "onnx"))
-    write = {"tflite": "export_tflite", "onnx": "export_onnx"}.get(form, "export")
-    getattr(_load_model(model), write)(str(folder))
-    output.show(f"written to {folder}")
+    checks.one_of(form, "--format", ("savedmodel", "tf_saved_model", "tflite", "litert", "onnx"))
+    fitted = _load_model(model)
+    with startup.without_information():
+        fitted.export(str(folder), format=form)
+    if not quiet:
+        output.show(f"written to {folder}")
 
 
 def _load_model(path: Path) -> Any:

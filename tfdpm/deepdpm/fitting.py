@@ -20,6 +20,7 @@ from tfdpm.deepdpm.inference import FittedModel
 from tfdpm.deepdpm.validation import Validation
 from tfdpm.interpret.fitted import Fitted
 from tfdpm.interpret.identity import Reference, follow, identity_of, overlap
+from tfdpm.interpret.pairs import LinkedRows
 from tfdpm.progress.stages import fingerprint
 from tfdpm.training.progress_bar import callback_list
 from tfdpm.training.trainer import Trainer
@@ -29,6 +30,7 @@ __all__ = [
     "describe_given",
     "first_points",
     "fit_endless",
+    "linked_rows",
     "name_clusters",
     "naming_lost_workers",
     "train",
@@ -43,28 +45,50 @@ class EndlessStream:
     Attributes:
         num_read: batches that were read; those that an interrupted fit read are skipped.
         first_epoch: number of the first epoch; greater if an interrupted fit goes on.
+        latest: the batch that was read last; `None` before the first.
     """
 
     def __init__(self, batches: tf.data.Dataset, first_epoch: int):
         self._batches = batches
         self.num_read, self.first_epoch = 0, first_epoch
+        self.latest: np.ndarray | None = None
 
     def __iter__(self) -> Iterator[tf.Tensor]:
         for batch in self._batches.skip(self.num_read):
             self.num_read += 1
+            self.latest = batch.numpy()
             yield batch
 
 
 def describe_given(
-    config: DeepDPMConfig, sample_weight: Any, reference: Reference | None
+    config: DeepDPMConfig,
+    sample_weight: Any,
+    reference: Reference | None,
+    linked: LinkedRows | None,
 ) -> dict[str, str]:
     """`Trainer.given` of a fit with these arguments."""
     given = {"batch_size": str(config.batch_size)}
+    if linked is not None:
+        parts = (linked.rows, linked.sets, linked.apart)
+        given["linked"] = fingerprint(np.concatenate([part.ravel() for part in parts]))
     if sample_weight is not None:
         given["sample_weight"] = fingerprint(np.asarray(sample_weight, np.float64))
     if reference is not None:
         given["reference"] = identity_of(reference).to_json()
     return given
+
+
+def linked_rows(
+    must_link: Any, cannot_link: Any, inputs: Inputs, config: DeepDPMConfig
+) -> LinkedRows | None:
+    """The pairs of rows that a fit of these points is to respect, checked."""
+    for name, pairs in (("must_link", must_link), ("cannot_link", cannot_link)):
+        if pairs is not None and inputs.array is None:
+            checks.fail(name, "pairs of rows of a stream", "points in memory")
+        if pairs is not None and config.fixed_k is not None:
+            checks.fail(name, f"pairs, and fixed_k={config.fixed_k}", "either of the two")
+    num_points = 0 if inputs.array is None else len(inputs.array)
+    return LinkedRows.of(must_link, cannot_link, num_points)
 
 
 @contextlib.contextmanager

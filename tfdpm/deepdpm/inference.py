@@ -18,11 +18,11 @@ from tfdpm.data.streams import reading
 from tfdpm.deepdpm.serialization import SerializableModel
 from tfdpm.features.apply_encoder import check_point_shape, encode_rows, encoding_rows, takes_text
 from tfdpm.features.preprocessing import Preprocessing
+from tfdpm.interpret.drift import Drift, measure_drift
 from tfdpm.interpret.evidence import Evidence, weigh_evidence
 from tfdpm.interpret.genealogy import Genealogy
 from tfdpm.interpret.hierarchy import (
     Level,
-    deepest_within,
     halve_clusters,
     joined_below,
     joined_to,
@@ -44,6 +44,7 @@ __all__ = ["FittedModel"]
 
 _PREDICT_ROWS = 16_384
 _K_POSTERIOR_CHAINS = 8
+_FORMATS = {"tf_saved_model": "savedmodel", "litert": "tflite", "onnx": "onnx"}  # Keras's names
 
 
 class FittedModel(SerializableModel):
@@ -340,16 +341,10 @@ class FittedModel(SerializableModel):
     def tree_(self) -> Genealogy:
         """Every split and merge that lasted, from the first cluster on; `str` draws it.
 
-        Its last level joins components into clusters, where that was done.
+        Its last levels join components into clusters, where that was done, and tell what was
+        merged and split by hand.
         """
-        fitted = self.fitted
-        if fitted.result.groups is None:
-            return fitted.genealogy
-        counts = fitted.state.halves.counts.numpy().sum(axis=1)
-        sizes = np.bincount(fitted.clusters, counts)
-        return fitted.genealogy.joined(
-            fitted.clusters, sizes, -deepest_within(fitted.result.groups)
-        )
+        return self.fitted.tree
 
     @property
     def levels_(self) -> tuple[Level, ...]:
@@ -470,6 +465,23 @@ class FittedModel(SerializableModel):
         seeds = (self.seed, seed)
         return measure_stability(self.fitted, features, self.config, seeds, num_chains)
 
+    def drift(self, x, *, level: float = 0.01) -> Drift:
+        """Which clusters grew, shrank or moved in new points, and whether unknown ones appeared.
+
+        Only what the model keeps of the fit is needed, so a loaded model knows it too. Points are
+        taken to be drawn one by one; copies and series in time count as more than they are. Weights
+        of the fit count as numbers of points.
+
+        Args:
+            x: new points, as for `predict`, a hundred or more.
+            level: p-value, corrected for the number of tests, below which a change counts.
+
+        Returns:
+            A `Drift`: `str` tells the changes, `table` is a frame with a row for each cluster.
+        """
+        level = checks.number(level, "level", minimum=0.0, maximum=1.0)
+        return measure_drift(self.fitted, self._features_of(x), level)
+
     @property
     def k_posterior_(self) -> dict[int, float]:
         """Share of 8 split/merge chains on the sample of the fit by their number of clusters."""
@@ -510,8 +522,8 @@ class FittedModel(SerializableModel):
 
         Args:
             directory: a version that does not exist yet, such as `saved_models/name/1`.
-            format: "tf_saved_model"; or "litert" or "onnx" for the file that `export_tflite` or
-                `export_onnx` writes.
+            format: "tf_saved_model" or "savedmodel"; or "litert" or "tflite", or "onnx", for the
+                file that `export_tflite` or `export_onnx` writes.
             verbose: accepted as Keras's `export` does; nothing is printed.
             key: secret that signs the card, and so all files; `tfdpm.load` with the same key then
                 knows that nobody without it made or changed them. `None` does not sign.
@@ -521,17 +533,16 @@ class FittedModel(SerializableModel):
             FileExistsError: if the folder exists.
         """
         del verbose
-        writers = {
-            "tf_saved_model": lambda path: saved_model.export(self, path, key, names),
-            "litert": self.export_tflite,
-            "onnx": self.export_onnx,
-        }
-        write = writers[checks.one_of(format, "format", writers)]
-        if key is not None and format != "tf_saved_model":
+        checks.one_of(format, "format", (*_FORMATS, *_FORMATS.values()))
+        kind = _FORMATS.get(format, format)
+        if key is not None and kind != "savedmodel":
             checks.fail("key", f"one with the format {format!r}", "None: it signs SavedModels")
-        if names is not None and format != "tf_saved_model":
+        if names is not None and kind != "savedmodel":
             checks.fail("names", f"some with the format {format!r}", "None: they are in a card")
-        write(directory)
+        if kind == "savedmodel":
+            saved_model.export(self, directory, key, names)
+        else:
+            getattr(self, f"export_{kind}")(directory)
 
     def export_tflite(self, path: str | os.PathLike[str]) -> None:
         """Writes a TensorFlow Lite file with encoder, preprocessing and network.

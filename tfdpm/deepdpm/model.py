@@ -23,6 +23,7 @@ from tfdpm.deepdpm.fitting import (
     EndlessStream,
     describe_given,
     fit_endless,
+    linked_rows,
     name_clusters,
     naming_lost_workers,
     train,
@@ -32,7 +33,10 @@ from tfdpm.deepdpm.scope import out_of_scope
 from tfdpm.deepdpm.validation import as_validation, split_off
 from tfdpm.features.apply_encoder import as_rows, check_point_shape, encode_inputs, takes_text
 from tfdpm.features.preprocessing import Table
+from tfdpm.interpret.edits import merge_clusters, split_cluster
+from tfdpm.interpret.fitted import Fitted, slices
 from tfdpm.interpret.identity import Reference, check_reference
+from tfdpm.mixture.parameters import draw_points
 from tfdpm.training.online import learn_batch
 from tfdpm.training.sources import source_of
 from tfdpm.training.trainer import Trainer
@@ -98,6 +102,8 @@ class DeepDPM(FittedModel):
         shuffle: bool = True,
         class_weight: None = None,
         sample_weight=None,
+        must_link: Any = None,
+        cannot_link: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
@@ -130,6 +136,12 @@ class DeepDPM(FittedModel):
             sample_weight: `[N]` non-negative weights of the points, unless `x` brings them. K is
                 sought among those that have any; where they are more than `max_start_points`, heavy
                 ones rather than light.
+            must_link: `[M, 2]` pairs of rows of `x`, in memory, in one cluster when the fit
+                ends; `None` for none. K is sought without them. Then components that hold linked
+                rows are joined, whatever lies between them.
+            cannot_link: `[M, 2]` pairs of rows that are then in two clusters: components that hold
+                both are split between them. `labels_` respect every pair, or an error names those
+                that cannot be respected.
             initial_epoch: number of the first epoch.
             steps_per_epoch: batches of a `tf.data.Dataset`, `PyDataset` or generator that make up
                 an epoch. It may have no end then, and every batch is a `partial_fit`.
@@ -156,6 +168,9 @@ class DeepDPM(FittedModel):
             given = first_batches(validation_data, validation_steps, "validation_steps")
             validation = as_validation(given, *pace, known)
         if steps_per_epoch is not None:
+            for name, pairs in (("must_link", must_link), ("cannot_link", cannot_link)):
+                if pairs is not None:
+                    checks.fail(name, "pairs of rows of a stream", "points in memory")
             epochs = self.config.epochs if epochs is None else epochs
             numbers = steps_per_epoch, range(initial_epoch, epochs), forgetting
             try:
@@ -173,7 +188,9 @@ class DeepDPM(FittedModel):
         first = checks.integer(initial_epoch, "initial_epoch", minimum=0)
         source = source_of(inputs, sample_weight)
         self.trainer = Trainer(source, config, self.seed, self._table(inputs, inputs.columns))
-        self.trainer.given = describe_given(config, sample_weight, reference)
+        linked = linked_rows(must_link, cannot_link, inputs, config)
+        self.trainer.linked = linked
+        self.trainer.given = describe_given(config, sample_weight, reference, linked)
         self.memory = None
         try:
             with naming_lost_workers(self), reading():
@@ -265,6 +282,69 @@ class DeepDPM(FittedModel):
         if parts is not None:
             self.adopt(parts)
         return self
+
+    def merge(self, first: int, second: int, *others: int, x: Any = None) -> int:
+        """Makes one cluster of two or more, whatever the valleys between them.
+
+        Components stay as they are, so `predict` adds up the probabilities of the old clusters. The
+        larger one's name stays in `ids_`, and `tree_` tells of the merge. A further `fit`, and a
+        search of `partial_fit`, find clusters anew.
+
+        Args:
+            first, second, *others: numbers of different clusters, in `[0, n_clusters)`.
+            x: points of the fit, as for `predict`, for `labels_` that equal `predict_labels(x)`.
+                With `None` they are the old ones, merged: another cluster's points at its border
+                with both may now be likelier members.
+
+        Returns:
+            The number of the new cluster; clusters are numbered by their first components.
+        """
+        most = self.fitted.num_clusters - 1
+        chosen = [
+            checks.integer(each, "clusters", minimum=0, maximum=most)
+            for each in (first, second, *others)
+        ]
+        if len(set(chosen)) < len(chosen):
+            checks.fail("clusters", chosen, "different ones")
+        component = int(np.flatnonzero(self.fitted.clusters == chosen[0])[0])
+        self._edit(merge_clusters(self.fitted, chosen), None if x is None else self.embed(x))
+        return int(self.fitted.clusters[component])
+
+    def split(self, k: int, x: Any = None) -> tuple[int, int]:
+        """Makes two clusters of one; names and `tree_` follow, as after `merge`.
+
+        Components part along the deepest valley between them. A single component is split into
+        the two Gaussians that fit its points best, and the clustering network begins anew.
+
+        Args:
+            k: number of the cluster, in `[0, n_clusters)`.
+            x: points of the fit, as for `predict`, for `labels_` that equal `predict_labels(x)`.
+                With `None` a component is split by what the model knows of them (a sample, or its
+                halves after loading), and leaves `labels_` unknown.
+
+        Returns:
+            The numbers of the two clusters.
+        """
+        k = checks.integer(k, "k", minimum=0, maximum=self.fitted.num_clusters - 1)
+        features = None if x is None else self.embed(x)
+        known = self._remembered() if features is None else features
+        edited, numbers = split_cluster(self.fitted, k, known, self.config, self.seed)
+        self._edit(edited, features)
+        return numbers
+
+    def _remembered(self) -> np.ndarray:
+        """Features `[n, D]` of the sample of the fit, or else points of the mixture."""
+        search = self.fitted.result.search
+        if search is not None:
+            return np.asarray(search.features, np.float32)
+        generator = np.random.default_rng([self.seed, self.n_components])
+        return draw_points(self.mixture_, self.config.max_start_points, generator)
+
+    def _edit(self, edited: Fitted, features: np.ndarray | None) -> None:
+        """Takes over edited clusters, with labels of the points of the fit if they are given."""
+        if features is not None:
+            edited = edited.replace(labels=edited.labels_of(slices(features)))
+        self.adopt(edited)
 
     def summary(self, *args, print_fn: Callable[[str], Any] | None = None, **kwargs) -> None:
         """Writes Keras's summary, then K, sizes, prior and moves.

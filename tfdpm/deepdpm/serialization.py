@@ -319,10 +319,14 @@ class SerializableModel(keras.Model):
         store["identity"] = as_bytes(self.parts.identity.to_json())
         if result.groups is not None:
             store["valleys"] = result.groups.valleys
+        if result.tree is not None:
+            store["tree"] = as_bytes(result.tree.to_json())
         if result.labels is not None:
             store["labels"] = result.labels
         if result.waiting is not None:
             store["waiting"] = result.waiting
+        if result.unlike is not None:
+            store["unlike"] = np.array(result.unlike)
 
     @out_of_scope()
     def load_own_variables(self, store) -> None:
@@ -350,10 +354,14 @@ class SerializableModel(keras.Model):
             found["identity"] = Identity.from_json(as_text(arrays["identity"]))
         if "valleys" in arrays:
             found["groups"] = ComponentGroups.from_valleys(np.asarray(arrays["valleys"]))
+        if "tree" in arrays:
+            found["tree"] = Genealogy.from_json(as_text(arrays["tree"]))
         if "labels" in arrays:
             found["labels"] = np.array(arrays["labels"])
         if "waiting" in arrays:
             found["waiting"] = np.array(arrays["waiting"])
+        if "unlike" in arrays:
+            found["unlike"] = tuple(int(count) for count in np.array(arrays["unlike"]))
         # Keras reads networks and optimizers next, which must have the slots of the file.
         capacity = int(np.array(arrays["capacity"]))
         _check_result(found, state.num_components, capacity)
@@ -388,7 +396,7 @@ class SerializableModel(keras.Model):
         arrays = zip(names, weights[count : count + len(names)], strict=True)
         state = MixtureState.from_arrays(dict(arrays))
         networks = self.parts.networks.with_room_for(state.num_components)
-        changes = {"labels": None, "groups": None, "waiting": None}
+        changes = {"labels": None, "groups": None, "tree": None, "waiting": None}
         self.memory = None
         if len(rest):
             fields = [each.name for each in dataclasses.fields(Memory)]

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.interpret.genealogy import Genealogy
+from tfdpm.interpret.hierarchy import deepest_within
 from tfdpm.interpret.identity import Identity, first_identity
 from tfdpm.mixture.evidence import log_evidence
 from tfdpm.mixture.outliers import PredictiveTails
@@ -38,12 +39,15 @@ class FitResult:
     search: MixtureSearch | None = None
     moves: MoveCounts = MoveCounts()  # proposed and accepted in all fits so far
     proposals: tuple[Proposal, ...] = ()  # of the last epoch that made any
-    genealogy: Genealogy | None = None  # None where weights came from elsewhere
+    genealogy: Genealogy | None = None  # of components; None where weights came from elsewhere
+    tree: Genealogy | None = None  # of clusters, once someone has merged or split some by hand
     identity: Identity | None = None  # None where names of clusters are their numbers
     k_posterior: dict[int, float] | None = None  # of chains of moves, once it was asked for
     # Features [m, D] float32 of points of `partial_fit` that no cluster explains, and that wait
     # for the next search.
     waiting: np.ndarray | None = None
+    # Of a sample of the points of the fit, how many no cluster explains, and its size.
+    unlike: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +66,17 @@ class Fitted:
         if self.result.genealogy is not None:
             return self.result.genealogy
         return Genealogy.of_sizes(self.state.halves.counts.numpy().sum(axis=1), "training")
+
+    @property
+    def tree(self) -> Genealogy:
+        """The genealogy of the clusters: that of the components, and how they were joined."""
+        if self.result.tree is not None:
+            return self.result.tree
+        groups = self.result.groups
+        if groups is None:
+            return self.genealogy
+        sizes = np.bincount(groups.clusters, self.state.halves.counts.numpy().sum(axis=1))
+        return self.genealogy.joined(groups.clusters, sizes, -deepest_within(groups))
 
     @property
     def identity(self) -> Identity:
@@ -152,6 +167,7 @@ class Fitted:
             state=apply_transition(state, transition, config),
             genealogy=self.genealogy.after(transition, proposals, state.epoch, counts),
             groups=None,
+            tree=None,
         )
 
     def renamed(self, identity: Identity, config: DeepDPMConfig, seed: int) -> Fitted:

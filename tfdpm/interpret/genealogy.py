@@ -27,11 +27,12 @@ class Node:
         parents: numbers of those it came from: none at the start, one of a split, more of a merge.
         kind: `"start"`, `"split"`, `"merge"` or `"join"`: what made it. Components without a
             valley between them are joined into a cluster.
-        stage: `"search"` (on a sample, before any network learned), `"training"`, or `"end"`.
+        stage: `"search"` (on a sample, before any network learned), `"training"`, `"end"`, or
+            `"hand"` of what someone merged or split in the fitted model.
         step: of the search, counted in better partitions, or epoch of the training; from 0.
         size: points at birth; of the sample in the search.
-        log_ratio: of the move that made it, nats; NaN at the start. Several clusters that one
-            move made have the same.
+        log_ratio: of the move that made it, nats; NaN at the start and by hand. Several clusters
+            that one move made have the same.
     """
 
     node: int
@@ -141,6 +142,21 @@ class Genealogy:
             )
         return Genealogy(tuple(nodes), tuple(born))
 
+    def by_hand(self, shared: np.ndarray) -> Genealogy:
+        """The genealogy of clusters after someone merged or split some of them.
+
+        `shared [K_old, K_new]` are the points of old clusters in new ones.
+        """
+        nodes, born, is_tied = list(self.nodes), [], shared > 0
+        for new, column in enumerate(is_tied.T):
+            old = np.flatnonzero(column)
+            if len(old) == 1 and is_tied[old[0]].sum() == 1:
+                born.append(self.current[old[0]])
+                continue
+            kind, names = "split" if len(old) == 1 else "merge", [self.current[k] for k in old]
+            born.append(_add(nodes, names, kind, "hand", 0, shared[:, new].sum(), np.nan))
+        return Genealogy(tuple(nodes), tuple(born))
+
     def ancestors(self, cluster: int) -> list[Node]:
         """The cluster's node, its parents, theirs and so on, youngest first."""
         found, waiting = {}, [self.current[cluster]]
@@ -176,7 +192,11 @@ class Genealogy:
         return cls(tuple(nodes), tuple(content["current"]))
 
     def _line(self, node: Node) -> str:
-        times = {"search": f"in step {node.step}", "training": f"in epoch {node.step}"}
+        times = {
+            "search": f"in step {node.step}",
+            "training": f"in epoch {node.step}",
+            "hand": "by hand",
+        }
         made = f"{node.size:,.0f} points"
         if node.kind != "start":
             others = "".join(f" and {other}" for other in node.parents[1:])
@@ -184,7 +204,8 @@ class Genealogy:
                 others = f" and {len(node.parents) - 1} others"
             origin = "" if node.kind == "split" else f" of {node.parents[0]}{others}"
             when = times.get(node.stage, "at the end")
-            made += f", {node.kind}{origin} {when}, log ratio {node.log_ratio:.1f}"
+            made += f", {node.kind}{origin} {when}"
+            made += "" if node.stage == "hand" else f", log ratio {node.log_ratio:.1f}"
         if node.node in self.current:
             made += f" -> cluster {self.current.index(node.node)}"
         return f"[{node.node}] {made}"

@@ -1,15 +1,18 @@
-"""The progress of a long run: a bar where one can be drawn, else lines with the time left."""
+"""The progress of a long run: one bar that stays in its place, or lines with the time left."""
 
 from __future__ import annotations
 
 import sys
 import time
-
-from tqdm.auto import tqdm
+from typing import TYPE_CHECKING
 
 from tfdpm import checks
 
+if TYPE_CHECKING:
+    from rich.live import Live
+
 _SECONDS_IN_WORDS = 180.0  # longer times are told in minutes
+_BAR_COLUMNS = 20
 
 
 def as_verbose(verbose: str | int | bool) -> str | int:
@@ -22,20 +25,33 @@ def as_verbose(verbose: str | int | bool) -> str | int:
 class ProgressDisplay:
     """Counts steps, and tells how far they have come and how long the others will take.
 
+    The first step traces and compiles, so the pace is that of the steps after it, and no time is
+    told before there is one.
+
     Args:
         total: number of steps, as far as known; may be set later.
         verbose: 0 silent, 1 a bar in a terminal or a notebook and lines elsewhere, 2 always lines.
         unit: word for a step.
+
+    Attributes:
+        may_end_early: whether the total is only the most that there can be; it is told.
     """
 
     def __init__(self, total: int = 0, verbose: int = 1, *, unit: str = "step"):
-        self.total, self.done = total, 0
-        self._skipped = 0
-        self._verbose = verbose
+        self.total, self.done, self.may_end_early = total, 0, False
+        self._verbose, self._unit, self._name, self._note = verbose, unit, "", ""
         self._started = time.monotonic()
-        self._bar: tqdm | None = None
-        if verbose == 1 and (sys.stderr.isatty() or "ipykernel" in sys.modules):
-            self._bar = tqdm(total=total, unit=unit, dynamic_ncols=True)
+        self._paced_since: tuple[int, float] | None = None  # after the first step of this run
+        self._is_notebook = verbose == 1 and "ipykernel" in sys.modules
+        self._live: Live | None = None
+        if verbose == 1 and not self._is_notebook and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(stderr=True, highlight=False)
+            keeps = {"redirect_stdout": sys.stdout.isatty(), "auto_refresh": False}
+            self._live = Live(console=console, **keeps)
+            self._live.start()
 
     @property
     def seconds(self) -> float:
@@ -43,32 +59,31 @@ class ProgressDisplay:
         return time.monotonic() - self._started
 
     @property
-    def seconds_per_step(self) -> float:
-        """Mean seconds of the steps of this run."""
-        return self.seconds / max(self.done - self._skipped, 1)
+    def seconds_per_step(self) -> float | None:
+        """Mean seconds of the steps after the first of this run; `None` before there are any."""
+        done, since = self._paced_since or (self.done, 0.0)
+        return None if self.done == done else (time.monotonic() - since) / (self.done - done)
 
     @property
-    def seconds_left(self) -> float:
-        """Seconds that the steps to come will take at the pace of those of this run."""
-        return self.seconds_per_step * max(self.total - self.done, 0)
+    def seconds_left(self) -> float | None:
+        """Seconds that the steps to come will take at this pace; `None` without one."""
+        pace = self.seconds_per_step
+        return None if pace is None else pace * max(self.total - self.done, 0)
 
     def name_stage(self, name: str) -> None:
         """Names what runs now, beside the bar."""
-        if self._bar is not None:
-            self._bar.set_description_str(name)
+        self._name = name
 
     def skip(self, steps: int) -> None:
         """Counts steps that an earlier run has done, and that say nothing about the pace."""
-        self._skipped += steps
-        self.step(steps)
+        self.done += steps
 
     def step(self, steps: int = 1, note: str = "") -> None:
         """Counts finished steps, and shows a note beside the bar."""
-        self.done += steps
-        if self._bar is not None:
-            self._bar.total = self.total
-            self._bar.set_postfix_str(note, refresh=False)
-            self._bar.update(steps)
+        self.done, self._note = self.done + steps, note
+        if self._paced_since is None:
+            self._paced_since = self.done, time.monotonic()
+        self._draw()
 
     def write(self, line: str) -> None:
         """Writes a line, unless silent."""
@@ -78,14 +93,46 @@ class ProgressDisplay:
 
     def report(self, text: str) -> None:
         """Writes a line with the time left, where no bar shows it."""
-        if self._bar is None:
-            left = self.seconds_left
-            in_words = f"{left:.0f} s" if left < _SECONDS_IN_WORDS else f"{left / 60:.0f} min"
-            self.write(f"{text}, {in_words} left")
+        if self._live is None and not self._is_notebook:
+            left = self._time_left()
+            self.write(f"{text}, {left}" if left else text)
 
     def close(self) -> None:
         """Ends the bar."""
-        if self._bar is not None:
-            self._bar.total = self._bar.n
-            self._bar.close()
-            self._bar = None
+        self.total = self.done
+        if self._live is not None:
+            self._draw()
+            self._live.stop()
+            self._live = None
+        elif self._is_notebook and self.done:
+            self._draw()
+            self.write("")
+            self._is_notebook = False
+
+    def _time_left(self) -> str:
+        left = self.seconds_left
+        if left is None:
+            return ""
+        in_words = f"{left:.0f} s" if left < _SECONDS_IN_WORDS else f"{left / 60:.0f} min"
+        return f"{'at most ' * (self.may_end_early and left > 0)}{in_words} left"
+
+    def _draw(self) -> None:
+        """Draws the bar in its place: in a terminal above its note, which may need more lines."""
+        count = f"{self.done}/{self.total} {self._unit}s"
+        if self._live is not None:
+            from rich.console import Group
+            from rich.progress_bar import ProgressBar
+            from rich.table import Table
+            from rich.text import Text
+
+            row = Table.grid(padding=(0, 1))
+            bar = ProgressBar(max(self.total, 1), self.done, width=_BAR_COLUMNS)
+            cells = [self._name] * bool(self._name), bar, count, self._time_left()
+            row.add_row(*cells[0], *cells[1:])
+            notes = [Text(self._note, overflow="fold")] * bool(self._note)
+            self._live.update(Group(row, *notes), refresh=True)
+        elif self._is_notebook:
+            parts = filter(None, (self._name, count, self._time_left(), self._note))
+            # Spaces hide the end of a longer line.
+            sys.stdout.write("\r" + ", ".join(parts).ljust(120))
+            sys.stdout.flush()

@@ -45,9 +45,9 @@ class Stages:
         self.names = names
         self.directory = None if directory is None else local_path(directory, "directory")
         self.key = key
-        self._lines = 2 if verbose else 0  # never a bar
+        self._verbose = 1 if verbose == "auto" else verbose
         self._current = 0
-        self._display = ProgressDisplay(verbose=self._lines)
+        self._display = ProgressDisplay(verbose=2 if verbose else 0)
         self._reported = 0.0
         if self.directory is not None:
             try:
@@ -76,8 +76,8 @@ class Stages:
                 got = f"{str(self.directory)!r}, in which {error} runs the same"
                 checks.fail("directory", got, "another folder, or its end", BlockingIOError)
         self._current = self.names.index(name) + 1
-        self._display = ProgressDisplay(verbose=self._lines)
-        self._reported = time.monotonic()
+        self._display = ProgressDisplay(verbose=2 if self._verbose else 0)
+        started = self._reported = time.monotonic()
         self.say(f"{self._title} ...")
         try:
             yield
@@ -87,17 +87,25 @@ class Stages:
                 message += f"; run the same again to go on from what is kept in {self.directory}"
             raise KeyboardInterrupt(message) from interrupt
         finally:
+            self._display.close()
             if run is not None:
                 release(run)
-        self.say(f"{self._title}: {self._display.seconds:.1f} s")
+        self.say(f"{self._title}: {time.monotonic() - started:.1f} s")
 
     def progress(self, done: int, total: int) -> None:
         """Tells how long the stage still takes, now and then, after `done` of `total` steps."""
         display = self._display
+        if not display.total:
+            # Only now: the training of clusters draws a bar of its own.
+            skipped = display.done
+            display = self._display = ProgressDisplay(total, self._verbose)
+            display.name_stage(self._title)
+            display.skip(skipped)
         display.total = total
         display.step(done - display.done)
         now = time.monotonic()
-        spacing = max(_SECONDS_BETWEEN_REPORTS, display.seconds_per_step * total / _MAX_REPORTS)
+        pace = display.seconds_per_step or 0.0
+        spacing = max(_SECONDS_BETWEEN_REPORTS, pace * total / _MAX_REPORTS)
         if done < total and now - self._reported >= spacing:
             self._reported = now
             display.report(f"{self._title}: {done}/{total}")

@@ -11,6 +11,7 @@ UNLIKE = 99.0  # depth, nats, of a valley between neighbours that are too unlike
 # the same clusters from 2 to 10.
 _CLEAR = 5.0
 _NOTHING = np.finfo(np.float64).max  # in place of inf between groups that are not yet joined
+_SHALLOWEST = 1e-9  # depth, nats, of a valley that someone has put where there was none
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +100,39 @@ class ComponentGroups:
         return _joined(num_components, self.merges[: num_components - n_clusters])
 
     def chosen(self, components: np.ndarray) -> ComponentGroups:
-        """The groups of some of the components `[m]`, or of all in another order."""
-        return ComponentGroups.from_valleys(self.valleys[np.ix_(components, components)])
+        """The same clusters of some of the components `[m]`, or of all in another order."""
+        chosen = ComponentGroups.from_valleys(self.valleys[np.ix_(components, components)])
+        return chosen.with_clusters(self.clusters[components])
+
+    @classmethod
+    def apart(cls, num_components: int) -> ComponentGroups:
+        """Components of which nothing is known but that each is a cluster."""
+        valleys = np.full((num_components, num_components), np.inf)
+        np.fill_diagonal(valleys, 0.0)
+        return cls.from_valleys(valleys)
+
+    def with_clusters(self, clusters: np.ndarray) -> ComponentGroups:
+        """The groups with as few valleys changed as make them these clusters.
+
+        Between clusters, valleys that are missing become the shallowest there are. Within one, the
+        valleys of the tree become so much less than none that it stays joined among clear ones.
+
+        Args:
+            clusters: `[K]` integer, the cluster of each component.
+        """
+        clusters = _numbered(np.asarray(clusters))
+        if np.array_equal(clusters, self.clusters):
+            return self
+        is_apart = clusters[:, np.newaxis] != clusters
+        valleys = np.where(is_apart, np.maximum(self.valleys, _SHALLOWEST), self.valleys)
+        for cluster in range(clusters.max() + 1):
+            members = np.flatnonzero(clusters == cluster)
+            inner = ComponentGroups.from_valleys(valleys[np.ix_(members, members)])
+            if inner.clusters.any():
+                first, second = members[inner.merges].T
+                depths = np.minimum(inner.depths, 0.0) - np.log1p(len(members) ** 2)
+                valleys[first, second] = valleys[second, first] = depths
+        return ComponentGroups.from_valleys(valleys)
 
 
 def _is_clear(valleys: np.ndarray) -> np.ndarray:
@@ -114,5 +146,10 @@ def _joined(num_components: int, merges: np.ndarray) -> np.ndarray:
     for i, j in merges:
         low, high = sorted((first[i], first[j]))
         first[first == high] = low
-    clusters: np.ndarray = np.unique(first, return_inverse=True)[1].astype(np.int32)
-    return clusters
+    return _numbered(first)
+
+
+def _numbered(clusters: np.ndarray) -> np.ndarray:
+    """The same clusters `[K]` int32, numbered by their first components."""
+    _, first, inverse = np.unique(clusters, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse].astype(np.int32)

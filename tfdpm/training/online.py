@@ -16,7 +16,7 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import Table
 from tfdpm.interpret.fitted import Fitted, slices
 from tfdpm.interpret.identity import Identity, follow
-from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.mixture.parameters import MixtureParameters, draw_points
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves import transition as transitions
 from tfdpm.networks.pair import NetworkPair
@@ -101,7 +101,7 @@ def _recall(fitted: Fitted, config: DeepDPMConfig, seed: int) -> Memory:
     state = fitted.state
     total = float(np.sum(state.soft.counts))
     count = int(min(np.ceil(total), config.max_start_points))
-    drawn = _draw_points(state.parameters, count, np.random.default_rng([seed, state.epoch, 8]))
+    drawn = draw_points(state.parameters, count, np.random.default_rng([seed, state.epoch, 8]))
     return Memory(
         state.preprocessing.inverse(drawn),
         num_points=total,
@@ -355,15 +355,3 @@ def _know_mixture(
     features = fitted.state.preprocessing.transform(some)
     found = divergence(fitted.state.parameters, features, _respond(fitted, some), config)
     return found <= config.settled_loss
-
-
-def _draw_points(parameters: MixtureParameters, count: int, generator) -> np.ndarray:
-    """`[count, D]` float32 points of the mixture."""
-    weights, means, covariances = (part.numpy() for part in parameters)
-    chosen = generator.choice(len(weights), count, p=weights / weights.sum())
-    factors = np.linalg.cholesky(covariances)
-    noise = generator.standard_normal((count, means.shape[1]))
-    points = means[chosen]
-    for k in np.unique(chosen):
-        points[chosen == k] += noise[chosen == k] @ factors[k].T
-    return points.astype(np.float32)

@@ -37,11 +37,13 @@ class ProgressBar(keras.callbacks.Callback):
         if trainer is not None:
             expected = max(trainer.expected_epochs(self.model.fitted, expected), epoch + 1)
         display.total = expected
+        display.may_end_early = trainer is not None and trainer.config.stable_epochs is not None
         if not display.done:
             display.skip(epoch)
         line = self._line(logs)
         display.step(1, line)
-        display.report(f"epoch {epoch + 1}/{expected}, {line}")
+        most = "at most " if display.may_end_early and epoch + 1 < expected else ""
+        display.report(f"epoch {epoch + 1} of {most}{expected}, {line}")
 
     def on_train_end(self, logs=None):
         """Closes the bar, and tells how many clusters the components were joined into."""

@@ -11,9 +11,11 @@ import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import Table, fit_preprocessing
+from tfdpm.interpret.drift import UNLIKE
 from tfdpm.interpret.fitted import FitResult, Fitted
 from tfdpm.interpret.genealogy import Genealogy
 from tfdpm.interpret.judges import merge_judge, split_judge
+from tfdpm.interpret.pairs import LinkedRows, respect_pairs
 from tfdpm.mixture.parameters import MixtureParameters, as_tensors, m_step
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.ledger import MoveCounts, Proposal
@@ -48,6 +50,7 @@ _BEYOND_DOUBT = 0.2
 # counts; at half or twice of it, up to 200 or 50. Fits of 200 and 500 end alike at all three.
 _FEW_MOVES = 0.01
 _JOINING_POINTS = 400  # of a component of average size, by which valleys are judged
+_JUDGED_POINTS = 4_000  # by which the share of points that no cluster explains is known
 _LEAST_HALF = 1e-3  # share of its component below which a subcomponent is started again
 
 
@@ -80,6 +83,7 @@ class Trainer:
             on.
         given: what the caller gave beside points and configuration, as text by argument, by which
             an interrupted fit is told from another.
+        linked: rows that are to be together or apart when the fit ends; `None` for none.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Trainer:
         self._table = table or Table()
         self.start_epoch = self.first_epoch = 0
         self.given: dict[str, str] = {}
+        self.linked: LinkedRows | None = None
         # Weights of the networks and what a pass found under them, while both stay as they are.
         self._last_pass: tuple[list[np.ndarray], PassStatistics] | None = None
         self._sample: Sample | None = None  # from which subcomponents start by 2-means
@@ -147,7 +152,7 @@ class Trainer:
         """Takes up a fit of a fitted or loaded model, maybe on the points of the fit before."""
         preprocessing = fitted.state.preprocessing
         self.source.use(preprocessing)
-        config, fitted = self.config, fitted.replace(groups=None, labels=None)
+        config, fitted = self.config, fitted.replace(groups=None, tree=None, labels=None)
         if uses_search(config):
             moments = self.source.moments(config.preprocessing == "normalize")
             sample = self.source.sample(config.max_start_points, self.seed)
@@ -340,8 +345,14 @@ class Trainer:
             fitted, proposals = self._apply(before, *_removals(state))
             if fitted is not before:
                 reduced = self.source.reduce(fitted.networks.passes, fitted.state)
+        groups = self._join(fitted.state) if config.joins_components else None
+        if self.linked is not None:
+            features = np.concatenate([piece.numpy() for piece in self.source.feature_batches()])
+            given = (self._join, config, self.seed)
+            fitted = respect_pairs(fitted, self.linked, features, *given)
+            groups = fitted.result.groups
+            reduced = self.source.reduce(fitted.networks.passes, fitted.state)
         state = fitted.state
-        groups = self._join(state) if config.joins_components else None
         state = dataclasses.replace(
             state,
             halves=reduced.halves,
@@ -350,7 +361,14 @@ class Trainer:
             t_mixture=None,  # of these points; a further fit may be of others
         )
         fitted = fitted.replace(state=state, proposals=proposals, k_posterior=None, groups=groups)
-        return fitted.replace(labels=self.label_points(fitted))
+        return fitted.replace(labels=self.label_points(fitted), unlike=self._count_unlike(fitted))
+
+    def _count_unlike(self, fitted: Fitted) -> tuple[int, int]:
+        """How many points of a sample no cluster explains, and its size."""
+        sample = self.source.sample(self.config.max_start_points, self.seed)
+        order = np.random.default_rng([self.seed, 17]).permutation(len(sample))
+        chosen = fitted.state.preprocessing.transform(sample[order[:_JUDGED_POINTS]])
+        return int(np.sum(fitted.tails.p_values(chosen) < UNLIKE)), len(chosen)
 
     def _join(self, state: MixtureState) -> ComponentGroups:
         """Components joined by a sample of the points, as large as a start looks at or larger.
@@ -358,6 +376,8 @@ class Trainer:
         Each point counts for its likeliest component, since borders that networks have learned are
         rough where points are few, which looks like valleys between pieces of a shape.
         """
+        if not self.config.joins_components:
+            return ComponentGroups.apart(state.num_components)
         count = max(self.config.max_start_points, _JOINING_POINTS * state.num_components)
         sample = Sample(state.preprocessing.transform(self.source.sample(count, self.seed)))
         labels = sample.labels(type(state.targets)(*map(np.asarray, state.targets)))

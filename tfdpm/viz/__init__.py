@@ -2,6 +2,7 @@
 
 from tfdpm.viz.animation import Animation, animate, animation_config
 from tfdpm.viz.clusters import plot_clusters
+from tfdpm.viz.drift import plot_drift
 from tfdpm.viz.history import plot_history
 from tfdpm.viz.maps import ClusterMap, cluster_map
 from tfdpm.viz.plots import plot
@@ -16,6 +17,7 @@ __all__ = [
     "cluster_map",
     "plot",
     "plot_clusters",
+    "plot_drift",
     "plot_history",
     "sample_points",
 ]
