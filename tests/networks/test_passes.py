@@ -11,8 +11,10 @@ from scipy.special import expit
 from tests.reference import mixture as reference
 from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.networks import passes as passes_module
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.passes import Passes, epoch_order, log_targets
+from tfdpm.networks.reduction import pass_statistics
 from tfdpm.networks.slots import padded_density
 from tfdpm.training.sources import default_batch_size
 
@@ -79,7 +81,14 @@ def test_the_last_batch_is_filled_and_small_data_are_passed_over_again():
 
 @pytest.mark.parametrize(
     ("num_points", "num_slots", "expected"),
-    [(50, 16, 32), (10_000, 16, 64), (10**7, 16, 512), (10_000, 80, 128), (50, 2048, 512)],
+    [
+        (50, 16, 32),
+        (10_000, 16, 64),
+        (10**5, 16, 512),
+        (10**7, 16, 2048),
+        (10_000, 80, 128),
+        (50, 2048, 512),
+    ],
 )
 def test_batches_grow_with_data_and_clusters_between_bounds(num_points, num_slots, expected):
     assert default_batch_size(num_points, num_slots) == expected
@@ -146,6 +155,21 @@ def test_a_pass_reduces_the_data_to_the_statistics_of_a_loop(trained):
     )
     compare(actual, slow_statistics(networks, weights))
     assert (actual.halves.counts.numpy()[:NUM_COMPONENTS] > 0).sum() >= 4  # no trivial case
+
+
+@pytest.mark.parametrize(("most_together", "num_segment_sums"), [(32, 0), (1, 2)])
+def test_one_product_sums_all_statistics_of_few_slots(
+    trained, monkeypatch, most_together, num_segment_sums
+):
+    monkeypatch.setattr(passes_module, "_MOST_TOGETHER", most_together)
+    _, networks, _ = trained
+    own = Passes(*networks, None, None, trained[0].config)
+    arguments = tf.constant(FEATURES), tf.ones(len(FEATURES)), tf.constant(SUB_MEANS), COUNT
+    graph = tf.function(own.sum_batch, autograph=False).get_concrete_function(*arguments).graph
+    kinds = [operation.type for operation in graph.get_operations()]
+    assert kinds.count("UnsortedSegmentSum") == num_segment_sums
+    sums = pass_statistics(own.sum_batch(*arguments), DIM)
+    compare(sums, slow_statistics(networks, np.ones(len(FEATURES))))
 
 
 def test_a_pass_without_a_graph_is_the_same_pass_and_leaves_no_trace(trained):

@@ -87,6 +87,22 @@ def test_the_e_step_under_t_distributions_is_that_of_a_loop(dim):
     np.testing.assert_allclose(statistics.log_weights, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("spread", [0.3, 3.0])
+def test_components_that_leading_axes_rule_out_have_no_share_in_a_point(spread):
+    # Clusters that overlap, and clusters of which most are ruled out by 16 of 40 axes.
+    rng = np.random.default_rng(0)
+    means = spread * rng.standard_normal((12, 40))
+    points = means[rng.integers(12, size=900)] + rng.standard_normal((900, 40))
+    covariances = np.tile(np.eye(40), (12, 1, 1))
+    parameters = MixtureParameters(np.full(12, 1 / 12), means, covariances)
+    expected = reference.responsibilities(*parameters, points)
+    labels, statistics = Sample(points).expectation(parameters)
+    np.testing.assert_array_equal(labels, expected.argmax(axis=1))
+    assert_statistics(statistics, reference.moments(points, expected), atol=1e-6)
+    entropy = special.entr(expected).sum()
+    np.testing.assert_allclose(Sample(points).entropy(parameters), entropy, atol=1e-9)
+
+
 def test_the_e_step_of_far_points_has_no_nan():
     sample = Sample(np.array([[0.0], [1e6]]))
     parameters = MixtureParameters(

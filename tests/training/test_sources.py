@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfdpm.data import gaussian_mixture
 from tfdpm.deepdpm import DeepDPM
-from tfdpm.features.preprocessing import feature_moments, fit_preprocessing
+from tfdpm.features.preprocessing import Preprocessing, feature_moments, fit_preprocessing
 from tfdpm.training import sources
 from tfdpm.training.sources import ArraySource, StreamSource
 
@@ -25,7 +25,7 @@ def model():
 
 def source(monkeypatch, is_large, weights):
     monkeypatch.setattr(sources, "_KEPT_ELEMENTS", 0 if is_large else 2**21)
-    monkeypatch.setattr(sources, "_PIECE_ROWS", 300)
+    monkeypatch.setattr(sources, "_PIECE_ELEMENTS", 600)
     made = ArraySource(X, weights)
     made.use(fit_preprocessing(feature_moments(X), "auto"))
     return made
@@ -73,7 +73,7 @@ def test_features_come_in_the_order_of_the_points(monkeypatch):
 
 def test_fits_of_large_arrays_end_with_the_same_clusters(monkeypatch, model):
     monkeypatch.setattr(sources, "_KEPT_ELEMENTS", 0)
-    monkeypatch.setattr(sources, "_PIECE_ROWS", 300)
+    monkeypatch.setattr(sources, "_PIECE_ELEMENTS", 600)
     other = DeepDPM(seed=0)
     other.fit(X, epochs=1, verbose=0)
     np.testing.assert_array_equal(model.labels_, other.labels_)
@@ -123,3 +123,28 @@ def test_one_point_with_all_the_weight_is_one_cluster():
     model = DeepDPM(seed=0)
     model.fit(X, sample_weight=weights, verbose=0)
     assert model.n_clusters == 1 and np.isfinite(model.means_).all()
+
+
+@pytest.mark.parametrize(("devices", "expected"), [([], [4, 4, 5]), (["/GPU:0"], [0, 0, 0])])
+def test_a_pass_takes_few_pieces_to_the_device_and_none_to_an_accelerator_that_holds_all(
+    monkeypatch, model, devices, expected
+):
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: devices)
+    made, transform, taken = source(monkeypatch, True, None), Preprocessing.transform, []
+    monkeypatch.setattr(
+        Preprocessing, "transform", lambda self, rows: taken.append(rows) or transform(self, rows)
+    )
+    passes, state = model.fitted.networks.passes, model.fitted.state
+    config = model.config.replace(batch_size=50, min_steps_per_epoch=1)
+    counts = []
+    for run in (
+        lambda: made.reduce(passes, state),
+        lambda: made.expectation(state.parameters),
+        lambda: made.train(passes, state, config, 0, False),
+    ):
+        taken.clear()
+        run()
+        counts.append(len(taken))
+        # Of 1,001 points and at most 300 in a piece, no piece is nearly empty.
+        assert all(len(rows) > 240 for rows in taken)
+    assert counts == expected

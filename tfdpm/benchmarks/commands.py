@@ -182,6 +182,13 @@ _add(
     peers="gmm,hdbscan,bgmm",
 )
 _add(
+    "size",
+    "speed.sizes",
+    "Time, memory and K of fits up to 10,000,000 points or 1,024 columns.",
+    "out seed threads only quick",
+    {"only": (str, Option(metavar="TEXT", help="Only sizes whose name contains it."), "")},
+)
+_add(
     "serving",
     "speed.serving",
     "Time of calls to an exported model.",

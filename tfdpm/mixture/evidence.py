@@ -215,10 +215,12 @@ def _update(
         cross = loc[..., :, np.newaxis] * sums[..., np.newaxis, :]
         # sum (x - m) (x - m)^T = sum x x^T - m s_0^T - s m^T with s_0 the sum of x.
         products = products - cross - offsets[..., :, np.newaxis] * loc[..., np.newaxis, :]
+        products = 0.5 * (products + np.swapaxes(products, -1, -2))
         sums = offsets
     mean_precision = np.asarray(prior.mean_precision) + counts
-    shift = sums / mean_precision[..., np.newaxis]
-    outer = shift[..., :, np.newaxis] * shift[..., np.newaxis, :]
-    scatter = products - mean_precision[..., np.newaxis, np.newaxis] * outer
-    scale = prior_scale + 0.5 * (scatter + np.swapaxes(scatter, -1, -2))
-    return mean_precision, loc + shift, scale
+    # Many matrices take longer to write than to work out.
+    roots = sums / np.sqrt(mean_precision)[..., np.newaxis]
+    scale = roots[..., :, np.newaxis] * roots[..., np.newaxis, :]
+    np.subtract(products, scale, out=scale)
+    scale += prior_scale
+    return mean_precision, loc + sums / mean_precision[..., np.newaxis], scale

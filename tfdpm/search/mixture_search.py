@@ -171,6 +171,11 @@ class MixtureSearch:
         """Variational bound of `log p(X)` of the sample, nats; see `variational_bound`."""
         return variational_bound(self.sample, self.prior.partition_prior(), parameters)[0]
 
+    def has_overlap(self, parameters: MixtureParameters) -> bool:
+        """Whether components of the mixture share points of the sample rather than stand apart."""
+        entropy = self.sample.entropy(parameters)
+        return bool(entropy > _LIMITS.least_overlap * self.sample.num_points)
+
     def shares(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns each cluster's share `[K]` of `score` and the gain by a heavy tail, `[K]`."""
         with THREADS.limit(limits=1):
@@ -228,7 +233,7 @@ class MixtureSearch:
         with THREADS.limit(limits=1):
             current = Partition(labels, self._statistics(labels), parameters)
             cells = None
-            if current.num_components == 1 or self._has_overlap(current):
+            if current.num_components == 1 or self.has_overlap(current.parameters):
                 cells = clump_cells(self.points, self._seed, 2 * current.num_components + 1)
             if cells is not None:
                 other, found = self._search_from(cells, fits_scale=True)
@@ -289,7 +294,7 @@ class MixtureSearch:
         that a start must gain more than those would. A lone cluster overlaps with none: points of
         even density, or skewed ones, have a larger bound in several Gaussians.
         """
-        if partition.num_components == 1 or not self._has_overlap(partition):
+        if partition.num_components == 1 or not self.has_overlap(partition.parameters):
             return partition
         largest = max(1, self.sample.num_points // 8)
         cells = min(2 * partition.num_components + 10, largest)
@@ -305,10 +310,6 @@ class MixtureSearch:
                 break
             partition, starts = self._take(other, found), []
         return partition
-
-    def _has_overlap(self, partition: Partition) -> bool:
-        entropy = self.sample.entropy(partition.parameters)
-        return bool(entropy > _LIMITS.least_overlap * self.sample.num_points)
 
     def _is_better(self, bound: float, partition: Partition) -> bool:
         """Whether a bound exceeds that of `partition` by more than its clusters' shapes may."""
@@ -355,10 +356,11 @@ class MixtureSearch:
                 self.trace.append(best.labels)
             else:
                 without_gain += 1
-                current = self._run_em_from(best.labels, _LIMITS.em_iterations_between_rounds)
-            if moved and without_gain < _LIMITS.rounds_without_gain:
+            if moved and not without_gain:
                 continue
             current = self._run_em_from(best.labels, _LIMITS.em_iterations_between_rounds)
+            if moved and without_gain < _LIMITS.rounds_without_gain:
+                continue
             statistics = current.statistics
             if scale_updates == _LIMITS.scale_updates or not self.prior.fit_scale(statistics):
                 break

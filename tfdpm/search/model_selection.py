@@ -52,6 +52,9 @@ def select_search(
         if search.prior.extra_df == extra_df:
             # Clusters of a firmer prior may be better ones, though these do not ask for it.
             search = search.with_prior_weight(max(2.0 * extra_df, float(round(dim / 2))))
+            if best[2].num_components > 1 and not search.has_overlap(best[2]):
+                # Under the scale that it begins with, they would be merged and found again.
+                search.fit_scale_to(best[1])
         weighed = search, *search.run_from(best[1], best[0].trace)
         moves += search.moves
         if _score(weighed) <= _score(best):

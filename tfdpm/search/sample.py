@@ -6,7 +6,7 @@ only where each iteration is one matrix product.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,13 @@ _BLOCK_ROWS = 4096
 _FEW_GROUPS = 64
 # Exponentials that underflow take several times as long as others, and so do products with them.
 _NO_SHARE = -100.0
+# Above `_MAX_KEPT_DIM` features, distances are made so many axes at a time, and components are left
+# out of which the axes so far say that their share, of this logarithm, is less than rounding takes.
+# With half as many axes or with twice as many, an E-step takes a half to twice as long.
+_AXES_AT_ONCE = 16
+_RULED_OUT = -40.0
+# Responsibilities below this are left out there, too.
+_NEGLIGIBLE = 1e-16
 
 
 class Sample:
@@ -103,10 +110,20 @@ class Sample:
         # log joint is peaks - d/2, which gives d.
         weights, means, scales, df = parameters
         gaussians = MixtureParameters(weights, means, scales)
-        peaks = np.log(weights) - 0.5 * whitening(gaussians)[1]
+        whiteners, log_determinants = whitening(gaussians)
+        peaks = np.log(weights) - 0.5 * log_determinants
         half_power = 0.5 * (df + self.dim)
         constants = peaks + gammaln(half_power) - gammaln(0.5 * df) - 0.5 * self.dim * np.log(df)
         peaks, constants, half_power, df = _columns(peaks, constants, half_power, df)
+
+        def log_joint(distances: np.ndarray, k: Any = slice(None)) -> np.ndarray:
+            return np.asarray(constants[k] - half_power[k] * np.log1p(distances / df[k]))
+
+        if self._moments is None:
+            for rows, distances, logits in self._near_distances(means, whiteners, log_joint):
+                distances /= df
+                yield rows, logits, np.log1p(distances, out=distances)
+            return
         for rows, logits in self._log_joint(gaussians):
             logits -= peaks
             logits *= -2.0 / df
@@ -131,26 +148,73 @@ class Sample:
 
         Components come first, so that a reduction over them handles many points at once.
         """
+        if self._moments is None:
+            whiteners, log_determinants = whitening(parameters)
+            (peaks,) = _columns(np.log(parameters.mixture_weights) - 0.5 * log_determinants)
+
+            def log_joint(distances: np.ndarray, k: Any = slice(None)) -> np.ndarray:
+                return np.asarray(peaks[k] - 0.5 * distances)
+
+            for rows, _, logits in self._near_distances(parameters.means, whiteners, log_joint):
+                yield rows, logits
+            return
         count = len(parameters.means)
         block = max(_FEWEST_BLOCK_ROWS, _BLOCK_ELEMENTS // (self._packed_width + count))
-        if self._moments is not None:
-            coefficients = np.ascontiguousarray(log_joint_coefficients(parameters).T)
-        else:
-            whiteners, log_determinants = whitening(parameters)
-            offsets = np.einsum("kab,kb->ka", whiteners, parameters.means)
-            constants = np.log(parameters.mixture_weights) - 0.5 * log_determinants
+        coefficients = np.ascontiguousarray(log_joint_coefficients(parameters).T)
         for start in range(0, self.num_points, block):
             rows = slice(start, min(start + block, self.num_points))
-            if self._moments is not None:
-                yield rows, coefficients @ self._moments[rows].T
-                continue
-            logits = np.empty((count, rows.stop - rows.start))
-            for index in range(count):
-                whitened = self.points[rows] @ whiteners[index].T - offsets[index]
-                np.einsum("nd,nd->n", whitened, whitened, out=logits[index])
-            logits *= -0.5
-            logits += constants[:, np.newaxis]
-            yield rows, logits
+            yield rows, coefficients @ self._moments[rows].T
+
+    def _near_distances(
+        self, means: np.ndarray, whiteners: np.ndarray, log_joint: Callable[..., np.ndarray]
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Slices, squared distances `[K, B]` to the components, and log joint densities `[K, B]`.
+
+        Distances in the leading axes alone are at most those in all. Where they leave a component
+        no share in a point, its density is taken for zero.
+
+        Args:
+            means, whiteners: of the components, `[K, D]` and lower triangular `[K, D, D]`.
+            log_joint: densities at distances `[K, B]`, or at those `[b]` to the component that a
+                second argument names; they fall with the distances.
+        """
+        offsets = -np.einsum("kab,kb->ka", whiteners, means)
+        maps = np.swapaxes(np.concatenate([offsets[:, :, np.newaxis], whiteners], axis=2), 1, 2)
+        # A coordinate depends on no later feature. Two components are not worth several products.
+        at_once = _AXES_AT_ONCE if len(maps) > 2 else self.dim
+        stops = [*range(at_once, self.dim, at_once), self.dim]
+        spans = list(zip([0, *stops], stops, strict=False))
+        blocks = [np.ascontiguousarray(maps[:, : 1 + stop, start:stop]) for start, stop in spans]
+        leading = np.ascontiguousarray(np.moveaxis(blocks[0], 1, 2)).reshape(-1, 1 + stops[0])
+        count = len(maps)
+        piece = max(_FEWEST_BLOCK_ROWS, _BLOCK_ELEMENTS // len(leading))
+        for start in range(0, self.num_points, _BLOCK_ROWS):
+            rows = slice(start, min(start + _BLOCK_ROWS, self.num_points))
+            points = self._with_ones[rows]
+            distances = np.empty((count, len(points)))
+            for begin in range(0, len(points), piece):
+                whitened = leading @ points[begin : begin + piece, : 1 + stops[0]].T
+                np.square(whitened, out=whitened)
+                whitened = whitened.reshape(count, stops[0], -1)
+                whitened.sum(axis=1, out=distances[:, begin : begin + piece])
+            logits = log_joint(distances)
+            everyone, nearest = np.arange(len(points)), logits.argmax(axis=0)
+            for k in np.unique(nearest):
+                chosen = np.flatnonzero(nearest == k)
+                for block in blocks[1:]:
+                    distances[k, chosen] += _squares(points, chosen, block[k])
+                logits[k, chosen] = log_joint(distances[k, chosen], k)
+            least = logits[nearest, everyone] + _RULED_OUT
+            is_open = logits > least
+            is_open[nearest, everyone] = False
+            for k in np.flatnonzero(is_open.any(axis=1)):
+                chosen = np.flatnonzero(is_open[k])
+                for block in blocks[1:]:
+                    distances[k, chosen] += _squares(points, chosen, block[k])
+                    logits[k, chosen] = log_joint(distances[k, chosen], k)
+                    chosen = chosen[logits[k, chosen] > least[chosen]]
+            np.copyto(logits, -np.inf, where=logits <= least)
+            yield rows, distances, logits
 
     @property
     def _packed_width(self) -> int:
@@ -161,8 +225,12 @@ class Sample:
         if self._moments is not None:
             return np.asarray(weights @ self._moments[rows])
         points = self._with_ones[rows]
-        products = [(points * row[:, np.newaxis]).T @ points for row in weights]
-        return np.stack(products).reshape(len(weights), -1)
+        products = np.zeros((len(weights), 1 + self.dim, 1 + self.dim))
+        for row, product in zip(weights, products, strict=True):
+            chosen = np.flatnonzero(row > _NEGLIGIBLE)
+            roots = points[chosen] * np.sqrt(row[chosen])[:, np.newaxis]
+            np.matmul(roots.T, roots, out=product)
+        return products.reshape(len(weights), -1)
 
     def _unpack(self, packed: np.ndarray) -> SufficientStatistics:
         """Statistics from sums of `triangle_moments`, or of products of points with ones before."""
@@ -266,6 +334,12 @@ def _responsibilities(logits: np.ndarray) -> np.ndarray:
     np.exp(logits, out=logits)
     logits /= logits.sum(axis=0)
     return logits
+
+
+def _squares(points: np.ndarray, rows: np.ndarray, linear: np.ndarray) -> np.ndarray:
+    """Squared norms `[b]` of some points, cut to the M features that `linear [M, d]` maps."""
+    mapped = points[rows, : len(linear)] @ linear
+    return np.asarray(np.einsum("nd,nd->n", mapped, mapped))
 
 
 def _columns(*parts: np.ndarray) -> list[np.ndarray]:

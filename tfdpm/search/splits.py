@@ -138,7 +138,8 @@ def _join_parts(
         target[active] = np.where(
             target[active] == gone[:, np.newaxis], kept[:, np.newaxis], target[active]
         )
-        rows, own, partners = active[:, np.newaxis], kept[:, np.newaxis], others[kept]
+        index, place = np.nonzero(is_there[active[:, np.newaxis], others[kept]])
+        rows, own, partners = active[index], kept[index], others[kept[index], place]
         pairs = pair_of[own, partners]
         unions[rows, pairs] = union_terms(rows, own, partners)
         gains[rows, pairs] = unions[rows, pairs] - terms[rows, own] - terms[rows, partners]
@@ -158,10 +159,7 @@ def split_overlapping(evidence: SampleEvidence, partition: Partition) -> tuple[n
     nearest = evidence.sample.two_means_sides(partition.labels, partition.num_components, sides)
     for component in range(partition.num_components):
         rows = order[starts[component] : starts[component + 1]]
-        gain, parts = max(
-            (overlap_gain(evidence, rows, start[rows]) for start in (sides, nearest)),
-            key=lambda result: result[0],
-        )
+        gain, parts = overlap_gain(evidence, rows, sides[rows], nearest[rows])
         if gain > 0:
             labels[rows[parts == 1]] = partition.num_components + accepted
             accepted += 1
@@ -169,7 +167,7 @@ def split_overlapping(evidence: SampleEvidence, partition: Partition) -> tuple[n
 
 
 def overlap_gain(
-    evidence: SampleEvidence, rows: np.ndarray, sides: np.ndarray
+    evidence: SampleEvidence, rows: np.ndarray, *starts: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """Gain in evidence by two Gaussians that share responsibility for some points, over one.
 
@@ -182,32 +180,36 @@ def overlap_gain(
     Args:
         evidence: evidence of the sample.
         rows: `[m]` rows of the sample.
-        sides: `[m]` Gaussian that each of them begins in, 0 or 1.
+        *starts: `[m]` Gaussian that each of them begins in, 0 or 1; several starts may be tried.
 
     Returns:
-        The gain, nats, and sides `[m]` that have it. The gain is minus infinity for a heavy tail,
-        or where there is no second Gaussian.
+        The largest gain, nats, and sides `[m]` that have it. The gain is minus infinity for a heavy
+        tail, or where there is no second Gaussian.
     """
-    everyone = np.zeros_like(sides)
+    everyone = np.zeros_like(starts[0])
     whole = evidence.sample.hard_statistics(everyone, 1, rows)
     distances = evidence.sample.distances_to_own(everyone, whole, rows)
+    best = -np.inf, starts[0]
     if log_tail_gain(distances, everyone, 1, evidence.sample.dim)[0] > 0:
-        return -np.inf, sides
+        return best
     sample = Sample(evidence.sample.points[rows], evidence.sample.rounding)
-    halves = sample.hard_statistics(sides, 2)
-    if halves.counts.min() <= 1:
-        return -np.inf, sides
     prior = evidence.prior.partition_prior()
-    start = prior.map_mixture(halves)
-    partition = run_em(sample, prior, start, _OVERLAP_ITERATIONS, _OVERLAP_TOLERANCE)
-    if partition.num_components < 2:
-        return -np.inf, sides
-    bound, soft = variational_bound(sample, prior, partition.parameters)
-    gain = bound - float(evidence.terms(whole)[0])
-    gain -= max(log_flatness_gain(distances, sample.dim), 0.0)
-    if gain > 0 and dip_p_value(sample.points @ _discriminant(soft)) > _VALLEY:
-        return -np.inf, partition.labels
-    return gain, partition.labels
+    least = float(evidence.terms(whole)[0]) + max(log_flatness_gain(distances, sample.dim), 0.0)
+    for sides in np.unique(starts, axis=0):
+        halves = sample.hard_statistics(sides, 2)
+        if halves.counts.min() <= 1:
+            continue
+        start = prior.map_mixture(halves)
+        partition = run_em(sample, prior, start, _OVERLAP_ITERATIONS, _OVERLAP_TOLERANCE)
+        if partition.num_components < 2:
+            continue
+        bound, soft = variational_bound(sample, prior, partition.parameters)
+        gain = bound - least
+        if gain > 0 and dip_p_value(sample.points @ _discriminant(soft)) > _VALLEY:
+            continue
+        if gain > best[0]:
+            best = gain, partition.labels
+    return best
 
 
 def _discriminant(statistics: SufficientStatistics) -> np.ndarray:

@@ -39,8 +39,15 @@ __all__ = [
 # Features with more numbers than this (8 MiB) are not kept but computed anew in every pass, some
 # points at a time, which costs little beside the pass and no memory that grows with N.
 _KEPT_ELEMENTS = 2**21
-_PIECE_ROWS = 16_384
+# An accelerator has memory of its own, to which all points go once: 1 GiB of them at most.
+_KEPT_ON_ACCELERATOR = 2**28
+_PIECE_ELEMENTS = 2**21  # that go to the device at once
+_LABELLED_ROWS = 16_384
 _FEWEST_ROWS = 32  # of a step
+# Of a million points, an epoch then has 488 steps. With a quarter as many rows, it takes half as
+# long again.
+_MOST_ROWS = 2048
+_MOST_ROWS_FOR_SLOTS = 512
 
 
 class ArraySource:
@@ -92,7 +99,9 @@ class ArraySource:
     def use(self, preprocessing: Preprocessing) -> None:
         """Computes the features once, if they are few."""
         self._preprocessing, self._features = preprocessing, None
-        if self.num_points * preprocessing.feature_dim <= _KEPT_ELEMENTS:
+        has_accelerator = bool(tf.config.list_logical_devices("GPU"))
+        most = _KEPT_ON_ACCELERATOR if has_accelerator else _KEPT_ELEMENTS
+        if self.num_points * preprocessing.feature_dim <= most:
             self._features = tf.constant(preprocessing.transform(self._array))
 
     def train(
@@ -111,8 +120,9 @@ class ArraySource:
         at_once = steps
         if self._features is None:
             # As many in each piece, so that they share a trace.
-            at_once = max(1, min(steps, _PIECE_ROWS // batch_size))
-            steps = -(-steps // at_once) * at_once
+            num_pieces = -(-steps // max(1, self._piece_rows // batch_size))
+            at_once = -(-steps // num_pieces)
+            steps = num_pieces * at_once
         order = epoch_order(self.num_points, batch_size, steps, seed, state.epoch)
         constants = _constants(state, passes.capacity, trains_subclusters)
         losses = np.zeros(2)
@@ -142,17 +152,24 @@ class ArraySource:
     ) -> SufficientStatistics:
         """Statistics of all points under the E-step of a mixture, `[K]` components."""
         log_joint, total = LogJoint(parameters, PRECISION), None
-        rows = slice_rows(int(parameters.means.shape[1]), parameters.num_components)
-        for start in range(0, self.num_points, rows):
-            chosen = slice(start, start + rows)
-            piece = soft_statistics(log_joint, self._features_of(chosen), self._weights_of(chosen))
+        for features, weights in self._pieces():
+            piece = soft_statistics(log_joint, features, weights)
             total = piece if total is None else total.plus(piece)
         return total.widened(self._preprocessing.rounding)
 
     def feature_batches(self) -> Iterator[tf.Tensor]:
         """Features slice by slice, in the order of the points."""
-        for start in range(0, self.num_points, _PIECE_ROWS):
-            yield self._features_of(slice(start, start + _PIECE_ROWS))
+        for start in range(0, self.num_points, _LABELLED_ROWS):
+            yield self._features_of(slice(start, start + _LABELLED_ROWS))
+
+    @property
+    def _piece_rows(self) -> int:
+        """Points that go to the device at once: as many in each piece, so that they share a trace.
+
+        A pass slices them there, where no array is as long as a piece but the points themselves.
+        """
+        most = max(1, _PIECE_ELEMENTS // self._preprocessing.feature_dim)
+        return -(-self.num_points // -(-self.num_points // most))
 
     def _pieces(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         """All features and weights, or as many at a time as fit; the last are filled up.
@@ -162,10 +179,10 @@ class ArraySource:
         if self._features is not None:
             yield self._features, self._weights_of(slice(None))
             return
-        for start in range(0, self.num_points, _PIECE_ROWS):
-            chosen = slice(start, start + _PIECE_ROWS)
+        for start in range(0, self.num_points, self._piece_rows):
+            chosen = slice(start, start + self._piece_rows)
             features, weights = self._features_of(chosen), self._weights_of(chosen)
-            missing = _PIECE_ROWS - int(features.shape[0])
+            missing = self._piece_rows - int(features.shape[0])
             yield tf.pad(features, [[0, missing], [0, 0]]), tf.pad(weights, [[0, missing]])
 
     def _features_of(self, rows) -> tf.Tensor:
@@ -188,7 +205,8 @@ def default_batch_size(num_points: int, num_slots: int) -> int:
     A step that meets only some of the clusters spoils the outputs of the others: of 500 clusters,
     steps of 128 points made the networks worse than they began.
     """
-    return int(np.clip(2 ** int(np.log2(max(num_points / 128, 2 * num_slots))), _FEWEST_ROWS, 512))
+    size = 2 ** int(np.log2(max(num_points / 128, min(2 * num_slots, _MOST_ROWS_FOR_SLOTS))))
+    return int(np.clip(size, _FEWEST_ROWS, _MOST_ROWS))
 
 
 class StreamSource:

@@ -20,5 +20,5 @@ def test_a_stream_is_read_from_shards_at_the_k_that_is_asked_for(monkeypatch) ->
 
 def test_shards_hold_all_points(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(streaming, "_SHARD_ROWS", 250)
-    streaming._write_shards(tmp_path, 600, 3, 2, seed=0)
+    streaming.write_shards(tmp_path, 600, 3, 2, seed=0)
     assert [len(np.load(path)) for path in sorted(tmp_path.iterdir())] == [250, 250, 100]

@@ -11,7 +11,7 @@ import tfdpm
 from tfdpm.benchmarks.records import Record
 from tfdpm.benchmarks.speed import growth
 
-__all__ = ["measure_stream"]
+__all__ = ["measure_stream", "write_shards"]
 
 _SHARD_ROWS = 50_000
 _BATCH_SIZE = 1024
@@ -25,7 +25,7 @@ def measure_stream(num_points: int, dim: int, clusters: int, seed: int) -> Recor
     """
     growth.warm_up(seed)
     with tempfile.TemporaryDirectory() as folder:
-        _write_shards(Path(folder), num_points, dim, clusters, seed)
+        write_shards(Path(folder), num_points, dim, clusters, seed)
         before = growth.peak_bytes()
         clock = growth.EpochClock()
         model = tfdpm.fit(
@@ -54,7 +54,7 @@ def measure_stream(num_points: int, dim: int, clusters: int, seed: int) -> Recor
     }
 
 
-def _write_shards(folder: Path, num_points: int, dim: int, clusters: int, seed: int) -> None:
+def write_shards(folder: Path, num_points: int, dim: int, clusters: int, seed: int) -> None:
     """Writes unit Gaussians with means from N(0, 4 I), a file at a time to keep memory low."""
     generator = np.random.default_rng([seed, 17])
     means = 2.0 * generator.standard_normal((clusters, dim))
