@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
+
 import tensorflow as tf
 
 from tfdpm import checks
 
-_LEAST_SHARE = 1e-5
+# Least logarithms in the divergence, by its direction: of a share of 1e-5, which the authors' program
+# adds, or so low that a masked or impossible component contributes 0 times a finite number.
+LEAST_LOGS = {"network_to_target": math.log(1e-5), "target_to_network": -100.0}
 
 
 def kl_cluster_loss(logits, log_targets, weights, *, direction: str) -> tf.Tensor:
@@ -26,15 +29,13 @@ def kl_cluster_loss(logits, log_targets, weights, *, direction: str) -> tf.Tenso
         weights: `[B]` sample weights.
         direction: as above.
     """
-    checks.one_of(direction, "direction", ("network_to_target", "target_to_network"))
+    checks.one_of(direction, "direction", LEAST_LOGS)
     log_network = tf.nn.log_softmax(logits)
     if direction == "network_to_target":
         first, second = log_network, log_targets
     else:
         first, second = log_targets, log_network
-    # Logs are floored so that a masked or impossible component contributes 0 * finite.
-    least = -100.0 if direction == "target_to_network" else np.log(_LEAST_SHARE)
-    floor = tf.constant(least, logits.dtype)
+    floor = tf.constant(LEAST_LOGS[direction], logits.dtype)
     divergence = tf.exp(first) * (tf.maximum(first, floor) - tf.maximum(second, floor))
     return _weighted_mean(tf.reduce_sum(divergence, axis=-1), weights)
 

@@ -8,10 +8,10 @@ import scipy.special
 from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture import evidence
 from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.networks.losses import LEAST_LOGS
 from tfdpm.search.state import MixtureState
 
 _SLICE_ELEMENTS = 1_000_000  # of whitened points, n K D
-_LOWEST_LOG = -100.0  # as in `kl_cluster_loss`
 
 
 def is_unexplained(state: MixtureState, features: np.ndarray, share: float) -> np.ndarray:
@@ -46,11 +46,13 @@ def divergence(
     log_joint = constants - 0.5 * distances
     log_joint -= log_joint.max(axis=1, keepdims=True)
     targets = log_joint - np.log(np.exp(log_joint).sum(axis=1, keepdims=True))
-    first = np.log(np.maximum(responsibilities.astype(np.float64), np.exp(_LOWEST_LOG)))
-    second = np.maximum(targets, _LOWEST_LOG)
+    tiny = np.finfo(np.float64).tiny
+    first, second = np.log(np.maximum(responsibilities.astype(np.float64), tiny)), targets
     if config.kl_direction == "target_to_network":
         first, second = second, first
-    return float((np.exp(first) * (first - second)).sum(axis=1).mean())
+    least = LEAST_LOGS[config.kl_direction]
+    differences = np.maximum(first, least) - np.maximum(second, least)
+    return float((np.exp(first) * differences).sum(axis=1).mean())
 
 
 def _distances(features: np.ndarray, means: np.ndarray, factors: np.ndarray):
