@@ -148,6 +148,8 @@ def test_script_of_pictures_says_when_there_is_no_browser(tmp_path) -> None:
 def test_papers_that_the_code_cites_by_year_are_among_the_references():
     sources = [*(ROOT / "tfdpm").rglob("*.py"), *PAGES]
     texts = [re.sub(r"\s+(# )?", " ", path.read_text("utf-8")) for path in sources]
-    cited = {each for text in texts for each in re.findall(r"\[[A-Z][^\[\]]* (?:19|20)\d\d\]", text)}
+    cited = {
+        each for text in texts for each in re.findall(r"\[[A-Z][^\[\]]* (?:19|20)\d\d\]", text)
+    }
     listed = set(re.findall(r"^- (\[.*?\])", (DOCS / "references.md").read_text("utf-8"), re.M))
     assert len(cited) > 10 and cited <= listed

@@ -82,8 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = error.format_message().rstrip(".") + ". See tfdpm --help."
         return _print_error(message, status=2)
     except (ValueError, TypeError, ImportError, OSError) as error:
-        # An error of an option's words begins with its name.
-        return _print_error(str(error), status=2 if str(error).startswith("`--") else 1)
+        # An error of the command's words begins with the name of an option, or of an experiment's.
+        is_of_words = str(error).startswith(("`--", "`NAME`"))
+        return _print_error(str(error), status=2 if is_of_words else 1)
     except (KeyboardInterrupt, typer.Abort):
         return _print_error("interrupted", status=130)
     except Exception as error:

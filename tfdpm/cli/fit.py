@@ -106,8 +106,8 @@ def fit(
 
     labels, known = output.predict_labels(model, inputs)
     scores = _score_without_labels(model, inputs, labels) | output.score_labels(labels, known)
-    written = []
-    if not (quiet or as_json):
+    written, is_told = [], not (quiet or as_json)
+    if is_told:
         output.show_clusters(labels)
         output.show_scores(scores)
         output.show(f"{seconds:.1f} s")
@@ -122,7 +122,7 @@ def fit(
             (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n")
         shutil.rmtree(out / _STAGES, ignore_errors=True)  # of use to unfinished runs only
         written += [str(out / name) for name in ("model.keras", "labels.npy", "history.json")]
-        if not (quiet or as_json):
+        if is_told:
             output.show(f"written to {out}: model.keras, labels.npy, history.json")
     if report:
         file = (out or Path()) / "report.html"
@@ -135,7 +135,7 @@ def fit(
             seconds=seconds,
         )
         written.append(str(file))
-        if not (quiet or as_json):
+        if is_told:
             output.show(f"written to {file}")
     if as_json:
         sizes = output.sizes_of(labels)

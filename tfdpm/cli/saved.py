@@ -92,7 +92,7 @@ def merge(
     """Make one of two or more clusters of MODEL, which is written anew unless --out is given."""
     fitted = _load_model(model)
     if len(clusters) < 2:
-        raise typer.BadParameter("wanted two clusters or more")
+        raise typer.BadParameter(f"got {clusters}, wanted two or more", param_hint="CLUSTER")
     number = fitted.merge(*clusters)
     _write_edited(fitted, model, out)
     if not quiet:

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tfdpm import checks
 
-# Least logarithms in the divergence, by its direction: of a share of 1e-5, which the authors' program
-# adds, or so low that a masked or impossible component contributes 0 times a finite number.
+# Least logarithms in the divergence, by its direction: of 1e-5, which the authors' program adds, or
+# so low that a masked or impossible component contributes 0 times a finite number.
 LEAST_LOGS = {"network_to_target": math.log(1e-5), "target_to_network": -100.0}
 
 

@@ -297,7 +297,7 @@ def run(
     settings = Settings(config, configuration, peers, epochs, assumed_k or ASSUMED_K)
     experiment = EXPERIMENTS[name]
     if on:
-        if "top-1" in experiment.metrics:
+        if experiment.find is not find_points:
             checks.fail("--on", f"data sets for {name}", "an experiment of [DeepDPM]")
         known = ("digits", *SOURCES, *THINNED)
         own = tuple(checks.one_of(each, "--on", known) for each in on)

@@ -19,6 +19,7 @@ from tfdpm.benchmarks.papers.swav_accuracy import (
 )
 from tfdpm.benchmarks.records import Record
 from tfdpm.benchmarks.swav.feature_accuracy import make_small, split_images
+from tfdpm.data.images.sources import image_files
 from tfdpm.features import linear_probe, multilabel_svm, semi_supervised
 
 __all__ = ["TransferData", "find_transfer", "measure_few_labels", "measure_transfer"]
@@ -124,8 +125,6 @@ def find_transfer(name: str, folder: Path, seed: int, max_points: int | None) ->
     Returns:
         The data set, or a line that says what is missing and where it comes from.
     """
-    from tfdpm.data.images.sources import image_files
-
     train, test = (image_files(str(folder / name / part)) for part in ("train", "val"))
     if train and test:
         drawn = np.random.default_rng([seed, 13]).permutation(len(train))[:max_points]

@@ -30,8 +30,8 @@ _RANDOM_MOVES = 20
 def sample_best(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     """Runs 100 sweeps from one cluster, with alpha 10 and 15 sweeps before a cluster may split.
 
-    Those are the settings of [Dinari et al. 2019]. The partition with
-    the highest joint density of all sweeps is returned.
+    Those are the settings of [Dinari et al. 2019]. The partition with the highest joint density of
+    all sweeps is returned.
     """
     del num_clusters
     x = np.asarray(x, np.float64)
