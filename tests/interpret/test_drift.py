@@ -11,7 +11,7 @@ import tensorflow as tf
 import tfdpm
 from tfdpm import DeepDPM, DeepDPMConfig
 from tfdpm.callbacks import DriftMonitor
-from tfdpm.interpret.drift import compare_places, compare_shares, correct
+from tfdpm.interpret.drift import adjust_p_values, compare_places, compare_shares
 from tfdpm.mixture.statistics import accumulate_hard
 
 CENTRES = np.array([[0.0, 0.0], [7.0, 0.0], [0.0, 7.0]])
@@ -78,7 +78,7 @@ def test_places_are_compared_as_by_two_t_tests_of_one_column():
 
 
 def test_correction_is_that_of_holm():
-    found = correct(np.array([0.04, np.nan, 0.01, 0.03, 0.5]))
+    found = adjust_p_values(np.array([0.04, np.nan, 0.01, 0.03, 0.5]))
     np.testing.assert_allclose(found, [0.09, np.nan, 0.04, 0.09, 0.5])
 
 
@@ -102,6 +102,7 @@ def test_each_kind_of_drift_is_found_and_nothing_else(model):
     moved = cluster_at(model, 7, 0)
     assert [change == "moved" for change in drift.changes] == [k == moved for k in range(3)]
     assert drift.shifts[moved] == pytest.approx(0.4, abs=0.1)
+    assert f"by {drift.shifts[moved]:.2f} standard deviations (p" in str(drift)
     assert not drift.has_appeared
     drift = model.drift(draw(2000, 11, (0.4, 0.4, 0.2)))
     assert drift.changes[moved] == "grew"
@@ -120,6 +121,7 @@ def test_a_loaded_model_tells_the_same_in_a_table_and_in_sentences(model, tmp_pa
         table["share_now"][:3], np.bincount(model.predict_labels(new)) / 500, atol=0.01
     )
     assert "grew" in str(drift) and "shrank" in str(drift)
+    assert "deviations" not in str(drift)  # which tell of clusters that moved
     assert "No cluster has changed." in str(model.drift(draw(500, 13)))
 
 

@@ -106,7 +106,11 @@ class Drift:
             lines.append(
                 f"{name}: {row.change}, {row.share_before:.1%} to {row.share_now:.1%} of the points"
                 f" (p {row.share_p:.2g})"
-                + (f", moved by {row.shift:.2f} (p {row.shift_p:.2g})" if row.Index >= 0 else "")
+                + (
+                    f", by {row.shift:.2f} standard deviations (p {row.shift_p:.2g})"
+                    if "moved" in row.change
+                    else ""
+                )
             )
         return "\n".join(lines if len(rows) else [*lines, "No cluster has changed."])
 
@@ -127,7 +131,7 @@ def measure_drift(fitted: Fitted, pieces: Iterable[np.ndarray], level: float) ->
     shifts, shift_p = compare_places(before, now)
     unlike_now = int(is_unlike.sum()), len(is_unlike)
     p_values = [*compare_shares(counts), *shift_p, _more_than(known, unlike_now)]
-    p_values = correct(np.array(p_values))
+    p_values = adjust_p_values(np.array(p_values))
     num_clusters = counts.shape[1]
     return Drift(
         np.array(fitted.identity.ids, np.int64),
@@ -186,8 +190,8 @@ def compare_places(
     return shifts, p_values
 
 
-def correct(p_values: np.ndarray) -> np.ndarray:
-    """P-values after the step-down correction for several tests; NaN is no test."""
+def adjust_p_values(p_values: np.ndarray) -> np.ndarray:
+    """P-values `[n]` after the step-down correction of [Holm 1979]; NaN is no test."""
     order = np.argsort(p_values)
     count = np.sum(~np.isnan(p_values))
     factors = np.maximum(count - np.arange(len(p_values)), 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from scipy import sparse
@@ -138,7 +138,7 @@ def respect_pairs(
     _fail([linked.rows[np.isin(linked.sets, pair)] for pair in linked.apart])
 
 
-def _fail(pairs: Any) -> None:
+def _fail(pairs: Any) -> NoReturn:
     wanted = "pairs of points that clusters can part"
     checks.fail("cannot_link", f"{_named(pairs)}, which are too near one another", wanted)
 
