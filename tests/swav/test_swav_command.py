@@ -59,6 +59,8 @@ def test_another_method_trains_and_is_measured(tmp_path):
     assert result.exit_code == 0, result.output
     wrong = run("fit", train, "--method", "byol", *common)
     assert isinstance(wrong.exception, ValueError) and "'simclr'" in str(wrong.exception)
+    other = run("fit", train, "--method", "sela", "--preset", "simclr_400ep", *common)
+    assert "`--method`: got 'sela' with --preset simclr_400ep" in str(other.exception)
 
 
 def test_a_missing_file_is_named(tmp_path):

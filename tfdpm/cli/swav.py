@@ -42,7 +42,10 @@ def fit(
         typer.Option(min=8, help="Pixels of the large crops; default the images', at most 64."),
     ] = None,
     channels: Annotated[int, typer.Option(help="1 for grey, 3 for colour.")] = 3,
-    method: Annotated[str, typer.Option(help="swav, simclr, deepcluster or sela.")] = "swav",
+    method: Annotated[
+        str | None,
+        typer.Option(help="swav (the default), simclr, deepcluster or sela; that of --preset."),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="A published run for ResNet-50, such as 200ep_bs256.")
     ] = None,
@@ -64,7 +67,7 @@ def fit(
     if resume:
         model = load_keras(out / "swav.keras", "MODEL")
     elif preset is None:
-        checks.one_of(method, "--method", tfdpm.features.METHODS)
+        method = checks.one_of(method or "swav", "--method", tfdpm.features.METHODS)
         model = tfdpm.features.METHODS[method].small(
             image_size=image_size or min(side, 64),
             channels=channels,
@@ -79,6 +82,8 @@ def fit(
         config = replace(config, training=replace(config.training, num_images=num_images))
         width = int(preset[5]) if preset.startswith("RN50w") else 1
         kind = tfdpm.features.method_of(config)
+        if tfdpm.features.METHODS.get(method or "", kind) is not kind:
+            checks.fail("--method", f"{method!r} with --preset {preset}", "that of the preset")
         model = kind(tfdpm.features.resnet50(width, **options), config, **options)
         model.compile()
     training = model.config.training

@@ -120,14 +120,13 @@ class CollapseWatchdog(keras.callbacks.Callback):
                 )
 
     def _remedies(self) -> str:
-        """Lists what a collapsed model may do by settings that it has."""
-        config = self.model.config
+        """Lists what may help against a collapse, of settings that the model has."""
         remedies = {
             "sinkhorn_epsilon": "lower `sinkhorn_epsilon` to 0.03, ",
             "freeze_prototypes_steps": "freeze the prototypes longer, ",
-            "training": "lower the learning rate, or ",
         }
-        return "".join(text for name, text in remedies.items() if hasattr(config, name))
+        known = (text for name, text in remedies.items() if hasattr(self.model.config, name))
+        return "".join(known) + "lower the learning rate, or "
 
 
 class NearestNeighbours(keras.callbacks.Callback):

@@ -211,14 +211,14 @@ class SelfSupervisedModel(keras.Model):
         if not self.compiled:
             self.compile()
         epochs = epochs or self.config.training.epochs
-        if own := self.epoch_callbacks(x, kwargs.get("initial_epoch", 0)):
+        first = kwargs.get("initial_epoch", 0)
+        if own := self.epoch_callbacks(x, first):
             kwargs["callbacks"] = [*own, *tf.nest.flatten(kwargs.get("callbacks") or [])]
         if is_images(x):
             size = self.config.training.batch_size
             if kwargs.pop("batch_size", size) != size:
                 wanted = f"{size}, that of the settings, on which the schedule depends"
                 checks.fail("batch_size", "another one", wanted)
-            first = kwargs.get("initial_epoch", 0)
             x = self.views_of(x, initial_epoch=first, skipped=skipped)
         elif y is not None:
             checks.fail("y", "labels beside crops", "None")

@@ -134,13 +134,13 @@ class OfflineClustering(SelfSupervisedModel):
     def epoch_callbacks(self, x, initial_epoch):
         """Fills an empty bank, and returns a callback that assigns the images before an epoch."""
         if is_images(x):
-            x, wanted = (
+            x, training = (
                 self.views_of(x, initial_epoch=initial_epoch, epochs=1),
                 self.config.training,
             )
-            if len(x) != wanted.steps_per_epoch:
-                text = f"{wanted.steps_per_epoch}, those of {wanted.num_images} images"
-                checks.fail("x", f"{len(x)} batches", text)
+            if len(x) != training.steps_per_epoch:
+                wanted = f"{training.steps_per_epoch}, those of {training.num_images} images"
+                checks.fail("x", f"{len(x)} batches", wanted)
         elif not isinstance(x, tf.data.Dataset):
             wanted = "images, or a data set as `multicrop(..., with_index=True)` makes"
             checks.fail("x", type(x).__name__, wanted, TypeError)
