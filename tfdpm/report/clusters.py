@@ -80,9 +80,9 @@ def cluster_cards(facts: Facts, members: Members) -> str:
     sure = np.bincount(labels, members.confidence, len(facts.sizes)) / counts
     for k in facts.order:
         name = html.escape(facts.names[k] or f"cluster {k}")
-        number = f' <span class="soft">cluster {k}</span>' if facts.names[k] else ""
+        own = f' <span class="soft">cluster {k}</span>' if facts.names[k] else ""
         parts = [
-            f'<h3><span class="dot" style="background:{palette[k]}"></span>{name}{number}</h3>',
+            f'<h3><span class="dot" style="background:{palette[k]}"></span>{name}{own}</h3>',
             f'<p class="soft">{_size(facts, k)}, mean responsibility {sure[k]:.2f}</p>',
             _traits(facts, k),
         ]
