@@ -79,11 +79,11 @@ def fit(
         )
     else:
         config = tfdpm.features.preset(preset)
+        kind = tfdpm.features.method_of(config)
+        if method is not None and tfdpm.features.METHODS.get(method) is not kind:
+            checks.fail("--method", f"{method!r} with --preset {preset}", "that of the preset")
         config = replace(config, training=replace(config.training, num_images=num_images))
         width = int(preset[5]) if preset.startswith("RN50w") else 1
-        kind = tfdpm.features.method_of(config)
-        if tfdpm.features.METHODS.get(method or "", kind) is not kind:
-            checks.fail("--method", f"{method!r} with --preset {preset}", "that of the preset")
         model = kind(tfdpm.features.resnet50(width, **options), config, **options)
         model.compile()
     training = model.config.training
