@@ -147,3 +147,8 @@ def test_the_picture_shows_what_changed(model):
     assert ((marks[:, 0] > left) & (marks[:, 0] < right)).all()
     assert ((marks[:, 1] > bottom) & (marks[:, 1] < top)).all()
     assert {text.get_text().strip() for text in ax.texts} >= {"grew", "shrank"}
+
+
+def test_the_picture_names_what_is_no_drift():
+    with pytest.raises(TypeError, match="`drift`: got int, wanted what `model.drift"):
+        tfdpm.viz.plot_drift(3)

@@ -30,8 +30,7 @@ class DriftMonitor(keras.callbacks.Callback):
     def __init__(self, reference: Any, *, level: float = 0.01, stops: bool = False):
         super().__init__()
         if not hasattr(reference, "drift"):
-            got = f"a {type(reference).__name__}"
-            checks.fail("reference", got, "a fitted DeepDPM", TypeError)
+            checks.fail("reference", type(reference).__name__, "a fitted DeepDPM", TypeError)
         self.reference = reference
         self.level = checks.number(level, "level", minimum=0.0, maximum=1.0)
         self.stops = checks.boolean(stops, "stops")

@@ -533,7 +533,7 @@ class FittedModel(SerializableModel):
             FileExistsError: if the folder exists.
         """
         del verbose
-        checks.one_of(format, "format", (*_FORMATS, *_FORMATS.values()))
+        checks.one_of(format, "format", dict.fromkeys((*_FORMATS, *_FORMATS.values())))
         kind = _FORMATS.get(format, format)
         if key is not None and kind != "savedmodel":
             checks.fail("key", f"one with the format {format!r}", "None: it signs SavedModels")

@@ -26,8 +26,11 @@ def plot_drift(drift: Any, *, ax: Any = None) -> Any:
         The matplotlib axes.
 
     Raises:
+        TypeError: if `drift` is something else.
         ImportError: without matplotlib, naming the extra that brings it.
     """
+    if not hasattr(drift, "table"):
+        checks.fail("drift", type(drift).__name__, "what `model.drift(x)` returned", TypeError)
     pyplot = checks.import_optional("matplotlib.pyplot", "plot_drift", "viz")
     table = drift.table
     least = np.fmin(table["share_p"], table["shift_p"].fillna(1.0))

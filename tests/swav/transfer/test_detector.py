@@ -68,6 +68,10 @@ def test_precision_is_that_of_a_worked_example():
     wrong_class = [(boxes, np.array([0.9, 0.8, 0.7]), np.array([1, 1, 1]))]
     assert mean_average_precision(wrong_class, truth) == 0.0
     assert mean_average_precision([(boxes[[0, 2]], np.ones(2), np.zeros(2))], truth) == 1.0
+    with pytest.raises(ValueError, match="`found`: got 2 images, wanted 1"):
+        mean_average_precision([*found, *found], truth)
+    with pytest.raises(ValueError, match="`truth`: got no object"):
+        mean_average_precision(found[:0], [])
 
 
 def scenes(number, seed):

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfdpm import checks
+
 _SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))  # of the anchors of a place, [RetinaNet] section 4
 _RATIOS = (0.5, 1.0, 2.0)  # of height to width
 _SIDE = 4.0  # of the smallest square anchor in steps of its grid
@@ -84,7 +86,14 @@ def mean_average_precision(
         min_overlap: least intersection over union of a right detection, in (0, 1].
     Returns:
         Mean over the classes that occur, in [0, 1].
+    Raises:
+        ValueError: if there is no object, or another number of images in `found`.
     """
+    min_overlap = checks.number(min_overlap, "min_overlap", above=0.0, maximum=1.0)
+    if len(found) != len(truth):
+        checks.fail("found", f"{len(found)} images", f"{len(truth)}, as many as in `truth`")
+    if not any(len(labels) for _, labels in truth):
+        checks.fail("truth", "no object", "at least one")
     precisions = []
     for label in np.unique(np.concatenate([labels for _, labels in truth])):
         hits, scores, count = [], [], 0

@@ -175,6 +175,7 @@ class Detector(keras.Model):
         Returns:
             For each image boxes `[n, 4]`, scores `[n]` and labels `[n]`, best first.
         """
+        min_score = checks.number(min_score, "min_score", minimum=0.0, maximum=1.0)
         outputs = self.predict(images, batch_size=batch_size, verbose=0)
         boxes = geometry.decode_boxes(tf.constant(outputs[..., :4]), self._anchors)
         found = tf.image.combined_non_max_suppression(
@@ -215,6 +216,8 @@ def detection_batches(
         Pairs of images float32 in [0, 1] and of a dictionary with "boxes" and "labels".
     """
     image_size = checks.integer(image_size, "image_size", minimum=16)
+    batch_size = checks.integer(batch_size, "batch_size", minimum=1)
+    max_boxes = checks.integer(max_boxes, "max_boxes", minimum=1)
 
     def prepare(element):
         image = tf.image.convert_image_dtype(element["image"], tf.float32)
