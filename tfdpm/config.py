@@ -126,7 +126,7 @@ class DeepDPMConfig:
             eq. 6; `"target_to_network"` is KL(rE || r), the authors' program.
             Default `"target_to_network"`.
         batch_size: number of points in a gradient step, >= 1. Default `None`, which chooses 32 to
-            512 by N and K.
+            2,048 by N and K.
         max_subcluster_batch: number of points in a batch that the subclustering networks learn
             from, >= 1. Default `128`.
         learning_rate: Adam's step size for the clustering network, > 0; above 400 hidden units

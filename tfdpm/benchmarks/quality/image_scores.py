@@ -46,7 +46,7 @@ def run(sweep: Sweep, *, peers: str, features: str) -> Record:
 
     Args:
         sweep: files with images `x` `[N, H, W]`, `[N, H, W, C]` or pixels `[N, D]`, seeds, output.
-        peers: names from `PEERS` with commas between them, "all" or "none".
+        peers: names from `PEERS` with commas between them, "sklearn", "all" or "none".
         features: features that are clustered, as in `tfdpm.fit`.
     Returns:
         What was written: `records`, their `summary` over seeds, and `held_out`.

@@ -36,7 +36,7 @@ def run(sweep: Sweep, *, folder: str | Path, peers: str, features: str, only: st
     Args:
         sweep: seeds and output; no files.
         folder: folder of .npz files with `x`, `y` and maybe `y_1`, `y_2`, ...; 0 means noise.
-        peers: names from `PEERS` with commas between them, "all" or "none".
+        peers: names from `PEERS` with commas between them, "sklearn", "all" or "none".
         features: features that tfdpm clusters, as in `tfdpm.fit`.
         only: text that the name of a set has to contain; empty for all sets.
     Returns:

@@ -28,7 +28,7 @@ def run(sweep: Sweep, *, peers: str) -> Record:
 
     Args:
         sweep: further files, seeds and output.
-        peers: names from `PEERS` with commas between them, "all" or "none".
+        peers: names from `PEERS` with commas between them, "sklearn", "all" or "none".
     Returns:
         What was written: `records`, and `summary` with means and standard deviations over seeds.
     """

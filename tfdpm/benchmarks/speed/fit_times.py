@@ -71,7 +71,7 @@ def run(
         sweep: files, first seed, threads and output; a picture goes beside the output. Without
             files, growth alone is measured.
         repeats: runs of each method, of which the median counts; each has the next seed.
-        peers: names from `PEERS` with commas between them, "all" or "none".
+        peers: names from `PEERS` with commas between them, "sklearn", "all" or "none".
         points: N of fits at D = 10 and 10 clusters, each in a process of its own.
         clusters: K of epochs at D = 10 and N = 20,480. With any, an epoch of the paper's size is
             timed too: 70,000 points, D = 10, K = 10, batches of 128, compiled by XLA.
