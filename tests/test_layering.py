@@ -65,7 +65,10 @@ NOT_IN = {
 }
 
 # Loaded by the functions that need them, so that `import tfdpm` neither needs nor waits for them.
-OPTIONAL = {"evoc", "keras_hub", "matplotlib", "pandas", "plotly", "pyarrow", "tensorflow_datasets"}
+OPTIONAL = {
+    *("evoc", "fast_hdbscan", "hdbscan", "keras_hub", "matplotlib", "pandas", "plotly"),
+    *("pyarrow", "tensorflow_datasets"),
+}
 MAY_LOAD_OPTIONAL = ("viz", "report", "benchmarks")
 
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}

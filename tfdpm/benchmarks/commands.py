@@ -36,8 +36,8 @@ def _numbers(letter: str, text: str, default: str) -> tuple[type, Any, str]:
 
 
 _PEERS = (
-    "kmeans, gmm, bgmm, hdbscan, dbscan, movb, sampler, evoc, dcn, dec, scan, turtle with commas; "
-    "sklearn for the first five, all or none."
+    "kmeans, gmm, bgmm, hdbscan, dbscan, movb, sampler, evoc, hdbscan_contrib, fast_hdbscan, "
+    "dcn, dec, scan, turtle with commas; sklearn for the first five, all or none."
 )
 _POINTS = Option(metavar="FILE.npz...", help="Arrays x and y; one file or several.")
 

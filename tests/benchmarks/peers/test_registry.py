@@ -13,7 +13,8 @@ from tfdpm.benchmarks.peers.classical import knee_radius
 from tfdpm.data import gaussian_mixture
 from tfdpm.metrics import ari
 
-QUICK = [name for name in PEERS if name not in (*LEARN, "evoc")]
+OPTIONAL = {"evoc": "evoc", "hdbscan_contrib": "hdbscan", "fast_hdbscan": "fast_hdbscan"}
+QUICK = [name for name in PEERS if name not in (*LEARN, *OPTIONAL)]
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -39,7 +40,7 @@ def test_the_seed_settles_everything(name: str) -> None:
 
 
 def test_names_are_chosen_from_a_list() -> None:
-    assert set(choose_peers("all")) in ({*PEERS}, {*PEERS} - {"evoc"})
+    assert {*PEERS} - {*OPTIONAL} <= {*choose_peers("all")} <= {*PEERS}
     assert choose_peers("sklearn") == ["kmeans", "gmm", "bgmm", "hdbscan", "dbscan"]
     assert {*NEED_K} == {"kmeans", "gmm", "dcn", "dec", "scan", "turtle"}
     assert choose_peers("none") == []
@@ -72,7 +73,16 @@ def test_evoc_finds_bundles_of_directions() -> None:
         assert np.bincount(y[labels == cluster]).max() > 0.9 * np.sum(labels == cluster)
 
 
-def test_evoc_without_its_package_names_the_extra(monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "evoc", None)
-    with pytest.raises(ImportError, match="`peers`: got no evoc.*tfdpm\\[peers\\]"):
-        PEERS["evoc"](np.eye(3), 0, 0)
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_a_peer_without_its_package_names_the_extra(name, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, OPTIONAL[name], None)
+    match = f"`peers`: got no {OPTIONAL[name]}, .*tfdpm\\[peers\\]"
+    with pytest.raises(ImportError, match=match):
+        PEERS[name](np.eye(3), 0, 0)
+
+
+@pytest.mark.parametrize("name", ["hdbscan_contrib", "fast_hdbscan"])
+def test_other_packages_find_the_clusters_of_hdbscan(name) -> None:
+    pytest.importorskip(OPTIONAL[name])
+    x, _ = gaussian_mixture(3, 2, 300, separation=10.0, anisotropy=1.0, seed=1)
+    assert ari(PEERS["hdbscan"](x, 3, 0), PEERS[name](x, 3, 0)) > 0.95

@@ -30,7 +30,9 @@ def test_ratios_are_of_medians_and_everything_is_written(
     assert predict["ratio"] == pytest.approx(predict["tfdpm"] / predict["gmm"])
     assert predict["clusters"] == 2
     assert json.loads(out.read_text())["comparisons"][0]["ratios"] == comparison["ratios"]
-    assert "tfdpm / it" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "tfdpm / it" in out
+    assert "first s" in out
 
 
 def test_growth_gets_exponents_shares_and_a_picture(monkeypatch, tmp_path) -> None:

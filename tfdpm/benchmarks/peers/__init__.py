@@ -17,8 +17,10 @@ from tfdpm.benchmarks.peers.classical import (
     bayesian_gaussian_mixture,
     dbscan,
     evoc,
+    fast_hdbscan,
     gaussian_mixture,
     hdbscan,
+    hdbscan_contrib,
     k_means,
 )
 from tfdpm.benchmarks.peers.embedded import dcn, dec
@@ -37,6 +39,8 @@ PEERS: dict[str, Callable[..., np.ndarray]] = {
     "movb": memoized,
     "sampler": sample_best,
     "evoc": evoc,
+    "hdbscan_contrib": hdbscan_contrib,
+    "fast_hdbscan": fast_hdbscan,
     "dcn": dcn,
     "dec": dec,
     "scan": scan,
@@ -45,6 +49,8 @@ PEERS: dict[str, Callable[..., np.ndarray]] = {
 LEARN = ("dcn", "dec", "scan", "turtle")
 NEED_K = ("kmeans", "gmm", *LEARN)
 
+# The packages of the methods that `tfdpm[peers]` installs.
+_PACKAGES = {"evoc": "evoc", "hdbscan_contrib": "hdbscan", "fast_hdbscan": "fast_hdbscan"}
 _SCIKIT_LEARN = ("kmeans", "gmm", "bgmm", "hdbscan", "dbscan")
 
 
@@ -56,7 +62,11 @@ def choose_peers(text: str) -> list[str]:
     """
     groups = {
         "sklearn": list(_SCIKIT_LEARN),
-        "all": [name for name in PEERS if name != "evoc" or importlib.util.find_spec(name)],
+        "all": [
+            name
+            for name in PEERS
+            if name not in _PACKAGES or importlib.util.find_spec(_PACKAGES[name])
+        ],
         "none": [],
     }
     if text in groups:

@@ -13,8 +13,10 @@ __all__ = [
     "bayesian_gaussian_mixture",
     "dbscan",
     "evoc",
+    "fast_hdbscan",
     "gaussian_mixture",
     "hdbscan",
+    "hdbscan_contrib",
     "k_means",
     "knee_radius",
 ]
@@ -46,8 +48,25 @@ def bayesian_gaussian_mixture(x: np.ndarray, num_clusters: int, seed: int) -> np
 def hdbscan(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     """Runs HDBSCAN with a smallest cluster of 0.5 % of the points, at least 5."""
     del num_clusters, seed  # the method is deterministic and finds its own K
-    smallest = max(5, round(_SMALLEST_SHARE * len(x)))
-    return HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(x)
+    return HDBSCAN(min_cluster_size=_smallest_size(x), copy=True).fit_predict(x)
+
+
+def hdbscan_contrib(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+    """Runs the optional package `hdbscan`, older than scikit-learn's, with the same size."""
+    del num_clusters, seed
+    package = checks.import_optional("hdbscan", "peers", "peers")
+    return package.HDBSCAN(min_cluster_size=_smallest_size(x)).fit_predict(x)
+
+
+def fast_hdbscan(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+    """Runs the optional package `fast_hdbscan`, compiled at its first call, with the same size."""
+    del num_clusters, seed
+    package = checks.import_optional("fast_hdbscan", "peers", "peers")
+    return package.HDBSCAN(min_cluster_size=_smallest_size(x)).fit_predict(x)
+
+
+def _smallest_size(x: np.ndarray) -> int:
+    return max(5, round(_SMALLEST_SHARE * len(x)))
 
 
 def dbscan(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
