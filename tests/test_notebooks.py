@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.util
 import os
 import re
@@ -22,7 +23,11 @@ NAMES = (
     "6_serving",
     "7_any_shape",
     "8_keras_pipeline",
+    "9_texts",
 )
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
+ADDRESS = SETUP["metadata"]["url"]  # of the repository, where it is set
 
 
 def test_no_notebook_drops_out() -> None:
@@ -34,9 +39,9 @@ def test_notebook_opens_in_colab_installs_once_and_keeps_its_pictures(path) -> N
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert f"colab.research.google.com/github/tfdpm/tfdpm/blob/main/notebooks/{path.name}" in (
-        notebook.cells[0].source
-    )
+    place = f"{ADDRESS.removeprefix('https://')}/blob/main/notebooks/{path.name}"
+    badge = place.replace("github.com", "https://colab.research.google.com/github")
+    assert f"({badge})" in notebook.cells[0].source
     assert [cell for cell in code if "%pip install" in cell.source] == [code[0]]
     assert code[1].metadata.tags == ["parameters"]
     assert all(cell.execution_count for cell in code)
@@ -51,7 +56,7 @@ def test_notebook_opens_in_colab_installs_once_and_keeps_its_pictures(path) -> N
     [
         (["tfdpm-0.1.0-py3-none-any.whl", "tfdpm/x"], "tfdpm-0.1.0-py3-none-any.whl[viz]"),
         (["tfdpm/x"], ".[viz]"),
-        ([], "tfdpm[viz] @ git+https://github.com/tfdpm/tfdpm"),
+        ([], f"tfdpm[viz] @ git+{ADDRESS}"),
     ],
 )
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -71,6 +76,13 @@ def test_each_notebook_ends_with_the_readers_own_data() -> None:
     for path in NOTEBOOKS:
         *_, before, last = nbformat.read(path, as_version=4).cells
         assert "## On your own data" in before.source + last.source, path.name
+
+
+def test_the_address_of_the_repository_is_the_one_that_is_set() -> None:
+    pages = [*NOTEBOOKS, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "mkdocs.yml"]
+    ours = re.compile(rf"github(?:\.com)?/([\w.-]+/{Path(ADDRESS).name})\b")
+    found = {owned for page in pages for owned in ours.findall(page.read_text("utf-8"))}
+    assert [f"https://github.com/{owned}" for owned in found] == [ADDRESS]
 
 
 def test_links_between_notebooks_lead_somewhere() -> None:

@@ -1,6 +1,6 @@
 """Draws the pictures of reports in this folder, with a real browser.
 
-`python docs/images/screenshots.py --mnist mnist_t10k_images.npz` fits five kinds of data and takes
+`python docs/images/screenshots.py --mnist mnist_t10k_images.npz` fits seven kinds of data and takes
 some minutes. Chromium or Chrome must be on the path; nothing is downloaded.
 """
 
@@ -17,12 +17,14 @@ import tempfile
 from pathlib import Path
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PAGES = ("digits", "table", "texts", "many", "mnist")
+PAGES = ("digits", "table", "cancer", "rings", "texts", "many", "mnist")
 # Name of a picture: page, part of the page, width and height in pixels.
 WIDE = {
     "report_digits": ("digits", "overview", 1280, 1330),
     "report_mnist": ("mnist", "clusters", 1280, 960),
     "report_table": ("table", "columns", 1280, 700),
+    "report_cancer": ("cancer", "labels", 1280, 720),
+    "report_rings": ("rings", "map", 1280, 900),
     "report_texts": ("texts", "overview", 1280, 800),
     "report_500_clusters": ("many", "map", 1280, 900),
 }
@@ -99,7 +101,7 @@ def read_sentences() -> list[str]:
 def write_page(name: str, path: Path, mnist: Path) -> None:
     """Fits the data of that name and writes their report."""
     import numpy as np
-    from sklearn.datasets import load_wine
+    from sklearn.datasets import load_breast_cancer, load_wine, make_circles
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import make_pipeline
@@ -120,6 +122,16 @@ def write_page(name: str, path: Path, mnist: Path) -> None:
         model = tfdpm.fit(frame, verbose=0)
         names = {frame.groupby(model.labels_)["color_intensity"].mean().idxmax(): "dark wines"}
         model.report(path, frame, title="Wines of three growers", names=names)
+    elif name == "cancer":
+        tumours = load_breast_cancer(as_frame=True)
+        kinds = tumours.target_names[tumours.target]
+        model = tfdpm.fit((tumours.data, kinds), verbose=0)
+        model.report(path, tumours.data, kinds, title="Tumours of 569 women")
+    elif name == "rings":
+        rings, _ = make_circles(1_600, noise=0.03, factor=0.4, random_state=0)
+        blobs, _ = tfdpm.data.gaussian_mixture(3, 2, 600, seed=3)
+        x = np.concatenate([rings, 0.05 * blobs + [2.5, 0.0]]).astype(np.float32)
+        tfdpm.fit(x, verbose=0).report(path, x, title="Rings beside blobs")
     elif name == "texts":
         texts = read_sentences()
         counts = TfidfVectorizer(stop_words="english", sublinear_tf=True)

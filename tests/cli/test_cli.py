@@ -232,6 +232,63 @@ def test_export_writes_where_it_is_told(calls, two_blobs) -> None:
     assert (two_blobs / "served" / "1" / "exported").exists()
 
 
+@pytest.fixture(scope="module")
+def saved_blobs(tmp_path_factory) -> Path:
+    """A folder with a model of two clusters, its points, a text for each, and names."""
+    folder = tmp_path_factory.mktemp("blobs")
+    x, y = gaussian_mixture(2, 2, 60, separation=8.0, seed=0)
+    model = tfdpm.fit(x, epochs=1, verbose=0)
+    model.save(folder / "model.keras")
+    np.save(folder / "x.npy", x)
+    words = np.array(["ants and \u2028 bees", "cats, dogs"])[model.labels_]
+    (folder / "x.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    (folder / "names.json").write_text('{"1": "<pets>"}')
+    return folder
+
+
+def test_report_of_a_saved_model_has_names_and_texts(saved_blobs, tmp_path, capsys) -> None:
+    out = tmp_path / "page.html"
+    given = ["--texts", str(saved_blobs / "x.txt"), "--names", str(saved_blobs / "names.json")]
+    command = ["report", str(saved_blobs), str(saved_blobs / "x.npy"), "--out", str(out), *given]
+    assert main([*command, "--title", "Animals"]) == 0
+    assert capsys.readouterr().out.endswith(f"written to {out}\n")
+    text = out.read_text(encoding="utf-8")
+    cards = {k: text.partition(f'id="cluster-{k}"')[2].partition("</article>")[0] for k in "01"}
+    assert "&lt;pets&gt;" in cards["1"] and "<span>dogs</span>" in cards["1"]
+    assert "cluster 0" in cards["0"] and "<span>bees</span>" in cards["0"]
+    assert "<h1>Animals</h1>" in text
+
+
+def test_an_export_keeps_the_names_of_a_file(saved_blobs, tmp_path) -> None:
+    names = tmp_path / "list.json"
+    names.write_text('["bugs", "pets"]')
+    target = tmp_path / "served" / "1"
+    assert main(["export", str(saved_blobs), str(target), "--names", str(names), "--quiet"]) == 0
+    assert tfdpm.load(target).card["names"] == ["bugs", "pets"]
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "wanted"),
+    [
+        ('{"2": "none such"}', 1, "'none such' for cluster 2, wanted texts by the numbers"),
+        ('{"second": "x"}', 1, "'x' for cluster 'second'"),
+        ('["a", 3]', 1, "3 for cluster 1"),
+        ("3", 2, "a JSON file such as"),
+        ("{", 2, "a JSON file such as"),
+        (b"\xff\xfe{", 2, "a JSON file such as"),
+    ],
+)
+def test_names_that_are_none_are_said(content, status, wanted, saved_blobs, tmp_path, capsys):
+    names = tmp_path / "names.json"
+    names.write_bytes(content if isinstance(content, bytes) else content.encode())
+    command = ["report", str(saved_blobs), str(saved_blobs / "x.npy"), "--quiet"]
+    out = tmp_path / "page.html"
+    assert main([*command, "--names", str(names), "--out", str(out)]) == status
+    error = capsys.readouterr().err
+    assert wanted in error and error.count("\n") == 1
+    assert not out.exists()
+
+
 def test_bench_runs_the_module_of_that_name(monkeypatch, tmp_path) -> None:
     ran = []
     from tfdpm.benchmarks.quality import peer_scores

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import tfdpm
 from tests.reference.joined import join
-from tfdpm.report import charts, facts, traits
+from tfdpm.report import charts, facts, traits, write
 from tfdpm.report.page import make_sprite
 from tfdpm.viz.maps import cluster_map
 
@@ -263,3 +263,23 @@ def test_chains_that_would_take_too_long_are_left_out_and_said(images, monkeypat
     text = model.report(tmp_path / "r.html", images[0], verbose=0).read_text(encoding="utf-8")
     assert "were left out" in text
     assert {"posterior", "stability"}.isdisjoint(charts_of(text))
+
+
+def test_five_hundred_clusters_fit_into_five_megabytes(monkeypatch, tmp_path):
+    # As many points as a map draws, in more columns than a card shows. A plane is faster to find
+    # than a layout, and has as many marks.
+    monkeypatch.setattr(write, "cluster_map", lambda *given: cluster_map(*given[:2], "pca"))
+    x, _ = tfdpm.data.gaussian_mixture(500, 8, 8_000, separation=6.0, seed=0)
+    config = tfdpm.DeepDPMConfig(fixed_k=500, hidden_units=32)
+    model = tfdpm.fit(x, config=config, epochs=1, verbose=0)
+    largest = int(np.bincount(model.labels_).argmax())
+    page = model.report(tmp_path / "r.html", x, names={largest: "the largest"}, verbose=0)
+    text = page.read_text(encoding="utf-8")
+    assert page.stat().st_size < 5_000_000
+    cards = re.findall(r'<article class="card" id="cluster-([0-9]+)"', text)
+    assert sorted(map(int, cards)) == list(range(500))
+    assert text.count('href="#cluster-') < 100  # only links of the overview and of outliers
+    assert text.count("<b>typical</b>") > 300  # the others have no point
+    (card,) = re.findall(rf'id="cluster-{largest}"(.*?)</article>', text)
+    assert "the largest" in card and "<b>typical</b>" in card
+    assert len(charts_of(text)["map"]["layout"]["meta"]["boxes"]) == 500  # to which it zooms

@@ -16,7 +16,7 @@ import tfdpm
 from tfdpm import startup
 from tfdpm.benchmarks.commands import bench, reproduce
 from tfdpm.cli.fit import fit
-from tfdpm.cli.saved import drift, export, merge, predict, split
+from tfdpm.cli.saved import drift, export, merge, predict, report, split
 from tfdpm.cli.swav import app as swav_app
 
 # Usage errors, which typer itself does not name: a missing argument, an unknown option or command.
@@ -55,7 +55,7 @@ def _describe(
     """Clustering that finds the number of clusters."""
 
 
-for _command in (fit, predict, drift, merge, split, export, reproduce):
+for _command in (fit, predict, report, drift, merge, split, export, reproduce):
     app.command()(_command)
 app.add_typer(bench, name="bench")
 app.add_typer(swav_app, name="swav")

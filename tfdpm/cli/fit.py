@@ -129,7 +129,7 @@ def fit(
         model.report(
             file,
             inputs,
-            images=inputs.array if data == "digits" else None,  # rows of 8 x 8 pixels
+            images=output.images_of(data, inputs),
             title=f"Clusters of {data}",
             command=shlex.join(["tfdpm", *sys.argv[1:]]),
             seconds=seconds,

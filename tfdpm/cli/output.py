@@ -60,6 +60,11 @@ def predict_labels(model: Any, inputs: Inputs) -> tuple[Any, Any]:
     return labels, known
 
 
+def images_of(data: str, inputs: Inputs) -> Any:
+    """Returns the images that a report shows beside the points; None where it finds them itself."""
+    return inputs.array if data == "digits" else None  # rows of 8 x 8 pixels
+
+
 def score_labels(labels: Any, known: Any) -> dict[str, float]:
     """Returns NMI, ARI and ACC against known labels; nothing where these are None."""
     if known is None:

@@ -1,7 +1,8 @@
-"""What is done with a model that `tfdpm fit --out` saved: labels, drift, edits, exports."""
+"""What is done with a model that `tfdpm fit --out` saved: labels, page, drift, edits, exports."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,16 @@ from tfdpm.progress.files import complete_files, replace_file
 
 Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A .keras file, or the folder of fit --out.")
+]
+
+Names = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        metavar="FILE",
+        help='JSON file with names of clusters: {"3": "shoes"}, or a list with one for each.',
+    ),
 ]
 
 
@@ -56,6 +67,45 @@ def predict(
     elif not quiet:
         output.show_clusters(labels)
         output.show_scores(scores)
+
+
+def report(
+    model: Model,
+    data: Annotated[str, typer.Argument(metavar="DATA", help="As for fit.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("report.html"),
+    names: Names = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, metavar="FILE", help="A line of text for each point."
+        ),
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(help='Heading of the page; default "Clusters of DATA".')
+    ] = None,
+    label: tables.Label = None,
+    drop: tables.Drop = None,
+    header: tables.Header = None,
+    missing: tables.Missing = None,
+    quiet: output.Quiet = False,
+) -> None:
+    """Write one HTML page about the clusters of DATA, with names and texts where given."""
+    checks.import_optional("plotly.offline", "report", "viz")
+    fitted = _load_model(model)
+    known = {"minimum_points": 1, "known": fitted.columns}
+    inputs = tables.read_inputs(data, label, None, drop, header, missing, **known)
+    fitted.report(
+        out,
+        inputs,
+        images=output.images_of(data, inputs),
+        # Lines end where files end them, not at all that Unicode calls ends of lines.
+        texts=None if texts is None else texts.read_text("utf-8").removesuffix("\n").split("\n"),
+        names=_read_names(names),
+        title=f"Clusters of {data}" if title is None else title,
+        verbose=0 if quiet else "auto",
+    )
+    if not quiet:
+        output.show(f"written to {out}")
 
 
 def drift(
@@ -138,15 +188,32 @@ def export(
             "tf_saved_model and litert.",
         ),
     ] = "savedmodel",
+    names: Names = None,
     quiet: output.Quiet = False,
 ) -> None:
     """Write MODEL as a SavedModel folder, or as a TensorFlow Lite or ONNX file, to TARGET."""
     checks.one_of(form, "--format", ("savedmodel", "tf_saved_model", "tflite", "litert", "onnx"))
     fitted = _load_model(model)
     with startup.without_information():
-        fitted.export(str(folder), format=form)
+        fitted.export(str(folder), format=form, names=_read_names(names))
     if not quiet:
         output.show(f"written to {folder}")
+
+
+def _read_names(path: Path | None) -> dict[Any, Any] | list[Any] | None:
+    """Returns the names of clusters in a JSON file, by number or one for each; None without one."""
+    if path is None:
+        return None
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError:  # no JSON, or no text
+        found = None
+    if isinstance(found, dict):  # the model checks what is not a number
+        return {int(k) if k.isdecimal() else k: name for k, name in found.items()}
+    if not isinstance(found, list):
+        wanted = 'a JSON file such as {"3": "shoes"}, or with a list of names'
+        checks.fail("--names", repr(str(path)), wanted)
+    return found
 
 
 def _load_model(path: Path) -> Any:
