@@ -273,6 +273,134 @@ def test_an_index_beyond_the_batch_is_an_error():
         NormalInverseWishart(np.zeros((3, 2)), 1.0, 5.0, np.eye(2))[0, 1]
 
 
+@pytest.fixture(scope="module")
+def batch_of_three():
+    return NormalInverseWishart(
+        np.zeros((3, 2)), [0.5, 1.0, 2.0], 5.0, np.eye(2) + 0.1, validate_args=True
+    )
+
+
+def test_a_graph_takes_and_returns_distributions_of_unknown_batch(batch_of_three):
+    known = batch_of_three._type_spec
+    parts = {"loc": [2], "mean_precision": [], "df": [], "scale": [2, 2]}
+    unknown = known._copy(
+        param_specs={
+            name: tf.TensorSpec([None, *shape], tf.float64) for name, shape in parts.items()
+        }
+    )
+    theta = np.eye(2), np.ones(2)
+    statistics = batch_of_three.statistics(samples.points(6, 2), samples.weights(6, 3))
+
+    def update(prior):
+        after = prior.posterior(statistics)
+        return prior, after, prior[1:], prior.log_prob(theta), prior.sample(4, seed=(1, 2)).mean
+
+    wanted = update(batch_of_three)
+    for spec in (known, unknown):
+        actual = tf.function(update, input_signature=[spec])(batch_of_three)
+        for ours, eager in zip(actual[:3], wanted[:3], strict=True):
+            assert isinstance(ours, NormalInverseWishart) and ours.batch_shape == eager.batch_shape
+            np.testing.assert_allclose(ours.log_prob(theta), eager.log_prob(theta), rtol=1e-12)
+        for ours, eager in zip(actual[3:], wanted[3:], strict=True):
+            np.testing.assert_allclose(ours, eager, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [[None, 2], None], ids=["length", "rank"])
+def test_a_batch_shape_may_be_unknown_until_the_graph_runs(shape):
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float64)])
+    def evaluate(loc):
+        prior = NormalInverseWishart(loc, 1.0, 5.0, np.eye(2))
+        return prior.log_prob((np.eye(2), np.zeros(2))), prior.mean(), prior.batch_shape_tensor()
+
+    loc = samples.points(3, 2)
+    whole = NormalInverseWishart(loc, 1.0, 5.0, np.eye(2))
+    density, mean, batch = evaluate(loc)
+    np.testing.assert_allclose(density, whole.log_prob((np.eye(2), np.zeros(2))), rtol=1e-12)
+    np.testing.assert_array_equal(mean.covariance, whole.mean().covariance)
+    np.testing.assert_array_equal(mean.mean, loc)
+    np.testing.assert_array_equal(batch, [3])
+
+
+@pytest.mark.parametrize("is_traced", [False, True])
+@pytest.mark.parametrize(
+    "matrix, wanted",
+    [
+        ([[1.0, 0.5], [0.0, 1.0]], "symmetric"),
+        ([[1.0, 2.0], [2.0, 1.0]], "positive definite"),
+        ([[1.0, 1.0], [1.0, 1.0]], "positive definite"),
+    ],
+    ids=["asymmetric", "indefinite", "singular"],
+)
+def test_densities_of_no_covariance_are_errors_where_asked(
+    batch_of_three, matrix, wanted, is_traced
+):
+    for density in (batch_of_three.log_prob, batch_of_three.log_prob_parts):
+        density = tf.function(density) if is_traced else density
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"`covariance`: wanted {wanted}"):
+            density(covariance=tf.constant(matrix, tf.float64), mean=np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("loc", [np.nan, 0.0]),
+        ("mean_precision", 0.0),
+        ("df", 1.0),
+        ("scale", [[1.0, 0.5], [0.0, 1.0]]),
+        ("scale", [[1.0, 2.0], [2.0, 1.0]]),
+    ],
+)
+def test_graphs_check_parameters_where_asked(name, value):
+    good = {"loc": [0.0, 0.0], "mean_precision": 1.0, "df": 4.0, "scale": np.eye(2)}
+
+    @tf.function
+    def draw(part):
+        return NormalInverseWishart(**(good | {name: part}), validate_args=True).sample(seed=(1, 2))
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"(?i){name}"):
+        draw(tf.constant(value, tf.float64))
+
+
+def test_event_bijector_reaches_positive_definite_matrices_and_returns(batch_of_three):
+    drawn = batch_of_three.sample(4, seed=(1, 2))
+    bijector = batch_of_three.experimental_default_event_space_bijector()
+    free = bijector.inverse(drawn)
+    assert [part.shape for part in tf.nest.flatten(free)] == [[4, 3, 3], [4, 3, 2]]
+    moved = bijector.forward(tf.nest.map_structure(lambda part: part - 3.0, free))
+    assert np.linalg.eigvalsh(moved.covariance.numpy()).min() > 0.0
+    again = bijector.forward(bijector.inverse(tf.nest.map_structure(tf.identity, drawn)))
+    np.testing.assert_allclose(again.covariance, drawn.covariance, rtol=1e-9)
+
+
+def test_constraining_bijectors_lead_to_allowed_parameters():
+    properties = NormalInverseWishart.parameter_properties(tf.float64)
+    assert {name: each.event_ndims for name, each in properties.items()} == {
+        "loc": 1,
+        "mean_precision": 0,
+        "df": 0,
+        "scale": 2,
+    }
+    shapes = {"loc": [3, 2], "mean_precision": [3], "scale": [3, 3]}
+    parts = {
+        name: properties[name].default_constraining_bijector_fn().forward(np.full(shape, -2.0))
+        for name, shape in shapes.items()
+    }
+    assert NormalInverseWishart(df=5.0, **parts).batch_shape == [3]
+
+
+def test_samples_follow_their_parameters_as_the_gradient_says():
+    def draw(precision):
+        prior = NormalInverseWishart([0.0, 0.0], precision, 6.0, np.eye(2))
+        return prior.sample(3, seed=(1, 2)).mean
+
+    precision = tf.constant(0.7, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(precision)
+        total = tf.reduce_sum(draw(precision))
+    difference = tf.reduce_sum(draw(precision + 1e-5) - draw(precision - 1e-5)) / 2e-5
+    np.testing.assert_allclose(tape.gradient(total, precision), difference, rtol=1e-6)
+
+
 def test_public_module_names_the_predictive():
     assert MultivariateStudentT is tfp.distributions.MultivariateStudentTLinearOperator
 

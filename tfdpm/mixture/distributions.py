@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
@@ -29,6 +31,17 @@ class MeanAndCovariance(NamedTuple):
     mean: Any
 
 
+class _InverseWishart(tfd.TransformedDistribution):  # type: ignore[misc]  # TFP is not typed
+    """A transformed Wishart that checks the covariances whose density is asked for."""
+
+    def _sample_control_dependencies(self, value: tf.Tensor) -> list[tf.Operation]:
+        return _matrix_assertions("covariance", value) if self.validate_args else []
+
+    def _default_event_space_bijector(self) -> tfb.Bijector:
+        return _to_positive_definite(self.dtype)
+
+
+@tfp.experimental.auto_composite_tensor(omit_kwargs=(), non_identifying_kwargs=("name",))
 class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  # TFP is not typed
     """Joint distribution of the mean and covariance of a Gaussian.
 
@@ -49,7 +62,8 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
         mean_precision: `[...]` floating, > 0; kappa, in pseudo-observations.
         df: `[...]` floating, > D - 1; nu.
         scale: `[..., D, D]` symmetric positive definite, squared feature units.
-        validate_args: whether densities check their arguments when evaluated.
+        validate_args: whether densities check their arguments, and graphs the parameters too;
+            eagerly these are always checked.
         name: name of the distribution.
 
     Attributes:
@@ -76,14 +90,19 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
         # float64 unless every floating tensor or array is float32.
         dtypes = {tf.as_dtype(part.dtype) for part in given if hasattr(part, "dtype")}
         dtype = tf.float32 if dtypes == {tf.float32} else tf.float64
-        niw = _broadcast(NIWParameters(*(tf.convert_to_tensor(part, dtype) for part in given)))
+        niw = NIWParameters(*(tf.convert_to_tensor(part, dtype) for part in given))
+        self._dim = _check(niw)
+        whole = _broadcast(niw, self._dim)
+        # As given where a graph does not know the shapes: it traces what it is given by identity.
+        if whole.scale.shape.is_fully_defined():
+            niw = whole
         self.loc, self.mean_precision, self.df, self.scale = niw
-        self._dim = int(self.loc.shape[-1])
-        scale_tril = cholesky(self.scale)
-        identity = tf.eye(self._dim, batch_shape=self.df.shape, dtype=dtype)
+        self._whole = whole
+        scale_tril = cholesky(whole.scale)
+        identity = tf.eye(self._dim, batch_shape=tf.shape(whole.df), dtype=dtype)
         precision_tril = cholesky(tf.linalg.cholesky_solve(scale_tril, identity))
-        covariance = tfd.TransformedDistribution(
-            tfd.WishartTriL(self.df, scale_tril=precision_tril, validate_args=validate_args),
+        covariance = _InverseWishart(
+            tfd.WishartTriL(whole.df, scale_tril=precision_tril, validate_args=validate_args),
             # Precision -> its Cholesky factor -> that of the covariance -> the covariance.
             tfb.Chain(
                 [
@@ -92,20 +111,21 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
                     tfb.Invert(tfb.CholeskyOuterProduct()),
                 ]
             ),
+            validate_args=validate_args,
             name="InverseWishart",
         )
 
         def mean(covariance: tf.Tensor) -> tfd.Distribution:
-            precision = self.mean_precision[..., tf.newaxis, tf.newaxis]
+            precision = whole.mean_precision[..., tf.newaxis, tf.newaxis]
             return tfd.MultivariateNormalTriL(
-                self.loc,
+                whole.loc,
                 scale_tril=cholesky(covariance / precision),
                 validate_args=validate_args,
             )
 
         super().__init__(
             MeanAndCovariance(covariance=covariance, mean=mean),
-            batch_ndims=self.df.shape.rank,
+            batch_ndims=tf.rank(whole.df) if whole.df.shape.rank is None else whole.df.shape.rank,
             use_vectorized_map=False,
             validate_args=validate_args,
             name=name,
@@ -115,25 +135,56 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
             dict(niw._asdict(), validate_args=validate_args, name=name)
         )
 
-    def __getitem__(self, slices: Any) -> NormalInverseWishart:
-        """The distributions at an index of the batch, as of any of TFP, such as `prior[0]`."""
-        slices = slices if isinstance(slices, tuple) else (slices,)
-        if not any(each is Ellipsis for each in slices):
-            slices = (*slices, Ellipsis)
-        parts = {
-            name: getattr(self, name)[(*slices, *[slice(None)] * rank)]
-            for name, rank in (("loc", 1), ("mean_precision", 0), ("df", 0), ("scale", 2))
+    @classmethod
+    def _parameter_properties(
+        cls, dtype: tf.DType, num_classes: int | None = None
+    ) -> dict[str, Any]:
+        # Shapes follow from those of a sample, a `MeanAndCovariance`.
+        def above_dim(*_: Any) -> Any:
+            raise NotImplementedError("`df`: its least value depends on the number of features")
+
+        describe = tfp.util.ParameterProperties
+        return {
+            "loc": describe(event_ndims=1, shape_fn=lambda shape: shape.mean),
+            "mean_precision": describe(
+                shape_fn=lambda shape: shape.mean[:-1],
+                default_constraining_bijector_fn=lambda: tfb.Softplus(low=_tiny(dtype)),
+            ),
+            "df": describe(
+                shape_fn=lambda shape: shape.mean[:-1],
+                default_constraining_bijector_fn=above_dim,
+            ),
+            "scale": describe(
+                event_ndims=2,
+                shape_fn=lambda shape: shape.covariance,
+                default_constraining_bijector_fn=lambda: _to_positive_definite(dtype),
+            ),
         }
-        return NormalInverseWishart(**parts, validate_args=self.validate_args, name=self.name)
+
+    # The joint distribution's slices the distributions that it was made of, not parameters.
+    __getitem__ = tfd.Distribution.__getitem__
+
+    def _parameter_control_dependencies(self, is_init: bool) -> list[tf.Operation]:
+        if not (self.validate_args and is_init) or tf.executing_eagerly():
+            return []
+        least = tf.cast(self._dim - 1, self.df.dtype)
+        return [
+            tf.debugging.assert_all_finite(self.loc, "`loc`: wanted finite numbers"),
+            tf.debugging.assert_positive(
+                self.mean_precision, "`mean_precision`: wanted positive numbers"
+            ),
+            tf.debugging.assert_greater(self.df, least, "`df`: wanted numbers above D - 1"),
+            *_matrix_assertions("scale", self.scale),
+        ]
 
     def mean(self) -> MeanAndCovariance:
         """Means of both parts: `loc` and `scale / (df - D - 1)`, NaN where `df <= D + 1`."""
-        divisor = self.df - self._dim - 1.0
+        divisor = self._whole.df - self._dim - 1.0
         return self._structure(tf.where(divisor > 0, divisor, float("nan")))
 
     def mode(self) -> MeanAndCovariance:
         """Joint mode: `loc` and `scale / (df + D + 2)`."""
-        return self._structure(self.df + self._dim + 2.0)
+        return self._structure(self._whole.df + self._dim + 2.0)
 
     def statistics(self, points: Any, weights: Any = None) -> SufficientStatistics:
         """Statistics of `points [N, D]` for the methods below, float64.
@@ -162,7 +213,7 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
     ) -> tfd.MultivariateStudentTLinearOperator:
         """Multivariate t of the next point given the statistics (the prior's if `None`)."""
         if statistics is None:
-            nothing = (0.0 * part for part in (self.df, self.loc, self.scale))
+            nothing = (0.0 * part for part in (self._whole.df, self._whole.loc, self._whole.scale))
             statistics = SufficientStatistics(*(tf.cast(part, tf.float64) for part in nothing))
         parts = self._evaluate(
             lambda *given: evidence.predictive(evidence.posterior(*given)), statistics, 0, 1, 2
@@ -179,43 +230,82 @@ class NormalInverseWishart(tfd.JointDistributionNamed):  # type: ignore[misc]  #
         *ranks: int,
     ) -> list[tf.Tensor]:
         """Arrays that a function of the prior returns, of so many axes each, also in a graph."""
-        parameters = self.loc, self.mean_precision, self.df, self.scale
-        prior = [tf.cast(part, tf.float64) for part in parameters]
+        prior = [tf.cast(part, tf.float64) for part in self._whole]
         arrays = tf.numpy_function(
             lambda *parts: function(NIWParameters(*parts[:4]), SufficientStatistics(*parts[4:])),
             [*prior, *statistics],
             [tf.float64] * len(ranks),
         )
-        batch = tf.broadcast_static_shape(self.df.shape, statistics.counts.shape)
+        batch = tf.broadcast_static_shape(self._whole.df.shape, statistics.counts.shape)
+        dims = ([self._dim] * rank for rank in ranks)
         # One array alone is not given as a list.
-        pairs = zip(tf.nest.flatten(arrays), ranks, strict=True)
-        return [tf.ensure_shape(array, [*batch, *[self._dim] * rank]) for array, rank in pairs]
+        pairs = zip(tf.nest.flatten(arrays), dims, strict=True)
+        return [tf.ensure_shape(array, batch.concatenate(shape)) for array, shape in pairs]
 
     def _structure(self, divisor: tf.Tensor) -> MeanAndCovariance:
         """The mean, and the scale matrix over a divisor."""
-        covariance = self.scale / divisor[..., tf.newaxis, tf.newaxis]
-        return MeanAndCovariance(covariance, tf.broadcast_to(self.loc, tf.shape(covariance)[:-1]))
+        covariance = self._whole.scale / divisor[..., tf.newaxis, tf.newaxis]
+        return MeanAndCovariance(covariance, self._whole.loc)
 
 
-def _broadcast(parameters: NIWParameters) -> NIWParameters:
-    """Checks parameters and broadcasts them to one batch shape."""
+def _tiny(dtype: tf.DType) -> Any:
+    """What keeps a number of this type away from zero."""
+    return np.finfo(tf.as_dtype(dtype).as_numpy_dtype).eps
+
+
+def _to_positive_definite(dtype: tf.DType) -> tfb.Bijector:
+    """From vectors of any numbers to positive definite matrices, in this type also inside."""
+    return tfb.Chain([tfb.CholeskyOuterProduct(), tfb.FillScaleTriL(diag_shift=_tiny(dtype))])
+
+
+def _matrix_assertions(name: str, matrices: tf.Tensor) -> list[tf.Operation]:
+    """Fails, also in a graph, unless matrices `[..., D, D]` are symmetric and positive definite."""
+    largest = tf.reduce_max(tf.abs(matrices), axis=[-2, -1], keepdims=True)
+    asymmetry = tf.abs(matrices - tf.linalg.matrix_transpose(matrices))
+    symmetric = tf.debugging.assert_less_equal(
+        asymmetry, _tiny(matrices.dtype) ** 0.5 * largest, f"`{name}`: wanted symmetric matrices"
+    )
+    positive = tf.debugging.assert_positive(
+        tf.linalg.eigvalsh(matrices), f"`{name}`: wanted positive definite matrices"
+    )
+    return [symmetric, positive]
+
+
+def _check(parameters: NIWParameters) -> int:
+    """Checks shapes, and eagerly numbers; returns the number of features."""
     loc, mean_precision, df, scale = parameters
-    if loc.shape.rank < 1:
+    if loc.shape.rank == 0:
         checks.fail("loc", f"shape {tuple(loc.shape)}", "shape [..., D]")
-    dim = int(loc.shape[-1])
-    if scale.shape.rank < 2 or tuple(scale.shape[-2:]) != (dim, dim):
+    sizes = [shape[-1] for shape in (loc.shape, scale.shape) if shape.rank]
+    dim = next((size for size in sizes if size is not None), None)
+    if dim is None:
+        checks.fail("loc", f"shape {loc.shape}", "shape [..., D] with a D that is known")
+    if not scale.shape[-2:].is_compatible_with([dim, dim]):
         checks.fail("scale", f"shape {tuple(scale.shape)}", f"shape [..., {dim}, {dim}]")
     if tf.executing_eagerly():  # the numbers of a graph are not known yet
         check_values(parameters)
-    batches = [loc.shape[:-1], mean_precision.shape, df.shape, scale.shape[:-2]]
+    return int(dim)
+
+
+def _broadcast(parameters: NIWParameters, dim: int) -> NIWParameters:
+    """Broadcasts parameters to one batch shape, which a graph may not know."""
+    loc, mean_precision, df, scale = parameters
+    known = [loc.shape[:-1], mean_precision.shape, df.shape, scale.shape[:-2]]
     try:
-        batch = list(np.broadcast_shapes(*(tuple(shape) for shape in batches)))
+        batch = functools.reduce(tf.broadcast_static_shape, known)
     except ValueError:
-        shapes = ", ".join(str(tuple(shape)) for shape in batches)
+        shapes = ", ".join(str(tuple(shape)) for shape in known)
         checks.fail("loc, mean_precision, df, scale", f"batch shapes {shapes}", "one batch shape")
+    sizes = [tf.shape(loc)[:-1], tf.shape(mean_precision), tf.shape(df), tf.shape(scale)[:-2]]
+    size = functools.reduce(tf.broadcast_dynamic_shape, sizes)
+
+    def broadcast(part: tf.Tensor, *event: int) -> tf.Tensor:
+        shape = batch.concatenate(event)
+        if shape.is_fully_defined() and part.shape == shape:
+            return part
+        whole = tf.broadcast_to(part, tf.concat([size, tf.constant(event, tf.int32)], 0))
+        return tf.ensure_shape(whole, shape)
+
     return NIWParameters(
-        tf.broadcast_to(loc, [*batch, dim]),
-        tf.broadcast_to(mean_precision, batch),
-        tf.broadcast_to(df, batch),
-        tf.broadcast_to(scale, [*batch, dim, dim]),
+        broadcast(loc, dim), broadcast(mean_precision), broadcast(df), broadcast(scale, dim, dim)
     )
