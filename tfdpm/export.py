@@ -277,11 +277,12 @@ def _check_weights(weights: h5py.File, most: int) -> None:
 
 def _read_card(folder: Path) -> dict[str, Any]:
     """The model card, complete and of this format."""
-    try:
-        card = json.loads((folder / CARD_NAME).read_text(encoding="utf-8"))
-    except OSError:
+    path = folder / CARD_NAME
+    if not path.is_file():  # nor a device or a pipe, whose text never ends
         checks.fail("directory", f"{str(folder)!r} without {CARD_NAME}", _WANTED)
-    except (ValueError, RecursionError):  # neither text nor JSON
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):  # neither text nor JSON
         checks.fail("directory", f"{str(folder)!r} with a damaged {CARD_NAME}", _WANTED)
     for fault in inspection.card_faults(card, FORMAT):
         checks.fail("directory", f"{str(folder)!r} with a foreign {CARD_NAME} {fault}", _WANTED)

@@ -237,6 +237,13 @@ def progress_of(arrays):
     return json.loads(arrays["progress"].tobytes())
 
 
+def with_history(arrays, value):
+    progress = progress_of(arrays)
+    (attributes,) = (found for name, found in progress["callbacks"] if name == "History")
+    attributes["history"]["dict"]["loss"] = value
+    return progress
+
+
 DAMAGED = {
     "no state": lambda arrays: arrays.pop("state/parameters/means"),
     "no progress": lambda arrays: arrays.pop("progress"),
@@ -262,6 +269,11 @@ DAMAGED = {
     "capacity of 1e8": lambda arrays: arrays.update(capacity=np.array(10**8)),
     "callbacks of none": lambda arrays: arrays.update(
         progress=as_json({**progress_of(arrays), "callbacks": [["History", {"x": {"array": "y"}}]]})
+    ),
+    "history of a number": lambda arrays: arrays.update(progress=as_json(with_history(arrays, -1))),
+    "history of none": lambda arrays: arrays.update(progress=as_json(with_history(arrays, None))),
+    "counts negative": lambda arrays: arrays.update(
+        {"state/soft/counts": -arrays["state/soft/counts"]}
     ),
     "genealogy": lambda arrays: arrays.update(genealogy=arrays["genealogy"][:9]),
 }

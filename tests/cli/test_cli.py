@@ -164,6 +164,50 @@ def test_report_goes_to_the_folder_of_the_model_or_here(calls, two_blobs, monkey
     assert (two_blobs / "out" / "report.html").exists()
 
 
+def test_report_and_model_are_replaced_together(calls, two_blobs, monkeypatch) -> None:
+    out = two_blobs / "out"
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr(NearestCorner, "report", interrupted)
+        (out / "stages").mkdir(parents=True)
+        assert main(["fit", str(two_blobs / "two.npz"), "--report", "--out", str(out)]) == 130
+    # What a rerun goes on from is still there.
+    assert [each.name for each in out.iterdir()] == ["stages"]
+    assert main(["fit", str(two_blobs / "two.npz"), "--report", "--out", str(out)]) == 0
+    names = ["history.json", "labels.npy", "model.keras", "report.html"]
+    assert sorted(each.name for each in out.iterdir()) == names
+
+
+HOLDING = """
+import sys, time
+from tfdpm.progress.files import claim
+claim(sys.argv[1])
+print("claimed", flush=True)
+time.sleep(60)
+"""
+
+
+def test_second_fit_into_a_folder_is_told_of_the_first(calls, two_blobs, capsys) -> None:
+    out = two_blobs / "out"
+    command = [sys.executable, "-c", HOLDING, str(out / "fit")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "claimed\n"
+            words = ["fit", str(two_blobs / "two.npz"), "--seed", "7", "--out", str(out)]
+            assert main(words) == 1
+            error = capsys.readouterr().err
+            assert f"in which process {process.pid} on " in error and error.count("\n") == 1
+            assert calls == []
+        finally:
+            process.kill()
+    assert main(words) == 0
+    names = ["history.json", "labels.npy", "model.keras"]
+    assert sorted(each.name for each in out.iterdir()) == names
+
+
 def test_a_report_without_plotly_is_refused_before_the_fit(calls, monkeypatch, capsys) -> None:
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     assert main(["fit", "blobs", "--report"]) == 1

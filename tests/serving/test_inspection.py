@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import warnings
 import zipfile
@@ -164,6 +165,60 @@ def test_operation_deep_in_a_function_is_refused(folder):
         tfdpm.load(folder)
 
 
+@pytest.mark.parametrize("route", ["name", "attribute", "gradient", "object", "twice"])
+def test_writing_function_is_refused_however_it_is_called(folder, tmp_path, route):
+    replace_graph(folder, lambda x: tf.reduce_sum(tf.abs(x)))
+    path = folder / "saved_model.pb"
+    saved = serving_proto(path)
+    library, objects = saved.meta_graphs[0].graph_def.library, saved.meta_graphs[0].object_graph_def
+    answers = next(each for each in library.function if any(n.op == "Abs" for n in each.node_def))
+    node = next(each for each in answers.node_def if each.op == "Abs")
+    writes = writing_function(tmp_path / "written")
+    writes.signature.name = "Abs" if route == "name" else "writes"
+    if route == "attribute":  # a function that calls the one that its caller names
+        between = library.function.add(signature=writes.signature)
+        between.signature.name = "between"
+        between.signature.attr.add(name="F", type="func")
+        call = between.node_def.add(name="call", op="PartitionedCall", input=["x"])
+        call.attr["f"].placeholder = "F"
+        between.ret["y"] = "call:output:0"
+        node.attr["f"].func.name = "between"
+        node.attr["f"].func.attr["F"].func.name = "writes"
+    elif route == "gradient":
+        library.registered_gradients.add(gradient_func="writes", registered_op_type="Abs")
+    elif route == "object":
+        functions = [each for each in objects.nodes if each.HasField("bare_concrete_function")]
+        functions[0].bare_concrete_function.concrete_function_name = "writes"
+    elif route == "twice":  # the name of a function that is whole otherwise
+        writes.signature.name = answers.signature.name
+    library.function.insert(0, writes)
+    path.write_bytes(saved.SerializeToString())
+    certify(folder)
+    with pytest.raises(ValueError, match="the operation SaveV2"):
+        tfdpm.load(folder)
+
+
+def writing_function(path: Path):
+    """Takes and returns `[N, 4]` numbers as Abs does, and writes variables on the way."""
+    from tensorflow.core.framework import function_pb2
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], name="x")], autograph=False)
+    def write(x):
+        saved = tf.raw_ops.SaveV2(
+            prefix=str(path), tensor_names=["a"], shape_and_slices=[""], tensors=[tf.zeros([1])]
+        )
+        with tf.control_dependencies([saved]):
+            return {"y": tf.identity(x)}
+
+    function = write.get_concrete_function().function_def
+    found = function_pb2.FunctionDef.FromString(function.SerializeToString())
+    found.signature.output_arg[0].name = "y"
+    (value,) = found.ret.values()
+    found.ret.clear()
+    found.ret["y"] = value
+    return found
+
+
 def test_operations_of_ones_own_folder_may_be_trusted(folder):
     replace_graph(folder, EXTRAS["StatelessWhile"])
     np.testing.assert_array_equal(tfdpm.load(folder, trusted=True).predict_labels(X), 0)
@@ -199,10 +254,23 @@ def test_files_that_no_export_writes_are_refused(folder, name):
         tfdpm.load(folder)
 
 
-def test_link_out_of_the_folder_is_refused(folder):
+@pytest.mark.parametrize("target", ["/dev/zero", "fingerprint.pb", "saved_model.pb"])
+def test_link_is_refused(folder, target):
     (folder / "fingerprint.pb").unlink()
-    (folder / "fingerprint.pb").symlink_to("/dev/zero")
-    with pytest.raises(ValueError, match="fingerprint.pb, which leads out of the folder"):
+    (folder / "fingerprint.pb").symlink_to(target)
+    with pytest.raises(ValueError, match="`directory`: got .* with a link fingerprint.pb"):
+        tfdpm.load(folder)
+
+
+@pytest.mark.parametrize("name", ["model_card.json", "saved_model.pb"])
+def test_pipe_or_device_is_not_read(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ValueError, match=f"`directory`: got .* with.* {name}"):
+        tfdpm.load(folder)
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=f"`directory`: got .* with.* {name}"):
         tfdpm.load(folder)
 
 
@@ -276,6 +344,9 @@ def test_every_operation_that_is_let_through_exists_and_none_has_effects():
         ({"files": {}}, "checksum"),
         ({"files": []}, "checksum"),
         ({"columns": {"names": 3}}, "damaged"),
+        ({"columns": {"names": ["a"], "categories": []}}, "0 lists of categories for 1 columns"),
+        ({"columns": {"names": [None], "categories": [[]]}}, "no text"),
+        ({"columns": {"categories": [], "origin": 3}}, "no text"),
         ({"format": None}, "format"),
     ],
     ids=str,
@@ -370,6 +441,11 @@ ALTERED = {
     "covariances infinite": setting("vars/parameters.covariances", lambda value: value * np.inf),
     "weights": setting("vars/parameters.mixture_weights", lambda value: value + 1.0),
     "prior": setting("vars/prior.scale", np.negative),
+    "degrees of freedom": setting("vars/prior.df", np.negative),
+    "precision of zero": setting("vars/prior.mean_precision", np.zeros_like),
+    "counts negative": setting("vars/soft.counts", np.negative),
+    "counts of halves": setting("vars/halves.counts", np.negative),
+    "structure": setting("vars/covariance", lambda value: value[:2]),
     "tails are NaN": setting("vars/t_mixture.df", lambda value: np.full(3, np.nan)),
     "statistics": setting("vars/soft.sums", lambda value: value[:, :2]),
     "map": setting("vars/preprocessing.projection", with_nan),

@@ -145,6 +145,11 @@ class Checkpoint(keras.callbacks.Callback):
             (name, {key: _decode(value, arrays) for key, value in attributes.items()})
             for name, attributes in progress["callbacks"]
         ]
+        for name, attributes in self._callback_states:
+            if name == "History":
+                series = [attributes["epoch"], *attributes["history"].values()]
+                if not all(isinstance(each, list) for each in series):
+                    raise ValueError("a history without lists")
 
     def on_epoch_begin(self, epoch, logs=None):
         """Writes the state after the epochs before, whose ends all callbacks have seen."""

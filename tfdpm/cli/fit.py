@@ -17,7 +17,7 @@ import tfdpm
 from tfdpm import checks
 from tfdpm.cli import output, tables
 from tfdpm.cli.saved import load_keras
-from tfdpm.progress.files import complete_files, make_folder, replace_files
+from tfdpm.progress.files import complete_files, make_folder, replace_files, reserved
 
 if TYPE_CHECKING:
     from tfdpm.data import Inputs
@@ -26,6 +26,7 @@ _STAGES = "stages"  # folder in --out where an unfinished run keeps its results
 
 
 def fit(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Argument(
@@ -94,9 +95,17 @@ def fit(
             checks.fail("DATA", repr(data), wanted)
         source = tfdpm.data.load(data, data_dir=data_dir, download=download)
     inputs = tables.read_inputs(source, label, columns, drop, header, missing)
-    if out is not None:
-        make_folder(out)
-        complete_files(out)
+    written = ["model.keras", "labels.npy", "history.json"] if out is not None else []
+    written += ["report.html"] if report else []
+    target = out or Path()
+    if written:
+        make_folder(target)
+        complete_files(target)
+        try:
+            context.with_resource(reserved(target / "fit"))
+        except BlockingIOError as error:
+            wanted = "another folder, or the end of that process"
+            checks.fail("out", f"{str(target)!r}, in which {error} fits", wanted, BlockingIOError)
     started = time.perf_counter()
     encoder = load_keras(Path(features), "--features") if features.endswith(".keras") else features
     kept = None if out is None else out / _STAGES
@@ -106,40 +115,38 @@ def fit(
 
     labels, known = output.predict_labels(model, inputs)
     scores = _score_without_labels(model, inputs, labels) | output.score_labels(labels, known)
-    written, is_told = [], not (quiet or as_json)
+    is_told = not (quiet or as_json)
     if is_told:
         output.show_clusters(labels)
         output.show_scores(scores)
         output.show(f"{seconds:.1f} s")
-    if out is not None:
-        history = {
-            name: [value if value is None else float(value) for value in values]
-            for name, values in model.history.history.items()
-        }
-        with replace_files(out) as folder:
-            model.save(folder / "model.keras")
-            np.save(folder / "labels.npy", labels)
-            (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n")
-        shutil.rmtree(out / _STAGES, ignore_errors=True)  # of use to unfinished runs only
-        written += [str(out / name) for name in ("model.keras", "labels.npy", "history.json")]
+    if written:
+        with replace_files(target) as folder:
+            if out is not None:
+                history = {
+                    name: [value if value is None else float(value) for value in values]
+                    for name, values in model.history.history.items()
+                }
+                model.save(folder / "model.keras")
+                np.save(folder / "labels.npy", labels)
+                (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n")
+            if report:
+                model.report(
+                    folder / "report.html",
+                    inputs,
+                    images=output.images_of(data, inputs),
+                    title=f"Clusters of {data}",
+                    command=shlex.join(["tfdpm", *sys.argv[1:]]),
+                    seconds=seconds,
+                )
+        if kept is not None:
+            shutil.rmtree(kept, ignore_errors=True)  # of use to unfinished runs only
         if is_told:
-            output.show(f"written to {out}: model.keras, labels.npy, history.json")
-    if report:
-        file = (out or Path()) / "report.html"
-        model.report(
-            file,
-            inputs,
-            images=output.images_of(data, inputs),
-            title=f"Clusters of {data}",
-            command=shlex.join(["tfdpm", *sys.argv[1:]]),
-            seconds=seconds,
-        )
-        written.append(str(file))
-        if is_told:
-            output.show(f"written to {file}")
+            output.show(f"written to {target}: {', '.join(written)}")
     if as_json:
         sizes = output.sizes_of(labels)
-        facts = {"n_clusters": len(sizes), "sizes": sizes, "scores": scores, "written": written}
+        files = [str(target / name) for name in written]
+        facts = {"n_clusters": len(sizes), "sizes": sizes, "scores": scores, "written": files}
         output.show_json(**facts, seconds=seconds)
 
 

@@ -70,11 +70,24 @@ class Columns:
 
     @classmethod
     def from_json(cls, text: str) -> Columns:
-        """The columns of `to_json`'s result."""
+        """The columns of `to_json`'s result.
+
+        Raises:
+            ValueError, TypeError, KeyError: for another text.
+        """
         found = json.loads(text)
         for name in ("names", "left_out", "fill"):
             found[name] = tuple(found.get(name, ()))
-        return cls(**found | {"categories": tuple(map(tuple, found["categories"]))})
+        columns = cls(**found | {"categories": tuple(map(tuple, found["categories"]))})
+        texts = [*columns.names, *columns.left_out, columns.origin, columns.missing]
+        texts += [each for group in columns.categories for each in group]
+        fills = all(isinstance(each, (int, float, str)) for each in columns.fill)
+        if not fills or not all(isinstance(each, str) for each in texts):
+            raise ValueError("columns whose names or categories are no text")
+        if len(columns.categories) != len(columns.names):
+            got = f"{len(columns.categories)} lists of categories"
+            raise ValueError(f"{got} for {len(columns.names)} columns")
+        return columns
 
 
 def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarray, Columns]:

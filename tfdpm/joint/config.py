@@ -17,6 +17,9 @@ __all__ = ["PRESETS", "JointConfig"]
 ENCODERS = ("dense", "convolutional")
 EMBEDDINGS = ("umap", "none")
 
+# Of `DeepDPMConfig`, since files were first kept; whatever is added there belongs here too.
+_LATER_SETTINGS = ("shape", "subcluster_start", "merged_networks")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JointConfig:
@@ -119,8 +122,10 @@ class JointConfig:
         Rounds may be more, so that a fit that ended can go on.
         """
         settings = dataclasses.asdict(self.replace(max_rounds=1))
-        if self.clustering.shape == "gaussian":
-            del settings["clustering"]["shape"]  # as in files from before there were shapes
+        before = DeepDPMConfig.from_saved({})
+        for name in _LATER_SETTINGS:
+            if settings["clustering"][name] == getattr(before, name):
+                del settings["clustering"][name]  # as in files from before there was a choice
         digest = hashlib.sha256(json.dumps([settings, seed, points.shape]).encode())
         digest.update(np.ascontiguousarray(points).data)
         return digest.hexdigest()

@@ -99,6 +99,21 @@ def release(path: str | os.PathLike[str]) -> None:
 
 
 @contextlib.contextmanager
+def reserved(path: str | os.PathLike[str]) -> Iterator[bool]:
+    """Reserves a path while the block runs; yields what `claim` returns.
+
+    Raises:
+        BlockingIOError: with the name of the other process, if it is reserved.
+    """
+    is_alone = claim(path)
+    try:
+        yield is_alone
+    finally:
+        if is_alone:
+            release(path)
+
+
+@contextlib.contextmanager
 def replace_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:
     """Yields a path beside `path`; what the block writes there then takes the place of `path`.
 
@@ -212,12 +227,9 @@ def complete_files(folder: str | os.PathLike[str]) -> None:
     """
     target = Path(folder)
     if _hidden(target / _BEGUN) or _hidden(target / _COMPLETE):
-        with contextlib.suppress(OSError):
-            if claim(target / _COMPLETE):
-                try:
-                    _complete(target)
-                finally:
-                    release(target / _COMPLETE)
+        with contextlib.suppress(OSError), reserved(target / _COMPLETE) as is_alone:
+            if is_alone:
+                _complete(target)
 
 
 def _complete(target: Path) -> None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import Preprocessing
 from tfdpm.mixture import evidence, niw
+from tfdpm.mixture.covariance import STRUCTURES
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.transition import WHOLE, Transition
@@ -158,7 +159,8 @@ def _check_mixture(arrays: Mapping[str, np.ndarray]) -> None:
         "sub_means": (count, 2, dim),
         "sub_covariances": (count, 2, dim, dim),
     }
-    if arrays["t_mixture/df"].shape != (0,):
+    has_tails = arrays["t_mixture/df"].shape != (0,)
+    if has_tails:
         parts = {"mixture_weights": (), "means": (dim,), "scales": (dim, dim), "df": ()}
         shapes |= {f"t_mixture/{part}": (count, *shape) for part, shape in parts.items()}
     for name, axes in (("soft", (count,)), ("halves", (count, 2))):
@@ -168,14 +170,27 @@ def _check_mixture(arrays: Mapping[str, np.ndarray]) -> None:
         found = arrays[name]
         if found.shape != shape or found.dtype.kind != "f" or not np.isfinite(found).all():
             raise ValueError(f"a mixture whose {name} are no {shape} finite numbers")
-    for name in ("parameters/covariances", "prior/scale"):
+    signs = {"prior/mean_precision": 0.0, "prior/df": dim - 1.0}
+    signs |= {"t_mixture/df": 0.0} if has_tails else {}
+    for name, least in signs.items():
+        if np.any(arrays[name] <= least):
+            raise ValueError(f"a mixture whose {name} is not above {least:g}")
+    for name in ("soft/counts", "halves/counts", "sub_weights"):
+        if np.any(arrays[name] < 0.0):
+            raise ValueError(f"a mixture whose {name} are negative")
+    scales = ("t_mixture/scales",) if has_tails else ()
+    for name in ("parameters/covariances", "prior/scale", *scales):
         try:
             np.linalg.cholesky(arrays[name])
         except np.linalg.LinAlgError as error:
             raise ValueError(f"a mixture whose {name} are not positive definite") from error
-    weights = arrays["parameters/mixture_weights"]
-    if np.any(weights < 0.0) or abs(weights.sum() - 1.0) > _WEIGHT_ROUNDING:
-        raise ValueError("a mixture whose weights do not sum to one")
+    for part in ("parameters", "t_mixture") if has_tails else ("parameters",):
+        weights = arrays[f"{part}/mixture_weights"]
+        if np.any(weights < 0.0) or abs(weights.sum() - 1.0) > _WEIGHT_ROUNDING:
+            raise ValueError(f"a mixture whose {part}/mixture_weights do not sum to one")
+    structure = arrays["covariance"].tobytes().decode()
+    if structure not in STRUCTURES:
+        raise ValueError(f"a mixture of covariances {structure!r}")
 
 
 def subcomponent_start(

@@ -41,7 +41,8 @@ _ARITHMETIC = frozenset(
     Xdivy Xlog1py Xlogy ZerosLike
     """.split()
 )
-# What TensorFlow writes beside them to save and restore variables; nothing of ours calls it.
+# What TensorFlow writes beside them to save and restore variables, in functions of its own that
+# neither another function nor an object calls.
 _SAVING = frozenset(
     """
     MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename StaticRegexFullMatch StringJoin
@@ -67,19 +68,17 @@ _MOST_VALUES = 2**24  # of one point, of one row of features, and of clusters
 
 def graph_faults(folder: Path) -> Iterator[str]:
     """What a SavedModel holds that no export of ours does, in words."""
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if not path.resolve().is_relative_to(folder.resolve()):
-            yield f"{name}, which leads out of the folder"
-        elif not path.is_dir() and not (path.is_file() and _FILES.fullmatch(name)):
-            yield f"a file {name}"
+    faults = list(_file_faults(folder))
+    if faults:  # reading on might never end
+        yield from faults
+        return
     try:
         saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
         (meta_graph,) = saved.meta_graphs
     except (OSError, DecodeError, ValueError):
         yield "a saved_model.pb that cannot be read"
         return
-    objects = meta_graph.object_graph_def
+    objects, library = meta_graph.object_graph_def, meta_graph.graph_def.library
     if meta_graph.asset_file_def or not objects.nodes:
         yield "files that its graph reads, or a graph of TensorFlow 1"
     for node in objects.nodes:
@@ -87,13 +86,23 @@ def graph_faults(folder: Path) -> Iterator[str]:
         is_known = kind in _OBJECT_KINDS and (kind != "user_object" or identifier in _OBJECTS)
         if not is_known or node.registered_saver or node.registered_name not in _OBJECT_NAMES:
             yield f"an object of kind {identifier or node.registered_name or kind}"
-    functions = {
-        each.signature.name: each.node_def for each in meta_graph.graph_def.library.function
-    }
-    called = _reached(functions, objects.concrete_functions)
     yield from _node_faults(meta_graph.graph_def.node, _ARITHMETIC)
-    for name, nodes in functions.items():
-        yield from _node_faults(nodes, _ARITHMETIC if name in called else _ARITHMETIC | _SAVING)
+    # Calls by an attribute of any depth, an operation's name, an object or a gradient.
+    mentions = objects.SerializeToString() + library.SerializeToString()
+    for function in library.function:
+        is_called = mentions.count(function.signature.name.encode()) > 1
+        yield from _node_faults(
+            function.node_def, _ARITHMETIC if is_called else _ARITHMETIC | _SAVING
+        )
+
+
+def _file_faults(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            yield f"a link {name}"
+        elif not path.is_dir() and not (path.is_file() and _FILES.fullmatch(name)):
+            yield f"a file {name}"
 
 
 def _node_faults(nodes: Iterable[graph_pb2.NodeDef], known: frozenset[str]) -> Iterator[str]:
@@ -105,20 +114,6 @@ def _node_faults(nodes: Iterable[graph_pb2.NodeDef], known: frozenset[str]) -> I
             elements *= axis.size
         if not 0 <= elements <= _MOST_ELEMENTS:
             yield f"a constant of {elements} numbers"
-
-
-def _reached(functions: Mapping[str, Any], roots: Iterable[str]) -> set[str]:
-    """The names of functions that can be called from those of `roots`, with these."""
-    reached, waiting = set(), list(roots)
-    while waiting:
-        name = waiting.pop()
-        if name in reached:
-            continue
-        reached.add(name)
-        for node in functions.get(name, ()):
-            for value in node.attr.values():
-                waiting += [value.func.name, *(each.name for each in value.list.func)]
-    return reached
 
 
 def card_faults(card: Any, form: str) -> Iterator[str]:
