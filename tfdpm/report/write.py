@@ -169,8 +169,8 @@ def _build_map(
         + "Drag to zoom, double-click to go back; the field above finds clusters here."
     ]
     body = chart("map")
-    if "LDA" in plane.title or "UMAP" in plane.title:
-        if "LDA" in plane.title:
+    if plane.kind in ("lda", "umap"):
+        if plane.kind == "lda":
             notes.append("In this plane pairs of clusters overlap least.")
         else:
             notes.append("Neighbours lie together; distances between clusters mean little.")
@@ -178,7 +178,7 @@ def _build_map(
             notes.append("Principal axes show where the data spread most.")
             figures["map-pca"] = charts.draw_map(cluster_map(model, few, "pca"), few, facts)
             other = ("by-pca", "principal axes", chart("map-pca"))
-            kind = "discriminants" if "LDA" in plane.title else "neighbours"
+            kind = "discriminants" if plane.kind == "lda" else "neighbours"
             body = switch([("by-auto", kind, body), other])
     return card("Map", paragraphs(*notes, soft=True), body)
 

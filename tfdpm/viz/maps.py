@@ -42,6 +42,7 @@ class ClusterMap(NamedTuple):
         covariances: covariances of the components, `[K, 2, 2]`.
         clusters: clusters of the components, `[K]`.
         is_exact: whether the plane is the whole input space.
+        kind: name of the projection, of `PROJECTIONS`; "columns" for points of one or two features.
     """
 
     title: str
@@ -53,6 +54,7 @@ class ClusterMap(NamedTuple):
     covariances: np.ndarray
     clusters: np.ndarray
     is_exact: bool
+    kind: str
 
     @property
     def heaviest(self) -> np.ndarray:
@@ -95,7 +97,7 @@ def cluster_map(model: Any, sample: PointSample, projection: str = "auto") -> Cl
         drawn = (points, sample.labels, weights, *raw, clusters, True)
         names = getattr(model, "columns", Columns()).features
         axis_names = names if len(names) == 2 else ("column 0", "column 1")
-        return ClusterMap("the two columns", axis_names, *drawn)
+        return ClusterMap("the two columns", axis_names, *drawn, "columns")
     points = sample.features.astype(np.float64)
     if dim == 1:
         # The feature is the first axis, random heights are the second.
@@ -105,7 +107,7 @@ def cluster_map(model: Any, sample: PointSample, projection: str = "auto") -> Cl
         covariances = covariances * np.diag([1.0, 0.0]) + np.diag([0.0, (_JITTER / 2) ** 2])
         drawn = (points, sample.labels, weights, means, covariances, clusters, False)
         title, names = "the one feature, pulled apart at random", ("feature", "random height")
-        return ClusterMap(title, names, *drawn)
+        return ClusterMap(title, names, *drawn, "columns")
     axes = None
     if projection == "auto":
         projection, axes = _choose_projection(points, sample.labels)
@@ -120,7 +122,7 @@ def cluster_map(model: Any, sample: PointSample, projection: str = "auto") -> Cl
         "lda": ("linear discriminants (LDA) of the clusters", ("LDA 1", "LDA 2")),
     }[projection]
     planar = (points @ axes, sample.labels, weights, means @ axes, axes.T @ covariances @ axes)
-    return ClusterMap(title, names, *planar, clusters, False)
+    return ClusterMap(title, names, *planar, clusters, False, projection)
 
 
 def _choose_projection(points: np.ndarray, labels: np.ndarray) -> tuple[str, np.ndarray | None]:
@@ -164,7 +166,7 @@ def _neighbour_map(sample: PointSample, count: int) -> ClusterMap:
     covariances = moments - means[:, :, np.newaxis] * means[:, np.newaxis, :]
     drawn = (places, sample.labels, weights / weights.sum(), means, covariances, np.arange(count))
     title = "a layout of neighbours (UMAP) of the features"
-    return ClusterMap(title, ("UMAP 1", "UMAP 2"), *drawn, False)
+    return ClusterMap(title, ("UMAP 1", "UMAP 2"), *drawn, False, "umap")
 
 
 def principal_plane(features: np.ndarray) -> np.ndarray:
