@@ -121,7 +121,7 @@ def test_later_fits_read_frames_as_the_first(model):
 
 def test_reports_name_the_columns(model, tmp_path):
     page = model.report(tmp_path / "report.html", NEW).read_text()
-    assert "Means of the columns" in page
+    assert "Which columns tell clusters apart" in page
     assert "Columns: length, depth, tagged; island (3 categories), sex (2 categories)." in page
     gathered = facts.gather_facts(model, NEW, None, None, seed=0)
     assert gathered.columns == model.columns.features

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import types
 
 import pytest
 
@@ -14,8 +15,6 @@ from tfdpm.progress.display import ProgressDisplay
 @pytest.fixture
 def clock(monkeypatch):
     """Time that a test sets, in seconds."""
-    # Notebooks that other tests run leave their kernel's package behind.
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     now = [100.0]
     monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
     return now
@@ -91,7 +90,8 @@ def test_bar_is_drawn_in_a_terminal_unless_silent(
 
 
 def test_a_notebook_has_one_line_that_is_overwritten(clock, monkeypatch, capsys) -> None:
-    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    shell = types.SimpleNamespace(kernel="a kernel")
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
     shown = ProgressDisplay(3, 1, unit="epoch")
     for _ in range(3):
         clock[0] += 2.0

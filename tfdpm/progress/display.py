@@ -22,6 +22,12 @@ def as_verbose(verbose: str | int | bool) -> str | int:
     return checks.one_of(verbose, "verbose", ("auto", 0, 1, 2))
 
 
+def _in_notebook() -> bool:
+    """Whether a kernel runs this program; others may have imported its package."""
+    module = sys.modules.get("IPython")
+    return getattr(module and module.get_ipython(), "kernel", None) is not None
+
+
 class ProgressDisplay:
     """Counts steps, and tells how far they have come and how long the others will take.
 
@@ -42,7 +48,7 @@ class ProgressDisplay:
         self._verbose, self._unit, self._name, self._note = verbose, unit, "", ""
         self._started = time.monotonic()
         self._paced_since: tuple[int, float] | None = None  # after the first step of this run
-        self._is_notebook = verbose == 1 and "ipykernel" in sys.modules
+        self._is_notebook = verbose == 1 and _in_notebook()
         self._live: Live | None = None
         if verbose == 1 and not self._is_notebook and sys.stderr.isatty():
             from rich.console import Console
