@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.deepdpm import DeepDPM
-from tfdpm.deepdpm.serialization import checked_sizes
+from tfdpm.deepdpm.arrays import checked_sizes
 from tfdpm.interpret.genealogy import Genealogy, as_bytes, as_text
 from tfdpm.moves.ledger import MoveCounts
 from tfdpm.progress.files import (
