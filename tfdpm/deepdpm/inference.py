@@ -462,7 +462,12 @@ class FittedModel(SerializableModel):
             A `Drift`: `str` tells the changes, `table` is a frame with a row for each cluster.
         """
         level = checks.number(level, "level", minimum=0.0, maximum=1.0)
-        return measure_drift(self.fitted, self._features_of(x), level)
+        fitted = self.fitted
+        pieces = (
+            (features, fitted.respond(features)[0], fitted.tails.p_values(features))
+            for features in self._features_of(x)
+        )
+        return measure_drift(fitted.baseline, pieces, level)
 
     @property
     def k_posterior_(self) -> dict[int, float]:
