@@ -104,7 +104,7 @@ sys.path.insert(0, {root!r})
 from tests.callbacks.test_checkpoint import CONFIG, EPOCHS, X, others
 from tfdpm import DeepDPM
 from tfdpm.callbacks import Checkpoint
-from tfdpm.callbacks.checkpoint import take_snapshot
+from tfdpm.callbacks.snapshot import take_snapshot
 model = DeepDPM(CONFIG, seed=1)
 model.fit(X, epochs=EPOCHS, verbose=2, callbacks=[Checkpoint(sys.argv[1]), *others()])
 np.savez(sys.argv[2], labels=model.labels_, **take_snapshot(model))
