@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks, metrics
-from tfdpm.data.inputs import Inputs, as_features, labels_or_none
+from tfdpm.data.inputs import Inputs, labels_or_none
 from tfdpm.data.sequences import first_batches
-from tfdpm.deepdpm.reading import read_features
+from tfdpm.deepdpm.reading import ROWS_AT_ONCE, read_features
 from tfdpm.deepdpm.serialization import SerializableModel
-from tfdpm.features.apply_encoder import check_point_shape, encode_rows, takes_text
+from tfdpm.features.apply_encoder import check_point_shape, encode_rows, inputs_for
 from tfdpm.features.preprocessing import Preprocessing
 from tfdpm.interpret.cut import coarser_clusters, finer_labels
 from tfdpm.interpret.drift import Drift, measure_drift
@@ -34,7 +34,6 @@ from tfdpm.training.progress_bar import callback_list
 
 __all__ = ["FittedModel"]
 
-_PREDICT_ROWS = 16_384
 _K_POSTERIOR_CHAINS = 8
 
 
@@ -75,7 +74,7 @@ class FittedModel(SerializableModel):
         """
         as_verbose(verbose)
         x = first_batches(x, steps)
-        batch_size = _PREDICT_ROWS if batch_size is None else batch_size
+        batch_size = ROWS_AT_ONCE if batch_size is None else batch_size
         rows = checks.integer(batch_size, "batch_size", minimum=1)
         listeners = callback_list(self, callbacks, 0, 1, keeps_history=False)
         found: list[np.ndarray] = []
@@ -120,8 +119,8 @@ class FittedModel(SerializableModel):
         """
         as_verbose(verbose)
         x = first_batches(x, steps)
-        inputs = as_features(x, y, minimum_points=1, columns=self.columns)
-        rows = _PREDICT_ROWS if batch_size is None else batch_size
+        inputs = inputs_for(self, x, y)
+        rows = ROWS_AT_ONCE if batch_size is None else batch_size
         listeners = callback_list(self, callbacks, 0, 1, keeps_history=False)
         listeners.on_test_begin()
         scores = self.score_inputs(
@@ -146,7 +145,7 @@ class FittedModel(SerializableModel):
         checks.fail("train_on_batch", "a batch", "it given to partial_fit, or all points to fit")
 
     def score_inputs(
-        self, inputs: Inputs, sample_weight: Any = None, rows: int = _PREDICT_ROWS
+        self, inputs: Inputs, sample_weight: Any = None, rows: int = ROWS_AT_ONCE
     ) -> dict[str, float]:
         """What `evaluate` returns by name, of checked points in one pass."""
         self.check_points(inputs.feature_shape)
@@ -256,7 +255,7 @@ class FittedModel(SerializableModel):
 
     @property
     def labels_(self) -> np.ndarray:
-        """`[N]` int64 clusters of the training points, a new array each time."""
+        """`[N]` int64 clusters of the training points, equal to `predict_labels(x)`."""
         return self.cluster_of_component_[self.components_]
 
     @property
@@ -293,7 +292,7 @@ class FittedModel(SerializableModel):
 
     @property
     def weights_(self) -> np.ndarray:
-        """`[n_clusters]` weights, summing to one."""
+        """`[n_clusters]` weights, summing to one; `mixture_` has those of the components."""
         return self._moments().mixture_weights.numpy()
 
     @property
@@ -514,10 +513,9 @@ class FittedModel(SerializableModel):
             num_values = int(np.prod(self.encoder.input_shape[1:]))
         check_point_shape(shape, num_values, self.columns, name)
 
-    def _features_of(self, x, rows: int = _PREDICT_ROWS) -> Iterator[np.ndarray]:
+    def _features_of(self, x, rows: int = ROWS_AT_ONCE) -> Iterator[np.ndarray]:
         """Yields features `[B, D]` of raw points, slice by slice."""
-        is_text = takes_text(self.encoder)
-        inputs = as_features(x, minimum_points=1, columns=self.columns, takes_text=is_text)
+        inputs = inputs_for(self, x)
         self.check_points(inputs.feature_shape)
         inputs.warn_of_order()
         for features, _ in read_features(inputs, self.encoder, self.preprocessing_, rows):

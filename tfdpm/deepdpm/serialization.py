@@ -17,10 +17,10 @@ from tfdpm import checks
 from tfdpm.config import DeepDPMConfig, as_config
 from tfdpm.data.columns import Columns
 from tfdpm.deepdpm.arrays import as_integers, checked_sizes, read_result, to_arrays
-from tfdpm.deepdpm.scope import out_of_scope
+from tfdpm.deepdpm.optimizers import keep_finite, own_optimizers, refuse_losses
+from tfdpm.deepdpm.strategy_scope import out_of_scope
 from tfdpm.interpret.fitted import Fitted
 from tfdpm.interpret.genealogy import as_text
-from tfdpm.networks.fused_adam import FusedAdam
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.pair import NetworkPair, base_rates, create_networks
 from tfdpm.progress.files import replace_file
@@ -31,9 +31,6 @@ from tfdpm.training.memory import Memory
 __all__ = ["SerializableModel"]
 
 _FORMATS = {"tf_saved_model": "savedmodel", "litert": "tflite", "onnx": "onnx"}  # Keras's names
-# Of gradients, for Adafactor: its 1e-30 makes a product of two such means zero in float32, and so
-# NaN of the weights of spare slots, whose gradients are zero. Gradients below 3e-8 do not matter.
-_LEAST_SQUARE = 1e-15
 
 
 class SerializableModel(keras.Model):
@@ -132,28 +129,12 @@ class SerializableModel(keras.Model):
         Raises:
             ValueError: for a loss or metrics, and optimizers that scale losses.
         """
-        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
-            if kwargs.get(name) is not None:
-                wanted = "None: losses are those of the method, and `evaluate(x, y)` has the scores"
-                checks.fail(name, repr(kwargs[name]), wanted)
-        given = {"optimizer": optimizer, "subcluster_optimizer": subcluster_optimizer}
-        for name, each in given.items():
-            if isinstance(each, keras.optimizers.LossScaleOptimizer):
-                wanted = "the optimizer within it: the losses of the method are float32"
-                checks.fail(name, "a LossScaleOptimizer", wanted)
-        # The same names in all models: TensorFlow keeps a kernel for ever for each new name of a
-        # variable.
-        if isinstance(optimizer, str) and optimizer == "auto":
-            optimizer = FusedAdam(self.config.learning_rate, name="optimizer")
-        if isinstance(subcluster_optimizer, str) and subcluster_optimizer == "auto":
-            rate = self.config.subcluster_learning_rate
-            subcluster_optimizer = FusedAdam(rate, name="subcluster_optimizer")
-        super().compile(optimizer=_outside_of_scope(optimizer), **kwargs)
-        self.subcluster_optimizer = keras.optimizers.get(_outside_of_scope(subcluster_optimizer))
+        refuse_losses(kwargs)
+        given = own_optimizers(optimizer, subcluster_optimizer, self.config)
+        super().compile(optimizer=given[0], **kwargs)
+        self.subcluster_optimizer = keras.optimizers.get(given[1])
         optimizers = (self.optimizer, self.subcluster_optimizer)
-        for each in optimizers:
-            if isinstance(each, keras.optimizers.Adafactor):
-                each.epsilon_1 = max(each.epsilon_1, _LEAST_SQUARE)
+        keep_finite(optimizers)
         self._base_rates = base_rates(optimizers)
         if self.parts is not None:
             networks = self.parts.networks.replace(optimizers=optimizers, rates=self._base_rates)
@@ -437,11 +418,3 @@ class SerializableModel(keras.Model):
             # A copy from before the networks grew fills the leading slots.
             paddings = [(0, b - a) for a, b in zip(value.shape, variable.shape, strict=True)]
             variable.assign(np.pad(value, paddings))
-
-
-def _outside_of_scope(optimizer: Any) -> Any:
-    """The optimizer, or one like it if it was made in the scope of a strategy, of no strategy."""
-    rate = getattr(optimizer, "learning_rate", None)
-    if isinstance(getattr(rate, "value", None), tf.distribute.DistributedValues):
-        return type(optimizer).from_config(optimizer.get_config())
-    return optimizer
