@@ -54,8 +54,7 @@ def predict(
     if out is not None and out.suffix not in (".npy", ".csv"):
         checks.fail("--out", repr(str(out)), "a name that ends in .npy or .csv")
     fitted = _load_model(model, takes_exported=True)
-    known = {"minimum_points": 1, "known": fitted.columns}
-    inputs = tables.read_inputs(data, label, None, drop, header, missing, **known)
+    inputs = tables.read_inputs(data, label, None, drop, header, missing, model=fitted)
     labels, known = output.predict_labels(fitted, inputs)
     if out is not None:
         with replace_file(out) as temporary:
@@ -97,8 +96,7 @@ def report(
     """Write one HTML page about the clusters of DATA, with names and texts where given."""
     checks.import_optional("plotly.offline", "report", "viz")
     fitted = _load_model(model)
-    known = {"minimum_points": 1, "known": fitted.columns}
-    inputs = tables.read_inputs(data, label, None, drop, header, missing, **known)
+    inputs = tables.read_inputs(data, label, None, drop, header, missing, model=fitted)
     fitted.report(
         out,
         inputs,
@@ -123,8 +121,7 @@ def drift(
 ) -> None:
     """Print which clusters of MODEL grew, shrank or moved in DATA, and whether others appeared."""
     fitted = _load_model(model, takes_exported=True)
-    inputs = tables.read_inputs(data, None, None, None, None, None, fitted.columns, 1)
-    found = fitted.drift(inputs, level=level)
+    found = fitted.drift(tables.read_inputs(data, model=fitted), level=level)
     if as_json:
         clusters = found.table.reset_index().to_dict("records")
         output.show_json(clusters=clusters, smallest_p=found.smallest_p, level=level)

@@ -71,13 +71,14 @@ def encode_batch(encoder: keras.Model, batch) -> tf.Tensor:
     return tf.cast(encoder(batch, training=False), tf.float32)
 
 
-def inputs_for(model: Any, x: Any, y: Any = None) -> Inputs:
+def inputs_for(model: Any, x: Any, y: Any = None, *, name: str = "x") -> Inputs:
     """Points as a fitted model takes them: by the columns of its fit, texts for an encoder of them.
 
     Models without columns or an encoder may be of any kind.
     """
     columns, is_text = getattr(model, "columns", None), takes_text(getattr(model, "encoder", None))
-    return as_features(x, y, minimum_points=1, columns=columns, takes_text=is_text)
+    options = {"columns": columns, "takes_text": is_text}
+    return as_features(x, y, name=name, minimum_points=1, **options)
 
 
 def takes_text(encoder: keras.Model | None) -> bool:
