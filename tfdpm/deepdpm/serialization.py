@@ -344,9 +344,8 @@ class SerializableModel(keras.Model):
 
     def compute_output_spec(self, inputs, *args, **kwargs) -> keras.KerasTensor:
         """Probabilities `[B, n_clusters]`, known as soon as a saved model is built again."""
-        count = self._num_outputs if self.parts is None else self.parts.num_clusters
-        if count is None:
-            checks.fail("model", "a model that was not fitted", "call fit first", RuntimeError)
+        saved = self._num_outputs if self.parts is None else None
+        count = saved or self.fitted.num_clusters
         return keras.KerasTensor((inputs.shape[0], count), "float32")
 
     def save_own_variables(self, store) -> None:
