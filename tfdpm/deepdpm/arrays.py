@@ -17,8 +17,6 @@ from tfdpm.moves.ledger import MoveCounts
 from tfdpm.shapes.groups import ComponentGroups
 from tfdpm.training.memory import Memory
 
-__all__ = ["as_integers", "checked_sizes", "read_result", "to_arrays"]
-
 # Of networks whose sizes a file tells. A thousand clusters have 1,280 slots and 1,024 hidden units.
 _MOST_WEIGHTS, _MOST_WIDTH = 2**27, 2**17
 _MOST_SLOTS, _FEW_COMPONENTS = 64, 16  # slots for each component, which moves leave, of so many

@@ -27,19 +27,6 @@ from tfdpm.progress.stages import fingerprint
 from tfdpm.training.progress_bar import callback_list
 from tfdpm.training.trainer import Trainer
 
-__all__ = [
-    "EndlessStream",
-    "describe_given",
-    "first_points",
-    "fit_config",
-    "fit_endless",
-    "linked_rows",
-    "name_clusters",
-    "naming_lost_workers",
-    "table_of",
-    "train",
-]
-
 _COUNTED = ("accepted_splits", "accepted_merges", "proposed_splits", "proposed_merges")
 
 

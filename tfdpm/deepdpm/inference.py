@@ -32,8 +32,6 @@ from tfdpm.progress.display import as_verbose
 from tfdpm.shapes.groups import ComponentGroups
 from tfdpm.training.progress_bar import callback_list
 
-__all__ = ["FittedModel"]
-
 _K_POSTERIOR_CHAINS = 8
 
 

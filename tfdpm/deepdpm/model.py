@@ -42,8 +42,6 @@ from tfdpm.training.online import learn_batch
 from tfdpm.training.sources import source_of
 from tfdpm.training.trainer import Trainer
 
-__all__ = ["DeepDPM"]
-
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class DeepDPM(FittedModel):

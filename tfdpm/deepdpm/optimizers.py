@@ -12,8 +12,6 @@ from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
 from tfdpm.networks.fused_adam import FusedAdam
 
-__all__ = ["keep_finite", "own_optimizers", "refuse_losses"]
-
 # Of gradients, for Adafactor: its 1e-30 makes a product of two such means zero in float32, and so
 # NaN of the weights of spare slots, whose gradients are zero. Gradients below 3e-8 do not matter.
 _LEAST_SQUARE = 1e-15

@@ -13,8 +13,6 @@ from tfdpm.data.streams import reading
 from tfdpm.features.apply_encoder import encode_rows, encoding_rows
 from tfdpm.features.preprocessing import Preprocessing
 
-__all__ = ["ROWS_AT_ONCE", "read_features"]
-
 ROWS_AT_ONCE = 16_384  # unless the caller says otherwise
 
 

@@ -28,8 +28,6 @@ from tfdpm.search.state import MixtureState
 from tfdpm.serving import saved_model, tflite_onnx
 from tfdpm.training.memory import Memory
 
-__all__ = ["SerializableModel"]
-
 _FORMATS = {"tf_saved_model": "savedmodel", "litert": "tflite", "onnx": "onnx"}  # Keras's names
 
 

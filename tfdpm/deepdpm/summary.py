@@ -6,8 +6,6 @@ import numpy as np
 
 from tfdpm.deepdpm.inference import FittedModel
 
-__all__ = ["summary_lines"]
-
 _MOST_SIZES = 20  # that are named
 
 

@@ -14,8 +14,6 @@ from tfdpm.data.inputs import Inputs, as_features, as_weights
 from tfdpm.deepdpm.reading import ROWS_AT_ONCE
 from tfdpm.features.apply_encoder import takes_text
 
-__all__ = ["Validation", "as_validation", "split_off"]
-
 
 class Validation(NamedTuple):
     """Points to score, how often, and how many at once."""
