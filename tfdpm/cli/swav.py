@@ -15,7 +15,7 @@ import tfdpm
 from tfdpm import checks
 from tfdpm.cli.output import show
 from tfdpm.cli.saved import load_keras
-from tfdpm.progress.display import ProgressDisplay
+from tfdpm.progress.display import ProgressDisplay, ending_displays
 from tfdpm.progress.files import make_folder, replace_files
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ Labelled = Annotated[Path, typer.Argument(metavar="FILE.npz", help="Arrays x (im
 
 
 @app.command()
+@ending_displays()
 def fit(
     images: Images,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models go.")] = Path("swav"),

@@ -38,6 +38,7 @@ from tfdpm.interpret.edits import merge_clusters, split_cluster
 from tfdpm.interpret.fitted import Fitted, slices
 from tfdpm.interpret.identity import Reference, check_reference
 from tfdpm.mixture.parameters import draw_points
+from tfdpm.progress.display import ending_displays
 from tfdpm.training.online import learn_batch
 from tfdpm.training.sources import source_of
 from tfdpm.training.trainer import Trainer
@@ -78,6 +79,7 @@ class DeepDPM(FittedModel):
 
     @freeing_models()
     @out_of_scope()
+    @ending_displays()
     def fit(
         self,
         x,
