@@ -115,14 +115,20 @@ def test_text_is_refused_where_the_fit_had_numbers_without_names() -> None:
 
 @pytest.mark.parametrize(("rows", "categories"), [(N, 31), (20, 11), (4, 3)])
 def test_names_and_codes_are_no_categories(rows, categories) -> None:
-    frame = pd.DataFrame({"a": np.arange(rows), "id": [f"p{i % categories}" for i in range(rows)]})
-    with pytest.raises(ValueError, match=f"{categories} categories in column 'id'.* drop the col"):
-        as_features(frame)
-    fewer = frame.assign(id=[f"p{i % (categories - 1)}" for i in range(rows)])
+    names = [f"p{i % categories}" for i in range(rows)]
+    frame = pd.DataFrame({"a": np.arange(rows) / 2, "name": names})
+    columns = as_features(frame).columns
+    assert columns.names == ("a",)
+    assert columns.origin == f"left out: name ({categories} different texts)"
+    for asked in ((frame, None), frame[["name"]]):
+        with pytest.raises(ValueError, match=f"{categories} categories in column 'name'.*drop the"):
+            as_features(asked)
+    fewer = frame.assign(name=[f"p{i % (categories - 1)}" for i in range(rows)])
     assert as_features(fewer).feature_shape == (1 + max(categories - 1 - (categories == 3), 1),)
 
 
 def test_what_is_neither_number_nor_text_is_refused() -> None:
     frame = FRAME.assign(day=pd.Timestamp(0), span=pd.Timedelta(1))
     with pytest.raises(TypeError, match=r"neither numbers nor text: \['day', 'span'\]"):
-        as_features(frame)
+        as_features((frame, None))
+    assert as_features(frame).columns.origin == "left out: day (dates), span (dates)"

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfdpm import checks
 
-_MOST_CATEGORIES = 30  # of a column; more are names, codes or sentences
+_MOST_CATEGORIES = 30  # of a column
 _ROWS_PER_CATEGORY = 2  # least number on average; a name is in one row only
 _MOST_NAMES = 20  # of columns, in words
 _TEXT = ("string", "boolean", "categorical", "empty")  # as pandas calls what is not a number
@@ -193,7 +193,7 @@ def _categories(frame: Any, name: str) -> tuple[tuple[str, ...], ...]:
     if other:
         wanted = "columns of numbers, text or categories; drop the others, or make numbers of them"
         checks.fail(name, f"columns that are neither numbers nor text: {other}", wanted, TypeError)
-    most = max(2, min(_MOST_CATEGORIES, len(frame) // _ROWS_PER_CATEGORY))
+    most = most_categories(len(frame))
     found = []
     for i, kind in enumerate(kinds):
         found.append(tuple(sorted(set(_texts(frame.iloc[:, i], name)[1]))) if kind else ())
@@ -202,6 +202,11 @@ def _categories(frame: Any, name: str) -> tuple[tuple[str, ...], ...]:
             wanted = f"at most {most} for {len(frame)} rows; drop the column (--drop), or encode it"
             checks.fail(name, got, wanted)
     return tuple(found)
+
+
+def most_categories(num_rows: int) -> int:
+    """Largest number of categories of a column; more are names, codes or sentences."""
+    return max(2, min(_MOST_CATEGORIES, num_rows // _ROWS_PER_CATEGORY))
 
 
 def find_places(names: tuple[str, ...], wanted: tuple[str, ...], name: str) -> list[int]:

@@ -12,13 +12,18 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.data.columns import Columns, find_places
-from tfdpm.data.tables import LABEL_NAMES, ROW_NAME, TableOptions, choose_columns
+from tfdpm.data.tables import (
+    AMOUNT_NAMES,
+    LABEL_NAMES,
+    ROW_NAME,
+    TableOptions,
+    choose_columns,
+)
 
 _FEATURE_NAMES = (
     "image", "images", "features", "feature", "x", "input", "inputs", "data", "embedding",
     "embeddings", "vector", "points",
 )  # fmt: skip
-_AMOUNT_NAMES = ("target", "targets", "y")  # of labels, which fractions are not
 _FILE_NAME = re.compile(r".*(file_?name|path|url)", re.IGNORECASE)
 _ORIGIN = "from a dictionary"
 
@@ -216,7 +221,7 @@ def _find_label(specs: dict[Key, Any], known: set[str]) -> Key | None:
     lower = {key[0].lower(): key for key in specs if len(key) == 1 and key[0] not in known}
     for wanted in LABEL_NAMES:
         key = lower.get(wanted)
-        if key is None or (wanted in _AMOUNT_NAMES and specs[key].dtype.is_floating):
+        if key is None or (wanted in AMOUNT_NAMES and specs[key].dtype.is_floating):
             continue
         if wanted == "y" and "x" in lower and specs[lower["x"]].shape.rank == specs[key].shape.rank:
             continue  # x and y are coordinates

@@ -18,7 +18,7 @@ from tfdpm import checks
 from tfdpm.data import elements, files, sequences, streams
 from tfdpm.data.catalogue import named
 from tfdpm.data.columns import Columns, read_frame
-from tfdpm.data.tables import TableOptions
+from tfdpm.data.tables import TableOptions, choose_columns
 from tfdpm.metrics import UNKNOWN_LABEL
 
 _WANTED_RANK = "[N, D] features or [N, H, W] or [N, H, W, C] images"
@@ -120,7 +120,8 @@ def as_features(
             - array-like, tensor or nested list of numbers, `[N, D]`, `[N, H, W]` or
               `[N, H, W, C]`, of any real dtype; sparse matrices become dense where they are small;
             - pandas DataFrame or Series of numbers, text or categories, which become zeros and ones
-              (one column for each category, or for the second of two), after all numbers;
+              (one column for each category, or for the second of two), after all numbers; the
+              columns of a frame alone are chosen as those of a file, in a pair all are used;
             - a tuple `(x, y)` or `(x, y, weights)`; a list is never a pair, but points;
             - a finite `tf.data.Dataset` of x, `(x, y)` or `(x, y, weight)`, batched or not, which
               stays a stream; a `keras.utils.PyDataset` or a generator of the same;
@@ -151,7 +152,7 @@ def as_features(
             got = f"columns {list(data.columns.features)}"
             checks.fail(name, got, f"those of fit: {list(columns.features)}")
         return _with_labels(data, y, name, minimum_points)
-    data, found = _opened(data, columns, name, takes_text)
+    data, found = _opened(data, columns, name, takes_text, y is not None)
     weights = None
     if isinstance(data, tuple) and len(data) == 3 and np.ndim(data[2]) == 1 < np.ndim(data[0]):
         *data, weights = data
@@ -167,7 +168,7 @@ def as_features(
         array = _as_texts(data, name)
         _check_enough(len(array), name, minimum_points)
     else:
-        pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
+        pandas = sys.modules.get("pandas")
         if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
             frame = data.to_frame() if isinstance(data, pandas.Series) else data
             data, found = read_frame(frame, columns, name)
@@ -179,11 +180,19 @@ def as_features(
     return Inputs(array, None, labels, count, shape, columns=found, weights=weights)
 
 
-def _opened(data: Any, columns: Columns | None, name: str, takes_text: bool) -> tuple[Any, Columns]:
-    """What a name, path, builder, sequence, dictionary or splits stand for, and named columns.
+def _opened(
+    data: Any, columns: Columns | None, name: str, takes_text: bool, has_labels: bool
+) -> tuple[Any, Columns]:
+    """What a name, path, builder, sequence, frame, dictionary or splits stand for, and columns.
 
-    That is an array-like, a frame, a stream, or a tuple of these and labels or weights.
+    That is an array-like, a frame, a stream, or a tuple of these and labels or weights. Columns of
+    frames are chosen as those of files where there are neither labels nor `columns` of a fit.
     """
+    pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
+    is_frame = pandas is not None and isinstance(data, pandas.DataFrame)
+    if is_frame and columns is None and not (takes_text or has_labels) and data.size:
+        frame = data.set_axis(list(map(str, data.columns)), axis=1)
+        return choose_columns(frame, TableOptions(), name, ""), Columns()
     if (
         isinstance(data, str)
         and not os.path.exists(data)

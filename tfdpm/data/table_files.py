@@ -19,8 +19,12 @@ import numpy as np
 
 from tfdpm import checks
 
-_MISSING = ("", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "<na>", "?", "-", ".")
-_MISSING_MARKS = ["?", "-", "."]  # that pandas does not know
+# As pandas has them, and marks; "None" may be a category, such as that of patients without change.
+_MISSING_CELLS = [
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A", "NA", "NULL", "NaN", "n/a", "nan", "null", "?", "-", ".",
+]  # fmt: skip
+_MISSING = {"none", *map(str.lower, _MISSING_CELLS)}
 _SEPARATORS = ("\t", ";", "|", ",", " ")  # decimals may be commas, and text has spaces
 _NO_SEPARATOR = "\x1f"  # which text does not hold
 _SEPARATOR_NAMES = {"\t": "tabs", " ": "spaces"}
@@ -83,8 +87,8 @@ def _read_lines(
         checks.fail(name, f"{str(path)!r} with rows longer than the header", "rows of one length")
     options |= dict(
         sep=r"\s+" if separator == " " else separator, header=0 if has_names else None,
-        skiprows=skipped, skipinitialspace=True, encoding=encoding, na_values=_MISSING_MARKS,
-        low_memory=False,
+        skiprows=skipped, skipinitialspace=True, encoding=encoding, keep_default_na=False,
+        na_values=_MISSING_CELLS, low_memory=False,
     )  # fmt: skip
     form = []
     if separator not in (",", _NO_SEPARATOR):
@@ -259,7 +263,7 @@ def _notation(frame: Any, separator: str) -> dict[str, str] | None:
         values = frame.iloc[:, place]
         if values.dtype.kind in "biuf":
             continue
-        text = _take_marks_off(values.dropna())
+        text = _take_marks_off(_known_cells(values))
         if not text.str.contains(",", regex=False).any():
             continue
         is_grouped = text.str.fullmatch(_GROUPED_NUMBER).all()
@@ -285,6 +289,11 @@ def _read_lists(frame: Any) -> None:
             frame.isetitem(place, arrays)
 
 
+def _known_cells(values: Any) -> Any:
+    """The values of a column but for missing ones, such as None among numbers."""
+    return values[values != "None"].dropna()
+
+
 def _take_marks_off(values: Any) -> Any:
     """Text without what stands beside and within numbers, such as % and spaces."""
     text = values.astype(str).str.strip().str.replace(_MARKS, "", regex=True)
@@ -300,7 +309,8 @@ def _take_off_marks(frame: Any, notation: dict[str, str]) -> list[str]:
         values = frame.iloc[:, place]
         if values.dtype.kind in "biuf" or values.isna().all():
             continue
-        text = _take_marks_off(values.dropna())
+        known = _known_cells(values)
+        text = _take_marks_off(known)
         if notation.get("decimal") == ",":
             text = text.str.replace(".", "").str.replace(",", ".")
         elif "thousands" in notation:
@@ -309,7 +319,7 @@ def _take_off_marks(frame: Any, notation: dict[str, str]) -> list[str]:
             numbers = pandas.to_numeric(text, errors="coerce")
             if numbers.notna().all():
                 frame.isetitem(place, numbers.reindex(values.index))
-                found.append(column)
+                found += [column] * bool((text != known).any())
     return found
 
 
@@ -326,7 +336,9 @@ def _read_excel(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
     import pandas
 
     try:
-        frame = pandas.read_excel(path, header=None, dtype=object, na_values=_MISSING_MARKS)
+        frame = pandas.read_excel(
+            path, header=None, dtype=object, keep_default_na=False, na_values=_MISSING_CELLS
+        )
     except ImportError as error:
         wanted = f"what reads it: pip install 'tfdpm[tables]' ({error})"
         checks.fail(name, repr(str(path)), wanted, ImportError)
