@@ -382,7 +382,7 @@ def test_missing_values_are_an_error_left_out_or_filled_in(tmp_path) -> None:
     expected = as_features(FRAME.assign(kind=KINDS).loc[kept])
     np.testing.assert_allclose(inputs.array, expected.array, atol=1e-9)
     np.testing.assert_array_equal(inputs.labels, LABELLED["target"][kept])
-    assert inputs.columns.origin.endswith("2 of 30 rows left out: missing values")
+    assert inputs.columns.origin.endswith("2 of 30 rows left out, and not counted: missing values")
     x, _ = read(path, missing="mean")
     assert x.loc[3, "a"] == pytest.approx(np.delete(X[:, 0], 3).mean())
     assert x.loc[5, "kind"] in ("red", "green")

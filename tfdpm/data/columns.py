@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -52,12 +53,10 @@ class Columns:
     def __str__(self) -> str:
         """Which columns of a table are used as what."""
         pairs = list(zip(self.names, self.categories, strict=True))
-        names = [name for name, categories in pairs if not categories]
-        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        numbers = ", ".join(names[:_MOST_NAMES]) + more
-        texts = [f"{name} ({len(found)} categories)" for name, found in pairs if found]
-        parts = [f"columns: {numbers}" if numbers else "", ", ".join(texts), self.origin]
-        return "; ".join(filter(None, parts))
+        numbers = listed([name for name, categories in pairs if not categories])
+        texts = listed([f"{name} ({len(found)} categories)" for name, found in pairs if found])
+        used = "; ".join(filter(None, [numbers, texts]))
+        return "; ".join(filter(None, [f"columns: {used}" if used else "", self.origin]))
 
     def describe(self, num_values: int) -> str:
         """What points of a fit with these columns are, for errors."""
@@ -88,6 +87,12 @@ class Columns:
             got = f"{len(columns.categories)} lists of categories"
             raise ValueError(f"{got} for {len(columns.names)} columns")
         return columns
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names between commas, of many the first and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarray, Columns]:
@@ -175,7 +180,7 @@ def _fill_of(frame: Any, categories: tuple[tuple[str, ...], ...]) -> tuple[float
 def _check_missing(values: np.ndarray, names: Any, name: str) -> None:
     counts = np.isnan(values).sum(axis=0)
     if counts.any():
-        where = ", ".join(f"{names[i]} ({counts[i]})" for i in np.flatnonzero(counts))
+        where = listed([f"{names[i]} ({counts[i]})" for i in np.flatnonzero(counts)])
         row = np.isnan(values).any(axis=1).argmax()
         got = f"{counts.sum()} NaN in columns {where}, the first in row {row}"
         checks.fail(name, got, "finite numbers only, as frame.dropna() or frame.fillna() leave")

@@ -51,6 +51,7 @@ class Inputs:
         is_shuffled: whether the data are a stream, or were one, that shuffles.
         encoded: `[N, F]` float32 rows that the encoder of a fit has made of the array; None where
             it has not, or there is none.
+        classes: texts of the labels by their numbers; none where labels were numbers, or streamed.
     """
 
     array: NDArray[Any] | None
@@ -64,6 +65,7 @@ class Inputs:
     weighted_dataset: tf.data.Dataset | None = None
     is_shuffled: bool = False
     encoded: NDArray[np.float32] | None = None
+    classes: tuple[str, ...] = ()
 
     def in_memory(self, minimum_points: int = 2) -> Inputs:
         """The same with a stream of few values as an array, read in one pass; else unchanged.
@@ -177,7 +179,10 @@ def as_features(
     count, shape = len(array), array.shape[1:]
     labels = None if y is None else as_labels(y, count)
     weights = None if weights is None else as_weights(weights, count)
-    return Inputs(array, None, labels, count, shape, columns=found, weights=weights)
+    classes = _classes_of(y)
+    return Inputs(
+        array, None, labels, count, shape, columns=found, weights=weights, classes=classes
+    )
 
 
 def _opened(
@@ -263,6 +268,14 @@ def as_labels(y: Any, num_points: int | None) -> NDArray[np.int64]:
     checks.fail("y", f"dtype {array.dtype}", "integers or text", TypeError)
 
 
+def _classes_of(y: Any) -> tuple[str, ...]:
+    """The texts that `as_labels` numbers, by their numbers; none of labels that are numbers."""
+    array = np.asarray(y)
+    values = array.ravel().tolist() if array.dtype.kind in "OUST" else []
+    known = {each for each in values if isinstance(each, (str, bytes))}
+    return tuple(each.decode() if isinstance(each, bytes) else each for each in sorted(known))
+
+
 def as_weights(sample_weight: Any, num_points: int) -> NDArray[np.float64]:
     """Returns non-negative weights of so many points as `[N]` float64, or raises."""
     weights = np.asarray(sample_weight, np.float64)
@@ -288,7 +301,7 @@ def _with_labels(inputs: Inputs, y: Any, name: str, minimum_points: int) -> Inpu
         if inputs.labels is not None or inputs.labelled_dataset is not None:
             checks.fail("y", "labels twice", f"them in `{name}` or in `y`, not in both")
         labels = as_labels(y, inputs.num_points)
-        inputs = replace(inputs, labels=labels, num_points=len(labels))
+        inputs = replace(inputs, labels=labels, num_points=len(labels), classes=_classes_of(y))
     if inputs.num_points is not None:
         _check_enough(inputs.num_points, name, minimum_points)
     return inputs

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfdpm import checks
-from tfdpm.data.columns import Columns, is_nested, most_categories, spread_lists
+from tfdpm.data.columns import Columns, is_nested, listed, most_categories, spread_lists
 from tfdpm.data.table_files import reader_of
 
 # Names of columns of known labels, the likeliest first; numbers and case do not count.
@@ -248,8 +248,8 @@ def _reason_of_text(values: Any) -> str | None:
 def _describe(roles: _Roles) -> str:
     parts = [] if roles.label is None else [f"labels: {roles.label}"]
     if roles.left_out:
-        names = (f"{name or 'without a name'} ({why})" for name, why in roles.left_out.items())
-        parts.append(f"left out: {', '.join(names)}")
+        names = [f"{name or 'without a name'} ({why})" for name, why in roles.left_out.items()]
+        parts.append(f"left out: {listed(names)}")
     return "; ".join(parts)
 
 
@@ -269,14 +269,15 @@ def _without_missing(
     rows = holes.any(axis=1).to_numpy()
     if missing is None:
         counts = zip(frame.columns, holes.sum().tolist(), strict=True)
-        where = ", ".join(f"{column} ({count})" for column, count in counts if count)
+        where = listed([f"{column} ({count})" for column, count in counts if count])
         got = f"missing values in columns {where}, the first in row {rows.argmax()}"
         checks.fail(name, got, f"a value in each row: {remedy}")
     if missing == "drop":
         if rows.all():
             checks.fail(name, "missing values in every row", "missing='mean', or other columns")
         frame = frame.loc[~rows].infer_objects()
-        return frame, f"{rows.sum()} of {len(rows)} rows left out: missing values"
+        note = f"{rows.sum()} of {len(rows)} rows left out, and not counted: missing values"
+        return frame, note
     filled = {}
     for place, column in enumerate(frame.columns):
         values = frame.iloc[:, place]

@@ -363,12 +363,15 @@ class DeepDPM(FittedModel):
         if self.parts is None:
             return ["Not fitted yet."]
         state, moves, labels = self.parts.state, self.moves_, self.parts.result.labels
-        parts = f", of {self.n_components} components" if self.fitted.result.groups else ""
+        count = self.n_components
+        parts = f", of {count} component{'s' * (count != 1)}" if self.fitted.result.groups else ""
         lines = [f"Clusters: {self.n_clusters}{parts}"]
         if labels is not None:
             sizes = np.sort(self.cluster_sizes_)[::-1]
             more = f", and {len(sizes) - _MOST_SIZES} more" if len(sizes) > _MOST_SIZES else ""
             lines.append(f"Sizes: {', '.join(map(str, sizes[:_MOST_SIZES]))}{more}")
+        if self.columns.names:
+            lines.append(f"C{str(self.columns)[1:]}")  # "columns: ..." as a line of its own
         if self.features_:
             lines.append(f"Features: {self.features_}")
         scale = np.diag(state.prior.scale.numpy())
