@@ -324,6 +324,42 @@ def test_few_codes_of_which_some_are_numbers_are_categories(tmp_path) -> None:
         as_features(write(tmp_path / "t.csv", ages.to_csv(index=False)))
 
 
+def test_empty_rows_are_left_out(tmp_path) -> None:
+    text = FRAME.assign(id=np.arange(30)).to_csv(index=False)
+    lines = text.splitlines()
+    gaps = "\n".join([*lines[:9], ",,,", *lines[9:], ",,,", ",,,"])
+    inputs = as_features(write(tmp_path / "t.csv", gaps))
+    np.testing.assert_allclose(inputs.array, X, atol=1e-9)
+    assert inputs.columns.left_out == ("id",)
+    assert "3 empty rows left out, and not counted" in inputs.columns.origin
+
+
+def test_sheets_of_notes_and_titles_of_sheets_are_passed_over(tmp_path) -> None:
+    with pd.ExcelWriter(tmp_path / "t.xlsx") as book:
+        pd.DataFrame({"Please read": ["made in 2021", "by me", "for you"]}).to_excel(
+            book, sheet_name="notes", index=False
+        )
+        LABELLED.to_excel(book, sheet_name="values", index=False, startrow=2)
+        book.sheets["values"].cell(1, 1).value = "Measured in 2021, by me"
+    inputs = as_features(tmp_path / "t.xlsx")
+    np.testing.assert_allclose(inputs.array, X)
+    np.testing.assert_array_equal(inputs.labels, LABELLED["target"])
+    assert inputs.columns.origin == "from t.xlsx; sheet values; labels: target"
+
+
+def test_records_below_one_name_are_rows(tmp_path) -> None:
+    x, _ = read(write(tmp_path / "t.json", '{"rows": ' + FRAME.to_json(orient="records") + "}"))
+    np.testing.assert_allclose(x[NAMES], X)
+
+
+def test_lines_of_text_are_no_table(tmp_path) -> None:
+    for lines in (["so, it begins", "no, it ends", "so, it begins"], ["good night", "hello"]):
+        with pytest.raises(TypeError, match="^`DATA`: got text, wanted numbers, or features="):
+            read(write(tmp_path / "t.txt", "\n".join(lines * 9)), name="DATA")
+    words = FRAME.assign(kind=KINDS)[["kind"]].assign(size="big")
+    assert read(write(tmp_path / "t.txt", words.to_csv(index=False)))[0].shape == (30, 1)
+
+
 def test_one_column_is_a_table(tmp_path) -> None:
     for text in (
         "a\n1.5\n2.5\n2.25\n",

@@ -222,8 +222,9 @@ def find_places(names: tuple[str, ...], wanted: tuple[str, ...], name: str) -> l
     if len(names) == len(wanted) and (has_no_names or names == wanted):
         return list(range(len(names)))
     missing, other = ([e for e in a if e not in b] for a, b in ((wanted, names), (names, wanted)))
-    got = f"missing columns {missing} and unknown columns {other}"
-    if not missing and not other:
+    found = {"missing": missing, "unknown": other}
+    got = " and ".join(f"{kind} columns {each}" for kind, each in found.items() if each)
+    if not got:
         got = f"columns {[e for e in wanted if names.count(e) != wanted.count(e)]} more than once"
     checks.fail(name, got, f"those of fit, each once: {list(wanted)}")
 

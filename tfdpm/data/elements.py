@@ -20,7 +20,7 @@ from tfdpm.data.tables import (
     choose_columns,
 )
 
-_FEATURE_NAMES = (
+FEATURE_NAMES = (
     "image", "images", "features", "feature", "x", "input", "inputs", "data", "embedding",
     "embeddings", "vector", "points",
 )  # fmt: skip
@@ -182,7 +182,7 @@ def _choose(
     }
     rank = _scalar_rank(numeric, None if found is None else usable[found].shape.rank)
     vectors = [key for key, shape in numeric.items() if shape.rank > rank]
-    named = [key for key in vectors if len(key) == 1 and key[0].lower() in _FEATURE_NAMES]
+    named = [key for key in vectors if len(key) == 1 and key[0].lower() in FEATURE_NAMES]
     scalars = [key for key, shape in numeric.items() if shape.rank == rank]
     x = named if len(named) == 1 else vectors
     if len(x) == 1 and (named or numeric[x[0]].rank - rank > 1 or not scalars):
@@ -191,7 +191,7 @@ def _choose(
     below = [key for key in scalars if len(key) > 1]
     beside = [key for key in scalars if len(key) == 1]
     groups = {key[0] for key in below}
-    if len(groups) == 1 and groups <= set(_FEATURE_NAMES):
+    if len(groups) == 1 and groups <= set(FEATURE_NAMES):
         if y is None and has_labels and len(beside) == 1 and usable[beside[0]].dtype.is_integer:
             y, beside = beside[0], []
         scalars = below + beside

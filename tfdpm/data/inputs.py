@@ -205,7 +205,11 @@ def _opened(
     ):
         data = named.load(data)
     elif isinstance(data, (str, os.PathLike)):
-        data = files.read_path(data, TableOptions(), name=name, known=columns)
+        if takes_text and os.path.isfile(data) and os.fspath(data).lower().endswith(".txt"):
+            with open(data, encoding="utf-8-sig") as lines:
+                data = [line.strip() for line in lines if line.strip()]
+        else:
+            data = files.read_path(data, TableOptions(), name=name, known=columns)
     if takes_text:
         data = _read_texts(data, name)
     if sequences.is_sequence(data):

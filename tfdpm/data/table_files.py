@@ -78,6 +78,10 @@ def _read_lines(
     if not rows:
         checks.fail(name, f"{str(path)!r}, which is empty", "rows of numbers or text")
     has_names = _has_header(rows) if header is None else header
+    is_words = not has_names and not any(_is_number(cell) for row in rows for cell in row)
+    if is_words and path.suffix.lower() == ".txt":
+        wanted = "numbers, or features= a Keras model that makes rows of texts"
+        checks.fail(name, "text", wanted, TypeError)
     width = len(rows[0])
     more = Counter(map(len, rows)).most_common(1)[0][0] - width if has_names else 0
     options: dict[str, Any] = {}
@@ -119,6 +123,14 @@ def _read_lines(
         frame = frame.rename(columns=lambda each: str(each).removeprefix("#").strip())
     if more > 0 and "index_col" not in options:
         form.append("names of the rows left out")
+    is_empty = frame.isna().all(axis=1)
+    if width > 1 and is_empty.any():  # as spreadsheets leave them
+        frame = frame.loc[~is_empty].copy()
+        for place in range(width):  # whole numbers, which stood beside missing values
+            values = frame.iloc[:, place]
+            if values.dtype.kind == "f" and (values % 1 == 0).all():
+                frame.isetitem(place, values.astype(np.int64))
+        form.append(f"{is_empty.sum()} empty rows left out, and not counted")
     return frame.reset_index(drop=True), form
 
 
@@ -332,27 +344,33 @@ def _is_missing(cell: str) -> bool:
 
 
 def _read_excel(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
-    """Reads the first sheet of a workbook."""
+    """Reads the first sheet of a workbook that has some rows of two columns, or else its first."""
     import pandas
 
+    options: dict[str, Any] = {"keep_default_na": False, "na_values": _MISSING_CELLS}
     try:
-        frame = pandas.read_excel(
-            path, header=None, dtype=object, keep_default_na=False, na_values=_MISSING_CELLS
-        )
+        sheets = pandas.read_excel(path, sheet_name=None, header=None, dtype=object, **options)
     except ImportError as error:
         wanted = f"what reads it: pip install 'tfdpm[tables]' ({error})"
         checks.fail(name, repr(str(path)), wanted, ImportError)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         checks.fail(name, f"{str(path)!r}, which cannot be read ({error})", "an Excel file")
-    frame = frame.dropna(how="all").reset_index(drop=True)
+    sheets = {key: sheet.dropna(how="all") for key, sheet in sheets.items()}
+    tables = (key for key, sheet in sheets.items() if len(sheet) > 2 and sheet.shape[1] > 1)
+    chosen = next(tables, next(iter(sheets)))
+    frame, form = sheets[chosen], f"sheet {chosen}" if len(sheets) > 1 else ""
     if frame.empty:
-        return frame, ""
+        return frame, form
     head = frame.head(_HEAD_ROWS).to_numpy()
     rows = [["" if cell != cell else str(cell) for cell in row] for row in head]
+    lines = io.StringIO()
+    csv.writer(lines).writerows([[" ".join(cell.split()) for cell in row] for row in rows])
+    skipped = _count_titles(lines.getvalue().splitlines())
+    frame, rows = frame.iloc[skipped:].reset_index(drop=True), rows[skipped:]
     if _has_header(rows) if header is None else header:
         names = [f"Unnamed: {i}" if cell == "" else cell for i, cell in enumerate(rows[0])]
         frame = frame.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
-    return frame.infer_objects(), ""
+    return frame.infer_objects(), form
 
 
 def _read_json(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
@@ -370,6 +388,8 @@ def _read_json(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
         except (ValueError, AttributeError, TypeError) as error:
             reason = checks.one_line(error)
             continue
+        if frame.shape[1] == 1 and all(isinstance(each, dict) for each in frame.iloc[:, 0]):
+            frame = pandas.DataFrame(frame.iloc[:, 0].tolist())  # records below one name
         if frame.index.dtype.kind not in "iu" and list(frame.columns) == [*range(frame.shape[1])]:
             frame = frame.T  # a record for each row by its number
         return frame.reset_index(drop=True).infer_objects(), ""
