@@ -154,6 +154,8 @@ def test_later_missing_values_are_filled_as_in_the_fit(tmp_path) -> None:
     array = as_features(later, columns=columns).array
     mean = np.delete(X[:, 0], 3).mean()
     np.testing.assert_allclose(array, [[mean, 1, 2, 1, 1], [7, 8, 9, 1, 0]][:2], rtol=1e-6)
+    in_frame = as_features(pd.read_csv(later), columns=columns).array
+    np.testing.assert_array_equal(in_frame, array)
     plain = as_features(FRAME).columns
     with pytest.raises(ValueError, match=r"missing values in columns a \(1\)"):
         as_features(write(tmp_path / "3.csv", "a,b,c\n,1,2\n3,4,5\n"), columns=plain)

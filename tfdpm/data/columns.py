@@ -115,6 +115,8 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
         frame = frame.loc[:, [str(each) not in others for each in frame.columns]]
         places = find_places(tuple(map(str, frame.columns)), columns.names, name)
         frame = frame if places == list(range(frame.shape[1])) else frame.iloc[:, places]
+        if columns.missing == "mean" and columns.fill:
+            frame = frame.fillna(dict(zip(frame.columns, columns.fill, strict=True)))
     is_text = [bool(each) for each in found.categories] or [False] * frame.shape[1]
     numbers = frame.iloc[:, np.flatnonzero(np.logical_not(is_text))] if any(is_text) else frame
     # Categories may be numbers elsewhere.
