@@ -59,6 +59,12 @@ def test_another_number_of_images_is_an_error(model, images) -> None:
         facts.gather_facts(model, images[0], None, images[2][:3], seed=0)
 
 
+def test_the_prior_is_said_to_weigh_what_it_weighs(model) -> None:
+    df = float(model.prior_.df)
+    told = sentences.describe_prior(model, int(3 * df))[1]
+    assert f"It makes up {df / (df + int(3 * df)):.1%} of the shape of the largest" in told
+
+
 def test_k_is_called_firm_only_where_chains_agree() -> None:
     assert "88% of the chains" in sentences.describe_k(10, {10: 0.875, 11: 0.125})
     unsure = sentences.describe_k(10, {9: 0.25, 10: 0.25, 11: 0.5})
