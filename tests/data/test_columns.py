@@ -127,6 +127,12 @@ def test_names_and_codes_are_no_categories(rows, categories) -> None:
     assert as_features(fewer).feature_shape == (1 + max(categories - 1 - (categories == 3), 1),)
 
 
+def test_a_frame_of_one_column_of_rows_is_told_of_separators() -> None:
+    frame = pd.DataFrame({"a;b": [f"{i};{i}" for i in range(60)]})
+    with pytest.raises(ValueError, match="of a file, fit its path: then the separator is found"):
+        as_features(frame)
+
+
 def test_what_is_neither_number_nor_text_is_refused() -> None:
     frame = FRAME.assign(day=pd.Timestamp(0), span=pd.Timedelta(1))
     with pytest.raises(TypeError, match=r"neither numbers nor text: \['day', 'span'\]"):

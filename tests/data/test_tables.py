@@ -42,6 +42,7 @@ def with_commas(text: str) -> str:
         ("t.csv", FRAME.reset_index().to_csv()),
         ("t.csv", FRAME.set_axis([f"r{i}" for i in range(30)]).to_csv()),
         ("t.csv", FRAME.set_axis(range(7, 37)).to_csv().removeprefix(",")),  # R's write.table
+        ("t.csv", FRAME.set_axis([f"[{i},]" for i in range(1, 31)]).to_csv()),  # of a matrix in R
         ("t.csv", pd.DataFrame(X).to_csv(index=False)),
         ("t.csv", pd.DataFrame(X).to_csv()),
         ("t.csv", FRAME.set_axis([1990, 2000, 2010], axis=1).to_csv(index=False)),

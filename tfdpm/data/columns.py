@@ -207,6 +207,8 @@ def _categories(frame: Any, name: str) -> tuple[tuple[str, ...], ...]:
         if len(found[-1]) > most:
             got = f"{len(found[-1])} categories in column {frame.columns[i]!r}"
             wanted = f"at most {most} for {len(frame)} rows; drop the column (--drop), or encode it"
+            if frame.shape[1] == 1:
+                wanted += "; of a file, fit its path: then the separator is found out"
             checks.fail(name, got, wanted)
     return tuple(found)
 

@@ -292,7 +292,10 @@ def _read_lists(frame: Any) -> None:
     """Puts arrays for text such as "[0.5, 1]", as which lists and arrays are written."""
     for place in range(frame.shape[1]):
         values = frame.iloc[:, place]
-        if values.dtype.kind in "biuf" or not values.map(str).str.fullmatch(r"(?s)\[.*\]").all():
+        if values.dtype.kind in "biuf":
+            continue
+        # R names rows of matrices "[1,]".
+        if not values.map(str).str.fullmatch(r"(?s)\[([^,].*[^,])?\]|\[[^,]\]").all():
             continue
         cells = [text.strip("[]").replace(",", " ").split() for text in values]
         if all(_is_number(cell) for row in cells for cell in row):
