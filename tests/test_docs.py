@@ -122,6 +122,18 @@ def test_reference_has_every_name_of_a_model_and_none_of_keras(cls: type, site_n
     assert {name for name in shown - own if hasattr(cls, name)} == set()
 
 
+def test_public_names_and_their_methods_say_what_they_do() -> None:
+    homes = [tfdpm, *(importlib.import_module(f"tfdpm.{module}") for module in MODULES)]
+    public = {name: getattr(home, name) for home in homes for name in home.__all__}
+    silent = [name for name, value in public.items() if not value.__doc__]
+    for name, cls in public.items():
+        for each in own_names(cls) if isinstance(cls, type) else ():
+            value = getattr(cls, each)
+            if (callable(value) or isinstance(value, property)) and not value.__doc__:
+                silent.append(f"{name}.{each}")
+    assert len(public) > 90 and silent == []
+
+
 @needs_mkdocs
 @pytest.mark.parametrize("module", MODULES)
 def test_reference_has_every_name_of_a_module(module: str, site_names) -> None:

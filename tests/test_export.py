@@ -95,6 +95,22 @@ def test_loaded_model_answers_as_the_model(model, folder):
         loaded.predict(X[:, :2])
 
 
+def test_loaded_model_tells_the_drift_that_the_model_tells(model, folder):
+    moved = np.concatenate([X[:150] + [6.0, 0.0, 0.0, 0.0], np.full((10, 4), 300.0)])
+    wanted, found = model.drift(moved), tfdpm.load(folder).drift(moved)
+    assert found.changes == wanted.changes and found.num_points == wanted.num_points
+    assert found.has_appeared and any("moved" in each for each in found.changes)
+    for name in ("shares", "share_p", "shifts", "shift_p", "unlike", "unlike_p"):
+        got, expected = getattr(found, name), getattr(wanted, name)
+        np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-9, err_msg=name)
+
+
+def test_drift_is_not_told_by_a_folder_without_statistics_of_the_fit():
+    served = tfdpm.load(Path(tfdpm.__file__).parents[1] / "saved_models" / "gaussians15")
+    with pytest.raises(ValueError, match="wanted one that is exported anew"):
+        served.drift(np.zeros((100, 2)))
+
+
 def test_types_are_those_of_json_and_the_batch_is_free(folder):
     signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
     dtypes = {name: spec.dtype for name, spec in signature.structured_outputs.items()}

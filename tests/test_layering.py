@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "callbacks": "checks config metrics progress data swav moves search networks interpret "
     "training viz deepdpm",
     "distributions": "mixture",
-    "export": "checks progress data serving deepdpm",
+    "export": "checks progress data mixture interpret serving deepdpm",
     "pipeline": "checks config progress data features callbacks deepdpm export",
     "sklearn": "checks config data pipeline",
     "": "startup config metrics data swav features deepdpm joint callbacks distributions export "

@@ -355,6 +355,7 @@ def test_texts_are_clustered_through_an_encoder(texts_model, encoder, tmp_path):
     new, topics = texts_of(60, seed=1)
     assert metrics.ari(topics, model.predict_labels(new)) > 0.95
     assert np.isfinite(model.score_samples(new)).all()
+    assert model.evaluate(new, topics, return_dict=True)["nmi"] > 0.95
     with pytest.raises(TypeError, match=r"^`x`: got 1.0 at 0, wanted \[N\] texts"):
         model.predict([1.0, 2.0])
 
@@ -364,7 +365,8 @@ def test_models_of_texts_are_saved_and_continued_but_not_exported(texts_model, e
     texts_model.save(tmp_path / "model.keras")
     again = tfdpm.load(tmp_path / "model.keras")
     np.testing.assert_array_equal(again.predict_labels(texts), texts_model.labels_)
-    again.fit(texts, epochs=1, verbose=0)
+    history = again.fit(texts, epochs=1, verbose=0, validation_data=texts_of(60, seed=1)).history
+    assert history["val_nmi"][-1] > 0.95
     again.partial_fit(texts[:50])
     with pytest.raises(ValueError, match="^`model`: got a model whose encoder takes texts"):
         texts_model.export(tmp_path / "1")

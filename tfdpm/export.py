@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from tfdpm import checks
 from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import as_features
 from tfdpm.deepdpm import DeepDPM
+from tfdpm.interpret.drift import Baseline, Drift, measure_drift
+from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.progress.files import UNREADABLE, local_path
 from tfdpm.serving import inspection
 from tfdpm.serving.saved_model import CARD_NAME, FORMAT, checksums
@@ -63,6 +65,8 @@ class ServedModel:
         self._serve, self._label, self._embed = (
             loaded.signatures[name] for name in ("serving_default", "labels", "embed")
         )
+        # Folders of before have none.
+        self._baseline = [each.numpy() for each in getattr(loaded, "baseline", ())]
         self._functions: dict[tuple[str, ...], Callable[[tf.Tensor], list[tf.Tensor]]] = {}
         self.card = card
         self.input_shape = tuple(card["input_shape"])
@@ -80,8 +84,8 @@ class ServedModel:
         self._check_outputs()
 
     def predict(self, x) -> np.ndarray:
-        """Probabilities of clusters `[N, n_clusters]` float32 of raw points; rows sum to one."""
-        return self._collect(self._label, ("responsibilities",), x)[0]
+        """Probabilities of clusters `[N, n_clusters]` float32; `x` as for `DeepDPM.predict`."""
+        return self._collect(("responsibilities",), x)[0]
 
     def predict_labels(self, x, *, reject_below: float | None = None) -> np.ndarray:
         """Most probable cluster of each raw point, `[N]` int64.
@@ -91,22 +95,42 @@ class ServedModel:
             reject_below: points whose `outlier_p` is less get -1.
         """
         if reject_below is None:
-            return self._collect(self._label, ("labels",), x)[0]
+            return self._collect(("labels",), x)[0]
         level = checks.number(reject_below, "reject_below", minimum=0.0, maximum=1.0)
-        labels, p_values = self._collect(self._serve, ("labels", "outlier_p"), x)
+        labels, p_values = self._collect(("labels", "outlier_p"), x)
         return np.where(p_values < level, -1, labels)
 
     def score_samples(self, x) -> np.ndarray:
-        """Log posterior predictive density `[N]` float32 of raw points, nats."""
-        return self._collect(self._serve, ("log_density",), x)[0]
+        """Log posterior predictive density `[N]` float32, nats; `x` as for `DeepDPM.predict`."""
+        return self._collect(("log_density",), x)[0]
 
     def outlier_p(self, x) -> np.ndarray:
-        """P-values `[N]` float32 of raw points: uniform for points of the mixture."""
-        return self._collect(self._serve, ("outlier_p",), x)[0]
+        """P-values `[N]` float32, as of `DeepDPM.outlier_p`; `x` as for `DeepDPM.predict`."""
+        return self._collect(("outlier_p",), x)[0]
 
     def embed(self, x) -> np.ndarray:
-        """Features `[N, D]` float32 that the mixture sees."""
-        return self._collect(self._embed, ("features",), x)[0]
+        """Features `[N, D]` float32 that the mixture sees; `x` as for `DeepDPM.predict`."""
+        return self._collect(("features",), x)[0]
+
+    def drift(self, x, *, level: float = 0.01) -> Drift:
+        """Which clusters grew, shrank or moved in new points; see `DeepDPM.drift`.
+
+        Args:
+            x: new points, as for `DeepDPM.predict`, a hundred or more.
+            level: p-value, corrected for the number of tests, below which a change counts.
+
+        Raises:
+            ValueError: for a folder of before, which does not tell of the points of the fit.
+        """
+        level = checks.number(level, "level", minimum=0.0, maximum=1.0)
+        if not self._baseline:
+            got = "an exported model of before, without the statistics of its fit"
+            checks.fail("model", got, "one that is exported anew")
+        ids, unlike, *statistics = self._baseline
+        known = (int(unlike[0]), int(unlike[1])) if unlike[1] else None
+        baseline = Baseline(ids, SufficientStatistics(*statistics), known)
+        pieces = self._pieces(("features", "responsibilities", "outlier_p"), x)
+        return measure_drift(baseline, pieces, level)
 
     def _check_outputs(self) -> None:
         """Raises unless one point is answered as the card says."""
@@ -123,9 +147,17 @@ class ServedModel:
                     raise ValueError(f"{name} are {value.shape}, not {wanted} as in the card")
                 if np.isnan(value).any():
                     raise ValueError(f"{name} are not numbers")
+        count, dim = width["responsibilities"], width["features"]
+        shapes = [(count,), (2,), (count,), (count, dim), (count, dim, dim)]
+        if self._baseline and [each.shape for each in self._baseline] != shapes:
+            raise ValueError("statistics of the fit are of another shape")
 
-    def _collect(self, signature, names: tuple[str, ...], x) -> list[np.ndarray]:
+    def _collect(self, names: tuple[str, ...], x) -> list[np.ndarray]:
         """The outputs of those names for all points, in one pass."""
+        return [np.concatenate(part) for part in zip(*self._pieces(names, x), strict=True)]
+
+    def _pieces(self, names: tuple[str, ...], x) -> Iterator[list[np.ndarray]]:
+        """The outputs of those names, piece by piece."""
         inputs = as_features(x, minimum_points=1, columns=self.columns)
         if int(np.prod(inputs.feature_shape)) != self.input_dim:
             got = f"points of shape {inputs.feature_shape}"
@@ -135,18 +167,22 @@ class ServedModel:
             starts = range(0, len(inputs.array), self._rows)
             batches = (inputs.array[start : start + self._rows] for start in starts)
         if names not in self._functions:
-            self._functions[names] = self._trace(signature, names)
-        function, pieces = self._functions[names], []
+            self._functions[names] = self._trace(names)
         for batch in batches:
             rows = _as_float32(batch).reshape(-1, *self.input_shape)
-            pieces.append([output.numpy() for output in function(tf.constant(rows))])
-        return [np.concatenate(part) for part in zip(*pieces, strict=True)]
+            yield [output.numpy() for output in self._functions[names](tf.constant(rows))]
 
-    def _trace(self, signature, names: tuple[str, ...]) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    def _trace(self, names: tuple[str, ...]) -> Callable[[tf.Tensor], list[tf.Tensor]]:
         """A function that computes those outputs alone; a call of it takes half the time."""
+        has_tails = not {"log_density", "outlier_p"}.isdisjoint(names)
+        signatures = [self._serve if has_tails else self._label]
+        if "features" in names:
+            signatures = [self._embed, *(signatures if len(names) > 1 else ())]
 
         def choose(points: tf.Tensor) -> list[tf.Tensor]:
-            outputs = signature(inputs=points)
+            outputs: dict[str, tf.Tensor] = {}
+            for signature in signatures:
+                outputs |= signature(inputs=points)
             return [outputs[name] for name in names]
 
         points = tf.TensorSpec([None, *self.input_shape], tf.float32)

@@ -21,7 +21,7 @@ from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.deepdpm.fitting import first_points
 from tfdpm.deepdpm.layout_prior import fit_layout_scale
-from tfdpm.deepdpm.scope import out_of_scope
+from tfdpm.deepdpm.strategy_scope import out_of_scope
 from tfdpm.export import ServedModel
 from tfdpm.features import SelfSupervisedModel, learn_encoder, pretrained_models
 from tfdpm.features.choice import FeatureChoice, choose, image_shape_of

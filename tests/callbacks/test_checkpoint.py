@@ -17,7 +17,7 @@ import tensorflow as tf
 
 import tfdpm
 from tfdpm import DeepDPM, DeepDPMConfig
-from tfdpm.callbacks import Checkpoint, MoveLedger, checkpoint
+from tfdpm.callbacks import Checkpoint, MoveLedger, checkpoint, snapshot, states
 from tfdpm.progress.files import write_arrays
 
 # Starts from one cluster and splits, so that networks and optimisers are rebuilt on the way.
@@ -69,7 +69,7 @@ def fit_and_die(path, epoch):
 
 
 def assert_same(model, expected):
-    ours, theirs = checkpoint.take_snapshot(model), checkpoint.take_snapshot(expected)
+    ours, theirs = snapshot.take_snapshot(model), snapshot.take_snapshot(expected)
     assert ours.keys() == theirs.keys()
     for name in theirs:
         np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
@@ -104,7 +104,7 @@ sys.path.insert(0, {root!r})
 from tests.callbacks.test_checkpoint import CONFIG, EPOCHS, X, others
 from tfdpm import DeepDPM
 from tfdpm.callbacks import Checkpoint
-from tfdpm.callbacks.checkpoint import take_snapshot
+from tfdpm.callbacks.snapshot import take_snapshot
 model = DeepDPM(CONFIG, seed=1)
 model.fit(X, epochs=EPOCHS, verbose=2, callbacks=[Checkpoint(sys.argv[1]), *others()])
 np.savez(sys.argv[2], labels=model.labels_, **take_snapshot(model))
@@ -146,7 +146,7 @@ def test_killed_process_goes_on_to_the_same_model(uninterrupted, tmp_path, epoch
     assert "epoch 1 of" not in result.stdout
     expected, _ = uninterrupted
     with np.load(files[1]) as arrays:
-        theirs = {**checkpoint.take_snapshot(expected), "labels": expected.labels_}
+        theirs = {**snapshot.take_snapshot(expected), "labels": expected.labels_}
         assert set(arrays.files) == set(theirs)
         for name in theirs:
             np.testing.assert_array_equal(arrays[name], theirs[name], err_msg=name)
@@ -162,14 +162,14 @@ def test_later_fit_of_the_same_model_does_not_go_back(tmp_path):
 
 def test_checkpoint_of_another_fit_is_an_error(uninterrupted, tmp_path):
     model, _ = uninterrupted
-    arrays = checkpoint.take_snapshot(model)
-    assert checkpoint.differences(model, arrays) == []
+    arrays = snapshot.take_snapshot(model)
+    assert snapshot.differences(model, arrays) == []
     for name, said in (
         ("state/preprocessing/mean", "data"),
         ("state/prior/scale", "data"),
         ("identity", "seed"),
     ):
-        assert checkpoint.differences(model, {**arrays, name: other(arrays, name)}) == [said]
+        assert snapshot.differences(model, {**arrays, name: other(arrays, name)}) == [said]
 
 
 def test_resuming_with_other_arguments_is_said(tmp_path):
@@ -206,10 +206,10 @@ def other(arrays, name):
 
 def test_checkpoint_of_another_processor_fits(uninterrupted):
     model, _ = uninterrupted
-    arrays = checkpoint.take_snapshot(model)
+    arrays = snapshot.take_snapshot(model)
     for name in ("state/preprocessing/mean", "state/prior/scale"):
         arrays[name] = arrays[name] * (1 + 1e-13)
-    assert checkpoint.differences(model, arrays) == []
+    assert snapshot.differences(model, arrays) == []
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:500], lambda data: b"", lambda data: b"x"])
@@ -317,7 +317,7 @@ def test_only_state_of_callbacks_is_put_back():
         "limit": 4.0,
         "new": [1],
     }
-    checkpoint._restore([callback], [("Writes", attributes)])
+    states.restore_states([callback], [("Writes", attributes)])
     assert (callback.directory, callback.hook, callback.params) == ("ours", print, None)
     assert callable(callback.on_epoch_end) and type(callback) is Writes
     assert (callback.count, callback.limit, callback.new) == (7, 4.0, [1])
@@ -332,11 +332,11 @@ def test_values_that_callbacks_keep_survive(tmp_path):
         "nothing": None,
     }
     arrays = {}
-    stored = json.loads(json.dumps(checkpoint._encode(values, arrays)))
-    again = checkpoint._decode(stored, arrays)
+    stored = json.loads(json.dumps(states._encode(values, arrays)))
+    again = states.decode(stored, arrays)
     np.testing.assert_equal(again, values)
     assert isinstance(again["pair"], tuple) and isinstance(again["number"], np.float64)
-    assert not checkpoint._is_storable({"file": object()})
+    assert not states._is_storable({"file": object()})
 
 
 def test_arguments_are_checked(tmp_path):

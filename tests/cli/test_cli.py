@@ -552,6 +552,21 @@ def test_drift_is_told_in_sentences_or_as_json(calls, two_blobs, capsys) -> None
     assert [each["change"] for each in facts["clusters"]] == ["grew", "", ""]
 
 
+def test_an_exported_folder_is_asked_as_the_saved_model_is(saved_blobs, tmp_path, capsys) -> None:
+    data, target = str(saved_blobs / "x.npy"), tmp_path / "served" / "1"
+    assert main(["export", str(saved_blobs), str(target), "--quiet"]) == 0
+    answers = []
+    for model in (saved_blobs, target, target.parent):
+        assert main(["predict", str(model), data, "--json"]) == 0
+        assert main(["drift", str(model), data]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1] == answers[2] and "No cluster has changed" in answers[0]
+    assert main(["split", str(target), "0"]) == 1
+    assert "an exported model, which only answers predict and drift" in capsys.readouterr().err
+    (target / "model.keras").write_bytes((saved_blobs / "model.keras").read_bytes())
+    assert main(["split", str(target), "0", "--out", str(tmp_path / "other.keras")]) == 0
+
+
 def test_clusters_of_a_saved_model_are_edited(tmp_path, capsys) -> None:
     x, _ = tfdpm.data.gaussian_mixture(3, 2, 150, separation=8.0, seed=0)
     np.save(tmp_path / "x.npy", x)

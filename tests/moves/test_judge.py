@@ -9,7 +9,7 @@ from tests.reference import samples
 from tests.reference.judges import log_split_ratio
 from tfdpm.mixture import niw
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
-from tfdpm.moves.judge import HastingsJudge
+from tfdpm.moves.hastings import HastingsJudge
 from tfdpm.moves.proposals import propose_splits
 
 NUM_COMPONENTS = 4

@@ -9,7 +9,7 @@ from tests.reference.judges import log_split_ratio
 from tfdpm.mixture import niw
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard, zeros
 from tfdpm.moves import transition as transitions
-from tfdpm.moves.judge import HastingsJudge, neighbour_pairs
+from tfdpm.moves.hastings import HastingsJudge, neighbour_pairs
 from tfdpm.moves.proposals import (
     accept,
     choose_disjoint,

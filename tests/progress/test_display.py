@@ -9,7 +9,7 @@ import types
 import pytest
 
 from tfdpm.progress import display
-from tfdpm.progress.display import ProgressDisplay
+from tfdpm.progress.display import ProgressDisplay, ending_displays
 
 
 @pytest.fixture
@@ -87,6 +87,27 @@ def test_bar_is_drawn_in_a_terminal_unless_silent(
         assert (part in text) == bool(verbose)
     if verbose:  # every redrawing takes the place of the last
         assert printed.err.count("\x1b[1A") >= 3
+
+
+def test_a_bar_ends_where_what_began_it_is_interrupted(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(display.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+    @ending_displays()
+    def interrupted() -> None:
+        shown = ProgressDisplay(4, 1, unit="inner")
+        shown.step()
+        raise KeyboardInterrupt
+
+    outer = ProgressDisplay(2, 1, unit="outer")
+    capsys.readouterr()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert capsys.readouterr().err.endswith("\x1b[?25h")  # the cursor is back
+    outer.step()
+    outer.close()
+    printed = capsys.readouterr().err
+    assert "1/2" in printed and "inner" not in printed
 
 
 def test_a_notebook_has_one_line_that_is_overwritten(clock, monkeypatch, capsys) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.moves.judge import HastingsJudge
+from tfdpm.moves.hastings import HastingsJudge
 
 
 def log_split_ratio(left, right, prior, *, dp_concentration):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.swav.test_model import make_crops, make_dataset, make_model
+from tests.swav.methods.test_swav import make_crops, make_dataset, make_model
 from tfdpm.swav.monitoring import CollapseWatchdog, NearestNeighbours, TrainingState
 
 

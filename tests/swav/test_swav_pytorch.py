@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.swav.test_model import convolutional_model, make_crops, make_dataset
+from tests.swav.methods.test_swav import convolutional_model, make_crops, make_dataset
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional

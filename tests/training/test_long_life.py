@@ -16,7 +16,7 @@ from tensorflow.python.framework.func_graph import FuncGraph
 from threadpoolctl import threadpool_limits
 
 import tfdpm
-from tfdpm.deepdpm import collection
+from tfdpm.deepdpm import garbage_collection
 
 X = tfdpm.data.gaussian_mixture(5, 10, 400, seed=0)[0].astype(np.float32)
 
@@ -119,15 +119,15 @@ def test_collecting_takes_at_most_a_share_of_the_time_of_fits(monkeypatch) -> No
         made.append(now[0])
         now[0] += 1.0
 
-    monkeypatch.setattr(collection.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(collection.gc, "collect", collect)
-    monkeypatch.setattr(collection, "_budget", collection._Budget())
+    monkeypatch.setattr(garbage_collection.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(garbage_collection.gc, "collect", collect)
+    monkeypatch.setattr(garbage_collection, "_budget", garbage_collection._Budget())
     for _ in range(1000):
-        with collection.freeing_models():
+        with garbage_collection.freeing_models():
             now[0] += 1.0
     assert 25 < len(made) <= 31
-    monkeypatch.setattr(collection.gc, "isenabled", lambda: False)
-    with collection.freeing_models():
+    monkeypatch.setattr(garbage_collection.gc, "isenabled", lambda: False)
+    with garbage_collection.freeing_models():
         now[0] += 1000.0
     assert len(made) <= 31
 

@@ -18,6 +18,11 @@ Model = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A .keras file, or the folder of fit --out.")
 ]
 
+Answering = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="As for report, or a SavedModel folder of export."),
+]
+
 Names = Annotated[
     Path | None,
     typer.Option(
@@ -30,7 +35,7 @@ Names = Annotated[
 
 
 def predict(
-    model: Model,
+    model: Answering,
     data: Annotated[str, typer.Argument(metavar="DATA", help="As for fit.")],
     out: Annotated[
         Path | None,
@@ -48,9 +53,8 @@ def predict(
     """Print the cluster of each point of DATA, one to a line."""
     if out is not None and out.suffix not in (".npy", ".csv"):
         checks.fail("--out", repr(str(out)), "a name that ends in .npy or .csv")
-    fitted = _load_model(model)
-    known = {"minimum_points": 1, "known": fitted.columns}
-    inputs = tables.read_inputs(data, label, None, drop, header, missing, **known)
+    fitted = _load_model(model, takes_exported=True)
+    inputs = tables.read_inputs(data, label, None, drop, header, missing, model=fitted)
     labels, known = output.predict_labels(fitted, inputs)
     if out is not None:
         with replace_file(out) as temporary:
@@ -92,8 +96,7 @@ def report(
     """Write one HTML page about the clusters of DATA, with names and texts where given."""
     checks.import_optional("plotly.offline", "report", "viz")
     fitted = _load_model(model)
-    known = {"minimum_points": 1, "known": fitted.columns}
-    inputs = tables.read_inputs(data, label, None, drop, header, missing, **known)
+    inputs = tables.read_inputs(data, label, None, drop, header, missing, model=fitted)
     fitted.report(
         out,
         inputs,
@@ -109,7 +112,7 @@ def report(
 
 
 def drift(
-    model: Model,
+    model: Answering,
     data: Annotated[str, typer.Argument(metavar="DATA", help="New points, as for fit.")],
     level: Annotated[
         float, typer.Option(help="P-value below which a change counts, of all tests together.")
@@ -117,9 +120,8 @@ def drift(
     as_json: output.Json = False,
 ) -> None:
     """Print which clusters of MODEL grew, shrank or moved in DATA, and whether others appeared."""
-    fitted = _load_model(model)
-    inputs = tables.read_inputs(data, None, None, None, None, None, fitted.columns, 1)
-    found = fitted.drift(inputs, level=level)
+    fitted = _load_model(model, takes_exported=True)
+    found = fitted.drift(tables.read_inputs(data, model=fitted), level=level)
     if as_json:
         clusters = found.table.reset_index().to_dict("records")
         output.show_json(clusters=clusters, smallest_p=found.smallest_p, level=level)
@@ -216,14 +218,18 @@ def _read_names(path: Path | None) -> dict[Any, Any] | list[Any] | None:
     return found
 
 
-def _load_model(path: Path) -> Any:
-    """Returns the model at `path`, a .keras file or a folder that holds a model.keras."""
+def _load_model(path: Path, *, takes_exported: bool = False) -> Any:
+    """Returns the model of a .keras file, or of a folder with a model.keras, or of an export."""
     file = path / "model.keras" if path.is_dir() else path
     complete_files(file.parent)
-    if not file.is_file():
-        wanted = "a .keras file, or a folder that `tfdpm fit --out` wrote"
-        checks.fail("MODEL", repr(str(path)), wanted, FileNotFoundError)
-    return tfdpm.export.load_file(file, tfdpm.DeepDPM)
+    if file.is_file():
+        return tfdpm.export.load_file(file, tfdpm.DeepDPM)
+    got, wanted = repr(str(path)), "a .keras file, or a folder that `tfdpm fit --out` wrote"
+    if any(path.glob("saved_model.pb")) or any(path.glob("*/saved_model.pb")):
+        if takes_exported:
+            return tfdpm.load(path)
+        got += ", an exported model, which only answers predict and drift"
+    checks.fail("MODEL", got, wanted, FileNotFoundError)
 
 
 def load_keras(path: Path, name: str) -> Any:

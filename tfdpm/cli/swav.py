@@ -15,6 +15,7 @@ import tfdpm
 from tfdpm import checks
 from tfdpm.cli.output import show
 from tfdpm.cli.saved import load_keras
+from tfdpm.progress.display import ProgressDisplay, ending_displays
 from tfdpm.progress.files import make_folder, replace_files
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ Labelled = Annotated[Path, typer.Argument(metavar="FILE.npz", help="Arrays x (im
 
 
 @app.command()
+@ending_displays()
 def fit(
     images: Images,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the models go.")] = Path("swav"),
@@ -242,24 +244,23 @@ def _features(model: Path, *files: Path) -> Iterator[Any]:
 def _progress(
     training: tfdpm.features.TrainingConfig, first_epoch: int
 ) -> keras.callbacks.Callback:
-    """Makes a callback that shows epoch, images, loss, images per second and the time left."""
+    """Makes a callback that shows epoch, steps, loss, images per second and the time left."""
     import keras
-    from tqdm.auto import tqdm
 
-    per_epoch = training.steps_per_epoch * training.batch_size
-    bar = tqdm(
-        total=training.epochs * per_epoch,
-        initial=first_epoch * per_epoch,
-        unit=" images",
-        dynamic_ncols=True,
-    )
+    display = ProgressDisplay(training.epochs * training.steps_per_epoch)
+    display.skip(first_epoch * training.steps_per_epoch)
 
-    def count(batch: int, logs: dict[str, float]) -> None:
-        bar.set_postfix_str(f"loss {logs['loss']:.3f}", refresh=False)
-        bar.update(training.batch_size)
+    def tell_step(batch: int, logs: dict[str, float]) -> None:
+        pace = display.seconds_per_step
+        rate = f", {training.batch_size / pace:.0f} images/s" if pace else ""
+        display.step(1, f"loss {logs['loss']:.3f}{rate}")
+
+    def tell_epoch(epoch: int, logs: dict[str, float]) -> None:
+        display.report(f"epoch {epoch + 1} of {training.epochs}, loss {logs['loss']:.3f}")
 
     return keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: bar.set_description(f"epoch {epoch + 1}"),
-        on_train_batch_end=count,
-        on_train_end=lambda logs: bar.close(),
+        on_epoch_begin=lambda epoch, logs: display.name_stage(f"epoch {epoch + 1}"),
+        on_epoch_end=tell_epoch,
+        on_train_batch_end=tell_step,
+        on_train_end=lambda logs: display.close(),
     )

@@ -32,23 +32,25 @@ Missing = Annotated[
 
 def read_inputs(
     data: Any,
-    label: str | None,
-    columns: str | None,
-    drop: str | None,
-    header: bool | None,
-    missing: str | None,
-    known: Any = None,
-    minimum_points: int = 2,
+    label: str | None = None,
+    columns: str | None = None,
+    drop: str | None = None,
+    header: bool | None = None,
+    missing: str | None = None,
+    *,
+    model: Any = None,
 ) -> Any:
-    """Returns the checked points of DATA; tables are read by the options and a fit's columns."""
+    """Returns the checked points of DATA, for a fit or as a fitted model takes them."""
     from tfdpm.data.files import read_path
     from tfdpm.data.inputs import as_features
     from tfdpm.data.tables import TableOptions
+    from tfdpm.features.apply_encoder import inputs_for
 
+    known = None if model is None else model.columns
     wanted = None if columns is None else _names(columns)
     table = TableOptions(label, wanted, () if drop is None else _names(drop), header, missing)
     read = data if table == TableOptions() else read_path(data, table, name="DATA", known=known)
-    return as_features(read, name="DATA", minimum_points=minimum_points, columns=known)
+    return as_features(read, name="DATA") if model is None else inputs_for(model, read, name="DATA")
 
 
 def _names(text: str) -> list[str]:

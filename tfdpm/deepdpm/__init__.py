@@ -1,4 +1,4 @@
-"""The DeepDPM model: networks, losses, training, and units that are rebuilt when K changes."""
+"""`DeepDPM`, the Keras model: how it is created, fitted, asked, drawn, saved and exported."""
 
 from tfdpm.deepdpm.model import DeepDPM
 

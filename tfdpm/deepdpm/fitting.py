@@ -13,28 +13,19 @@ import tensorflow as tf
 
 from tfdpm import checks, metrics
 from tfdpm.config import DeepDPMConfig
+from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import Inputs, labels_or_none
 from tfdpm.data.sequences import as_dataset, is_sequence
 from tfdpm.data.streams import as_batches
 from tfdpm.deepdpm.inference import FittedModel
 from tfdpm.deepdpm.validation import Validation
+from tfdpm.features.preprocessing import Table
 from tfdpm.interpret.fitted import Fitted
 from tfdpm.interpret.identity import Reference, follow, identity_of, overlap
 from tfdpm.interpret.pairs import LinkedRows
 from tfdpm.progress.stages import fingerprint
 from tfdpm.training.progress_bar import callback_list
 from tfdpm.training.trainer import Trainer
-
-__all__ = [
-    "EndlessStream",
-    "describe_given",
-    "first_points",
-    "fit_endless",
-    "linked_rows",
-    "name_clusters",
-    "naming_lost_workers",
-    "train",
-]
 
 _COUNTED = ("accepted_splits", "accepted_merges", "proposed_splits", "proposed_merges")
 
@@ -60,6 +51,21 @@ class EndlessStream:
             yield batch
 
 
+def fit_config(config: DeepDPMConfig, num_points: int | None, **given: int | None) -> DeepDPMConfig:
+    """The configuration with what `fit` was given, for so many points; `None` changes nothing."""
+    config = config.replace(**{name: each for name, each in given.items() if each is not None})
+    if num_points is not None and config.start_clusters > num_points:
+        name = "initial_clusters" if config.fixed_k is None else "fixed_k"
+        checks.fail(name, config.start_clusters, f"at most the {num_points} points")
+    return config
+
+
+def table_of(inputs: Inputs, encoder: keras.Model | None, columns: Columns) -> Table:
+    """What is known of columns that have meanings of their own."""
+    is_table = encoder is None and inputs.array is not None and len(inputs.feature_shape) == 1
+    return Table(is_table, is_table and columns.has_flags)
+
+
 def describe_given(
     config: DeepDPMConfig,
     sample_weight: Any,
@@ -79,16 +85,15 @@ def describe_given(
 
 
 def linked_rows(
-    must_link: Any, cannot_link: Any, inputs: Inputs, config: DeepDPMConfig
+    must_link: Any, cannot_link: Any, num_points: int | None, config: DeepDPMConfig
 ) -> LinkedRows | None:
-    """The pairs of rows that a fit of these points is to respect, checked."""
+    """The pairs of rows that a fit is to respect, checked; `num_points` of a stream are `None`."""
     for name, pairs in (("must_link", must_link), ("cannot_link", cannot_link)):
-        if pairs is not None and inputs.array is None:
+        if pairs is not None and num_points is None:
             checks.fail(name, "pairs of rows of a stream", "points in memory")
         if pairs is not None and config.fixed_k is not None:
             checks.fail(name, f"pairs, and fixed_k={config.fixed_k}", "either of the two")
-    num_points = 0 if inputs.array is None else len(inputs.array)
-    return LinkedRows.of(must_link, cannot_link, num_points)
+    return LinkedRows.of(must_link, cannot_link, num_points or 0)
 
 
 @contextlib.contextmanager

@@ -3,48 +3,36 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks, metrics
-from tfdpm.data.inputs import Inputs, as_features, labels_or_none
+from tfdpm.data.inputs import Inputs, labels_or_none
 from tfdpm.data.sequences import first_batches
-from tfdpm.data.streams import reading
+from tfdpm.deepdpm.reading import ROWS_AT_ONCE, read_features
 from tfdpm.deepdpm.serialization import SerializableModel
-from tfdpm.features.apply_encoder import check_point_shape, encode_rows, encoding_rows, takes_text
+from tfdpm.features.apply_encoder import check_point_shape, encode_rows, inputs_for
 from tfdpm.features.preprocessing import Preprocessing
+from tfdpm.interpret.cut import coarser_clusters, finer_labels
 from tfdpm.interpret.drift import Drift, measure_drift
 from tfdpm.interpret.evidence import Evidence, weigh_evidence
 from tfdpm.interpret.genealogy import Genealogy
-from tfdpm.interpret.hierarchy import (
-    Level,
-    halve_clusters,
-    joined_below,
-    joined_to,
-    list_levels,
-    merged_to,
-)
+from tfdpm.interpret.hierarchy import Level, joined_below, list_levels
 from tfdpm.interpret.identity import Identity
-from tfdpm.interpret.judges import hastings_judge, split_judge
+from tfdpm.interpret.judges import split_judge
 from tfdpm.interpret.stability import Stability, k_posterior, measure_stability, run_chains
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters, pooled_moments
 from tfdpm.moves.ledger import MoveCounts, Proposal
 from tfdpm.progress.display import as_verbose
-from tfdpm.serving import saved_model, tflite_onnx
 from tfdpm.shapes.groups import ComponentGroups
 from tfdpm.training.progress_bar import callback_list
 
-__all__ = ["FittedModel"]
-
-_PREDICT_ROWS = 16_384
 _K_POSTERIOR_CHAINS = 8
-_FORMATS = {"tf_saved_model": "savedmodel", "litert": "tflite", "onnx": "onnx"}  # Keras's names
 
 
 class FittedModel(SerializableModel):
@@ -84,7 +72,7 @@ class FittedModel(SerializableModel):
         """
         as_verbose(verbose)
         x = first_batches(x, steps)
-        batch_size = _PREDICT_ROWS if batch_size is None else batch_size
+        batch_size = ROWS_AT_ONCE if batch_size is None else batch_size
         rows = checks.integer(batch_size, "batch_size", minimum=1)
         listeners = callback_list(self, callbacks, 0, 1, keeps_history=False)
         found: list[np.ndarray] = []
@@ -129,8 +117,8 @@ class FittedModel(SerializableModel):
         """
         as_verbose(verbose)
         x = first_batches(x, steps)
-        inputs = as_features(x, y, minimum_points=1, columns=self.columns)
-        rows = _PREDICT_ROWS if batch_size is None else batch_size
+        inputs = inputs_for(self, x, y)
+        rows = ROWS_AT_ONCE if batch_size is None else batch_size
         listeners = callback_list(self, callbacks, 0, 1, keeps_history=False)
         listeners.on_test_begin()
         scores = self.score_inputs(
@@ -155,14 +143,14 @@ class FittedModel(SerializableModel):
         checks.fail("train_on_batch", "a batch", "it given to partial_fit, or all points to fit")
 
     def score_inputs(
-        self, inputs: Inputs, sample_weight: Any = None, rows: int = _PREDICT_ROWS
+        self, inputs: Inputs, sample_weight: Any = None, rows: int = ROWS_AT_ONCE
     ) -> dict[str, float]:
         """What `evaluate` returns by name, of checked points in one pass."""
         self.check_points(inputs.feature_shape)
         density = self.fitted.tails.log_density
-        change = self.fitted.state.preprocessing.log_volume_change
+        change = self.preprocessing_.log_volume_change
         densities, labels, known = [], [], []
-        pieces = self._pieces_of(inputs, rows)
+        pieces = read_features(inputs, self.encoder, self.preprocessing_, rows)
         for features, batch_labels in pieces:
             densities.append(density(features) + change(features))
             labels.append(self.fitted.clusters_of([features]))
@@ -265,7 +253,7 @@ class FittedModel(SerializableModel):
 
     @property
     def labels_(self) -> np.ndarray:
-        """`[N]` int64 clusters of the training points, a new array each time."""
+        """`[N]` int64 clusters of the training points, equal to `predict_labels(x)`."""
         return self.cluster_of_component_[self.components_]
 
     @property
@@ -302,7 +290,7 @@ class FittedModel(SerializableModel):
 
     @property
     def weights_(self) -> np.ndarray:
-        """`[n_clusters]` weights, summing to one."""
+        """`[n_clusters]` weights, summing to one; `mixture_` has those of the components."""
         return self._moments().mixture_weights.numpy()
 
     @property
@@ -400,24 +388,15 @@ class FittedModel(SerializableModel):
             if depth != np.inf:
                 depth = checks.number(depth, "depth")
             return self._labels_at(joined_below(depth, self._groups("depth")), x)
-        state, groups = self.fitted.state, self.fitted.result.groups
-        if checks.integer(n_clusters, "n_clusters", minimum=1) <= state.num_components:
-            given = (hastings_judge(self.fitted, self.config).terms, state.halves.total(axis=1))
-            if groups is None:
-                return self._labels_at(merged_to(n_clusters, *given), x)
-            return self._labels_at(joined_to(n_clusters, groups, *given), x)
+        n_clusters = checks.integer(n_clusters, "n_clusters", minimum=1)
+        if n_clusters <= self.n_components:
+            return self._labels_at(coarser_clusters(self.fitted, self.config, n_clusters), x)
         ratios = split_judge(self.fitted, self.config).split_ratios()
-        most = state.num_components + int(np.isfinite(ratios).sum())
+        most = self.n_components + int(np.isfinite(ratios).sum())
         checks.integer(n_clusters, "n_clusters", maximum=most)
         if x is None:
             checks.fail("x", "None for more clusters than were found", "points to label")
-        networks, count = self.fitted.networks, n_clusters - state.num_components
-        pieces = []
-        for features in self._features_of(x):
-            labels = self.fitted.labels_of([features]).astype(np.int64)
-            sides = networks.labels_and_sides(tf.constant(features), state)[1]
-            pieces.append(halve_clusters(labels, sides, ratios, count))
-        return np.concatenate(pieces)
+        return finer_labels(self.fitted, self._features_of(x), ratios, n_clusters)
 
     def why(
         self, k: int, other: int | None = None, *, print_fn: Callable[[str], Any] | None = None
@@ -480,7 +459,12 @@ class FittedModel(SerializableModel):
             A `Drift`: `str` tells the changes, `table` is a frame with a row for each cluster.
         """
         level = checks.number(level, "level", minimum=0.0, maximum=1.0)
-        return measure_drift(self.fitted, self._features_of(x), level)
+        fitted = self.fitted
+        pieces = (
+            (features, fitted.respond(features)[0], fitted.tails.p_values(features))
+            for features in self._features_of(x)
+        )
+        return measure_drift(fitted.baseline, pieces, level)
 
     @property
     def k_posterior_(self) -> dict[int, float]:
@@ -499,80 +483,6 @@ class FittedModel(SerializableModel):
     def __dir__(self) -> list[str]:
         """All names but those of the values that take long: Keras reads all of them to save."""
         return [name for name in super().__dir__() if name not in ("k_posterior_", "covariances_")]
-
-    # -- files for servers --------------------------------------------------------------------
-
-    def export(
-        self,
-        directory: str | os.PathLike[str],
-        format: str = "tf_saved_model",
-        verbose: Any = None,
-        *,
-        key: bytes | None = None,
-        names: Mapping[int, str] | Sequence[str] | None = None,
-    ) -> None:
-        """Writes a SavedModel that is served without this package, and its model card.
-
-        Signature `serving_default`: `inputs` float32, any number of points of the shape seen in
-        `fit`, to `labels` int64 `[B]`, `responsibilities` float32 `[B, n_clusters]` (the sum over
-        the components of each cluster), `log_density` float32
-        `[B]` (nats) and `outlier_p` float32 `[B]`. Signature `labels`: the first two of these,
-        which cost little more than the network alone. Signature `embed`: `inputs` to `features`
-        float32 `[B, D]`. Preprocessing is inside. `tfdpm.load` opens the folder again.
-
-        Args:
-            directory: a version that does not exist yet, such as `saved_models/name/1`.
-            format: "tf_saved_model" or "savedmodel"; or "litert" or "tflite", or "onnx", for the
-                file that `export_tflite` or `export_onnx` writes.
-            verbose: accepted as Keras's `export` does; nothing is printed.
-            key: secret that signs the card, and so all files; `tfdpm.load` with the same key then
-                knows that nobody without it made or changed them. `None` does not sign.
-            names: of clusters, by number or one for each, for the card of a SavedModel.
-
-        Raises:
-            FileExistsError: if the folder exists.
-        """
-        del verbose
-        checks.one_of(format, "format", dict.fromkeys((*_FORMATS, *_FORMATS.values())))
-        kind = _FORMATS.get(format, format)
-        if key is not None and kind != "savedmodel":
-            checks.fail("key", f"one with the format {format!r}", "None: it signs SavedModels")
-        if names is not None and kind != "savedmodel":
-            checks.fail("names", f"some with the format {format!r}", "None: they are in a card")
-        if kind == "savedmodel":
-            saved_model.export(self, directory, key, names)
-        else:
-            getattr(self, f"export_{kind}")(directory)
-
-    def export_tflite(self, path: str | os.PathLike[str]) -> None:
-        """Writes a TensorFlow Lite file with encoder, preprocessing and network.
-
-        Its signature `serving_default` takes `inputs` float32 `[B, ...]`, any B after
-        `resize_tensor_input`, and gives `labels` int64 `[B]` and `responsibilities` float32
-        `[B, n_clusters]`. Only built-in operations are used.
-
-        Args:
-            path: a file that does not exist yet, such as `model.tflite`; folders are made.
-
-        Raises:
-            FileExistsError: if the file exists.
-        """
-        tflite_onnx.export_tflite(saved_model.ServingModule(self), path)
-
-    def export_onnx(self, path: str | os.PathLike[str]) -> None:
-        """Writes an ONNX file with encoder, preprocessing and network; needs tf2onnx.
-
-        It takes `inputs` float32 `[B, ...]` and gives `labels` int64 `[B]` and `responsibilities`
-        float32 `[B, n_clusters]`.
-
-        Args:
-            path: a file that does not exist yet, such as `model.onnx`; folders are made.
-
-        Raises:
-            FileExistsError: if the file exists.
-            ImportError: without tf2onnx.
-        """
-        tflite_onnx.export_onnx(saved_model.ServingModule(self), path)
 
     # -- internals ----------------------------------------------------------------------------
 
@@ -601,35 +511,10 @@ class FittedModel(SerializableModel):
             num_values = int(np.prod(self.encoder.input_shape[1:]))
         check_point_shape(shape, num_values, self.columns, name)
 
-    def _features_of(self, x, rows: int = _PREDICT_ROWS) -> Iterator[np.ndarray]:
+    def _features_of(self, x, rows: int = ROWS_AT_ONCE) -> Iterator[np.ndarray]:
         """Yields features `[B, D]` of raw points, slice by slice."""
-        is_text = takes_text(self.encoder)
-        inputs = as_features(x, minimum_points=1, columns=self.columns, takes_text=is_text)
+        inputs = inputs_for(self, x)
         self.check_points(inputs.feature_shape)
         inputs.warn_of_order()
-        for features, _ in self._pieces_of(inputs, rows):
+        for features, _ in read_features(inputs, self.encoder, self.preprocessing_, rows):
             yield features
-
-    def _pieces_of(self, inputs: Inputs, rows: int) -> Iterator[tuple[np.ndarray, Any]]:
-        """Yields features `[B, D]` and labels `[B]`, or `None`, slice by slice."""
-        preprocessing, labels = self.fitted.state.preprocessing, inputs.labels
-        if inputs.array is None:
-            start = 0
-            with reading():
-                for batch in inputs.labelled_dataset or inputs.dataset:
-                    batch, known = batch if isinstance(batch, tuple) else (batch, None)
-                    stop = start + len(batch)
-                    if known is not None:
-                        known = known.numpy()
-                    elif labels is not None:
-                        known = labels[start:stop]
-                    yield preprocessing(encode_rows(batch, self.encoder)).numpy(), known
-                    start = stop
-            return
-        if self.encoder is not None:
-            rows = min(rows, encoding_rows(inputs.feature_shape))
-        for start in range(0, len(inputs.array), rows):
-            chosen = slice(start, start + rows)
-            piece = np.asarray(encode_rows(inputs.array[chosen], self.encoder))
-            known = None if labels is None else labels[chosen]
-            yield preprocessing.transform(piece), known

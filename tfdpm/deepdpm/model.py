@@ -13,37 +13,35 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
-from tfdpm.config import DeepDPMConfig
 from tfdpm.data.columns import Columns
-from tfdpm.data.inputs import Inputs, as_features
+from tfdpm.data.inputs import as_features
 from tfdpm.data.sequences import first_batches
 from tfdpm.data.streams import reading
-from tfdpm.deepdpm.collection import freeing_models
 from tfdpm.deepdpm.fitting import (
     EndlessStream,
     describe_given,
+    fit_config,
     fit_endless,
     linked_rows,
     name_clusters,
     naming_lost_workers,
+    table_of,
     train,
 )
+from tfdpm.deepdpm.garbage_collection import freeing_models
 from tfdpm.deepdpm.inference import FittedModel
-from tfdpm.deepdpm.scope import out_of_scope
+from tfdpm.deepdpm.strategy_scope import out_of_scope
+from tfdpm.deepdpm.summary import summary_lines
 from tfdpm.deepdpm.validation import as_validation, split_off
 from tfdpm.features.apply_encoder import as_rows, check_point_shape, encode_inputs, takes_text
-from tfdpm.features.preprocessing import Table
 from tfdpm.interpret.edits import merge_clusters, split_cluster
 from tfdpm.interpret.fitted import Fitted, slices
 from tfdpm.interpret.identity import Reference, check_reference
 from tfdpm.mixture.parameters import draw_points
+from tfdpm.progress.display import ending_displays
 from tfdpm.training.online import learn_batch
 from tfdpm.training.sources import source_of
 from tfdpm.training.trainer import Trainer
-
-__all__ = ["DeepDPM"]
-
-_MOST_SIZES = 20  # that the summary names
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -55,13 +53,6 @@ class DeepDPM(FittedModel):
     them, unless `config.shape` is "gaussian".
 
     Attributes:
-        n_clusters: int, number of clusters; n_components: int, K, that of components.
-        labels_: `[N]` int64, clusters of the training points; equal to `predict_labels(x)`.
-        components_: `[N]` int64, their components.
-        cluster_of_component_: `[K]` int64; of `components_` it gives `labels_`.
-        cluster_sizes_: `[n_clusters]` int64.
-        means_: `[n_clusters, D]` and covariances_: `[n_clusters, D, D]` in raw units;
-            weights_: `[n_clusters]`. Those of the components are in `mixture_`, as features.
         columns: `tfdpm.data.Columns` of the frame of the fit: `columns.features` names the numbers
             of a point, as which arrays and exported models take categories.
         history: Keras `History`: loss, subcluster_loss, n_clusters, n_components, proposed and
@@ -88,6 +79,7 @@ class DeepDPM(FittedModel):
 
     @freeing_models()
     @out_of_scope()
+    @ending_displays()
     def fit(
         self,
         x,
@@ -166,11 +158,9 @@ class DeepDPM(FittedModel):
         validation, pace = None, (validation_freq, validation_batch_size)
         if validation_data is not None:
             given = first_batches(validation_data, validation_steps, "validation_steps")
-            validation = as_validation(given, *pace, known)
+            validation = as_validation(given, *pace, known, self.encoder)
         if steps_per_epoch is not None:
-            for name, pairs in (("must_link", must_link), ("cannot_link", cannot_link)):
-                if pairs is not None:
-                    checks.fail(name, "pairs of rows of a stream", "points in memory")
+            linked_rows(must_link, cannot_link, None, self.config)
             epochs = self.config.epochs if epochs is None else epochs
             numbers = steps_per_epoch, range(initial_epoch, epochs), forgetting
             try:
@@ -184,11 +174,15 @@ class DeepDPM(FittedModel):
         inputs = encode_inputs(raw, self.encoder)
         if reference is not None:
             check_reference(reference, self)
-        config = self._fit_config(inputs, batch_size, epochs)
+        given = {"batch_size": batch_size, "epochs": epochs}
+        config = fit_config(self.config, inputs.num_points, **given)
         first = checks.integer(initial_epoch, "initial_epoch", minimum=0)
         source = source_of(inputs, sample_weight)
-        self.trainer = Trainer(source, config, self.seed, self._table(inputs, inputs.columns))
-        linked = linked_rows(must_link, cannot_link, inputs, config)
+        self.trainer = Trainer(
+            source, config, self.seed, table_of(inputs, self.encoder, inputs.columns)
+        )
+        num_points = None if inputs.array is None else len(inputs.array)
+        linked = linked_rows(must_link, cannot_link, num_points, config)
         self.trainer.linked = linked
         self.trainer.given = describe_given(config, sample_weight, reference, linked)
         self.memory = None
@@ -201,27 +195,12 @@ class DeepDPM(FittedModel):
             self.adopt(name_clusters(self, reference, raw))
         return self.history
 
-    def _table(self, inputs: Inputs, columns: Columns) -> Table:
-        """What is known of columns that have meanings of their own."""
-        has_columns = inputs.array is not None and len(inputs.feature_shape) == 1
-        is_table = self.encoder is None and has_columns
-        return Table(is_table, is_table and columns.has_flags)
-
     def _known_columns(self, reference: Any = None) -> Columns | None:
         """Columns by which frames are read: its own, or those of the reference of a first fit."""
         if self.parts is not None or self.memory is not None:
             return self.columns
         found = getattr(reference, "columns", Columns())
         return found if found.names else None
-
-    def _fit_config(self, inputs: Inputs, batch_size, epochs) -> DeepDPMConfig:
-        given = {"batch_size": batch_size, "epochs": epochs}
-        changes = {name: value for name, value in given.items() if value is not None}
-        config = self.config.replace(**changes)
-        if inputs.num_points is not None and config.start_clusters > inputs.num_points:
-            name = "initial_clusters" if config.fixed_k is None else "fixed_k"
-            checks.fail(name, config.start_clusters, f"at most the {inputs.num_points} points")
-        return config
 
     @freeing_models()
     @out_of_scope()
@@ -277,7 +256,7 @@ class DeepDPM(FittedModel):
         if not self.compiled:
             self.compile()
         given = (as_rows(inputs.array), forgetting, self.create_networks, self.config, self.seed)
-        table = self._table(inputs, self.columns)
+        table = table_of(inputs, self.encoder, self.columns)
         parts, self.memory = learn_batch(self.parts, self.memory, *given, table=table)
         if parts is not None:
             self.adopt(parts)
@@ -356,33 +335,8 @@ class DeepDPM(FittedModel):
         """
         super().summary(*args, print_fn=print_fn, **kwargs)
         write = print_fn or (lambda line: sys.stdout.write(line + "\n"))
-        for line in self._summary_lines():
+        for line in summary_lines(self):
             write(line)
-
-    def _summary_lines(self) -> list[str]:
-        if self.parts is None:
-            return ["Not fitted yet."]
-        state, moves, labels = self.parts.state, self.moves_, self.parts.result.labels
-        count = self.n_components
-        parts = f", of {count} component{'s' * (count != 1)}" if self.fitted.result.groups else ""
-        lines = [f"Clusters: {self.n_clusters}{parts}"]
-        if labels is not None:
-            sizes = np.sort(self.cluster_sizes_)[::-1]
-            more = f", and {len(sizes) - _MOST_SIZES} more" if len(sizes) > _MOST_SIZES else ""
-            lines.append(f"Sizes: {', '.join(map(str, sizes[:_MOST_SIZES]))}{more}")
-        if self.columns.names:
-            lines.append(f"C{str(self.columns)[1:]}")  # "columns: ..." as a line of its own
-        if self.features_:
-            lines.append(f"Features: {self.features_}")
-        scale = np.diag(state.prior.scale.numpy())
-        lines += [
-            f"Preprocessing: {state.preprocessing.description}",
-            f"Prior: mean_precision {float(state.prior.mean_precision):.3g}, "
-            f"df {float(state.prior.df):.6g}, scale {scale.min():.3g} to {scale.max():.3g}",
-            f"Moves: {moves.accepted_splits} of {moves.proposed_splits} splits, "
-            f"{moves.accepted_merges} of {moves.proposed_merges} merges accepted",
-        ]
-        return lines
 
     def plot(
         self,

@@ -1,9 +1,10 @@
-"""The parts of a `DeepDPM` as Keras creates, compiles, saves and restores them."""
+"""The parts of a `DeepDPM` as Keras creates, compiles, saves, restores and exports them."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +16,19 @@ from keras.src.backend.common import global_state  # nothing public tells of HDF
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig, as_config
 from tfdpm.data.columns import Columns
-from tfdpm.deepdpm.scope import out_of_scope
-from tfdpm.interpret.fitted import FitResult, Fitted
-from tfdpm.interpret.genealogy import Genealogy, as_bytes, as_text
-from tfdpm.interpret.identity import Identity
-from tfdpm.moves.ledger import MoveCounts
-from tfdpm.networks.fused_adam import FusedAdam
+from tfdpm.deepdpm.arrays import as_integers, checked_sizes, read_result, to_arrays
+from tfdpm.deepdpm.optimizers import keep_finite, own_optimizers, refuse_losses
+from tfdpm.deepdpm.strategy_scope import out_of_scope
+from tfdpm.interpret.fitted import Fitted
+from tfdpm.interpret.genealogy import as_text
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.pair import NetworkPair, base_rates, create_networks
 from tfdpm.progress.files import replace_file
 from tfdpm.search.state import MixtureState
-from tfdpm.shapes.groups import ComponentGroups
+from tfdpm.serving import saved_model, tflite_onnx
 from tfdpm.training.memory import Memory
 
-__all__ = ["SerializableModel", "checked_sizes"]
-
-# Of networks whose sizes a file tells. A thousand clusters have 1,280 slots and 1,024 hidden units.
-_MOST_WEIGHTS, _MOST_WIDTH = 2**27, 2**17
-_MOST_SLOTS, _FEW_COMPONENTS = 64, 16  # slots for each component, which moves leave, of so many
-
-# Of gradients, for Adafactor: its 1e-30 makes a product of two such means zero in float32, and so
-# NaN of the weights of spare slots, whose gradients are zero. Gradients below 3e-8 do not matter.
-_LEAST_SQUARE = 1e-15
+_FORMATS = {"tf_saved_model": "savedmodel", "litert": "tflite", "onnx": "onnx"}  # Keras's names
 
 
 class SerializableModel(keras.Model):
@@ -135,28 +127,12 @@ class SerializableModel(keras.Model):
         Raises:
             ValueError: for a loss or metrics, and optimizers that scale losses.
         """
-        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
-            if kwargs.get(name) is not None:
-                wanted = "None: losses are those of the method, and `evaluate(x, y)` has the scores"
-                checks.fail(name, repr(kwargs[name]), wanted)
-        given = {"optimizer": optimizer, "subcluster_optimizer": subcluster_optimizer}
-        for name, each in given.items():
-            if isinstance(each, keras.optimizers.LossScaleOptimizer):
-                wanted = "the optimizer within it: the losses of the method are float32"
-                checks.fail(name, "a LossScaleOptimizer", wanted)
-        # The same names in all models: TensorFlow keeps a kernel for ever for each new name of a
-        # variable.
-        if isinstance(optimizer, str) and optimizer == "auto":
-            optimizer = FusedAdam(self.config.learning_rate, name="optimizer")
-        if isinstance(subcluster_optimizer, str) and subcluster_optimizer == "auto":
-            rate = self.config.subcluster_learning_rate
-            subcluster_optimizer = FusedAdam(rate, name="subcluster_optimizer")
-        super().compile(optimizer=_outside_of_scope(optimizer), **kwargs)
-        self.subcluster_optimizer = keras.optimizers.get(_outside_of_scope(subcluster_optimizer))
+        refuse_losses(kwargs)
+        given = own_optimizers(optimizer, subcluster_optimizer, self.config)
+        super().compile(optimizer=given[0], **kwargs)
+        self.subcluster_optimizer = keras.optimizers.get(given[1])
         optimizers = (self.optimizer, self.subcluster_optimizer)
-        for each in optimizers:
-            if isinstance(each, keras.optimizers.Adafactor):
-                each.epsilon_1 = max(each.epsilon_1, _LEAST_SQUARE)
+        keep_finite(optimizers)
         self._base_rates = base_rates(optimizers)
         if self.parts is not None:
             networks = self.parts.networks.replace(optimizers=optimizers, rates=self._base_rates)
@@ -211,6 +187,78 @@ class SerializableModel(keras.Model):
             return
         with replace_file(filepath) as temporary:
             super().save(temporary, **kwargs)
+
+    def export(
+        self,
+        directory: str | os.PathLike[str],
+        format: str = "tf_saved_model",
+        verbose: Any = None,
+        *,
+        key: bytes | None = None,
+        names: Mapping[int, str] | Sequence[str] | None = None,
+    ) -> None:
+        """Writes a SavedModel that is served without this package, and its model card.
+
+        Signature `serving_default`: `inputs` float32, any number of points of the shape seen in
+        `fit`, to `labels` int64 `[B]`, `responsibilities` float32 `[B, n_clusters]` (the sum over
+        the components of each cluster), `log_density` float32
+        `[B]` (nats) and `outlier_p` float32 `[B]`. Signature `labels`: the first two of these,
+        which cost little more than the network alone. Signature `embed`: `inputs` to `features`
+        float32 `[B, D]`. Preprocessing is inside. `tfdpm.load` opens the folder again.
+
+        Args:
+            directory: a version that does not exist yet, such as `saved_models/name/1`.
+            format: "tf_saved_model" or "savedmodel"; or "litert" or "tflite", or "onnx", for the
+                file that `export_tflite` or `export_onnx` writes.
+            verbose: accepted as Keras's `export` does; nothing is printed.
+            key: secret that signs the card, and so all files; `tfdpm.load` with the same key then
+                knows that nobody without it made or changed them. `None` does not sign.
+            names: of clusters, by number or one for each, for the card of a SavedModel.
+
+        Raises:
+            FileExistsError: if the folder exists.
+        """
+        del verbose
+        checks.one_of(format, "format", dict.fromkeys((*_FORMATS, *_FORMATS.values())))
+        kind = _FORMATS.get(format, format)
+        if key is not None and kind != "savedmodel":
+            checks.fail("key", f"one with the format {format!r}", "None: it signs SavedModels")
+        if names is not None and kind != "savedmodel":
+            checks.fail("names", f"some with the format {format!r}", "None: they are in a card")
+        if kind == "savedmodel":
+            saved_model.export(self, directory, key, names)
+        else:
+            getattr(self, f"export_{kind}")(directory)
+
+    def export_tflite(self, path: str | os.PathLike[str]) -> None:
+        """Writes a TensorFlow Lite file with encoder, preprocessing and network.
+
+        Its signature `serving_default` takes `inputs` float32 `[B, ...]`, any B after
+        `resize_tensor_input`, and gives `labels` int64 `[B]` and `responsibilities` float32
+        `[B, n_clusters]`. Only built-in operations are used.
+
+        Args:
+            path: a file that does not exist yet, such as `model.tflite`; folders are made.
+
+        Raises:
+            FileExistsError: if the file exists.
+        """
+        tflite_onnx.export_tflite(saved_model.ServingModule(self), path)
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Writes an ONNX file with encoder, preprocessing and network; needs tf2onnx.
+
+        It takes `inputs` float32 `[B, ...]` and gives `labels` int64 `[B]` and `responsibilities`
+        float32 `[B, n_clusters]`.
+
+        Args:
+            path: a file that does not exist yet, such as `model.onnx`; folders are made.
+
+        Raises:
+            FileExistsError: if the file exists.
+            ImportError: without tf2onnx.
+        """
+        tflite_onnx.export_onnx(saved_model.ServingModule(self), path)
 
     def load_weights(self, filepath, skip_mismatch: bool = False, **kwargs) -> None:
         """Reads a `.weights.h5` file; a model that was not fitted is then as good as the saved one.
@@ -294,39 +342,15 @@ class SerializableModel(keras.Model):
 
     def compute_output_spec(self, inputs, *args, **kwargs) -> keras.KerasTensor:
         """Probabilities `[B, n_clusters]`, known as soon as a saved model is built again."""
-        count = self._num_outputs if self.parts is None else self.parts.num_clusters
-        if count is None:
-            checks.fail("model", "a model that was not fitted", "call fit first", RuntimeError)
+        saved = self._num_outputs if self.parts is None else None
+        count = saved or self.fitted.num_clusters
         return keras.KerasTensor((inputs.shape[0], count), "float32")
 
     def save_own_variables(self, store) -> None:
         """Writes what is no network weight: mixture, prior, statistics, labels, genealogy."""
-        if self.memory is not None:
-            for name, value in self.memory.to_arrays().items():
-                store[f"memory.{name}"] = value
-        if self.memory is not None or self.parts is not None:
-            store["feature_shape"] = np.array(self.point_shape, np.int64)
-            store["columns"] = as_bytes(self.columns.to_json())
-        if self.parts is None:
-            return
-        result = self.parts.result
-        for name, value in self.parts.state.to_arrays().items():
-            store[name.replace("/", ".")] = value
-        store["moves"] = np.array(dataclasses.astuple(result.moves))
-        store["capacity"] = np.array(self.clustering.capacity)
-        store["hidden_units"] = np.array(self.clustering.hidden_units)
-        store["genealogy"] = as_bytes(self.parts.genealogy.to_json())
-        store["identity"] = as_bytes(self.parts.identity.to_json())
-        if result.groups is not None:
-            store["valleys"] = result.groups.valleys
-        if result.tree is not None:
-            store["tree"] = as_bytes(result.tree.to_json())
-        if result.labels is not None:
-            store["labels"] = result.labels
-        if result.waiting is not None:
-            store["waiting"] = result.waiting
-        if result.unlike is not None:
-            store["unlike"] = np.array(result.unlike)
+        arrays = to_arrays(self.parts, self.memory, self.point_shape, self.columns)
+        for name, value in arrays.items():
+            store[name] = value
 
     @out_of_scope()
     def load_own_variables(self, store) -> None:
@@ -335,36 +359,20 @@ class SerializableModel(keras.Model):
         if not names:
             return
         arrays = {name.replace(".", "/"): store[name] for name in names}
-        self.memory = None
         own = {name[7:]: each for name, each in arrays.items() if name.startswith("memory/")}
-        if own:
-            self.memory = Memory.from_arrays(own)
+        self.memory = Memory.from_arrays(own) if own else None
         if "columns" in arrays:
             self.columns = Columns.from_json(as_text(arrays["columns"]))
         if "capacity" not in arrays:  # too few points yet for a fit
-            self.point_shape = _shape(arrays["feature_shape"])
+            self.point_shape = as_integers(arrays["feature_shape"])
             return
         state = MixtureState.from_arrays(arrays)
-        found = {"moves": MoveCounts(*(int(count) for count in np.array(arrays["moves"])))}
-        self.point_shape = (state.preprocessing.input_dim,)
-        if "feature_shape" in arrays:
-            self.point_shape = _shape(arrays["feature_shape"])
-        if "genealogy" in arrays:
-            found["genealogy"] = Genealogy.from_json(as_text(arrays["genealogy"]))
-            found["identity"] = Identity.from_json(as_text(arrays["identity"]))
-        if "valleys" in arrays:
-            found["groups"] = ComponentGroups.from_valleys(np.asarray(arrays["valleys"]))
-        if "tree" in arrays:
-            found["tree"] = Genealogy.from_json(as_text(arrays["tree"]))
-        if "labels" in arrays:
-            found["labels"] = np.array(arrays["labels"])
-        if "waiting" in arrays:
-            found["waiting"] = np.array(arrays["waiting"])
-        if "unlike" in arrays:
-            found["unlike"] = tuple(int(count) for count in np.array(arrays["unlike"]))
+        # Files of before do not tell the shape.
+        shape = arrays.get("feature_shape", [state.preprocessing.input_dim])
+        self.point_shape = as_integers(shape)
         # Keras reads networks and optimizers next, which must have the slots of the file.
         capacity = int(np.array(arrays["capacity"]))
-        _check_result(found, state.num_components, capacity)
+        result = read_result(arrays, state.num_components, capacity)
         if self.clustering is None:
             # Files of before do not tell the width.
             width = arrays.get("hidden_units", self.config.hidden_units or 50)
@@ -373,7 +381,7 @@ class SerializableModel(keras.Model):
         networks = self._pair_networks() if self.parts is None else self.parts.networks
         if capacity != networks.capacity:
             networks = networks.grown_to(capacity)
-        self.adopt(Fitted(networks, state, FitResult(**found)))
+        self.adopt(Fitted(networks, state, result))
 
     def get_weights(self) -> list[np.ndarray]:
         """Network weights, the mixture's state and the memory, which callbacks can put back."""
@@ -407,40 +415,3 @@ class SerializableModel(keras.Model):
             # A copy from before the networks grew fills the leading slots.
             paddings = [(0, b - a) for a, b in zip(value.shape, variable.shape, strict=True)]
             variable.assign(np.pad(value, paddings))
-
-
-def checked_sizes(config: dict[str, Any]) -> dict[str, int]:
-    """Returns sizes of networks from a file, or raises where no memory would hold them."""
-    names = ("feature_dim", "hidden_units", "capacity")
-    sizes = {name: checks.integer(config[name], name, minimum=1) for name in names}
-    width = max(sizes["feature_dim"], sizes["hidden_units"])
-    if sizes["capacity"] * width > _MOST_WEIGHTS or width > _MOST_WIDTH:
-        checks.fail("capacity", config, "sizes of networks that memory holds")
-    return sizes
-
-
-def _check_result(found: dict[str, Any], num_components: int, capacity: int) -> None:
-    """Raises unless what a file tells of a fit is of so many components."""
-    if not num_components <= capacity <= _MOST_SLOTS * max(num_components, _FEW_COMPONENTS):
-        checks.fail("capacity", capacity, f"slots for {num_components} components")
-    labels, groups = found.get("labels"), found.get("groups")
-    if (
-        labels is not None
-        and labels.size
-        and not 0 <= labels.min() <= labels.max() < num_components
-    ):
-        checks.fail("labels", "labels out of range", f"below {num_components}")
-    if groups is not None and groups.valleys.shape != (num_components, num_components):
-        checks.fail("valleys", groups.valleys.shape, f"of {num_components} components")
-
-
-def _outside_of_scope(optimizer: Any) -> Any:
-    """The optimizer, or one like it if it was made in the scope of a strategy, of no strategy."""
-    rate = getattr(optimizer, "learning_rate", None)
-    if isinstance(getattr(rate, "value", None), tf.distribute.DistributedValues):
-        return type(optimizer).from_config(optimizer.get_config())
-    return optimizer
-
-
-def _shape(sizes: Any) -> tuple[int, ...]:
-    return tuple(int(size) for size in np.array(sizes))

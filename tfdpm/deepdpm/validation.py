@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
 from tfdpm import checks
 from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import Inputs, as_features, as_weights
-
-__all__ = ["Validation", "as_validation", "split_off"]
-
-
-_ROWS = 16_384  # scored at once
+from tfdpm.deepdpm.reading import ROWS_AT_ONCE
+from tfdpm.features.apply_encoder import takes_text
 
 
 class Validation(NamedTuple):
@@ -34,15 +32,19 @@ class Validation(NamedTuple):
 
 
 def as_validation(
-    data: Any, every_epochs: int, batch_size: int | None, columns: Columns | None
+    data: Any,
+    every_epochs: int,
+    batch_size: int | None,
+    columns: Columns | None,
+    encoder: keras.Model | None,
 ) -> Validation:
     """Points, `(x, y)` or `(x, y, weights)` as `fit` takes them for validation.
 
     Raises:
         ValueError, TypeError: naming the argument, what came and what was wanted.
     """
-    options = {"name": "validation_data", "minimum_points": 1, "columns": columns}
-    inputs = as_features(data, **options).in_memory(minimum_points=1)
+    options = {"minimum_points": 1, "columns": columns, "takes_text": takes_text(encoder)}
+    inputs = as_features(data, name="validation_data", **options).in_memory(minimum_points=1)
     return _validation(inputs, every_epochs, batch_size)
 
 
@@ -67,9 +69,8 @@ def split_off(
 
 def _validation(inputs: Inputs, every_epochs: int, batch_size: int | None) -> Validation:
     every_epochs = checks.integer(every_epochs, "validation_freq", minimum=1)
-    if batch_size is None:
-        batch_size = _ROWS
-    batch_size = checks.integer(batch_size, "validation_batch_size", minimum=1)
+    rows = ROWS_AT_ONCE if batch_size is None else batch_size
+    batch_size = checks.integer(rows, "validation_batch_size", minimum=1)
     return Validation(inputs, every_epochs, batch_size)
 
 

@@ -4,7 +4,6 @@ from tfdpm.data.images.view_config import ViewConfig
 from tfdpm.features.autoencoder import Autoencoder
 from tfdpm.features.pretrained_models import pretrained
 from tfdpm.swav.backbones import Encoder, resnet18, resnet50, small_resnet
-from tfdpm.swav.codes import sinkhorn
 from tfdpm.swav.config import (
     PRESETS,
     DeepClusterConfig,
@@ -15,12 +14,12 @@ from tfdpm.swav.config import (
     preset,
 )
 from tfdpm.swav.evaluation import Accuracy, knn_accuracy, linear_probe, semi_supervised
-from tfdpm.swav.loss import swapped_prediction_loss
 from tfdpm.swav.methods.by_name import METHODS, method_of
+from tfdpm.swav.methods.codes import sinkhorn
 from tfdpm.swav.methods.offline import DeepCluster, SeLa
 from tfdpm.swav.methods.simclr import SimCLR, contrastive_loss
 from tfdpm.swav.methods.spherical_kmeans import spherical_kmeans
-from tfdpm.swav.model import SwAV
+from tfdpm.swav.methods.swav import SwAV, swapped_prediction_loss
 from tfdpm.swav.monitoring import CollapseWatchdog, NearestNeighbours, TrainingState
 from tfdpm.swav.optimizers import LARS, WarmupCosine
 from tfdpm.swav.published_weights import convert_published_weights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.data.columns import Columns
-from tfdpm.data.inputs import Inputs
+from tfdpm.data.inputs import Inputs, as_features
 
 # Keras keeps the outputs of all layers, some hundred values for each input value; slices that fit
 # the caches are also faster.
@@ -68,6 +69,16 @@ def encode_batch(encoder: keras.Model, batch) -> tf.Tensor:
     batch = batch if takes_text(encoder) else tf.cast(batch, tf.float32)
     batch = tf.reshape(batch, [-1, *encoder.input_shape[1:]])
     return tf.cast(encoder(batch, training=False), tf.float32)
+
+
+def inputs_for(model: Any, x: Any, y: Any = None, *, name: str = "x") -> Inputs:
+    """Points as a fitted model takes them: by the columns of its fit, texts for an encoder of them.
+
+    Models without columns or an encoder may be of any kind.
+    """
+    columns, is_text = getattr(model, "columns", None), takes_text(getattr(model, "encoder", None))
+    options = {"columns": columns, "takes_text": is_text}
+    return as_features(x, y, name=name, minimum_points=1, **options)
 
 
 def takes_text(encoder: keras.Model | None) -> bool:

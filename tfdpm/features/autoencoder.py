@@ -70,6 +70,7 @@ class Autoencoder(keras.Model):
         return int(self.encoder.output_shape[-1])
 
     def call(self, inputs, training: bool = False):
+        """Reconstructions `[B, ...]` of inputs of the same shape."""
         return self.decoder(self.encoder(inputs, training=training), training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -112,12 +113,14 @@ class Autoencoder(keras.Model):
         )
 
     def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, serialised."""
         serialize = keras.saving.serialize_keras_object
         parts = {"encoder": serialize(self.encoder), "decoder": serialize(self.decoder)}
         return {**super().get_config(), **parts}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Autoencoder:
+        """A model without weights from `get_config`'s result."""
         return cls(**keras.saving.deserialize_keras_object(config))
 
 

@@ -18,7 +18,7 @@ from tfdpm.features import autoencoder, encoders, parametric_umap, umap
 from tfdpm.features.apply_encoder import encode, encoding_rows, takes_text
 from tfdpm.features.choice import FeatureChoice
 from tfdpm.progress.stages import BatchProgress, Stages
-from tfdpm.swav.model import SwAV
+from tfdpm.swav.methods.swav import SwAV
 from tfdpm.swav.monitoring import CollapseWatchdog
 from tfdpm.swav.self_supervised import SelfSupervisedModel
 

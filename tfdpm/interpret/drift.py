@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.stats
 import tensorflow as tf
 
-from tfdpm.interpret.fitted import Fitted
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate
 
 if TYPE_CHECKING:
@@ -115,18 +114,34 @@ class Drift:
         return "\n".join(lines if len(rows) else [*lines, "No cluster has changed."])
 
 
-def measure_drift(fitted: Fitted, pieces: Iterable[np.ndarray], level: float) -> Drift:
-    """The drift of new points, whose features `[B, D]` come piece by piece."""
-    membership = tf.constant(fitted.membership, tf.float64)
-    before = fitted.state.soft.map(lambda part: tf.tensordot(membership, part, [[0], [0]]))
+class Baseline(NamedTuple):
+    """What is known of the points of a fit, to which new ones are compared.
+
+    Attributes:
+        ids: `[K]` int64 names of the clusters.
+        statistics: of the points, by cluster.
+        unlike: of a sample of them, how many no cluster explains, and its size; `None` if unknown.
+    """
+
+    ids: np.ndarray
+    statistics: SufficientStatistics
+    unlike: tuple[int, int] | None
+
+
+def measure_drift(
+    baseline: Baseline, pieces: Iterable[tuple[np.ndarray, ...]], level: float
+) -> Drift:
+    """The drift of new points, of which a model tells piece by piece.
+
+    A piece holds features `[B, D]`, probabilities of clusters `[B, K]` and p-values `[B]`.
+    """
+    before, known = baseline.statistics, baseline.unlike
     now, unlike = None, []
-    for features in pieces:
-        shares = tf.constant(fitted.respond(features)[0], tf.float64)
-        piece = accumulate(tf.constant(features, tf.float64), shares)
+    for features, shares, tails in pieces:
+        piece = accumulate(tf.constant(features, tf.float64), tf.constant(shares, tf.float64))
         now = piece if now is None else now.plus(piece)
-        unlike.append(fitted.tails.p_values(features) < UNLIKE)
+        unlike.append(tails < UNLIKE)
     is_unlike = np.concatenate(unlike)
-    known = fitted.result.unlike
     counts = np.array([np.asarray(each.counts) for each in (before, now)])
     shifts, shift_p = compare_places(before, now)
     unlike_now = int(is_unlike.sum()), len(is_unlike)
@@ -134,7 +149,7 @@ def measure_drift(fitted: Fitted, pieces: Iterable[np.ndarray], level: float) ->
     p_values = adjust_p_values(np.array(p_values))
     num_clusters = counts.shape[1]
     return Drift(
-        np.array(fitted.identity.ids, np.int64),
+        baseline.ids,
         (float(counts[0].sum()), float(len(is_unlike))),
         counts / counts.sum(axis=1, keepdims=True),
         p_values[:num_clusters],

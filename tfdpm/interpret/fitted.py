@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
+from tfdpm.interpret.drift import Baseline
 from tfdpm.interpret.genealogy import Genealogy
 from tfdpm.interpret.hierarchy import deepest_within
 from tfdpm.interpret.identity import Identity, first_identity
@@ -99,6 +100,13 @@ class Fitted:
     def membership(self) -> np.ndarray:
         """`[K, clusters]` float32: one where the component belongs to the cluster, else zero."""
         return np.eye(self.num_clusters, dtype=np.float32)[self.clusters]
+
+    @property
+    def baseline(self) -> Baseline:
+        """What drift is measured from."""
+        membership = tf.constant(self.membership, tf.float64)
+        statistics = self.state.soft.map(lambda part: tf.tensordot(membership, part, [[0], [0]]))
+        return Baseline(np.array(self.identity.ids, np.int64), statistics, self.result.unlike)
 
     @functools.cached_property
     def tails(self) -> PredictiveTails:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.moves.judge import pair_ratios
+from tfdpm.moves.hastings import pair_ratios
 from tfdpm.shapes.groups import ComponentGroups
 
 _TermsOf = Callable[[SufficientStatistics], np.ndarray]

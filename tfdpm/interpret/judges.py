@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.interpret.fitted import Fitted
-from tfdpm.moves.judge import HastingsJudge, Judge
+from tfdpm.moves.hastings import HastingsJudge, Judge
 from tfdpm.search.judge import SampleJudge
 from tfdpm.search.t_refinement import label_by_leading_axes
 

@@ -12,8 +12,6 @@ import numpy as np
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
 
-__all__ = ["PRESETS", "JointConfig"]
-
 ENCODERS = ("dense", "convolutional")
 EMBEDDINGS = ("umap", "none")
 

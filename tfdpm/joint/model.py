@@ -28,8 +28,6 @@ from tfdpm.progress.display import ProgressDisplay, as_verbose
 from tfdpm.progress.epoch_backup import EpochBackup
 from tfdpm.progress.files import local_path, replace_file
 
-__all__ = ["JointClustering"]
-
 _EMBEDDER_EPOCHS = 100  # of the network that places new points; with fewer it blurs the clusters
 _NOISE = 0.03  # of its inputs' standard deviation
 _CLUSTERING_STEPS = 10  # steps of progress that a clustering counts for

@@ -15,8 +15,6 @@ from tfdpm.features.autoencoder import reconstruction_loss
 from tfdpm.progress.display import ProgressDisplay
 from tfdpm.progress.epoch_backup import EpochBackup
 
-__all__ = ["Losses", "Pull", "Refinement"]
-
 
 class Losses(NamedTuple):
     """Means over the points of an epoch.

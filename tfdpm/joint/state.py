@@ -10,8 +10,6 @@ import numpy as np
 
 from tfdpm.joint.refinement import Losses
 
-__all__ = ["JointState"]
-
 
 @dataclasses.dataclass(frozen=True)
 class JointState:

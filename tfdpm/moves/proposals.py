@@ -6,7 +6,7 @@ import numpy as np
 
 from tfdpm import checks
 from tfdpm.moves import transition as transitions
-from tfdpm.moves.judge import Judge
+from tfdpm.moves.hastings import Judge
 from tfdpm.moves.ledger import Proposal
 from tfdpm.moves.transition import Transition
 

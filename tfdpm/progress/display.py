@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+import weakref
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tfdpm import checks
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 
 _SECONDS_IN_WORDS = 180.0  # longer times are told in minutes
 _BAR_COLUMNS = 20
+_drawn: weakref.WeakSet[ProgressDisplay] = weakref.WeakSet()  # with a bar in a terminal
 
 
 def as_verbose(verbose: str | int | bool) -> str | int:
@@ -26,6 +30,21 @@ def _in_notebook() -> bool:
     """Whether a kernel runs this program; others may have imported its package."""
     module = sys.modules.get("IPython")
     return getattr(module and module.get_ipython(), "kernel", None) is not None
+
+
+@contextlib.contextmanager
+def ending_displays() -> Iterator[None]:
+    """Runs a block, or a function as its decorator; if it fails, the bars that it began end.
+
+    Else the terminal's cursor would stay hidden, and the bar would follow every line.
+    """
+    before = set(_drawn)
+    try:
+        yield
+    except BaseException:  # an interruption, too
+        for display in set(_drawn) - before:
+            display.leave()
+        raise
 
 
 class ProgressDisplay:
@@ -58,6 +77,7 @@ class ProgressDisplay:
             keeps = {"redirect_stdout": sys.stdout.isatty(), "auto_refresh": False}
             self._live = Live(console=console, **keeps)
             self._live.start()
+            _drawn.add(self)
 
     @property
     def seconds(self) -> float:
@@ -108,12 +128,18 @@ class ProgressDisplay:
         self.total = self.done
         if self._live is not None:
             self._draw()
-            self._live.stop()
-            self._live = None
+            self.leave()
         elif self._is_notebook and self.done:
             self._draw()
             self.write("")
             self._is_notebook = False
+
+    def leave(self) -> None:
+        """Leaves the bar of a terminal as it is, and draws no more."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+            _drawn.discard(self)
 
     def _time_left(self) -> str:
         left = self.seconds_left

@@ -11,8 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from tfdpm import checks, metrics
 from tfdpm.data.columns import Columns
-from tfdpm.data.inputs import as_features
-from tfdpm.features.apply_encoder import takes_text
+from tfdpm.features.apply_encoder import inputs_for
 from tfdpm.report import traits
 from tfdpm.viz.clusters import as_images
 from tfdpm.viz.samples import PointSample, sample_points
@@ -179,8 +178,7 @@ def _label_points(model: Any, x: Any, y: Any, sample: PointSample):
     """Returns known labels and clusters: of all points in memory, of the sample of a stream."""
     if sample.y is None or len(sample.rows) == sample.num_points:
         return sample.y, sample.labels
-    columns, is_text = getattr(model, "columns", None), takes_text(getattr(model, "encoder", None))
-    inputs = as_features(x, y, minimum_points=1, columns=columns, takes_text=is_text)
+    inputs = inputs_for(model, x, y)
     if inputs.array is None:
         return sample.y, sample.labels
     return inputs.labels, model.predict_labels(inputs.array)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.progress.display import ProgressDisplay, as_verbose
+from tfdpm.progress.display import ProgressDisplay, as_verbose, ending_displays
 from tfdpm.progress.files import replace_file
 from tfdpm.report import charts, sentences, tree
 from tfdpm.report.clusters import (
@@ -36,6 +36,7 @@ _COLUMNS, _COLUMN_CLUSTERS = 24, 12  # columns that the page of columns shows, a
 _OUTLIERS = 20
 
 
+@ending_displays()
 def write_report(
     model: Any,
     path: str | os.PathLike[str],

@@ -11,7 +11,7 @@ import numpy as np
 from tfdpm.mixture.modality import dip_p_value
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.mixture.tails import log_flatness_gain, log_tail_gain
-from tfdpm.moves.judge import neighbour_pairs
+from tfdpm.moves.hastings import neighbour_pairs
 from tfdpm.search.prior import SearchPrior
 from tfdpm.search.sample import Sample, sample_moments, sort_by_group
 

@@ -18,8 +18,6 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.framework import graph_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
-__all__ = ["card_faults", "graph_faults", "sign"]
-
 # Arithmetic on tensors that a call is given or that the folder holds: what our exports use, and
 # what layers of Keras's encoders become. None touches a file, a device, the network or Python.
 _ARITHMETIC = frozenset(

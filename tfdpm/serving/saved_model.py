@@ -169,6 +169,9 @@ def export(
     }
     functions = {"serving_default": module.serve, "labels": module.label, "embed": module.embed}
     signatures = {name: _checked(function) for name, function in functions.items()}
+    ids, statistics, unlike = model.fitted.baseline
+    parts = (ids, np.array(unlike or (0, 0)), *statistics)
+    module.baseline = [tf.Variable(part, trainable=False) for part in parts]
     try:
         with create_folder(target) as folder:
             tf.saved_model.save(module, str(folder), signatures=signatures)

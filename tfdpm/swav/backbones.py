@@ -185,9 +185,11 @@ class Encoder(keras.Model):
         self.built = True
 
     def call(self, images, training=False):
+        """Features `[B, D]` of images `[B, H, W, C]`, uint8 or floating in [0, 1]."""
         return self.backbone(self.standardize(images), training=training)
 
     def get_config(self):
+        """Constructor arguments, serialised."""
         return super().get_config() | {
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             "mean": self.standardize.mean,
@@ -196,4 +198,5 @@ class Encoder(keras.Model):
 
     @classmethod
     def from_config(cls, config):
+        """A model without weights from `get_config`'s result."""
         return cls(**keras.saving.deserialize_keras_object(config))

@@ -68,6 +68,7 @@ class CollapseWatchdog(keras.callbacks.Callback):
         self.findings: dict[str, str] = {}
 
     def on_epoch_end(self, epoch, logs=None):
+        """Warns of each sign that the epoch is the first to show."""
         logs = {"loss": 0.0, "code_entropy": 0.0, "used_prototypes": 1.0} | (logs or {})
         loss, used, code_entropy = logs["loss"], logs["used_prototypes"], logs["code_entropy"]
         config = self.model.config
@@ -158,6 +159,7 @@ class NearestNeighbours(keras.callbacks.Callback):
         return knn_accuracy(features[0], self._train[1], features[1], self._test[1], self.k)
 
     def on_epoch_end(self, epoch, logs=None):
+        """Measures where it is due, and adds `knn_accuracy` to the logs."""
         is_last = epoch + 1 == self.params.get("epochs")
         if (epoch + 1) % self.every and not is_last:
             return
@@ -175,6 +177,7 @@ class TrainingState(keras.callbacks.Callback):
     """
 
     def on_epoch_end(self, epoch, logs=None):
+        """Adds the numbers to the logs."""
         if logs is None:
             return
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)

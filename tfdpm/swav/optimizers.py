@@ -73,12 +73,14 @@ class LARS(keras.optimizers.Optimizer):
         self.adapt_rule = checks.one_of(adapt_rule, "adapt_rule", RULES)
 
     def build(self, variables):
+        """Makes a buffer for each variable."""
         if self.built:
             return
         super().build(variables)
         self.momentums = self.add_optimizer_variables(variables, "momentum")
 
     def update_step(self, gradient, variable, learning_rate):
+        """Moves a variable against its gradient, once its buffer has taken that up."""
         buffer = self.momentums[self._get_variable_index(variable)]
         is_matrix = variable.shape.rank > 1
         value = tf.convert_to_tensor(variable)
@@ -93,6 +95,7 @@ class LARS(keras.optimizers.Optimizer):
         self.assign_sub(variable, tf.cast(learning_rate, value.dtype) * buffer)
 
     def get_config(self):
+        """Constructor arguments."""
         return super().get_config() | {
             "momentum": self.momentum,
             "trust_coefficient": self.trust_coefficient,
@@ -146,6 +149,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return tf.where(step < self.warmup_steps, warmup, cosine)
 
     def get_config(self):
+        """Constructor arguments."""
         return dict(vars(self))  # which are the arguments
 
 

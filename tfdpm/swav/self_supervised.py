@@ -195,6 +195,7 @@ class SelfSupervisedModel(keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config):
+        """Compiles as before saving."""
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def fit(self, x=None, y=None, *, epochs: int | None = None, skipped=None, **kwargs):
@@ -261,6 +262,7 @@ class SelfSupervisedModel(keras.Model):
         return self.embed(crops, training)
 
     def train_step(self, data):
+        """One step on a batch as the data set gives it; returns the logs by name."""
         self.before_step(data)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         with tf.GradientTape() as tape:
@@ -281,6 +283,7 @@ class SelfSupervisedModel(keras.Model):
         return self._log(total, objective.codes)
 
     def test_step(self, data):
+        """Logs by name of a batch, from which nothing is learned."""
         objective = self.objective(data, training=False)
         return self._log(objective.loss, objective.codes)
 
@@ -303,6 +306,7 @@ class SelfSupervisedModel(keras.Model):
         """Does nothing: all layers are built, and looking at a batch would cost an epoch."""
 
     def get_config(self):
+        """Constructor arguments, serialised."""
         return {
             "name": self.name,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
@@ -313,5 +317,6 @@ class SelfSupervisedModel(keras.Model):
 
     @classmethod
     def from_config(cls, config):
+        """A model without weights from `get_config`'s result."""
         options = keras.saving.deserialize_keras_object(config)
         return cls(**options | {"config": cls.config_type(**options["config"])})

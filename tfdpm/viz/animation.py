@@ -117,14 +117,9 @@ def animate(
 
     Args:
         model: a `tfdpm.DeepDPM`, which stays as it is.
-        path: path of the file, which ends in `.gif`.
         x: points, as for `fit`, or a `PointSample`, of which at most 3,000 points are used.
-        config: configuration of the second fit; `None` for `animation_config(model.config)`.
-        epochs: largest number of epochs; `None` for that of the configuration.
-        **options: arguments of `Animation`.
 
-    Returns:
-        The path.
+    Other arguments, value and errors are those of `DeepDPM.animate`.
     """
     if isinstance(x, PointSample):
         x = x.inputs[:: -(-len(x.inputs) // _MAX_POINTS)]

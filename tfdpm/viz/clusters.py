@@ -27,15 +27,8 @@ def plot_clusters(
         images: one image for each point, `[N, H, W]`, `[N, H, W, C]` or `[N, side * side]`.
         responsibilities: responsibilities of the points, `[N, K]`.
         log_density: log density of the points, `[N]`, nats.
-        per_cluster: number of images in a row, at least 1.
-        order: `"typical"` or `"doubtful"` members first, as for `list_members`.
-        max_clusters: largest number of rows, at least 1.
 
-    Returns:
-        `[rows, per_cluster]` matplotlib axes.
-
-    Raises:
-        ImportError: without matplotlib; the error names the extra.
+    Other arguments, value and errors are those of `DeepDPM.plot_clusters`.
     """
     per_cluster = checks.integer(per_cluster, "per_cluster", minimum=1)
     max_clusters = checks.integer(max_clusters, "max_clusters", minimum=1)

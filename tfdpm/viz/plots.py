@@ -27,19 +27,8 @@ def plot(
     """Draws points by cluster, components as ellipses of two standard deviations, and regions.
 
     Args:
-        model: a fitted model.
+        model: a fitted model; other arguments, value and errors are those of `DeepDPM.plot`.
         x: points, as for `predict`, or a `PointSample`.
-        projection: axes of the picture, as for `cluster_map`.
-        decision_regions: whether the background shows the cluster of every place.
-        max_points: most points drawn; of more a random sample is drawn.
-        seed: random seed of the sample.
-        ax: matplotlib axes to draw on; new ones if `None`.
-
-    Returns:
-        The matplotlib axes.
-
-    Raises:
-        ImportError: without matplotlib; the error names the extra.
     """
     pyplot = checks.import_optional("matplotlib.pyplot", "plot", "viz")
     sample = sample_points(model, x, max_points=max_points, seed=seed)

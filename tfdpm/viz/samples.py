@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.data.inputs import Inputs, as_features
-from tfdpm.features.apply_encoder import takes_text
+from tfdpm.data.inputs import Inputs
+from tfdpm.features.apply_encoder import inputs_for
 
 
 class PointSample(NamedTuple):
@@ -89,9 +89,7 @@ def sample_points(
     max_points = checks.integer(max_points, "max_points", minimum=1)
     if isinstance(x, PointSample):
         return x.subsample(max_points, seed)
-    columns = getattr(model, "columns", None)
-    is_text = takes_text(getattr(model, "encoder", None))
-    inputs = as_features(x, y, minimum_points=1, columns=columns, takes_text=is_text)
+    inputs = inputs_for(model, x, y)
     if inputs.array is None:
         rows, points, known, total = _sample_of_stream(inputs, max_points, seed)
     else:

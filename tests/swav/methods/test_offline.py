@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.swav.test_codes import reference_codes
-from tests.swav.test_model import VIEWS, linear_backbone, make_crops
+from tests.swav.methods.test_codes import reference_codes
+from tests.swav.methods.test_swav import VIEWS, linear_backbone, make_crops
 from tfdpm.data.images.multicrop import multicrop
 from tfdpm.features import DeepCluster, SeLa, small_resnet, spherical_kmeans
 from tfdpm.swav.config import TrainingConfig

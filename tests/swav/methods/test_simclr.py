@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.swav.test_model import VIEWS, linear_backbone, make_crops, make_dataset
+from tests.swav.methods.test_swav import VIEWS, linear_backbone, make_crops, make_dataset
 from tfdpm.features import SelfSupervisedConfig, SimCLR, contrastive_loss, small_resnet
 from tfdpm.swav.monitoring import CollapseWatchdog, TrainingState
 

@@ -28,9 +28,16 @@ from tfdpm.features import (
     resnet50,
 )
 
-__all__ = ["cut_middle", "load_squares", "measure_runs", "read_classes", "train_published"]
+__all__ = [
+    "SMALL_EPOCHS",
+    "cut_middle",
+    "load_squares",
+    "measure_runs",
+    "read_classes",
+    "train_published",
+]
 
-_EPOCHS = 20  # of the small preset
+SMALL_EPOCHS = 20  # of the small preset
 _SHORTER_SIDE, _SIDE = 256, 224  # pixels of ImageNet's images where features are measured
 _BATCH = 64
 
@@ -54,7 +61,7 @@ def measure_runs(
         small: methods that run on smaller images, and whether each has its small crops too.
     """
     if isinstance(data, LabelledData):
-        epochs = epochs or _EPOCHS
+        epochs = epochs or SMALL_EPOCHS
         records = []
         for method, multi_crop in small:
             worth = measure_features(

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfdpm.benchmarks.labelled import LabelledData
 from tfdpm.benchmarks.papers.data_files import ImageFolders
 from tfdpm.benchmarks.papers.swav_accuracy import (
+    SMALL_EPOCHS,
     cut_middle,
     load_squares,
     read_classes,
@@ -70,7 +71,7 @@ def measure_few_labels(
         share = len(data.train) / len(labelled)  # of which the drawn files are all that is held
     else:
         train, test = split_images(data, seed)
-        model = make_small(train, seed, epochs=epochs or 20)
+        model = make_small(train, seed, epochs=epochs or SMALL_EPOCHS)
         encoders = {"untrained network": keras.models.clone_model(model.encoder)}
         encoders["untrained network"](train.x[:1])
         encoders["untrained network"].set_weights(model.encoder.get_weights())

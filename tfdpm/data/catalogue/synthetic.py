@@ -67,12 +67,12 @@ def gaussian_mixture(
 
 
 def gaussians15(seed: int = 0) -> Labelled:
-    """Draws the authors' demonstration, 10,000 points of 15 Gaussians in the plane."""
+    """Draws the authors' demonstration: `x [10000, 2]` of 15 Gaussians, and `y [10000]`."""
     return gaussian_mixture(15, 2, 10_000, separation=3.0, seed=seed)
 
 
 def blobs(seed: int = 0) -> Labelled:
-    """Draws 1,500 points of five round, well separated Gaussians in the plane."""
+    """Draws five round Gaussians that lie apart: `x [1500, 2]`, and their numbers `y [1500]`."""
     return gaussian_mixture(5, 2, 1500, anisotropy=1.0, seed=seed)
 
 

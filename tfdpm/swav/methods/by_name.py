@@ -5,7 +5,7 @@ from __future__ import annotations
 from tfdpm.swav.config import SelfSupervisedConfig
 from tfdpm.swav.methods.offline import DeepCluster, SeLa
 from tfdpm.swav.methods.simclr import SimCLR
-from tfdpm.swav.model import SwAV
+from tfdpm.swav.methods.swav import SwAV
 from tfdpm.swav.self_supervised import SelfSupervisedModel
 
 METHODS: dict[str, type[SelfSupervisedModel]] = {

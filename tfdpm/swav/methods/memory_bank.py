@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
-from tfdpm.swav.codes import gathered
+from tfdpm.swav.methods.codes import gathered
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")

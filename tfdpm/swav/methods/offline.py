@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks
-from tfdpm.swav.codes import sinkhorn
 from tfdpm.swav.config import DeepClusterConfig, OfflineConfig, SeLaConfig
 from tfdpm.swav.heads import Prototypes
+from tfdpm.swav.methods.codes import sinkhorn
 from tfdpm.swav.methods.memory_bank import MemoryBank
 from tfdpm.swav.methods.spherical_kmeans import spherical_kmeans
 from tfdpm.swav.self_supervised import Objective, SelfSupervisedModel
@@ -224,6 +224,7 @@ class SeLa(OfflineClustering):
         return tf.argmax(codes, axis=1, output_type=tf.int32)
 
     def slow_variables(self):
+        """The prototypes of all heads, which wait at first."""
         return [prototypes.kernel for prototypes in self.prototypes]
 
     def before_step(self, data):

@@ -9,8 +9,8 @@ import keras
 import tensorflow as tf
 
 from tfdpm import checks
-from tfdpm.swav.codes import gathered
 from tfdpm.swav.config import SelfSupervisedConfig
+from tfdpm.swav.methods.codes import gathered
 from tfdpm.swav.self_supervised import Objective, SelfSupervisedModel
 from tfdpm.swav.views import unpack
 

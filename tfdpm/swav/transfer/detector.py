@@ -193,11 +193,13 @@ class Detector(keras.Model):
         ]
 
     def get_config(self):
+        """Constructor arguments, serialised."""
         encoder = keras.saving.serialize_keras_object(self.encoder)
         return super().get_config() | self.settings | {"encoder": encoder}
 
     @classmethod
     def from_config(cls, config):
+        """A model without weights from `get_config`'s result."""
         return cls(**keras.saving.deserialize_keras_object(config))
 
 

@@ -7,8 +7,6 @@ import gc
 import time
 from collections.abc import Iterator
 
-__all__ = ["freeing_models"]
-
 # Of the time of fits that goes into collecting. Each fit leaves some 4 MB, and without this Python
 # would wait for 25: twice of it halves what waits at most, half of it doubles it.
 _SHARE = 0.03

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from scipy.optimize import linprog
 
-from tfdpm.swav.codes import FeatureQueue, sinkhorn
+from tfdpm.swav.methods.codes import FeatureQueue, sinkhorn
 
 
 def reference_codes(scores, epsilon, iterations):

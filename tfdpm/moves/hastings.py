@@ -1,4 +1,4 @@
-"""Judges of moves: log ratios of splitting and of merging the components of a partition."""
+"""Hastings ratios, by which splits and merges of a partition's components are judged."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.swav.test_codes import reference_codes
-from tests.swav.test_loss import reference_loss
+from tests.swav.methods.test_codes import reference_codes
+from tests.swav.methods.test_loss import reference_loss
 from tfdpm.data.images import sources
 from tfdpm.data.images.multicrop import multicrop
 from tfdpm.data.images.view_config import ViewConfig

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdpm.swav.loss import swapped_prediction_loss
+from tfdpm.swav.methods.swav import swapped_prediction_loss
 
 
 def reference_loss(scores, codes, temperature):

@@ -9,8 +9,6 @@ import tensorflow as tf
 from tensorflow.python.distribute import distribute_lib
 from tensorflow.python.ops import variables
 
-__all__ = ["out_of_scope"]
-
 
 @contextlib.contextmanager
 def out_of_scope() -> Iterator[None]:

@@ -1,0 +1,346 @@
+"""Tables as text, such as CSV: separators, headers, decimals and encodings are found out."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import lzma
+import re
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfdpm import checks
+
+# As pandas has them, and marks; "None" may be a category, such as that of patients without change.
+MISSING_CELLS = [
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A", "NA", "NULL", "NaN", "n/a", "nan", "null", "?", "-", ".",
+]  # fmt: skip
+_MISSING = {"none", *map(str.lower, MISSING_CELLS)}
+_SEPARATORS = ("\t", ";", "|", ",", " ")  # decimals may be commas, and text has spaces
+_NO_SEPARATOR = "\x1f"  # which text does not hold
+_SEPARATOR_NAMES = {"\t": "tabs", " ": "spaces"}
+_ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")  # the last can read anything
+OPENERS: dict[str, Callable] = {
+    ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open,
+    ".zip": lambda path, mode: zipfile.Path(path, zipfile.ZipFile(path).namelist()[0]).open(mode),
+}  # fmt: skip
+_BROKEN = (OSError, EOFError, IndexError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
+_HEAD_BYTES = 2**18  # of a file, by which separator and header are found
+HEAD_ROWS = 200
+_RAGGED = 0.1  # share of rows of another length, from which on a separator is none
+_NUMBER = re.compile(r"[+-]?(\d[\d.,]*|[.,]\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
+_COMMA_NUMBER = r"[+-]?(\d+|\d{1,3}(\.\d{3})+)?(,\d+)?([eE][+-]?\d+)?"
+_GROUPED_NUMBER = r"[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d*)?([eE][+-]?\d+)?"
+_MARKS = r"(?<![^+-])[$€£¥]\s*|\s*[%€$£¥°]$|(?<=\d)['’ \u00a0\u2009\u202f](?=\d{3}(?!\d))"
+
+
+def read_csv(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
+    """Reads text with separators; returns the frame and how it was written, where unusually."""
+    try:
+        with OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except _BROKEN as error:
+        checks.fail(name, f"{str(path)!r}, which cannot be read ({error})", "a table as text")
+    if head.lstrip()[:1] == b"<":
+        checks.fail(name, f"{str(path)!r}, which begins as HTML or XML does", "a table as text")
+    encodings = ("utf-16",) if head[:2] in (b"\xff\xfe", b"\xfe\xff") else _ENCODINGS
+    if b"\0" in head and len(encodings) > 1:
+        encodings = ("utf-16-le",) if head[1:2] == b"\0" else ("utf-16-be",)
+    for encoding in encodings:
+        lines = head.decode(encoding, errors="replace").splitlines()
+        if len(head) == _HEAD_BYTES:
+            lines = lines[:-1]
+        try:
+            frame, form = _read_lines(path, lines[: 2 * HEAD_ROWS], header, encoding, name)
+        except UnicodeDecodeError:
+            continue
+        return frame, "; ".join(form + [f"encoding {encoding}"] * (encoding != "utf-8-sig"))
+    checks.fail(name, f"{str(path)!r}, which cannot be decoded", "text in UTF-8")
+
+
+def _read_lines(
+    path: Path, lines: list[str], header: bool | None, encoding: str, name: str
+) -> tuple[Any, list[str]]:
+    import pandas
+
+    skipped = _count_comments(lines)
+    skipped += count_titles(lines[skipped:])
+    rows, separator = _split(lines[skipped:])
+    if not rows:
+        checks.fail(name, f"{str(path)!r}, which is empty", "rows of numbers or text")
+    has_names = has_header(rows) if header is None else header
+    is_words = not has_names and not any(_is_number(cell) for row in rows for cell in row)
+    if is_words and path.suffix.lower() == ".txt":
+        wanted = "numbers, or features= a Keras model that makes rows of texts"
+        checks.fail(name, "text", wanted, TypeError)
+    width = len(rows[0])
+    more = Counter(map(len, rows)).most_common(1)[0][0] - width if has_names else 0
+    options: dict[str, Any] = {}
+    if more > 0 and all(row[-1] == "" for row in rows if len(row) > width):
+        options = {"index_col": False, "usecols": range(width)}  # separators end the rows
+    elif more > 1 or (more == 1 and not _names_rows(rows)):
+        checks.fail(name, f"{str(path)!r} with rows longer than the header", "rows of one length")
+    options |= dict(
+        sep=r"\s+" if separator == " " else separator, header=0 if has_names else None,
+        skiprows=skipped, skipinitialspace=True, encoding=encoding, keep_default_na=False,
+        na_values=MISSING_CELLS, low_memory=False,
+    )  # fmt: skip
+    form = []
+    if separator not in (",", _NO_SEPARATOR):
+        form.append(f"separator {_SEPARATOR_NAMES.get(separator, separator)}")
+    source: Any = path
+    try:
+        cells = width + max(more, 0)
+        has_comments = any(_is_comment(each, separator, cells) for each in lines[skipped + 1 :])
+        frame = None if has_comments else _unless_of_comments(path, options)
+        if frame is None:
+            source = _without_comments(path, encoding, skipped, separator, cells)
+            frame = pandas.read_csv(source, **options)
+        notation = _notation(frame, separator)
+        if notation:
+            if source is not path:
+                source.seek(0)
+            frame = pandas.read_csv(source, **options, **notation)
+            form.append(", ".join(f"{kind} {mark}" for kind, mark in notation.items()))
+    except UnicodeDecodeError:
+        raise
+    except ValueError as error:
+        checks.fail(name, f"{str(path)!r}: {checks.one_line(error)}", "rows, all of one length")
+    marked = _take_off_marks(frame, notation or {})
+    _read_lists(frame)
+    if marked:
+        form.append(f"numbers with marks: {', '.join(map(str, marked))}")
+    if has_names:
+        frame = frame.rename(columns=lambda each: str(each).removeprefix("#").strip())
+    if more > 0 and "index_col" not in options:
+        form.append("names of the rows left out")
+    is_empty = frame.isna().all(axis=1)
+    if width > 1 and is_empty.any():  # as spreadsheets leave them
+        frame = frame.loc[~is_empty].copy()
+        for place in range(width):  # whole numbers, which stood beside missing values
+            values = frame.iloc[:, place]
+            if values.dtype.kind == "f" and (values % 1 == 0).all():
+                frame.isetitem(place, values.astype(np.int64))
+        form.append(f"{is_empty.sum()} empty rows left out, and not counted")
+    return frame.reset_index(drop=True), form
+
+
+def _count_comments(lines: list[str]) -> int:
+    """Number of leading lines that are no rows; the last line with # may hold the names."""
+    if lines and re.fullmatch(r"sep=.", lines[0]):
+        return 1  # for spreadsheets
+    count = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    if 0 < count < len(lines):
+        pair, _ = _split(lines[count - 1 : count + 1])
+        count -= len(pair[0]) == len(pair[-1]) > 1
+    return count
+
+
+def count_titles(lines: list[str]) -> int:
+    """Number of leading lines of words above a table, which have one cell where rows have more."""
+    rows, separator = _split(lines)
+    if separator == _NO_SEPARATOR or not rows:
+        return 0
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    count, is_short = 0, False
+    for row in reader:
+        filled = [cell.strip() for cell in row if cell.strip()]
+        if len(row) >= width > 1 and any(map(_is_number, filled)):
+            return count if is_short else 0  # the first row of numbers
+        if len(filled) == 1 and not _is_number(filled[0]):
+            count, is_short = reader.line_num, len(row) == 1 < width - 1
+        elif filled:
+            is_short = True  # names of columns below the titles
+        elif count == reader.line_num - 1:
+            count += 1  # an empty row below a title
+    return 0
+
+
+def _unless_of_comments(path: Path, options: dict[str, Any]) -> Any:
+    """The frame of a file; `None` where lines between its rows may be comments."""
+    import pandas
+
+    try:
+        frame = pandas.read_csv(path, **options)
+    except UnicodeDecodeError:
+        raise
+    except ValueError:
+        return None
+    first, last = frame.iloc[:, 0], frame.iloc[:, -1]
+    if frame.shape[1] == 1 or first.dtype.kind in "biuf":
+        return frame
+    return None if (first.astype(str).str.startswith("#") & last.isna()).any() else frame
+
+
+def _without_comments(
+    path: Path, encoding: str, skipped: int, separator: str, width: int
+) -> io.StringIO:
+    """The text of a file without lines that begin with # below its header and are no rows."""
+    with OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
+        lines = file.read().decode(encoding).splitlines(keepends=True)
+    kept = [
+        line
+        for i, line in enumerate(lines)
+        if i <= skipped or not _is_comment(line, separator, width)
+    ]
+    return io.StringIO("".join(kept))
+
+
+def _is_comment(line: str, separator: str, width: int) -> bool:
+    """Whether a line below the header begins with # and has not as many cells as rows have."""
+    return line.startswith("#") and len(line.split(separator)) != width
+
+
+def _split(lines: list[str]) -> tuple[list[list[str]], str]:
+    """Cells of the first rows, and the separator between them."""
+    best: tuple[float, list[list[str]], str] | None = None
+    for separator in _SEPARATORS:
+        cut = [line.strip(" ") for line in lines] if separator == " " else lines
+        rows = list(csv.reader(cut, delimiter=separator, skipinitialspace=True))
+        rows = [[cell.strip() for cell in row] for row in rows]
+        rows = [row for row in rows if any(row)][:HEAD_ROWS]
+        if not rows:
+            continue
+        widths = Counter(map(len, rows))
+        width = max(widths, key=lambda each: (widths[each], each))
+        is_header_short = len(rows[0]) == width - 1
+        share = widths[width] / max(1, len(rows) - is_header_short)
+        if width == 1 or (len(rows[0]) == 1 and is_header_short and not _names_rows(rows)):
+            continue
+        if share >= 1 - _RAGGED and (len(rows[0]) == width or is_header_short):
+            return rows, separator
+        if best is None or share > best[0]:
+            best = share, rows, separator
+    if best is not None:
+        return best[1:]
+    rows = list(csv.reader(lines, delimiter=_NO_SEPARATOR))
+    return [[row[0].strip()] for row in rows if "".join(row).strip()][:HEAD_ROWS], _NO_SEPARATOR
+
+
+def _names_rows(rows: list[list[str]]) -> bool:
+    """Whether the first cells of rows that are longer than the header differ, as names do."""
+    firsts = [row[0] for row in rows[1:]]
+    return len(set(firsts)) == len(firsts)
+
+
+def has_header(rows: list[list[str]]) -> bool:
+    """Whether the first row holds names: text above numbers, or numbers that count columns."""
+    first, rest = rows[0], [row for row in rows[1:] if len(row) >= len(rows[0])]
+    if not rest:
+        return not any(map(_is_number, first))
+    if len(rest[0]) > len(first):
+        return True  # names of rows have no name
+    columns = list(zip(*rest, strict=False))
+    is_numeric = [
+        any(map(_is_number, column)) and all(_is_number(c) or _is_missing(c) for c in column)
+        for column in columns
+    ]
+    pairs = list(zip(first, is_numeric, strict=False))
+    if any(numeric and not _is_number(c) and not _is_missing(c) for c, numeric in pairs):
+        return True
+    if not any(is_numeric):
+        cells = zip(first, columns, strict=False)
+        return len(set(first)) == len(first) and not any(cell in below for cell, below in cells)
+    names = first[first[0] == "" :]
+    if not all(re.fullmatch(r"\d+", cell) for cell in names):
+        return False
+    steps = np.diff(np.array(names, np.int64)).tolist()
+    if len(set(steps)) > 1 or min(steps, default=1) <= 0 or (not steps and names != ["0"]):
+        return False
+    has_fractions = all(
+        np.mean([bool(re.search("[.,]", cell)) for cell in column]) > 0.5
+        for column, numeric in zip(columns[first[0] == "" :], is_numeric[first[0] == "" :],
+                                   strict=True)
+        if numeric
+    )  # fmt: skip
+    if has_fractions:
+        return len(names) > 2 or steps in ([], [1])
+    return first[0] == "" or (len(names) > 3 and steps[0] == 1 and int(names[0]) in (0, 1))
+
+
+def _notation(frame: Any, separator: str) -> dict[str, str] | None:
+    """How text columns that are numbers with commas are to be read; `None` without any."""
+    notations: list[dict[str, str]] = []
+    for place in range(frame.shape[1]):
+        values = frame.iloc[:, place]
+        if values.dtype.kind in "biuf":
+            continue
+        text = _take_marks_off(_known_cells(values))
+        if not text.str.contains(",", regex=False).any():
+            continue
+        is_grouped = text.str.fullmatch(_GROUPED_NUMBER).all()
+        if text.str.fullmatch(_COMMA_NUMBER).all() and not (is_grouped and separator == ","):
+            has_groups = text.str.contains(".", regex=False).any()
+            notations.append({"decimal": ",", **({"thousands": "."} if has_groups else {})})
+        elif is_grouped:
+            notations.append({"decimal": ".", "thousands": ","})
+    # Of two notations commas before decimals are the surer one, and so is one with groups.
+    return max(notations, key=lambda each: (each["decimal"] == ",", len(each)), default=None)
+
+
+def _read_lists(frame: Any) -> None:
+    """Puts arrays for text such as "[0.5, 1]", as which lists and arrays are written."""
+    for place in range(frame.shape[1]):
+        values = frame.iloc[:, place]
+        if values.dtype.kind in "biuf":
+            continue
+        # R names rows of matrices "[1,]".
+        if not values.map(str).str.fullmatch(r"(?s)\[([^,].*[^,])?\]|\[[^,]\]").all():
+            continue
+        cells = [text.strip("[]").replace(",", " ").split() for text in values]
+        if all(_is_number(cell) for row in cells for cell in row):
+            arrays = np.empty(len(cells), dtype=object)
+            arrays[:] = [np.array(row, np.float64) for row in cells]
+            frame.isetitem(place, arrays)
+
+
+def _known_cells(values: Any) -> Any:
+    """The values of a column but for missing ones, such as None among numbers."""
+    return values[values != "None"].dropna()
+
+
+def _take_marks_off(values: Any) -> Any:
+    """Text without what stands beside and within numbers, such as % and spaces."""
+    text = values.astype(str).str.strip().str.replace(_MARKS, "", regex=True)
+    return text.str.replace("\N{MINUS SIGN}", "-")
+
+
+def _take_off_marks(frame: Any, notation: dict[str, str]) -> list[str]:
+    """Puts numbers for text that is numbers but for marks; returns the names of those columns."""
+    import pandas
+
+    found = []
+    for place, column in enumerate(frame.columns):
+        values = frame.iloc[:, place]
+        if values.dtype.kind in "biuf" or values.isna().all():
+            continue
+        known = _known_cells(values)
+        text = _take_marks_off(known)
+        if notation.get("decimal") == ",":
+            text = text.str.replace(".", "").str.replace(",", ".")
+        elif "thousands" in notation:
+            text = text.str.replace(",", "")
+        if text.str.fullmatch(_NUMBER.pattern, case=False).all():
+            numbers = pandas.to_numeric(text, errors="coerce")
+            if numbers.notna().all():
+                frame.isetitem(place, numbers.reindex(values.index))
+                found += [column] * bool((text != known).any())
+    return found
+
+
+def _is_number(cell: str) -> bool:
+    return _NUMBER.fullmatch(cell) is not None
+
+
+def _is_missing(cell: str) -> bool:
+    return cell.lower() in _MISSING
