@@ -314,8 +314,9 @@ def texts_model(encoder):
     return fit(texts_of(300, seed=0), features=encoder)
 
 
-def test_texts_are_clustered_through_an_encoder(texts_model, encoder):
+def test_texts_are_clustered_through_an_encoder(texts_model, encoder, tmp_path):
     texts, topics = texts_of(300, seed=0)
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n\n", encoding="utf-8")
     model = texts_model
     assert metrics.ari(topics, model.labels_) > 0.95
     assert metrics.ari(topics, fit(encoder(tf.constant(texts)).numpy()).labels_) > 0.95
@@ -331,6 +332,7 @@ def test_texts_are_clustered_through_an_encoder(texts_model, encoder):
         np.testing.assert_array_equal(model.predict_labels(data), model.labels_)
     stream = tf.data.Dataset.from_tensor_slices
     for data in (
+        tmp_path / "texts.txt",
         pd.DataFrame({"sentence": texts}),
         {"text": texts, "label": topics},
         stream(texts).batch(70),

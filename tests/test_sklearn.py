@@ -101,6 +101,15 @@ def test_works_at_the_end_of_a_pipeline_and_knows_columns():
         steps.predict(frame.rename(columns={"width": "depth"}))
 
 
+def test_all_columns_of_a_frame_with_text_are_clustered():
+    frame = pd.DataFrame(X, columns=["width", "height"])
+    frame["species"] = np.array(["a", "b", "c"])[Y]
+    estimator = clusterer(epochs=1).fit(frame)
+    assert estimator.model_.columns.names == ("width", "height", "species")
+    assert estimator.n_features_in_ == 3
+    np.testing.assert_array_equal(estimator.predict(frame), estimator.labels_)
+
+
 def test_responsibilities_come_as_a_frame_where_that_is_asked_for():
     frame = pd.DataFrame(X, columns=["width", "height"], index=np.arange(len(X)) + 7)
     estimator = clusterer().set_output(transform="pandas").fit(frame)

@@ -111,7 +111,7 @@ class DeepDPMClusterer(
         if not isinstance(seed, (int, np.integer)):
             seed = check_random_state(seed).randint(2**31 - 1)
         self.model_ = fit(
-            points,
+            (points, None),  # all columns, also of a frame with one called as labels are
             features=self.features,
             config=self._config(),
             seed=int(seed),

@@ -34,6 +34,9 @@ class NearestCorner(keras.Model):
     def score_samples(self, x) -> np.ndarray:
         return np.full(len(self.predict_labels(x)), -1.25)
 
+    def embed(self, x) -> np.ndarray:
+        return as_features(x).array.reshape(len(self.predict_labels(x)), -1)[:, :1]
+
     def call(self, x):
         return x
 
@@ -95,6 +98,8 @@ def test_fit_prints_clusters_scores_and_time(calls, two_blobs, capsys) -> None:
         assert pattern in printed
     assert printed.rstrip().endswith(" s")
     (call,) = calls
+    of_features = tfdpm.metrics.silhouette(call["data"].array[:, :1], call["data"].labels)
+    assert f"{of_features:.3f}" in printed
     assert (call["seed"], call["epochs"], call["features"]) == (3, 7, "auto")
     assert call["shape"] == "any"
     assert call["data"].array.shape == (40, 2)

@@ -83,8 +83,8 @@ def test_columns_without_names_are_taken_by_position() -> None:
     ("change", "error", "message"),
     [
         (lambda f: f.rename(columns={"mass": "weight"}), ValueError, r"\['mass'\] and .*'weight'"),
-        (lambda f: f.assign(age=1), ValueError, r"\[\] and unknown columns \['age'\]"),
-        (lambda f: f.drop(columns="sex"), ValueError, r"missing columns \['sex'\] and"),
+        (lambda f: f.assign(age=1), ValueError, r"got unknown columns \['age'\], wanted"),
+        (lambda f: f.drop(columns="sex"), ValueError, r"missing columns \['sex'\], wanted"),
         (lambda f: f.assign(sex="x"), ValueError, "'x' in column 'sex', wanted .*: 'f', 'm'"),
         (lambda f: f.assign(sex=[None, *"fm" * 29, "f"]), ValueError, "1 missing values in colu"),
         (lambda f: f.assign(mass="heavy"), TypeError, r"not numbers: \['mass'\]"),
@@ -115,14 +115,26 @@ def test_text_is_refused_where_the_fit_had_numbers_without_names() -> None:
 
 @pytest.mark.parametrize(("rows", "categories"), [(N, 31), (20, 11), (4, 3)])
 def test_names_and_codes_are_no_categories(rows, categories) -> None:
-    frame = pd.DataFrame({"a": np.arange(rows), "id": [f"p{i % categories}" for i in range(rows)]})
-    with pytest.raises(ValueError, match=f"{categories} categories in column 'id'.* drop the col"):
-        as_features(frame)
-    fewer = frame.assign(id=[f"p{i % (categories - 1)}" for i in range(rows)])
+    names = [f"p{i % categories}" for i in range(rows)]
+    frame = pd.DataFrame({"a": np.arange(rows) / 2, "name": names})
+    columns = as_features(frame).columns
+    assert columns.names == ("a",)
+    assert columns.origin == f"left out: name ({categories} different texts)"
+    for asked in ((frame, None), frame[["name"]]):
+        with pytest.raises(ValueError, match=f"{categories} categories in column 'name'.*drop the"):
+            as_features(asked)
+    fewer = frame.assign(name=[f"p{i % (categories - 1)}" for i in range(rows)])
     assert as_features(fewer).feature_shape == (1 + max(categories - 1 - (categories == 3), 1),)
+
+
+def test_a_frame_of_one_column_of_rows_is_told_of_separators() -> None:
+    frame = pd.DataFrame({"a;b": [f"{i};{i}" for i in range(60)]})
+    with pytest.raises(ValueError, match="of a file, fit its path: then the separator is found"):
+        as_features(frame)
 
 
 def test_what_is_neither_number_nor_text_is_refused() -> None:
     frame = FRAME.assign(day=pd.Timestamp(0), span=pd.Timedelta(1))
     with pytest.raises(TypeError, match=r"neither numbers nor text: \['day', 'span'\]"):
-        as_features(frame)
+        as_features((frame, None))
+    assert as_features(frame).columns.origin == "left out: day (dates), span (dates)"

@@ -39,6 +39,11 @@ def test_npz_with_and_without_labels(tmp_path) -> None:
     x, y = read(tmp_path / "one.npz")
     np.testing.assert_array_equal(x, X)
     assert y is None
+    for names in (("X", "Y"), ("data", "labels"), ("Embeddings", "target")):
+        np.savez(tmp_path / "named.npz", **dict(zip(names, (X, [1, 0, 1]), strict=True)))
+        x, y = read(tmp_path / "named.npz")
+        np.testing.assert_array_equal(x, X)
+        np.testing.assert_array_equal(y, [1, 0, 1])
     np.savez(tmp_path / "neither.npz", a=X, b=X)
     with pytest.raises(ValueError, match=r"with arrays \['a', 'b'\], wanted an array `x`"):
         read(tmp_path / "neither.npz")

@@ -102,6 +102,8 @@ def test_frames_of_mixed_and_nullable_numbers() -> None:
 def test_missing_numbers_of_frames_are_an_error() -> None:
     missing = pd.DataFrame({"n": pd.array([1, None, 2], dtype="Int64")})
     with pytest.raises(ValueError, match=r"1 NaN in columns n \(1\), the first in row 1"):
+        as_features((missing, None))
+    with pytest.raises(ValueError, match=r"missing values in columns n \(1\), .* dropna\(\)"):
         as_features(missing)
 
 

@@ -119,6 +119,12 @@ def test_later_fits_read_frames_as_the_first(model):
         batches.partial_fit(NEW.replace("Dream", "Ross"))
 
 
+def test_summary_names_the_columns(model):
+    lines = []
+    model.summary(print_fn=lines.append)
+    assert "Columns: length, depth, tagged; island (3 categories), sex (2 categories)" in lines
+
+
 def test_reports_name_the_columns(model, tmp_path):
     page = model.report(tmp_path / "report.html", NEW).read_text()
     assert "Which columns tell clusters apart" in page

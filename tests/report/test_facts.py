@@ -29,12 +29,19 @@ def test_matching_clusters_stand_on_the_diagonal(gathered) -> None:
     assert table.sum() == 300
     assert np.trace(table) == 300
     assert sorted(clusters) == list(range(4))
-    np.testing.assert_array_equal(classes, range(4))
+    assert classes == ["0", "1", "2", "3"]
+
+
+def test_known_classes_are_called_as_in_the_labels(model, images) -> None:
+    texts = np.array(["rye", "oat", "wheat", "barley"])[images[1]]
+    table, classes, _ = facts.gather_facts(model, images[0], texts, None, seed=0).confusion
+    assert classes == ["barley", "oat", "rye", "wheat"]
+    assert table.sum(axis=1).tolist() == [(texts == each).sum() for each in classes]
 
 
 def test_clusters_without_a_class_follow_the_matched_ones() -> None:
     known, found = np.array([0, 0, 0, 1, 1]), np.array([2, 2, 0, 1, 1])
-    table, _, clusters = facts._count_confusion(known, found, 3)
+    table, _, clusters = facts._count_confusion(known, found, 3, ())
     assert clusters.tolist() == [2, 1, 0]
     assert table.tolist() == [[2, 0, 1], [0, 2, 0]]
 
@@ -50,6 +57,12 @@ def test_a_stream_of_images_needs_no_images_beside_it(model, images) -> None:
 def test_another_number_of_images_is_an_error(model, images) -> None:
     with pytest.raises(ValueError, match="`images`: got 3 images, wanted 300"):
         facts.gather_facts(model, images[0], None, images[2][:3], seed=0)
+
+
+def test_the_prior_is_said_to_weigh_what_it_weighs(model) -> None:
+    df = float(model.prior_.df)
+    told = sentences.describe_prior(model, int(3 * df))[1]
+    assert f"It makes up {df / (df + int(3 * df)):.1%} of the shape of the largest" in told
 
 
 def test_k_is_called_firm_only_where_chains_agree() -> None:

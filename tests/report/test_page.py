@@ -257,6 +257,16 @@ def test_columns_that_tell_clusters_apart_come_first(tmp_path):
     assert f"<span>mass &lt;g&gt; {mean}, all {overall}</span>" in card
 
 
+def test_a_page_of_one_cluster_tells_nothing_apart(tmp_path):
+    x = np.random.default_rng(0).normal(size=(80, 2))
+    model = tfdpm.fit(x, epochs=1, verbose=0)
+    text = model.report(tmp_path / "r.html", x, verbose=0).read_text(encoding="utf-8")
+    assert model.n_clusters == 1
+    assert "There is one cluster, and so no column tells clusters apart." in text
+    assert "tell clusters apart come first" not in text and "doubtful" not in text
+    assert "<b>1</b><span>cluster</span>" in text
+
+
 def test_chains_that_would_take_too_long_are_left_out_and_said(images, monkeypatch, tmp_path):
     model = tfdpm.fit(images[0], epochs=1, verbose=0)
     monkeypatch.setattr(facts, "_CHAIN_WORK", 1000)

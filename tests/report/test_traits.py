@@ -48,6 +48,7 @@ def test_columns_far_from_the_mean_of_all_describe_a_cluster() -> None:
     np.testing.assert_allclose(means[1], values[50:].mean(axis=0))
     np.testing.assert_allclose(spreads[0], values[:50].std(axis=0))
     assert np.isnan(means[2]).all()
+    assert (traits.cluster_moments(np.full((100, 1), 18.1), labels, 2)[1] == 0.0).all()
     found = traits.typical_columns(values, labels, means, ["a", "b", "c"], 3)
     assert [text.split()[0] for text in found[1]] == ["b", "c"]
     assert found[1][0].startswith(f"b {traits.number(means[1, 1])}, all ")

@@ -151,12 +151,10 @@ def fit(
 
 
 def _score_without_labels(model: Any, inputs: Inputs, labels: Any) -> dict[str, float]:
-    """Returns the mean log density, and the silhouette of features held in memory."""
+    """Returns the mean log density, and the silhouette of clusters' features held in memory."""
     scores = {}
-    encoder = getattr(model, "encoder", None)
-    if inputs.array is not None and (encoder is not None or inputs.array.ndim == 2):
-        # Of what was clustered: pixels say little about clusters of images.
-        rows = inputs.array if encoder is None else model.embed(inputs)
-        scores["silhouette"] = tfdpm.metrics.silhouette(rows, labels)
+    if inputs.array is not None and len(np.unique(labels)) > 1:
+        # Of what was clustered: pixels, and columns in their units, say little about clusters.
+        scores["silhouette"] = tfdpm.metrics.silhouette(model.embed(inputs), labels)
     scores["mean log density (nats)"] = float(model.score_samples(inputs).mean())
     return scores

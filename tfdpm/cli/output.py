@@ -82,7 +82,7 @@ def show_clusters(labels: Any) -> None:
     rest = sizes[order[_MAX_ROWS:]]
     if len(rest):
         counts.append((f"{len(rest)} more", rest.sum()))
-    show(f"K = {len(clusters)} clusters of {len(labels):,} points")
+    show(f"K = {len(clusters)} cluster{'s' * (len(clusters) != 1)} of {len(labels):,} points")
     rows = [(name, f"{count:,}", f"{count / len(labels):.1%}") for name, count in counts]
     print_table("", ("cluster", "points", "share"), rows)
 

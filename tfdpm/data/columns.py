@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from tfdpm import checks
 
-_MOST_CATEGORIES = 30  # of a column; more are names, codes or sentences
+_MOST_CATEGORIES = 30  # of a column
 _ROWS_PER_CATEGORY = 2  # least number on average; a name is in one row only
 _MOST_NAMES = 20  # of columns, in words
 _TEXT = ("string", "boolean", "categorical", "empty")  # as pandas calls what is not a number
@@ -52,12 +53,10 @@ class Columns:
     def __str__(self) -> str:
         """Which columns of a table are used as what."""
         pairs = list(zip(self.names, self.categories, strict=True))
-        names = [name for name, categories in pairs if not categories]
-        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        numbers = ", ".join(names[:_MOST_NAMES]) + more
-        texts = [f"{name} ({len(found)} categories)" for name, found in pairs if found]
-        parts = [f"columns: {numbers}" if numbers else "", ", ".join(texts), self.origin]
-        return "; ".join(filter(None, parts))
+        numbers = listed([name for name, categories in pairs if not categories])
+        texts = listed([f"{name} ({len(found)} categories)" for name, found in pairs if found])
+        used = "; ".join(filter(None, [numbers, texts]))
+        return "; ".join(filter(None, [f"columns: {used}" if used else "", self.origin]))
 
     def describe(self, num_values: int) -> str:
         """What points of a fit with these columns are, for errors."""
@@ -90,6 +89,12 @@ class Columns:
         return columns
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names between commas, of many the first and how many more there are."""
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
+
+
 def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarray, Columns]:
     """Returns `[N, D]` values of a pandas frame, missing numbers as NaN, and its columns.
 
@@ -110,6 +115,8 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
         frame = frame.loc[:, [str(each) not in others for each in frame.columns]]
         places = find_places(tuple(map(str, frame.columns)), columns.names, name)
         frame = frame if places == list(range(frame.shape[1])) else frame.iloc[:, places]
+        if columns.missing == "mean" and columns.fill:
+            frame = frame.fillna(dict(zip(frame.columns, columns.fill, strict=True)))
     is_text = [bool(each) for each in found.categories] or [False] * frame.shape[1]
     numbers = frame.iloc[:, np.flatnonzero(np.logical_not(is_text))] if any(is_text) else frame
     # Categories may be numbers elsewhere.
@@ -175,7 +182,7 @@ def _fill_of(frame: Any, categories: tuple[tuple[str, ...], ...]) -> tuple[float
 def _check_missing(values: np.ndarray, names: Any, name: str) -> None:
     counts = np.isnan(values).sum(axis=0)
     if counts.any():
-        where = ", ".join(f"{names[i]} ({counts[i]})" for i in np.flatnonzero(counts))
+        where = listed([f"{names[i]} ({counts[i]})" for i in np.flatnonzero(counts)])
         row = np.isnan(values).any(axis=1).argmax()
         got = f"{counts.sum()} NaN in columns {where}, the first in row {row}"
         checks.fail(name, got, "finite numbers only, as frame.dropna() or frame.fillna() leave")
@@ -193,15 +200,22 @@ def _categories(frame: Any, name: str) -> tuple[tuple[str, ...], ...]:
     if other:
         wanted = "columns of numbers, text or categories; drop the others, or make numbers of them"
         checks.fail(name, f"columns that are neither numbers nor text: {other}", wanted, TypeError)
-    most = max(2, min(_MOST_CATEGORIES, len(frame) // _ROWS_PER_CATEGORY))
+    most = most_categories(len(frame))
     found = []
     for i, kind in enumerate(kinds):
         found.append(tuple(sorted(set(_texts(frame.iloc[:, i], name)[1]))) if kind else ())
         if len(found[-1]) > most:
             got = f"{len(found[-1])} categories in column {frame.columns[i]!r}"
             wanted = f"at most {most} for {len(frame)} rows; drop the column (--drop), or encode it"
+            if frame.shape[1] == 1:
+                wanted += "; of a file, fit its path: then the separator is found out"
             checks.fail(name, got, wanted)
     return tuple(found)
+
+
+def most_categories(num_rows: int) -> int:
+    """Largest number of categories of a column; more are names, codes or sentences."""
+    return max(2, min(_MOST_CATEGORIES, num_rows // _ROWS_PER_CATEGORY))
 
 
 def find_places(names: tuple[str, ...], wanted: tuple[str, ...], name: str) -> list[int]:
@@ -212,8 +226,9 @@ def find_places(names: tuple[str, ...], wanted: tuple[str, ...], name: str) -> l
     if len(names) == len(wanted) and (has_no_names or names == wanted):
         return list(range(len(names)))
     missing, other = ([e for e in a if e not in b] for a, b in ((wanted, names), (names, wanted)))
-    got = f"missing columns {missing} and unknown columns {other}"
-    if not missing and not other:
+    found = {"missing": missing, "unknown": other}
+    got = " and ".join(f"{kind} columns {each}" for kind, each in found.items() if each)
+    if not got:
         got = f"columns {[e for e in wanted if names.count(e) != wanted.count(e)]} more than once"
     checks.fail(name, got, f"those of fit, each once: {list(wanted)}")
 

@@ -19,8 +19,12 @@ import numpy as np
 
 from tfdpm import checks
 
-_MISSING = ("", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "<na>", "?", "-", ".")
-MISSING_MARKS = ["?", "-", "."]  # that pandas does not know
+# As pandas has them, and marks; "None" may be a category, such as that of patients without change.
+MISSING_CELLS = [
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A", "NA", "NULL", "NaN", "n/a", "nan", "null", "?", "-", ".",
+]  # fmt: skip
+_MISSING = {"none", *map(str.lower, MISSING_CELLS)}
 _SEPARATORS = ("\t", ";", "|", ",", " ")  # decimals may be commas, and text has spaces
 _NO_SEPARATOR = "\x1f"  # which text does not hold
 _SEPARATOR_NAMES = {"\t": "tabs", " ": "spaces"}
@@ -69,11 +73,15 @@ def _read_lines(
     import pandas
 
     skipped = _count_comments(lines)
-    skipped += _count_titles(lines[skipped:])
+    skipped += count_titles(lines[skipped:])
     rows, separator = _split(lines[skipped:])
     if not rows:
         checks.fail(name, f"{str(path)!r}, which is empty", "rows of numbers or text")
     has_names = has_header(rows) if header is None else header
+    is_words = not has_names and not any(_is_number(cell) for row in rows for cell in row)
+    if is_words and path.suffix.lower() == ".txt":
+        wanted = "numbers, or features= a Keras model that makes rows of texts"
+        checks.fail(name, "text", wanted, TypeError)
     width = len(rows[0])
     more = Counter(map(len, rows)).most_common(1)[0][0] - width if has_names else 0
     options: dict[str, Any] = {}
@@ -83,8 +91,8 @@ def _read_lines(
         checks.fail(name, f"{str(path)!r} with rows longer than the header", "rows of one length")
     options |= dict(
         sep=r"\s+" if separator == " " else separator, header=0 if has_names else None,
-        skiprows=skipped, skipinitialspace=True, encoding=encoding, na_values=MISSING_MARKS,
-        low_memory=False,
+        skiprows=skipped, skipinitialspace=True, encoding=encoding, keep_default_na=False,
+        na_values=MISSING_CELLS, low_memory=False,
     )  # fmt: skip
     form = []
     if separator not in (",", _NO_SEPARATOR):
@@ -115,6 +123,14 @@ def _read_lines(
         frame = frame.rename(columns=lambda each: str(each).removeprefix("#").strip())
     if more > 0 and "index_col" not in options:
         form.append("names of the rows left out")
+    is_empty = frame.isna().all(axis=1)
+    if width > 1 and is_empty.any():  # as spreadsheets leave them
+        frame = frame.loc[~is_empty].copy()
+        for place in range(width):  # whole numbers, which stood beside missing values
+            values = frame.iloc[:, place]
+            if values.dtype.kind == "f" and (values % 1 == 0).all():
+                frame.isetitem(place, values.astype(np.int64))
+        form.append(f"{is_empty.sum()} empty rows left out, and not counted")
     return frame.reset_index(drop=True), form
 
 
@@ -129,7 +145,7 @@ def _count_comments(lines: list[str]) -> int:
     return count
 
 
-def _count_titles(lines: list[str]) -> int:
+def count_titles(lines: list[str]) -> int:
     """Number of leading lines of words above a table, which have one cell where rows have more."""
     rows, separator = _split(lines)
     if separator == _NO_SEPARATOR or not rows:
@@ -259,7 +275,7 @@ def _notation(frame: Any, separator: str) -> dict[str, str] | None:
         values = frame.iloc[:, place]
         if values.dtype.kind in "biuf":
             continue
-        text = _take_marks_off(values.dropna())
+        text = _take_marks_off(_known_cells(values))
         if not text.str.contains(",", regex=False).any():
             continue
         is_grouped = text.str.fullmatch(_GROUPED_NUMBER).all()
@@ -276,13 +292,21 @@ def _read_lists(frame: Any) -> None:
     """Puts arrays for text such as "[0.5, 1]", as which lists and arrays are written."""
     for place in range(frame.shape[1]):
         values = frame.iloc[:, place]
-        if values.dtype.kind in "biuf" or not values.map(str).str.fullmatch(r"(?s)\[.*\]").all():
+        if values.dtype.kind in "biuf":
+            continue
+        # R names rows of matrices "[1,]".
+        if not values.map(str).str.fullmatch(r"(?s)\[([^,].*[^,])?\]|\[[^,]\]").all():
             continue
         cells = [text.strip("[]").replace(",", " ").split() for text in values]
         if all(_is_number(cell) for row in cells for cell in row):
             arrays = np.empty(len(cells), dtype=object)
             arrays[:] = [np.array(row, np.float64) for row in cells]
             frame.isetitem(place, arrays)
+
+
+def _known_cells(values: Any) -> Any:
+    """The values of a column but for missing ones, such as None among numbers."""
+    return values[values != "None"].dropna()
 
 
 def _take_marks_off(values: Any) -> Any:
@@ -300,7 +324,8 @@ def _take_off_marks(frame: Any, notation: dict[str, str]) -> list[str]:
         values = frame.iloc[:, place]
         if values.dtype.kind in "biuf" or values.isna().all():
             continue
-        text = _take_marks_off(values.dropna())
+        known = _known_cells(values)
+        text = _take_marks_off(known)
         if notation.get("decimal") == ",":
             text = text.str.replace(".", "").str.replace(",", ".")
         elif "thousands" in notation:
@@ -309,7 +334,7 @@ def _take_off_marks(frame: Any, notation: dict[str, str]) -> list[str]:
             numbers = pandas.to_numeric(text, errors="coerce")
             if numbers.notna().all():
                 frame.isetitem(place, numbers.reindex(values.index))
-                found.append(column)
+                found += [column] * bool((text != known).any())
     return found
 
 

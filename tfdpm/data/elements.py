@@ -12,13 +12,18 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.data.columns import Columns, find_places
-from tfdpm.data.tables import LABEL_NAMES, ROW_NAME, TableOptions, choose_columns
+from tfdpm.data.tables import (
+    AMOUNT_NAMES,
+    LABEL_NAMES,
+    ROW_NAME,
+    TableOptions,
+    choose_columns,
+)
 
-_FEATURE_NAMES = (
+FEATURE_NAMES = (
     "image", "images", "features", "feature", "x", "input", "inputs", "data", "embedding",
     "embeddings", "vector", "points",
 )  # fmt: skip
-_AMOUNT_NAMES = ("target", "targets", "y")  # of labels, which fractions are not
 _FILE_NAME = re.compile(r".*(file_?name|path|url)", re.IGNORECASE)
 _ORIGIN = "from a dictionary"
 
@@ -177,7 +182,7 @@ def _choose(
     }
     rank = _scalar_rank(numeric, None if found is None else usable[found].shape.rank)
     vectors = [key for key, shape in numeric.items() if shape.rank > rank]
-    named = [key for key in vectors if len(key) == 1 and key[0].lower() in _FEATURE_NAMES]
+    named = [key for key in vectors if len(key) == 1 and key[0].lower() in FEATURE_NAMES]
     scalars = [key for key, shape in numeric.items() if shape.rank == rank]
     x = named if len(named) == 1 else vectors
     if len(x) == 1 and (named or numeric[x[0]].rank - rank > 1 or not scalars):
@@ -186,7 +191,7 @@ def _choose(
     below = [key for key in scalars if len(key) > 1]
     beside = [key for key in scalars if len(key) == 1]
     groups = {key[0] for key in below}
-    if len(groups) == 1 and groups <= set(_FEATURE_NAMES):
+    if len(groups) == 1 and groups <= set(FEATURE_NAMES):
         if y is None and has_labels and len(beside) == 1 and usable[beside[0]].dtype.is_integer:
             y, beside = beside[0], []
         scalars = below + beside
@@ -216,7 +221,7 @@ def _find_label(specs: dict[Key, Any], known: set[str]) -> Key | None:
     lower = {key[0].lower(): key for key in specs if len(key) == 1 and key[0] not in known}
     for wanted in LABEL_NAMES:
         key = lower.get(wanted)
-        if key is None or (wanted in _AMOUNT_NAMES and specs[key].dtype.is_floating):
+        if key is None or (wanted in AMOUNT_NAMES and specs[key].dtype.is_floating):
             continue
         if wanted == "y" and "x" in lower and specs[lower["x"]].shape.rank == specs[key].shape.rank:
             continue  # x and y are coordinates

@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfdpm import checks
-from tfdpm.data import table_files, tables
+from tfdpm.data import elements, table_files, tables
 from tfdpm.data.columns import Columns
 from tfdpm.data.tables import TableOptions
 from tfdpm.progress.files import read_arrays
@@ -47,7 +47,8 @@ def read(
     Args:
         path: one of
             - .npy: one array of points;
-            - .npz: arrays `x` and, if there are labels, `y`; or a single array of any name;
+            - .npz: arrays `x` and, if there are labels, `y`, or such as `data` and `labels`; or a
+              single array of any name;
             - .csv, .tsv, .txt, .dat or .data (or these with .gz, .bz2 or .xz): a table as text;
             - .parquet, .json, .jsonl, .ndjson, .xlsx or .xls: a table as pandas reads it;
               of lists of numbers, such as embeddings, each number becomes a column;
@@ -163,10 +164,13 @@ def _read_npz(path: Path, name: str) -> Pair:
         checks.fail(name, f"{str(path)!r}, which cannot be read", "an .npz file of numbers")
     if len(arrays) == 1:
         return next(iter(arrays.values())), None
-    if "x" not in arrays:
+    lower = {key.lower(): key for key in arrays}
+    points = ["x"] if "x" in lower else [each for each in elements.FEATURE_NAMES if each in lower]
+    if len(points) != 1:
         got = f"{str(path)!r} with arrays {list(arrays)}"
         checks.fail(name, got, "an array `x`, and `y` for labels")
-    return arrays["x"], arrays.get("y")
+    found = ["y"] if "y" in lower else [each for each in tables.LABEL_NAMES if each in lower]
+    return arrays[lower[points[0]]], arrays[lower[found[0]]] if found else None
 
 
 _READERS = {".npy": _read_npy, ".npz": _read_npz}

@@ -18,7 +18,7 @@ from tfdpm import checks
 from tfdpm.data import elements, files, sequences, streams
 from tfdpm.data.catalogue import named
 from tfdpm.data.columns import Columns, read_frame
-from tfdpm.data.tables import TableOptions
+from tfdpm.data.tables import TableOptions, choose_columns
 from tfdpm.metrics import UNKNOWN_LABEL
 
 _WANTED_RANK = "[N, D] features or [N, H, W] or [N, H, W, C] images"
@@ -51,6 +51,7 @@ class Inputs:
         is_shuffled: whether the data are a stream, or were one, that shuffles.
         encoded: `[N, F]` float32 rows that the encoder of a fit has made of the array; None where
             it has not, or there is none.
+        classes: texts of the labels by their numbers; none where labels were numbers, or streamed.
     """
 
     array: NDArray[Any] | None
@@ -64,6 +65,7 @@ class Inputs:
     weighted_dataset: tf.data.Dataset | None = None
     is_shuffled: bool = False
     encoded: NDArray[np.float32] | None = None
+    classes: tuple[str, ...] = ()
 
     def in_memory(self, minimum_points: int = 2) -> Inputs:
         """The same with a stream of few values as an array, read in one pass; else unchanged.
@@ -120,7 +122,8 @@ def as_features(
             - array-like, tensor or nested list of numbers, `[N, D]`, `[N, H, W]` or
               `[N, H, W, C]`, of any real dtype; sparse matrices become dense where they are small;
             - pandas DataFrame or Series of numbers, text or categories, which become zeros and ones
-              (one column for each category, or for the second of two), after all numbers;
+              (one column for each category, or for the second of two), after all numbers; the
+              columns of a frame alone are chosen as those of a file, in a pair all are used;
             - a tuple `(x, y)` or `(x, y, weights)`; a list is never a pair, but points;
             - a finite `tf.data.Dataset` of x, `(x, y)` or `(x, y, weight)`, batched or not, which
               stays a stream; a `keras.utils.PyDataset` or a generator of the same;
@@ -151,7 +154,7 @@ def as_features(
             got = f"columns {list(data.columns.features)}"
             checks.fail(name, got, f"those of fit: {list(columns.features)}")
         return _with_labels(data, y, name, minimum_points)
-    data, found = _opened(data, columns, name, takes_text)
+    data, found = _opened(data, columns, name, takes_text, y is not None)
     weights = None
     if isinstance(data, tuple) and len(data) == 3 and np.ndim(data[2]) == 1 < np.ndim(data[0]):
         *data, weights = data
@@ -167,7 +170,7 @@ def as_features(
         array = _as_texts(data, name)
         _check_enough(len(array), name, minimum_points)
     else:
-        pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
+        pandas = sys.modules.get("pandas")
         if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
             frame = data.to_frame() if isinstance(data, pandas.Series) else data
             data, found = read_frame(frame, columns, name)
@@ -176,14 +179,25 @@ def as_features(
     count, shape = len(array), array.shape[1:]
     labels = None if y is None else as_labels(y, count)
     weights = None if weights is None else as_weights(weights, count)
-    return Inputs(array, None, labels, count, shape, columns=found, weights=weights)
+    classes = _classes_of(y)
+    return Inputs(
+        array, None, labels, count, shape, columns=found, weights=weights, classes=classes
+    )
 
 
-def _opened(data: Any, columns: Columns | None, name: str, takes_text: bool) -> tuple[Any, Columns]:
-    """What a name, path, builder, sequence, dictionary or splits stand for, and named columns.
+def _opened(
+    data: Any, columns: Columns | None, name: str, takes_text: bool, has_labels: bool
+) -> tuple[Any, Columns]:
+    """What a name, path, builder, sequence, frame, dictionary or splits stand for, and columns.
 
-    That is an array-like, a frame, a stream, or a tuple of these and labels or weights.
+    That is an array-like, a frame, a stream, or a tuple of these and labels or weights. Columns of
+    frames are chosen as those of files where there are neither labels nor `columns` of a fit.
     """
+    pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
+    is_frame = pandas is not None and isinstance(data, pandas.DataFrame)
+    if is_frame and columns is None and not (takes_text or has_labels) and data.size:
+        frame = data.set_axis(list(map(str, data.columns)), axis=1)
+        return choose_columns(frame, TableOptions(), name, ""), Columns()
     if (
         isinstance(data, str)
         and not os.path.exists(data)
@@ -191,7 +205,11 @@ def _opened(data: Any, columns: Columns | None, name: str, takes_text: bool) -> 
     ):
         data = named.load(data)
     elif isinstance(data, (str, os.PathLike)):
-        data = files.read_path(data, TableOptions(), name=name, known=columns)
+        if takes_text and os.path.isfile(data) and os.fspath(data).lower().endswith(".txt"):
+            with open(data, encoding="utf-8-sig") as lines:
+                data = [line.strip() for line in lines if line.strip()]
+        else:
+            data = files.read_path(data, TableOptions(), name=name, known=columns)
     if takes_text:
         data = _read_texts(data, name)
     if sequences.is_sequence(data):
@@ -254,6 +272,14 @@ def as_labels(y: Any, num_points: int | None) -> NDArray[np.int64]:
     checks.fail("y", f"dtype {array.dtype}", "integers or text", TypeError)
 
 
+def _classes_of(y: Any) -> tuple[str, ...]:
+    """The texts that `as_labels` numbers, by their numbers; none of labels that are numbers."""
+    array = np.asarray(y)
+    values = array.ravel().tolist() if array.dtype.kind in "OUST" else []
+    known = {each for each in values if isinstance(each, (str, bytes))}
+    return tuple(each.decode() if isinstance(each, bytes) else each for each in sorted(known))
+
+
 def as_weights(sample_weight: Any, num_points: int) -> NDArray[np.float64]:
     """Returns non-negative weights of so many points as `[N]` float64, or raises."""
     weights = np.asarray(sample_weight, np.float64)
@@ -279,7 +305,7 @@ def _with_labels(inputs: Inputs, y: Any, name: str, minimum_points: int) -> Inpu
         if inputs.labels is not None or inputs.labelled_dataset is not None:
             checks.fail("y", "labels twice", f"them in `{name}` or in `y`, not in both")
         labels = as_labels(y, inputs.num_points)
-        inputs = replace(inputs, labels=labels, num_points=len(labels))
+        inputs = replace(inputs, labels=labels, num_points=len(labels), classes=_classes_of(y))
     if inputs.num_points is not None:
         _check_enough(inputs.num_points, name, minimum_points)
     return inputs

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tfdpm import checks
-from tfdpm.data.csv_files import HEAD_ROWS, MISSING_MARKS, OPENERS, has_header, read_csv
+from tfdpm.data.csv_files import (
+    HEAD_ROWS,
+    MISSING_CELLS,
+    OPENERS,
+    count_titles,
+    has_header,
+    read_csv,
+)
 
 
 def _read_excel(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
-    """Reads the first sheet of a workbook."""
+    """Reads the first sheet of a workbook that has some rows of two columns, or else its first."""
     import pandas
 
+    options: dict[str, Any] = {"keep_default_na": False, "na_values": MISSING_CELLS}
     try:
-        frame = pandas.read_excel(path, header=None, dtype=object, na_values=MISSING_MARKS)
+        sheets = pandas.read_excel(path, sheet_name=None, header=None, dtype=object, **options)
     except ImportError as error:
         wanted = f"what reads it: pip install 'tfdpm[tables]' ({error})"
         checks.fail(name, repr(str(path)), wanted, ImportError)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         checks.fail(name, f"{str(path)!r}, which cannot be read ({error})", "an Excel file")
-    frame = frame.dropna(how="all").reset_index(drop=True)
+    sheets = {key: sheet.dropna(how="all") for key, sheet in sheets.items()}
+    tables = (key for key, sheet in sheets.items() if len(sheet) > 2 and sheet.shape[1] > 1)
+    chosen = next(tables, next(iter(sheets)))
+    frame, form = sheets[chosen], f"sheet {chosen}" if len(sheets) > 1 else ""
     if frame.empty:
-        return frame, ""
+        return frame, form
     head = frame.head(HEAD_ROWS).to_numpy()
     rows = [["" if cell != cell else str(cell) for cell in row] for row in head]
+    lines = io.StringIO()
+    csv.writer(lines).writerows([[" ".join(cell.split()) for cell in row] for row in rows])
+    skipped = count_titles(lines.getvalue().splitlines())
+    frame, rows = frame.iloc[skipped:].reset_index(drop=True), rows[skipped:]
     if has_header(rows) if header is None else header:
         names = [f"Unnamed: {i}" if cell == "" else cell for i, cell in enumerate(rows[0])]
         frame = frame.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
-    return frame.infer_objects(), ""
+    return frame.infer_objects(), form
 
 
 def _read_json(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
@@ -48,6 +65,8 @@ def _read_json(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
         except (ValueError, AttributeError, TypeError) as error:
             reason = checks.one_line(error)
             continue
+        if frame.shape[1] == 1 and all(isinstance(each, dict) for each in frame.iloc[:, 0]):
+            frame = pandas.DataFrame(frame.iloc[:, 0].tolist())  # records below one name
         if frame.index.dtype.kind not in "iu" and list(frame.columns) == [*range(frame.shape[1])]:
             frame = frame.T  # a record for each row by its number
         return frame.reset_index(drop=True).infer_objects(), ""

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tfdpm import checks
-from tfdpm.data.columns import Columns, is_nested, spread_lists
+from tfdpm.data.columns import Columns, is_nested, listed, most_categories, spread_lists
 from tfdpm.data.table_files import reader_of
 
 # Names of columns of known labels, the likeliest first; numbers and case do not count.
@@ -19,15 +20,25 @@ LABEL_NAMES = (
     "label", "labels", "target", "targets", "class", "classes", "species", "variety", "true_label",
     "class_label", "ground_truth", "groundtruth", "diagnosis", "category", "y",
 )  # fmt: skip
+AMOUNT_NAMES = ("target", "targets", "y")  # of labels, which fractions are not
 _COUNTED_ROWS = 20  # fewest rows, of which a column that counts them says nothing else
 _DATE = (
     r"(\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{4}/\d{1,2}/\d{1,2}"
     r"|[A-Z][a-z]{2,8}\.? \d{1,2},? \d{4}|\d{1,2}[ .-]+[A-Z][a-z]{2,8}[ .-]\d{2,4})([ T].*)?"
 )
+_ID = r"(?i:.*\bid|.*_id|id_.*|identifier)|.*[a-z]I[dD]"
+_FIRST_DATE, _LAST_DATE = 1700_01_01, 2100_12_31  # as whole numbers
 ROW_NAME = re.compile(
-    r"(?i:unnamed: 0(\.\d+)?|index|row[ _.]?(names?|id|no|number|index)?|#|nr|no)"
-    r"|(?i:.*\bid|.*_id|id_.*)|.*[a-z]I[dD]|"
+    r"(?i:unnamed: 0(\.\d+)?|index|row[ _.]?(names?|id|no|number|index)?|#|nr|no)|" + _ID + "|"
 )
+# What to do about missing values, and about a column, in files and in frames.
+_IN_FILES = (
+    "tfdpm.data.read(path, missing='drop') leaves those rows out, missing='mean' fills in means, "
+    "drop=[...] leaves columns out (in a shell --missing and --drop)",
+    "tfdpm.data.read(path, drop=[...]) leaves the column out (in a shell --drop)",
+)
+_IN_FRAMES = ("use dropna(), fillna() or drop(columns=[...])", "use drop(columns=[...])")
+_ROWS_PER_CODE = 5  # least number on average, where numbers and text in a column are categories
 
 
 @dataclass(frozen=True)
@@ -88,15 +99,20 @@ def read_table(
     if len(frame) == 0:
         checks.fail(name, f"{str(path)!r}, which is empty", "rows of numbers or text")
     origin = f"from {path.name}; {form}" if form else f"from {path.name}"
-    return choose_columns(frame, options, name, origin, known)
+    return choose_columns(frame, options, name, origin, known, _IN_FILES)
 
 
 def choose_columns(
-    frame: Any, options: TableOptions, name: str, origin: str, known: Columns | None = None
+    frame: Any,
+    options: TableOptions,
+    name: str,
+    origin: str,
+    known: Columns | None = None,
+    remedies: tuple[str, str] = _IN_FRAMES,
 ) -> tuple[Any, NDArray[Any] | None]:
     """What is clustered of a frame, and its known labels or `None`, as `read_table` gives them.
 
-    `origin` says in words where the frame came from.
+    `origin` says in words where the frame came from, `remedies` what errors advise.
     """
     roles = _find_roles(frame, options, known or Columns())
     labels = None if roles.label is None else frame[roles.label]
@@ -109,8 +125,8 @@ def choose_columns(
     missing, fill = options.missing, {}
     if known is not None and known.fill and (missing == "mean" or known.missing == "mean"):
         missing, fill = "mean", dict(zip(known.names, known.fill, strict=True))
-    frame, note = _without_missing(frame, missing, fill, name)
-    _check_texts(frame, name)
+    frame, note = _without_missing(frame, missing, fill, name, remedies[0])
+    _check_texts(frame, name, remedies[1])
     frame.attrs["tfdpm"] = {
         "left_out": (*roles.left_out, *([] if roles.label is None else [roles.label])),
         "origin": "; ".join(filter(None, [origin, _describe(roles), note])),
@@ -169,8 +185,11 @@ def _find_label(frame: Any, names: list[str]) -> str | None:
         if found is None or (wanted == "y" and "x" in map(str.lower, frame.columns)):
             continue  # x and y are coordinates
         values = frame[found]
+        is_number = values.dtype.kind in "iuf"
         is_whole = values.dtype.kind != "f" or bool((values % 1 == 0).all())
-        if is_whole and values.notna().all() and values.nunique() <= max(2, len(values) / 2):
+        # Whole numbers called as amounts are may be counts, which take many values.
+        most = len(values) ** 0.5 if is_number and wanted in AMOUNT_NAMES else len(values) / 2
+        if is_whole and values.notna().all() and values.nunique() <= max(2, most):
             return found
     # Without names, text beside numbers is a class, as the tables of UCI have it.
     texts = [each for each in names if frame[each].dtype.kind not in "biufmM"]
@@ -192,27 +211,45 @@ def _says_the_same(values: Any, labels: Any) -> bool:
 
 def _reason_to_leave_out(values: Any, name: str, is_first: bool) -> str | None:
     """Why a column says nothing of the points, if so."""
-    is_unnamed = re.fullmatch(r"(Unnamed: \d+(\.\d+)?)?", name) is not None
-    if (is_unnamed or name.isdecimal()) and values.isna().all():
+    if values.isna().all():
         return "empty"
-    if values.dtype.kind == "f" or values.isna().any():
-        return None
-    is_whole = values.dtype.kind in "iu"
-    is_counting = is_whole and bool((values.diff().iloc[1:] == 1).all())
-    if is_counting and len(values) >= _COUNTED_ROWS:
+    is_whole = values.dtype.kind in "iu" and not values.isna().any()
+    is_text = values.dtype.kind not in "biuf"
+    is_unnamed = re.fullmatch(r"(Unnamed: \d+(\.\d+)?)?", name) is not None
+    if is_whole and len(values) >= _COUNTED_ROWS and bool((values.diff().iloc[1:] == 1).all()):
         return "numbers the rows"
-    if is_first and is_unnamed and (is_whole or values.is_unique):
+    if is_whole and is_first and is_unnamed:
         return "names the rows"
-    if ROW_NAME.fullmatch(name) and values.is_unique:
+    is_name = (is_first and is_unnamed) or ROW_NAME.fullmatch(name)
+    if is_name and (is_whole or is_text) and values.is_unique:
         return "names the rows"
+    if is_text:
+        return _reason_of_text(values)
+    if is_whole and _are_written_dates(values, name):
+        return "dates"
+    if is_whole and re.fullmatch(_ID, name) and values.nunique() > most_categories(len(values)):
+        return "numbers what rows belong to"
+    return None
+
+
+def _reason_of_text(values: Any) -> str | None:
+    """Why a column of text or times says nothing of the points, if so."""
+    text = values.dropna().astype(str)
+    count = text.nunique()
+    if _are_dates(values, text):
+        return "dates"
+    if count == 1 == len(text) / len(values):
+        return "the same in each row"
+    if count > most_categories(len(values)) and not _is_stray_text(text).any():
+        return f"{count} different texts"
     return None
 
 
 def _describe(roles: _Roles) -> str:
     parts = [] if roles.label is None else [f"labels: {roles.label}"]
     if roles.left_out:
-        names = (f"{name or 'without a name'} ({why})" for name, why in roles.left_out.items())
-        parts.append(f"left out: {', '.join(names)}")
+        names = [f"{name or 'without a name'} ({why})" for name, why in roles.left_out.items()]
+        parts.append(f"left out: {listed(names)}")
     return "; ".join(parts)
 
 
@@ -220,7 +257,7 @@ def _describe(roles: _Roles) -> str:
 
 
 def _without_missing(
-    frame: Any, missing: str | None, fill: dict[str, Any], name: str
+    frame: Any, missing: str | None, fill: dict[str, Any], name: str, remedy: str
 ) -> tuple[Any, str]:
     """The frame without missing values, and what was done; raises unless that was asked for.
 
@@ -232,16 +269,15 @@ def _without_missing(
     rows = holes.any(axis=1).to_numpy()
     if missing is None:
         counts = zip(frame.columns, holes.sum().tolist(), strict=True)
-        where = ", ".join(f"{column} ({count})" for column, count in counts if count)
+        where = listed([f"{column} ({count})" for column, count in counts if count])
         got = f"missing values in columns {where}, the first in row {rows.argmax()}"
-        wanted = "a value in each row: missing='drop' leaves those rows out, missing='mean' fills "
-        wanted += "in means (--missing drop or mean), and drop=[...] (--drop) leaves a column out"
-        checks.fail(name, got, wanted)
+        checks.fail(name, got, f"a value in each row: {remedy}")
     if missing == "drop":
         if rows.all():
             checks.fail(name, "missing values in every row", "missing='mean', or other columns")
         frame = frame.loc[~rows].infer_objects()
-        return frame, f"{rows.sum()} of {len(rows)} rows left out: missing values"
+        note = f"{rows.sum()} of {len(rows)} rows left out, and not counted: missing values"
+        return frame, note
     filled = {}
     for place, column in enumerate(frame.columns):
         values = frame.iloc[:, place]
@@ -259,21 +295,47 @@ def _without_missing(
     return result, f"{holes.to_numpy().sum()} missing values filled in"
 
 
-def _check_texts(frame: Any, name: str) -> None:
+def _check_texts(frame: Any, name: str, remedy: str) -> None:
     """Raises for columns of dates, and for text amid numbers."""
-    import pandas
-
-    advice = "; or leave the column out by drop (--drop)"
     for place, column in enumerate(frame.columns):
         values = frame.iloc[:, place]
         if values.dtype.kind in "biufc":
             continue
         text = values.astype(str)
-        if values.dtype.kind in "mM" or text.str.fullmatch(_DATE).all():
+        if _are_dates(values, text):
             got = f"dates in column {column!r}, such as {text.iloc[0]!r}"
-            checks.fail(name, got, "numbers or categories: make numbers of them" + advice)
-        is_text = pandas.to_numeric(text, errors="coerce").isna().to_numpy()
-        if 0 < is_text.sum() <= len(text) / 2:
-            row = is_text.argmax()
+            checks.fail(name, got, f"numbers or categories: make such of it; {remedy}")
+        is_stray = _is_stray_text(text)
+        if is_stray.any():
+            row = is_stray.argmax()
             got = f"numbers and text in column {column!r}, such as {text.iloc[row]!r} in row {row}"
-            checks.fail(name, got, "rows of numbers, or text throughout" + advice)
+            checks.fail(name, got, f"rows of numbers, or text throughout; {remedy}")
+
+
+def _are_written_dates(values: Any, name: str) -> bool:
+    """Whether whole numbers are dates such as 20240131, or 240131 where the name says so."""
+    import pandas
+
+    form = "%Y%m%d" if values.min() >= _FIRST_DATE else "%y%m%d"
+    if form == "%y%m%d" and "date" not in name.lower() or values.max() > _LAST_DATE:
+        return False
+    text = values.astype(str).str.zfill(6)
+    return bool(pandas.to_datetime(text, format=form, errors="coerce").notna().all())
+
+
+def _are_dates(values: Any, text: Any) -> bool:
+    """Whether a column, whose values are given as text, too, holds dates or times."""
+    return values.dtype.kind in "mM" or bool(text.str.fullmatch(_DATE).all())
+
+
+def _is_stray_text(text: Any) -> NDArray[np.bool_]:
+    """`[N]` whether a value is none of the numbers that most of a column is; codes are no numbers.
+
+    Codes are few values, such as 0, 1, 2 and "3+".
+    """
+    import pandas
+
+    is_text = pandas.to_numeric(text, errors="coerce").isna().to_numpy()
+    count = text.nunique()
+    is_code = count <= min(most_categories(len(text)), len(text) / _ROWS_PER_CODE)
+    return is_text if is_text.sum() <= len(text) / 2 and not is_code else np.zeros_like(is_text)

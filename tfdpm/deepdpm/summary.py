@@ -14,12 +14,15 @@ def summary_lines(model: FittedModel) -> list[str]:
     if model.parts is None:
         return ["Not fitted yet."]
     state, moves, result = model.parts.state, model.moves_, model.parts.result
-    parts = f", of {model.n_components} components" if result.groups else ""
+    count = model.n_components
+    parts = f", of {count} component{'s' * (count != 1)}" if result.groups else ""
     lines = [f"Clusters: {model.n_clusters}{parts}"]
     if result.labels is not None:
         sizes = np.sort(model.cluster_sizes_)[::-1]
         more = f", and {len(sizes) - _MOST_SIZES} more" if len(sizes) > _MOST_SIZES else ""
         lines.append(f"Sizes: {', '.join(map(str, sizes[:_MOST_SIZES]))}{more}")
+    if model.columns.names:
+        lines.append(f"C{str(model.columns)[1:]}")  # "columns: ..." as a line of its own
     if model.features_:
         lines.append(f"Features: {model.features_}")
     scale = np.diag(state.prior.scale.numpy())

@@ -296,7 +296,7 @@ def draw_confusion(facts: Facts) -> Figure:
     figure.add_heatmap(
         z=shares,
         x=[html.escape(facts.ticks[k], quote=False) for k in clusters],
-        y=[str(each) for each in classes],
+        y=[html.escape(each, quote=False) for each in classes],
         text=table,
         texttemplate="%{text}" if max(table.shape) <= _MAX_CELLS else None,
         textfont={"size": 10},

@@ -40,7 +40,7 @@ def choose_members(facts: Facts, sheets: dict[str, Sprite]) -> Members:
     count = int(np.clip(most[1] // (len(ORDERS) * len(facts.sizes)), 1, most[0]))
     groups = {
         kind: list_members(facts.sample.responsibilities, facts.log_density, count, kind)
-        for kind in ORDERS
+        for kind in ORDERS[: len(facts.sizes)]  # of one cluster no point is in doubt
     }
     pictured = np.unique(np.concatenate([own for group in groups.values() for own in group]))
     if facts.images is not None:

@@ -32,7 +32,7 @@ class Confusion(NamedTuple):
     """Numbers of points by known class and cluster."""
 
     table: np.ndarray  # [classes, K]
-    classes: np.ndarray  # known labels in the order of the rows
+    classes: list[str]  # known labels in the order of the rows
     clusters: np.ndarray  # in the order of the columns; those matched to a class come first
 
 
@@ -125,7 +125,7 @@ def gather_facts(
         None if stability is None else stability.scores,
         {} if history is None else dict(history.history),
         scores,
-        None if known is None else _count_confusion(known, found, model.n_clusters),
+        None if known is None else _count_confusion(known, found, model.n_clusters, sample.classes),
         getattr(model, "columns", Columns()).features,
         _list_versions(),
     )
@@ -184,9 +184,12 @@ def _label_points(model: Any, x: Any, y: Any, sample: PointSample):
     return inputs.labels, model.predict_labels(inputs.array)
 
 
-def _count_confusion(known: np.ndarray, found: np.ndarray, count: int) -> Confusion:
+def _count_confusion(
+    known: np.ndarray, found: np.ndarray, count: int, texts: tuple[str, ...]
+) -> Confusion:
     """Counts points by class and cluster, with the matched clusters on the diagonal."""
-    classes, index = np.unique(known, return_inverse=True)
+    numbers, index = np.unique(known, return_inverse=True)
+    classes = [texts[each] if 0 <= each < len(texts) else str(each) for each in numbers.tolist()]
     table = np.zeros((len(classes), count), np.int64)
     np.add.at(table, (index, found), 1)
     matched = linear_sum_assignment(table, maximize=True)[1]  # rows come in their order

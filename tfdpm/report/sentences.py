@@ -27,8 +27,9 @@ def describe_prior(model: Any, num_points: int) -> list[str]:
         f"they were brought to one scale). This size is {source}. A far larger ball leaves fewer "
         f"clusters where they have odd shapes; where they stand apart, K hardly depends on it.",
         f"That expectation weighs as much as {df:.4g} points on a cluster's shape, and as "
-        f"{kappa:.2g} points on where its centre is. A cluster of {num_points:,} points hardly "
-        f"feels either; one of {max(int(df), 2)} points feels the first strongly.",
+        f"{kappa:.2g} points on where its centre is. It makes up {df / (df + num_points):.1%} of "
+        f"the shape of the largest cluster, which has {num_points:,} points, and half of the shape "
+        f"of one of {df:.4g} points.",
         f"New clusters appear at a rate that the concentration {config.dp_concentration:g} of the "
         "Dirichlet process sets. With many points it matters little beside the shapes.",
     ]
@@ -44,9 +45,10 @@ def describe_preprocessing(model: Any, sample: Any) -> str:
     came = f"with {given:,} number{'s' if given != 1 else ''}"
     if sample.inputs.dtype == object:
         came = "as a text"
+    count = sample.features.shape[1]
     return (
-        f"Each point came {came}; the mixture sees "
-        f"{sample.features.shape[1]} features. Done to them: {described}."
+        f"Each point came {came}; the mixture sees {count} feature{'s' if count != 1 else ''}. "
+        f"Done to them: {described}."
     )
 
 

@@ -66,7 +66,9 @@ def cluster_moments(
     moments = np.full((2, num_clusters, values.shape[1]), np.nan)
     for k in np.unique(labels):
         own = values[labels == k].astype(np.float64)
-        moments[:, k] = own.mean(axis=0), own.std(axis=0)
+        mean, spread = own.mean(axis=0), own.std(axis=0)
+        # What remains of equal values is rounding of their mean, not spread.
+        moments[:, k] = mean, np.where(spread <= 1e-12 * np.abs(mean), 0.0, spread)
     return moments[0], moments[1]
 
 

@@ -111,14 +111,15 @@ def _build_overview(
     plane: ClusterMap,
     seconds: float | None,
 ) -> str:
-    numbers = [
-        ("clusters", f"{model.n_clusters:,}"),
-        ("components", f"{model.n_components:,}"),
-        ("points", f"{facts.sample.num_points:,}"),
-        ("features", f"{facts.sample.features.shape[1]:,}"),
-    ]
+    amounts = {
+        "cluster": model.n_clusters,
+        "component": model.n_components,
+        "point": facts.sample.num_points,
+        "feature": facts.sample.features.shape[1],
+    }
     if facts.history.get("n_clusters"):
-        numbers.append(("epochs", f"{len(facts.history['n_clusters']):,}"))
+        amounts["epoch"] = len(facts.history["n_clusters"])
+    numbers = [(f"{name}{'s' * (count != 1)}", f"{count:,}") for name, count in amounts.items()]
     if seconds is not None:
         numbers.append(("of fitting", f"{seconds:.1f} s"))
     figures["small"] = charts.draw_small_map(plane, facts)
@@ -185,8 +186,10 @@ def _build_map(
 
 
 def _build_clusters(facts: Facts, members: Members) -> str:
-    note = "Typical members lie where their cluster is densest; doubtful ones have the least "
-    note += "responsibility, and so are nearly in another cluster."
+    note = "Typical members lie where their cluster is densest"
+    if len(facts.sizes) > 1:
+        note += "; doubtful ones have the least responsibility, and are in doubt if it is below 0.9"
+    note += "."
     if facts.texts is not None:
         note += " Words are those that tell the cluster apart, by class-wise tf-idf."
     if facts.is_table:
@@ -210,13 +213,16 @@ def _build_columns(facts: Facts, figures: dict) -> str:
         ]
         for i in chosen
     ]
-    note = "Columns that tell clusters apart come first: those of whose variance most lies between "
-    note += "clusters. Colours are differences from the mean of all points in standard deviations; "
-    note += "numbers are means in the units of the column."
+    title, note = "Columns", "There is one cluster, and so no column tells clusters apart."
+    if len(facts.sizes) > 1:
+        title = "Which columns tell clusters apart"
+        note = "Columns that tell clusters apart come first: those of whose variance most lies "
+        note += "between clusters. Colours are differences from the mean of all points in standard "
+        note += "deviations; numbers are means in the units of the column."
     told = paragraphs(note, soft=True)
     if len(chosen) < len(names):
         told += paragraphs(f"{len(chosen)} of {len(names)} columns are shown.", soft=True)
-    return card("Which columns tell clusters apart", told, chart("columns")) + card(
+    return card(title, told, chart("columns")) + card(
         "Means and standard deviations", table(header, rows)
     )
 

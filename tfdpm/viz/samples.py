@@ -21,6 +21,7 @@ class PointSample(NamedTuple):
         responsibilities: `[n, K]`, rows sum to one.
         y: known labels, `[n]` int64, or `None`.
         num_points: N, number of points in the whole data.
+        classes: texts of the known labels by their numbers; none where they were numbers.
     """
 
     rows: np.ndarray
@@ -29,6 +30,7 @@ class PointSample(NamedTuple):
     responsibilities: np.ndarray
     y: np.ndarray | None
     num_points: int
+    classes: tuple[str, ...] = ()
 
     @property
     def labels(self) -> np.ndarray:
@@ -69,7 +71,7 @@ class PointSample(NamedTuple):
         chosen = np.sort(generator.choice(len(self.rows), max_points, replace=False))
         known = None if self.y is None else self.y[chosen]
         parts = (self.rows, self.inputs, self.features, self.responsibilities)
-        return PointSample(*(part[chosen] for part in parts), known, self.num_points)
+        return PointSample(*(part[chosen] for part in parts), known, self.num_points, self.classes)
 
 
 def sample_points(
@@ -98,7 +100,8 @@ def sample_points(
             rows = np.sort(generator.choice(total, max_points, replace=False))
         points = inputs.array[rows]
         known = None if inputs.labels is None else inputs.labels[rows]
-    return PointSample(rows, points, model.embed(points), model.predict(points), known, total)
+    seen = (model.embed(points), model.predict(points))
+    return PointSample(rows, points, *seen, known, total, inputs.classes)
 
 
 def _sample_of_stream(inputs: Inputs, count: int, seed: int):
