@@ -116,6 +116,12 @@ def test_clusters_of_lognormal_columns_are_found():
     assert initial_mixture(x, takes_logs=False).parameters.num_components > 3
 
 
+def test_many_pieces_do_not_hide_that_a_column_is_skewed():
+    x = draws("exponential", columns=1, num_points=2000)
+    assert initial_mixture(x, takes_logs=False).parameters.num_components > 4
+    assert initial_mixture(x).preprocessing.log_scales is not None
+
+
 @pytest.mark.parametrize("sizes", [(300, 300, 300), (800, 80, 40)])
 def test_positive_blobs_stay_as_they_are(sizes):
     x, _ = blobs(sizes)

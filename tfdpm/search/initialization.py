@@ -158,7 +158,9 @@ def _search_logs(given: _Given, plain: SearchResult) -> SearchResult:
     raw, moments, config, seed = given
     rows = np.unique(raw[_sample_rows(given)], axis=0)
     labels = _labels_of(plain, rows)
-    if not has_skewed_columns(rows, labels):
+    # Within clusters that overlap, columns say nothing: they may be pieces of a skewed one.
+    are_pieces = plain.search.has_overlap(plain.parameters)
+    if not has_skewed_columns(rows, np.zeros_like(labels) if are_pieces else labels):
         return plain
     no_logs = np.full(raw.shape[1], np.inf)
     best, best_score = plain, _raw_evidence(rows, labels, no_logs, config, seed) + _LEAST_LOG_GAIN
