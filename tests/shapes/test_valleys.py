@@ -173,3 +173,14 @@ def test_rounded_values_on_a_line_have_no_valleys_between_them():
         points, labels = cut(places.astype(float), 6, rng)
         labels = np.unique(labels, return_inverse=True)[1]
         np.testing.assert_array_equal(groups_of(points, labels).clusters, 0)
+
+
+def test_on_a_line_density_may_fall_by_any_factor_at_once():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(1.0, 2000) * (rng.uniform(size=2000) < 0.6)  # six in ten are zero
+    points = counts[:, np.newaxis].astype(float)
+    np.testing.assert_array_equal(groups_of(points, np.minimum(counts, 1)).clusters, 0)
+    # After the zeros, a mode at five.
+    counts = rng.poisson(5.0, 2000) * (rng.uniform(size=2000) < 0.6)
+    points = counts[:, np.newaxis].astype(float)
+    np.testing.assert_array_equal(groups_of(points, np.minimum(counts, 1)).clusters, [0, 1])

@@ -104,9 +104,8 @@ def _valleys_on_line(
     depths: dict[int, float] = {}
     log_odds = 2.0 * _SETTINGS.partner_log_odds + np.log(max(len(borders), 1))
     while changed:
-        evidence = log_evidence_for_one(
-            [_about(places, edges, edge) for edge in changed], may_step=True
-        )
+        profiles = [_about(places, edges, edge) for edge in changed]
+        evidence = log_evidence_for_one(profiles, may_step=True, may_fall=True)
         depths.update(zip(changed, -(evidence + log_odds), strict=True))
         is_open = [at for at, edge in enumerate(edges) if depths.get(edge, np.inf) <= 0.0]
         if not is_open:
