@@ -197,19 +197,24 @@ def test_calling_and_transforming_agree():
     np.testing.assert_allclose(preprocessing(X), preprocessing.transform(X), atol=1e-6)
 
 
+ORIGINS = np.array([0.0, 70.0, 0.0])
+
+
 def with_logs(seed=0):
     """Log-normal columns beside a Gaussian one, and the map with logarithms of the former."""
     generator = np.random.default_rng(seed)
     x = generator.normal(size=(400, 3))
     x[:, :2] = np.exp(x[:, :2]) * [3.0, 500.0]
+    x[:, 1] = ORIGINS[1] - x[:, 1]
     log_scales, units = np.array([0.2, 30.0, np.inf]), np.array([0.2, 30.0, 2.0])
-    moments = feature_moments(compress(x, log_scales) / units)
-    return x, fit_preprocessing(moments, "auto").after_logs(log_scales, units)
+    moments = feature_moments(compress(x - ORIGINS, log_scales) / units)
+    return x, fit_preprocessing(moments, "auto").after_logs(log_scales, ORIGINS, units)
 
 
 def test_logarithms_come_before_the_affine_map():
     x, preprocessing = with_logs()
-    compressed = np.stack([0.2 * np.log(1 + x[:, 0] / 0.2), 30 * np.log(1 + x[:, 1] / 30), x[:, 2]])
+    second = -30 * np.log(1 + (70 - x[:, 1]) / 30)
+    compressed = np.stack([0.2 * np.log(1 + x[:, 0] / 0.2), second, x[:, 2]])
     expected = (compressed.T - preprocessing.mean) @ preprocessing.projection
     np.testing.assert_allclose(preprocessing.transform(x), expected, atol=1e-6)
     np.testing.assert_allclose(preprocessing(x), expected, atol=1e-6)
@@ -244,7 +249,9 @@ def test_the_volume_change_by_logarithms_is_a_numerical_determinant():
     columns = []
     for index in range(3):
         shift = np.where(np.arange(3) == index, step, 0.0)
-        ends = [compress(x[:5] + sign * shift, preprocessing.log_scales) for sign in (1, -1)]
+        ends = [
+            compress(x[:5] + sign * shift - ORIGINS, preprocessing.log_scales) for sign in (1, -1)
+        ]
         columns.append((ends[0] - ends[1]) @ preprocessing.projection / (2 * step[:, [index]]))
     expected = np.log(np.abs(np.linalg.det(np.stack(columns, axis=1))))
     features = preprocessing.transform(x[:5]).astype(np.float64)

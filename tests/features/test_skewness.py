@@ -50,32 +50,44 @@ def test_skewness_within_clusters_is_scipys_weighted_by_sizes():
     assert module._mean_skewness(alike, labels) == pytest.approx(expected)
 
 
-def test_the_scale_is_that_of_the_largest_likelihood():
+def test_scale_and_origin_are_those_of_the_largest_likelihood():
     x, labels = lognormal_clusters()
-    column, median, likelihoods = x[:, 0], np.median(x[:, 0]), {}
-    for multiple in (*module._SETTINGS.multiples, 1e9):
-        scale = multiple * median
-        values = scale * np.log1p(column / scale)
-        centred = values - np.array([values[labels == k].mean() for k in (0, 1)])[labels]
-        density = stats.norm(0.0, centred.std()).logpdf(centred)
-        likelihoods[scale] = np.sum(density - np.log1p(column / scale))
-    scales = module.fit_log_scales(x, labels)
-    assert scales[0] == pytest.approx(max(likelihoods, key=likelihoods.get))
-    assert np.isinf(scales[1])
+    column, likelihoods = x[:, 0], {}
+    for origin in (0.0, column.min(), column.max()):
+        distances = np.abs(column - origin)
+        for multiple in (*module._SETTINGS.multiples, 1e9):
+            scale = multiple * np.median(distances)
+            values = scale * np.log1p(distances / scale)
+            centred = values - np.array([values[labels == k].mean() for k in (0, 1)])[labels]
+            density = stats.norm(0.0, centred.std()).logpdf(centred)
+            likelihoods[scale, origin] = np.mean(density - np.log1p(distances / scale))
+            likelihoods[scale, origin] -= 0.05 * (origin > 0.0)
+    scales, origins = module.fit_logs(x, labels)
+    assert (scales[0], origins[0]) == pytest.approx(max(likelihoods, key=likelihoods.get))
+    assert np.isinf(scales[1]) and origins[1] == 0.0
+
+
+def test_shifted_columns_have_the_logarithms_of_their_mirror_images():
+    x = np.random.default_rng(0).exponential(size=(600, 1)) - 3.0
+    labels = np.zeros(600, int)
+    (scale,), (origin,) = module.fit_logs(x, labels)
+    assert np.isfinite(scale) and origin == x.min()
+    mirrored = module.fit_logs(-2.0 * x, labels)
+    np.testing.assert_allclose(mirrored, [[2.0 * scale], [-2.0 * origin]])
+    assert module.has_skewed_columns(x, labels) and module.has_skewed_columns(-x, labels)
 
 
 @pytest.mark.parametrize(
     "column",
     [
-        np.random.default_rng(0).exponential(size=600) - 0.5,
         np.full(600, 3.0),
         np.where(np.arange(600) % 10, np.random.default_rng(0).exponential(size=600), 0.0),
     ],
-    ids=["negative numbers", "constant", "many zeros"],
+    ids=["constant", "many zeros"],
 )
 def test_columns_that_cannot_have_logarithms_are_left(column):
     x, labels = column[:, np.newaxis], np.zeros(600, int)
-    assert np.isinf(module.fit_log_scales(x, labels)).all()
+    assert np.isinf(module.fit_logs(x, labels)[0]).all()
     assert not module.has_skewed_columns(x, labels)
 
 

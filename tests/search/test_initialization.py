@@ -116,6 +116,31 @@ def test_clusters_of_lognormal_columns_are_found():
     assert initial_mixture(x, takes_logs=False).parameters.num_components > 3
 
 
+def test_many_pieces_do_not_hide_that_a_column_is_skewed():
+    x = draws("exponential", columns=1, num_points=2000)
+    assert initial_mixture(x, takes_logs=False).parameters.num_components > 4
+    assert initial_mixture(x).preprocessing.log_scales is not None
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_one_skewed_cluster_is_whole_wherever_it_lies_and_whichever_way_its_tail_goes(sign):
+    found = initial_mixture(sign * (draws("exponential", columns=2, num_points=2000) - 3.0))
+    assert found.parameters.num_components == 1
+    assert np.isfinite(found.preprocessing.log_scales).all()
+    assert found.preprocessing.log_origins.all()
+
+
+def test_a_frequent_value_is_no_evidence_of_a_cluster():
+    generator = np.random.default_rng(0)
+    x = np.stack([generator.exponential(size=400), np.ones(400)], axis=1)
+    x[:3, 1] = 0.0
+    no_logs, labels = np.full(2, np.inf), x[:, 1].astype(int)
+    whole, cut = (
+        initialization._raw_evidence(x, each, no_logs, CONFIG, 0) for each in (0 * labels, labels)
+    )
+    assert cut < whole
+
+
 @pytest.mark.parametrize("sizes", [(300, 300, 300), (800, 80, 40)])
 def test_positive_blobs_stay_as_they_are(sizes):
     x, _ = blobs(sizes)

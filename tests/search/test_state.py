@@ -43,6 +43,7 @@ def make_state():
             "as chosen: é",
             1,
             log_scales=np.array([2.0, np.inf, 0.5]),
+            log_origins=np.array([0.0, 0.0, -3.0]),
             steps=np.array([0.0, 1.0, 0.25]),
             counts_copies=True,
         ),
@@ -80,6 +81,7 @@ def test_a_state_survives_the_way_through_arrays():
     assert again.preprocessing.description == "as chosen: é"
     assert again.preprocessing.num_leading == 1
     np.testing.assert_array_equal(again.preprocessing.log_scales, [2.0, np.inf, 0.5])
+    np.testing.assert_array_equal(again.preprocessing.log_origins, [0.0, 0.0, -3.0])
     np.testing.assert_array_equal(again.preprocessing.steps, [0.0, 1.0, 0.25])
     assert again.preprocessing.counts_copies is True
     assert again.num_components == NUM_COMPONENTS
@@ -104,13 +106,14 @@ def test_without_t_distributions_there_are_as_many_arrays():
 
 
 def test_without_logarithms_there_are_as_many_arrays():
-    preprocessing = dataclasses.replace(STATE.preprocessing, log_scales=None)
+    preprocessing = dataclasses.replace(STATE.preprocessing, log_scales=None, log_origins=None)
     arrays = dataclasses.replace(STATE, preprocessing=preprocessing).to_arrays()
     assert arrays.keys() == STATE.to_arrays().keys()
     assert MixtureState.from_arrays(arrays).preprocessing.log_scales is None
     # States that were saved before there were any.
-    del arrays["preprocessing/log_scales"]
-    assert MixtureState.from_arrays(arrays).preprocessing.log_scales is None
+    del arrays["preprocessing/log_scales"], arrays["preprocessing/log_origins"]
+    older = MixtureState.from_arrays(arrays).preprocessing
+    assert older.log_scales is None and older.log_origins is None
 
 
 def test_the_identity_changes_nothing_but_that_t_distributions_are_to_be_found_anew():

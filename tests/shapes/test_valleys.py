@@ -138,3 +138,49 @@ def test_on_a_line_only_a_second_mode_is_another_cluster():
     both = np.concatenate([places, 12.0 - places])[:, np.newaxis]
     groups = groups_of(both, np.concatenate([labels, 5 + labels]))
     np.testing.assert_array_equal(groups.clusters, np.repeat([0, 1], 5))
+
+
+def cut(places, num_pieces, rng):
+    """Pieces of a line with random borders, as a column of points and their labels."""
+    borders = np.sort(rng.choice(np.sort(places)[4:-4:4], num_pieces - 1, replace=False))
+    return places[:, np.newaxis], np.digitize(places, borders)
+
+
+@pytest.mark.parametrize("count", [600, 6000])
+@pytest.mark.parametrize("kind", ["exponential", "laplace", "lognormal", "uniform", "gumbel"])
+def test_on_a_line_pieces_of_one_mode_are_one_cluster_however_it_is_cut(kind, count):
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        places = getattr(rng, kind)(size=count)
+        groups = groups_of(*cut(places, 5 + 5 * seed, rng))
+        np.testing.assert_array_equal(groups.clusters, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_on_a_line_small_pieces_of_a_valley_do_not_hide_it(seed):
+    rng = np.random.default_rng(seed)
+    places = np.concatenate([rng.normal(size=800), rng.normal(size=800) + 4.0])
+    points, labels = cut(places, 15, rng)
+    clusters = groups_of(points, labels).clusters
+    assert clusters.max() == 1
+    # Seen from the middle, 2.3 % of each lie on the other's side.
+    assert np.mean(clusters[labels] == np.repeat([0, 1], 800)) > 0.93
+
+
+def test_rounded_values_on_a_line_have_no_valleys_between_them():
+    rng = np.random.default_rng(0)
+    for places in (rng.poisson(20.0, 2000), rng.integers(0, 10, 2000), rng.geometric(0.1, 2000)):
+        points, labels = cut(places.astype(float), 6, rng)
+        labels = np.unique(labels, return_inverse=True)[1]
+        np.testing.assert_array_equal(groups_of(points, labels).clusters, 0)
+
+
+def test_on_a_line_density_may_fall_by_any_factor_at_once():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(1.0, 2000) * (rng.uniform(size=2000) < 0.6)  # six in ten are zero
+    points = counts[:, np.newaxis].astype(float)
+    np.testing.assert_array_equal(groups_of(points, np.minimum(counts, 1)).clusters, 0)
+    # After the zeros, a mode at five.
+    counts = rng.poisson(5.0, 2000) * (rng.uniform(size=2000) < 0.6)
+    points = counts[:, np.newaxis].astype(float)
+    np.testing.assert_array_equal(groups_of(points, np.minimum(counts, 1)).clusters, [0, 1])

@@ -90,6 +90,32 @@ def test_a_sample_of_a_stream_is_of_distinct_rows_from_all_of_it(batch_size):
     np.testing.assert_array_equal(StreamSource(stream, 1000).sample(2000, seed=0), rows)
 
 
+@pytest.mark.parametrize("wrong", [[1e6, 1e6], [-99_999.0, 0.0]])
+def test_a_few_wrong_entries_do_not_hide_the_clusters(wrong):
+    wanted = DeepDPM(seed=0)
+    wanted.fit(X, verbose=0)
+    model = DeepDPM(seed=0)
+    model.fit(np.concatenate([X, [wrong] * 2]), verbose=0)
+    assert model.n_clusters == 3
+    np.testing.assert_array_equal(model.labels_[: len(X)], wanted.labels_)
+    assert model.outlier_p([wrong]) < 1e-6
+
+
+def test_extreme_rows_have_no_weight_unless_they_may_be_a_cluster():
+    rows = np.random.default_rng(0).normal(size=(1000, 2)) * [1.0, 1e6]
+    assert sources._weights_without_extremes(rows) is None
+    rows[[3, 7], 0] = 1e5, -1e5
+    np.testing.assert_array_equal(
+        np.flatnonzero(sources._weights_without_extremes(rows) == 0.0), [3, 7]
+    )
+    rows[100:106, 0] = 1e5
+    assert sources._weights_without_extremes(rows) is None
+    # Most of a column is one value, from which nothing is far.
+    rows[:, 0] = np.arange(1000) % 8 == 0
+    rows[0, 0] = 1e5
+    assert sources._weights_without_extremes(rows) is None
+
+
 def test_points_without_weight_do_not_make_a_cluster():
     x, labels = gaussian_mixture(3, 2, 1200, seed=5)
     for gone in range(3):

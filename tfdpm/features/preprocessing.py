@@ -162,6 +162,7 @@ class Preprocessing:
     counts_copies: bool = False  # whether equal rows count each; see `repeats_by_chance`
     # Scales [D_in] float64 of logarithms, see `skewness.compress`, infinite for columns without.
     log_scales: np.ndarray | None = None  # None where no column has one
+    log_origins: np.ndarray | None = None  # where they are zero, [D_in] float64; None for 0
 
     @property
     def input_dim(self) -> int:
@@ -211,8 +212,10 @@ class Preprocessing:
         scaled = self.projection * (self.steps / np.sqrt(12.0))[:, np.newaxis]
         return np.asarray(scaled.T @ scaled)
 
-    def after_logs(self, log_scales: np.ndarray, units: np.ndarray) -> Preprocessing:
-        """Returns this map after logarithms with scales `[D_in]`, divided by `units [D_in]`."""
+    def after_logs(
+        self, log_scales: np.ndarray, log_origins: np.ndarray, units: np.ndarray
+    ) -> Preprocessing:
+        """Returns this map after logarithms, divided by `units`; all are `[D_in]`."""
         count = int(np.isfinite(log_scales).sum())
         return dataclasses.replace(
             self,
@@ -221,6 +224,7 @@ class Preprocessing:
             description=f"logarithms of {count} columns, {self.description}",
             steps=None if self.steps is None else self.steps * units,
             log_scales=log_scales,
+            log_origins=log_origins if log_origins.any() else None,
         )
 
     @property
@@ -249,6 +253,8 @@ class Preprocessing:
         raw = tf.cast(raw, tf.float64)
         if self.normalizes_rows:
             raw = tf.math.l2_normalize(raw, axis=-1)
+        if self.log_origins is not None:
+            raw -= self.log_origins
         if self.log_scales is not None:
             has_log = np.isfinite(self.log_scales)
             scales = np.where(has_log, self.log_scales, 1.0)
@@ -275,6 +281,8 @@ class Preprocessing:
         """Raw `rows [N, D_in]` float64 as the affine map takes them: normalised, or logarithms."""
         if self.normalizes_rows:
             rows = normalize_rows(rows)
+        if self.log_origins is not None:
+            rows = rows - self.log_origins
         return rows if self.log_scales is None else compress(rows, self.log_scales)
 
     def nearest_affine_inputs(self, features: np.ndarray) -> np.ndarray:
@@ -284,7 +292,9 @@ class Preprocessing:
     def inverse(self, features: np.ndarray) -> np.ndarray:
         """Returns the raw inputs nearest to the mean that have `features [..., D]`."""
         rows = self.nearest_affine_inputs(features)
-        return rows if self.log_scales is None else expand(rows, self.log_scales)
+        if self.log_scales is not None:
+            rows = expand(rows, self.log_scales)
+        return rows if self.log_origins is None else rows + self.log_origins
 
     def inverse_covariance(self, covariances: np.ndarray, means: np.ndarray) -> np.ndarray:
         """Maps covariances `[..., D, D]` of features to those of raw inputs.

@@ -1,4 +1,4 @@
-"""Positive columns with long upper tails, and logarithms that make them symmetric.
+"""Columns with one long tail, and logarithms that make them symmetric.
 
 Sizes, prices and durations are often skewed. A mixture of Gaussians needs several components for
 one skewed cluster, and one component for its logarithm.
@@ -20,7 +20,8 @@ class _Settings:
     draws, and half of it searches more embeddings in vain.
     """
 
-    multiples: tuple[float, ...] = (1 / 64, 1 / 16, 1 / 4, 1.0, 4.0)  # of a column's median
+    # Of the median distance to the origin.
+    multiples: tuple[float, ...] = (1 / 64, 1 / 16, 1 / 4, 1.0, 4.0)
     least_gain: float = 0.05  # in the log likelihood of one Gaussian for it, nats per point
     least_skewness: float = 0.2  # mean within clusters, weighted by their sizes
     standard_errors: float = 2.0  # the same, in standard errors of a Gaussian sample
@@ -55,37 +56,38 @@ def log_slopes(compressed: np.ndarray, log_scales: np.ndarray) -> np.ndarray:
 
 
 def has_skewed_columns(raw: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether a non-negative column of points `[n, D]` is skewed as a whole and within clusters.
+    """Whether a column of points `[n, D]` is skewed as a whole and within clusters.
 
     Clusters that lie apart make a column skewed as well, but not within them.
     """
     least = max(_SETTINGS.least_skewness, _SETTINGS.standard_errors * np.sqrt(6 / len(raw)))
     as_one = np.zeros_like(labels)
     for column in raw.T.astype(np.float64):
-        if not _may_have_log(column) or _mean_skewness(column, labels) < least:
+        if not has_density(column) or abs(_mean_skewness(column, labels)) < least:
             continue
-        if np.isfinite(_best_scale(column, as_one, _SETTINGS.least_gain)):
+        if np.isfinite(_best_log(column, as_one, _SETTINGS.least_gain)[0]):
             return True
     return False
 
 
-def fit_log_scales(raw: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Scales `[D]` of logarithms under which clusters are most like Gaussians of one covariance.
+def fit_logs(raw: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scales and origins of logarithms that make clusters most like Gaussians of one covariance.
 
-    They are infinite for columns that are better as they are or have negative numbers.
+    Origins are zero, the least value, or the largest one below which values fall away. Both are
+    `[D]`; scales are infinite, and origins zero, for columns that are better as they are.
     """
     # Half a logarithm of n is what Schwarz's criterion asks for a parameter.
     least = 0.5 * np.log(len(raw)) / len(raw)
-    scales = np.full(raw.shape[1], np.inf)
+    scales, origins = np.full(raw.shape[1], np.inf), np.zeros(raw.shape[1])
     for index, column in enumerate(raw.T.astype(np.float64)):
-        if _may_have_log(column):
-            scales[index] = _best_scale(column, labels, least)
-    return scales
+        if has_density(column):
+            scales[index], origins[index] = _best_log(column, labels, least)
+    return scales, origins
 
 
-def _may_have_log(column: np.ndarray) -> bool:
-    """Whether a column consists of non-negative numbers of which none is frequent."""
-    if column.min() < 0 or column.min() == column.max():
+def has_density(column: np.ndarray) -> bool:
+    """Whether a column varies and none of its numbers is frequent."""
+    if column.min() == column.max():
         return False
     most = np.unique(column, return_counts=True)[1].max()
     return bool(most <= max(_SETTINGS.largest_atom * len(column), 1))
@@ -107,18 +109,26 @@ def _mean_skewness(column: np.ndarray, labels: np.ndarray) -> float:
     return float(np.sum(np.bincount(labels) * skewness) / len(column))
 
 
-def _best_scale(column: np.ndarray, labels: np.ndarray, least_gain: float) -> float:
-    """Scale with the largest likelihood of Gaussians of one variance; infinite for no gain."""
-    best, best_gain = np.inf, least_gain
+def _best_log(column: np.ndarray, labels: np.ndarray, least_gain: float) -> tuple[float, float]:
+    """Scale and origin with the largest likelihood of Gaussians of one variance.
+
+    The scale is infinite, and the origin zero, for no gain.
+    """
+    best, best_gain = (np.inf, 0.0), least_gain
     variance = np.mean(_centre(column, labels) ** 2)
-    for multiple in _SETTINGS.multiples:
-        scale = multiple * float(np.median(column))
-        logs = np.log1p(column / scale)
-        compressed = scale**2 * np.mean(_centre(logs, labels) ** 2)
-        if not 0 < compressed < variance:
-            continue
-        # -1/2 log v per point, and the mean logarithm of the slope.
-        gain = 0.5 * np.log(variance / compressed) - logs.mean()
-        if gain > best_gain:
-            best, best_gain = scale, gain
+    low, high = float(column.min()), float(column.max())
+    for origin in (low, high) if low < 0 else (0.0, low, high):
+        distances = np.abs(column - origin)
+        for multiple in _SETTINGS.multiples:
+            scale = multiple * float(np.median(distances))
+            logs = np.log1p(distances / scale)
+            compressed = scale**2 * np.mean(_centre(logs, labels) ** 2)
+            if not 0 < compressed < variance:
+                continue
+            # -1/2 log v per point, and the mean logarithm of the slope.
+            gain = 0.5 * np.log(variance / compressed) - logs.mean()
+            if gain > best_gain:
+                best, best_gain = (scale, origin), gain
+        # Zero has a meaning that the least of some numbers has not.
+        best_gain += _SETTINGS.least_gain * (origin == 0.0)
     return best

@@ -15,7 +15,13 @@ from tfdpm.features.preprocessing import (
     feature_moments,
     fit_preprocessing,
 )
-from tfdpm.features.skewness import compress, fit_log_scales, has_skewed_columns, log_slopes
+from tfdpm.features.skewness import (
+    compress,
+    fit_logs,
+    has_density,
+    has_skewed_columns,
+    log_slopes,
+)
 from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, as_tensors
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
@@ -158,18 +164,22 @@ def _search_logs(given: _Given, plain: SearchResult) -> SearchResult:
     raw, moments, config, seed = given
     rows = np.unique(raw[_sample_rows(given)], axis=0)
     labels = _labels_of(plain, rows)
-    if not has_skewed_columns(rows, labels):
+    # Within clusters that overlap, columns say nothing: they may be pieces of a skewed one.
+    are_pieces = plain.search.has_overlap(plain.parameters)
+    if not has_skewed_columns(rows, np.zeros_like(labels) if are_pieces else labels):
         return plain
     no_logs = np.full(raw.shape[1], np.inf)
     best, best_score = plain, _raw_evidence(rows, labels, no_logs, config, seed) + _LEAST_LOG_GAIN
     # Clusters may be what makes columns skewed, or pieces that skewed columns were cut into.
-    scales = [fit_log_scales(rows, start) for start in (np.zeros_like(labels), labels)]
-    for log_scales in np.unique(scales, axis=0):
+    logs = [fit_logs(rows, start) for start in (np.zeros_like(labels), labels)]
+    for log_scales, log_origins in np.unique(logs, axis=0):
         log_scales = np.where(moments.is_flag, np.inf, log_scales)
+        log_origins = np.where(moments.is_flag, 0.0, log_origins)
         if np.isinf(log_scales).all():
             continue
-        result = _search_with_logs(given, log_scales)
-        score = _raw_evidence(rows, _labels_of(result, rows), log_scales, config, seed)
+        result = _search_with_logs(given, log_scales, log_origins)
+        own = _labels_of(result, rows)
+        score = _raw_evidence(rows - log_origins, own, log_scales, config, seed)
         # Logarithms are to undo cuts. Where they stretch what is small, clusters may multiply.
         has_more = result.parameters.num_components > plain.parameters.num_components
         if score > best_score and not has_more:
@@ -177,10 +187,12 @@ def _search_logs(given: _Given, plain: SearchResult) -> SearchResult:
     return best
 
 
-def _search_with_logs(given: _Given, log_scales: np.ndarray) -> SearchResult:
-    """Searches the logarithms of these scales `[D_in]`; else as `_search_features`."""
+def _search_with_logs(
+    given: _Given, log_scales: np.ndarray, log_origins: np.ndarray
+) -> SearchResult:
+    """Searches logarithms of these scales and origins `[D_in]`; else as `_search_features`."""
     is_flag = given.moments.is_flag
-    compressed = compress(given.raw.astype(np.float64), log_scales)
+    compressed = compress(given.raw.astype(np.float64) - log_origins, log_scales)
     # Logarithms have no units, so no column keeps its own.
     deviations = np.where(is_flag, 1.0, compressed.std(axis=0))
     units = np.where(np.isfinite(log_scales), log_scales, np.where(deviations > 0, deviations, 1.0))
@@ -192,7 +204,8 @@ def _search_with_logs(given: _Given, log_scales: np.ndarray) -> SearchResult:
     preprocessing = fit_preprocessing(moments, given.config.preprocessing)
     given = given._replace(raw=compressed, moments=moments)
     result = _search_features(given, preprocessing)
-    return result._replace(preprocessing=result.preprocessing.after_logs(log_scales, units))
+    used = result.preprocessing.after_logs(log_scales, log_origins, units)
+    return result._replace(preprocessing=used)
 
 
 def _labels_of(result: SearchResult, rows: np.ndarray) -> np.ndarray:
@@ -205,10 +218,14 @@ def _labels_of(result: SearchResult, rows: np.ndarray) -> np.ndarray:
 def _raw_evidence(
     rows: np.ndarray, labels: np.ndarray, log_scales: np.ndarray, config: DeepDPMConfig, seed: int
 ) -> float:
-    """Evidence of a partition of raw `rows [n, D_in]` by their logarithms, nats per point."""
+    """Evidence of a partition of raw `rows [n, D_in]` by their logarithms, nats per point.
+
+    At least one column has a density.
+    """
     points = compress(rows.astype(np.float64), log_scales)
     slopes = log_slopes(points, log_scales).sum(axis=1).mean()
-    points = points[:, np.ptp(rows, axis=0) > 0]
+    # A cluster on one frequent value would have any density, and so any evidence.
+    points = points[:, [has_density(column) for column in rows.T]]
     settings = SearchSettings(config, points.shape[1] + 2.0)
     return partition_evidence(points, labels, settings, seed) + float(slopes)
 

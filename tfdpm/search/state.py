@@ -114,6 +114,7 @@ class MixtureState:
 
         progress, steps = read("progress"), read_new("preprocessing/steps")
         log_scales, df = read_new("preprocessing/log_scales"), read_new("t_mixture/df")
+        log_origins = read_new("preprocessing/log_origins")
         state = cls(
             preprocessing=Preprocessing(
                 read("preprocessing/mean"),
@@ -124,6 +125,7 @@ class MixtureState:
                 steps if len(steps) else None,
                 bool(read_new("preprocessing/counts_copies").any()),
                 log_scales if len(log_scales) else None,
+                log_origins if len(log_origins) else None,
             ),
             prior=group(niw.NIWParameters, "prior"),
             parameters=group(MixtureParameters, "parameters"),

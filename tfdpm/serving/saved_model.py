@@ -59,7 +59,7 @@ class ServingModule(tf.Module):
         hidden, head = clustering.hidden, clustering.head
         hidden_map = (np.asarray(hidden.kernel, np.float64), np.asarray(hidden.bias, np.float64))
         self._head = held_affine(np.asarray(head.kernel)[:, :count], np.asarray(head.bias)[:count])
-        self._log_scales = preprocessing.log_scales
+        self._log_scales, self._log_origins = preprocessing.log_scales, preprocessing.log_origins
         _warn_of_rounding(model)
         self._counts_slopes = self._log_scales is not None and preprocessing.is_invertible
         # Rows are centred by the rounded mean, exactly; the rest of the mean is in the bias.
@@ -98,6 +98,8 @@ class ServingModule(tf.Module):
             largest = tf.reduce_max(tf.abs(rows), axis=-1, keepdims=True)
             rows = tf.math.divide_no_nan(rows, largest)
             rows = tf.math.divide_no_nan(rows, tf.norm(rows, axis=-1, keepdims=True))
+        if self._log_origins is not None:
+            rows -= self._log_origins.astype(np.float32)
         if self._log_scales is not None:
             has_log = np.isfinite(self._log_scales)
             scales = np.where(has_log, self._log_scales, 1.0).astype(np.float32)

@@ -53,12 +53,15 @@ class _Settings:
 _SETTINGS = _Settings()
 
 
-def log_evidence_for_one(profiles: Sequence[Profile], *, may_step: bool) -> np.ndarray:
+def log_evidence_for_one(
+    profiles: Sequence[Profile], *, may_step: bool, may_fall: bool = False
+) -> np.ndarray:
     """Log evidence `[P]` for one shape over two Gaussians.
 
     Args:
         profiles: P profiles.
         may_step: whether a step of one clear mode is no border, as of a bar on a wider one.
+        may_fall: whether density of one clear mode may also fall by any factor, as on a line.
     """
     histograms = np.array([_histogram(first, second) for first, second in profiles])
     counts = histograms.sum(axis=1)
@@ -78,10 +81,11 @@ def log_evidence_for_one(profiles: Sequence[Profile], *, may_step: bool) -> np.n
     evidence = ratio * most / np.maximum(number, 1.0)
     evidence = np.where(medians[:, 1] - medians[:, 0] >= _SETTINGS.fewest_bins, evidence, 0.0)
     log_p = np.zeros(len(counts))
-    is_open = evidence > _SETTINGS.clearly_apart
+    is_open = (evidence > _SETTINGS.clearly_apart) | may_fall
     log_p[is_open] = [_dip_log_p(*profiles[place]) for place in np.flatnonzero(is_open)]
-    if may_step:
-        is_step = is_open & (log_p > np.log(0.5)) & (evidence > -_SETTINGS.step_nats * most)
+    if may_step or may_fall:
+        largest = np.inf if may_fall else _SETTINGS.step_nats * most
+        is_step = is_open & (log_p > np.log(0.5)) & (evidence > -largest)
         evidence = np.where(is_step, np.maximum(evidence, 0.0), evidence)
     # A p-value is at most so much evidence, e p log(1 / p) [Sellke et al. 2001].
     p_evidence = 1.0 + log_p + np.log(np.maximum(-log_p, 1.0))

@@ -69,10 +69,12 @@ def group_components(
         seed: of the points that are drawn from large components.
     """
     features, labels = np.asarray(features, np.float64), np.asarray(labels)
-    if features.shape[1] == 1:
-        labels = _intervals(features[:, 0], labels, num_components)
     valleys = np.full((num_components, num_components), np.inf)
     np.fill_diagonal(valleys, 0.0)
+    if features.shape[1] == 1:
+        first, second, depths = _valleys_on_line(features[:, 0], labels)
+        valleys[first, second] = valleys[second, first] = depths
+        return ComponentGroups.from_valleys(valleys)
     pieces, counts = _pieces(features, labels, num_components, np.random.default_rng(seed))
     members = np.flatnonzero(counts > 1)
     if len(members) > 1:
@@ -82,17 +84,58 @@ def group_components(
     return ComponentGroups.from_valleys(valleys)
 
 
-def _intervals(places: np.ndarray, labels: np.ndarray, num_components: int) -> np.ndarray:
-    """Components `[N]` as intervals of a line, of as many points each, in the order of their means.
+def _valleys_on_line(
+    places: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Neighbours on a line, `[P]` and `[P]`, and depths `[P]` of the valleys between them.
 
-    A wide component may lie on both sides of a narrow one, which hides what is between them.
+    Components become intervals of as many points each, in the order of their means: a wide one may
+    lie on both sides of a narrow one, which hides what is between them. Those without a valley are
+    joined, the smallest first, and looked at together from then on: small pieces of a valley have
+    none themselves. There are no bent ways, and intervals are as certain of partners as can be. Of
+    many pairs, some have a valley by chance [Dunn 1961].
     """
-    counts = np.bincount(labels, minlength=num_components)
-    means = np.bincount(labels, places, num_components) / np.maximum(counts, 1)
+    counts = np.bincount(labels)
+    means = np.bincount(labels, places) / np.maximum(counts, 1)
     order = np.argsort(means)
-    intervals = np.empty_like(labels)
-    intervals[np.argsort(places, kind="stable")] = np.repeat(order, counts[order])
-    return intervals
+    order = order[counts[order] > 0]
+    borders = np.cumsum(counts[order])[:-1].tolist()
+    places, edges, changed = _spread(places), [0, *borders, len(places)], borders
+    depths: dict[int, float] = {}
+    log_odds = 2.0 * _SETTINGS.partner_log_odds + np.log(max(len(borders), 1))
+    while changed:
+        profiles = [_about(places, edges, edge) for edge in changed]
+        evidence = log_evidence_for_one(profiles, may_step=True, may_fall=True)
+        depths.update(zip(changed, -(evidence + log_odds), strict=True))
+        is_open = [at for at, edge in enumerate(edges) if depths.get(edge, np.inf) <= 0.0]
+        if not is_open:
+            break
+        at = min(is_open, key=lambda at: edges[at + 1] - edges[at - 1])
+        del edges[at]
+        changed = [edge for edge in edges[at - 1 : at + 1] if 0 < edge < len(places)]
+    return order[:-1], order[1:], np.array([depths[edge] for edge in borders])
+
+
+def _spread(places: np.ndarray) -> np.ndarray:
+    """Sorted places, equal ones spread evenly over what is nearest to them: they are rounded."""
+    values, counts = np.unique(places, return_counts=True)
+    middles = 0.5 * (values[:-1] + values[1:])
+    lows, highs = np.append(values[:1], middles), np.append(middles, values[-1:])
+    lows, highs = np.where(counts > 1, (lows, highs), values)
+    within = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts) + 0.5
+    return np.repeat(lows, counts) + within * np.repeat((highs - lows) / counts, counts)
+
+
+def _about(places: np.ndarray, edges: list[int], edge: int) -> Profile:
+    """Places on both sides of an edge, at most twice as many as the smaller group has.
+
+    A small group is not to be the tail of a large one. Of the large one, the nearest points count:
+    a part of all would leave a step of density where there is none.
+    """
+    at = edges.index(edge)
+    low, high = edges[at - 1], edges[at + 1]
+    reach = 2 * min(edge - low, high - edge)
+    return places[max(low, edge - reach) : edge], places[edge : min(high, edge + reach)]
 
 
 def _pieces(
@@ -112,8 +155,7 @@ def _valleys(pieces: list[np.ndarray], counts: np.ndarray) -> tuple[np.ndarray, 
     # Log inverse distances between the points of each component.
     dim = means.shape[1]
     level = (np.log(counts) - 0.5 * np.linalg.slogdet(covariances)[1]) / dim
-    is_line = dim == 1
-    is_alike = is_line | (np.abs(np.diff(level[pairs], axis=1)[:, 0]) < _SETTINGS.largest_step)
+    is_alike = np.abs(np.diff(level[pairs], axis=1)[:, 0]) < _SETTINGS.largest_step
     depths = np.full(len(pairs), UNLIKE)
     profiles = []
     for place in np.flatnonzero(is_alike):
@@ -126,11 +168,6 @@ def _valleys(pieces: list[np.ndarray], counts: np.ndarray) -> tuple[np.ndarray, 
         return pairs, depths
     lines, paths = zip(*profiles, strict=True)
     straight = log_evidence_for_one(lines, may_step=True)
-    if is_line:
-        # Density may fall by any factor: only a second mode is another cluster. There is no bent
-        # way, and intervals side by side are as pieces that are certain of their partners.
-        depths[is_alike] = -(straight + 2.0 * _SETTINGS.partner_log_odds)
-        return pairs, depths
     bent = log_evidence_for_one(paths, may_step=False)
     gain = np.maximum(bent - straight, 0.0)
     gain[gain > _SETTINGS.largest_gain] = 0.0

@@ -48,6 +48,9 @@ _FEWEST_ROWS = 32  # of a step
 # long again.
 _MOST_ROWS = 2048
 _MOST_ROWS_FOR_SLOTS = 512
+_ROWS_FOR_SPREAD = 4096  # about so many, by which the spread of columns is known
+_EXTREME = 1000.0  # distance from the median, in interquartile ranges, of extreme values
+_FEW_EXTREMES = 5
 
 
 class ArraySource:
@@ -352,4 +355,20 @@ def source_of(inputs: Inputs, sample_weight) -> Source:
         weights = as_weights(sample_weight, len(inputs.array))
     if weights is not None and not weights.any():
         checks.fail("sample_weight", "weights that are all zero", "some that are not")
-    return ArraySource(as_rows(inputs.array), weights)
+    rows = as_rows(inputs.array)
+    return ArraySource(rows, _weights_without_extremes(rows) if weights is None else weights)
+
+
+def _weights_without_extremes(rows: np.ndarray) -> np.ndarray | None:
+    """Weights `[N]` of rows, zero for a few extreme ones; `None` where there are none.
+
+    Beside a value of a million, such as a wrong entry, all other points would be alike. More rows
+    than a few may be a cluster.
+    """
+    some = rows[:: max(len(rows) // _ROWS_FOR_SPREAD, 1)].astype(np.float64)
+    low, middle, high = np.quantile(some, [0.25, 0.5, 0.75], axis=0)
+    reach = np.where(high > low, _EXTREME * (high - low), np.inf)
+    if (rows.max(axis=0) <= middle + reach).all() and (rows.min(axis=0) >= middle - reach).all():
+        return None
+    is_extreme = ((rows > middle + reach) | (rows < middle - reach)).any(axis=1)
+    return None if is_extreme.sum() > _FEW_EXTREMES else 1.0 - is_extreme
