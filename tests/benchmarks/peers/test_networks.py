@@ -44,9 +44,12 @@ def test_a_centre_of_dcn_is_the_mean_of_all_latents_it_has_seen() -> None:
     x = np.random.default_rng(1).normal(size=[8, 3]).astype(np.float32)
     autoencoder = dense(3, latent_dim=2, hidden_units=(4,))
     before = autoencoder.encoder(x).numpy()
+    errors = ((autoencoder(x).numpy() - x) ** 2).sum(axis=1).mean()
+    pull = ((before - before.mean(axis=0)) ** 2).sum(axis=1).mean()
     model = DCN(autoencoder, before.mean(axis=0, keepdims=True), [8.0], 0.1)
     model.compile("sgd")
-    model.train_step(tf.constant(x))
+    loss = model.train_step(tf.constant(x))["loss"]
+    np.testing.assert_allclose(loss, errors + 0.5 * 0.1 * pull, rtol=1e-5)
     after = autoencoder.encoder(x).numpy()
     assert np.abs(after - before).max() > 1e-6
     truth = np.concatenate([before, after]).mean(axis=0)
