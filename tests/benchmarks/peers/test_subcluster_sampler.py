@@ -47,7 +47,7 @@ def test_without_subclusters_the_chain_has_the_posterior_over_partitions() -> No
 
 @pytest.mark.parametrize("alpha", [0.5, 3.0])
 def test_subclusters_become_clusters_at_the_printed_ratio(alpha: float) -> None:
-    # [DeepDPM] section 3.2: H = alpha Gamma(N_l) f(l) Gamma(N_r) f(r) / (Gamma(N) f(l, r)).
+    # [DeepDPM] eq. 2: H = alpha Gamma(N_l) f(l) Gamma(N_r) f(r) / (Gamma(N) f(l, r)).
     own = (np.zeros(1), PRIOR.mean_precision, PRIOR.df, PRIOR.scale)
     prior = dataclasses.replace(PRIOR, dp_concentration=alpha)
     x, sides = np.array([[-0.5], [-0.2], [-0.4], [0.2], [0.3]]), np.array([0, 0, 0, 1, 1])

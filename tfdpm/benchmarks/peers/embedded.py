@@ -39,7 +39,9 @@ def dcn(x: np.ndarray, num_clusters: int, seed: int, *, epochs: int | None = Non
     start = KMeans(num_clusters, n_init=10, random_state=seed).fit(latents)
     sizes = np.bincount(start.labels_, minlength=num_clusters)
     model = DCN(autoencoder, start.cluster_centers_, sizes, _DCN_WEIGHT)
-    model.compile(keras.optimizers.Adam(1e-3))
+    # The optimizer of the pretraining goes on: the first steps of a new Adam are so large that
+    # latents leave the centres behind, and all points go to one of them.
+    model.compile(autoencoder.optimizer)
     count = _DCN_EPOCHS if epochs is None else epochs
     batches = seeded_batches((points,), count, _BATCH_SIZE, seed + 1)
     steps = -(-len(points) // _BATCH_SIZE)
