@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.cluster import KMeans
 
 from tfdpm.benchmarks.peers import LEARN, PEERS, embedded
 from tfdpm.benchmarks.peers.embedded import DCN, StudentAssignment, sharpen
@@ -65,6 +66,17 @@ def test_dcn_keeps_its_clusters_when_steps_are_few(monkeypatch) -> None:
     labels = PEERS["dcn"](x[:300], 10, 0, epochs=10)
     assert len(np.unique(labels)) == 10
     assert nmi(y[:300], labels) > 0.72
+
+
+def test_dec_goes_beyond_its_start_when_points_are_few(monkeypatch) -> None:
+    # Between two looks at the labels there are steps enough to change some of them.
+    monkeypatch.setattr(embedded, "_HIDDEN_UNITS", (200, 200, 800))
+    monkeypatch.setattr(embedded, "_BATCH_SIZE", 100)
+    x, y = load("digits")
+    x, y = x[:300], y[:300]
+    latents = embedded._pretrain(x, 0, None)[2]
+    start = KMeans(10, n_init=20, random_state=0).fit_predict(latents)
+    assert nmi(y, PEERS["dec"](x, 10, 0, epochs=94)) > nmi(y, start) + 0.005
 
 
 def test_losses_of_heads_are_worked_out_by_hand() -> None:
