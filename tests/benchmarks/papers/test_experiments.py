@@ -210,7 +210,7 @@ def test_published_settings_of_features_are_presets(quick, tmp_path) -> None:
     run("imagenet", tmp_path, sweep, on=("drawn",))
     assert quick[-1][0] == "drawn" and quick[-1][3] == 200
     drawn = data_files.find_points("drawn", tmp_path, 0, None)
-    assert drawn.true_k == 1000 and drawn.x.shape == (20_000, 32)
+    assert drawn.true_k == 1000 and drawn.x.shape == (20_000, 8)
 
 
 def test_epochs_shorten_every_stage_of_joint_training() -> None:

@@ -85,7 +85,7 @@ SOURCES = {
 # What needs no file: "drawn" has as many classes as ImageNet.
 AT_HAND = {
     "digits": partial(load, "digits"),
-    "drawn": partial(gaussian_mixture, 1000, 32, 20_000, separation=3.0),
+    "drawn": partial(gaussian_mixture, 1000, 8, 20_000, separation=3.0),
 }
 # Names under which `tfdpm.data.load` knows them.
 _PUBLISHED = {"mnist images": "mnist", "reuters10k": "reuters10k"}
