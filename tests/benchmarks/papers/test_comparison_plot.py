@@ -52,3 +52,13 @@ def test_data_sets_share_a_panel_where_only_the_start_differs(drawn, tmp_path) -
     assert [axes.get_title() for axes in panels] == ["NMI", "ACC"]
     assert panels[0].get_xlabel() == "initial K"
     assert {line.get_label() for line in panels[0].get_lines()} == {"one", "other"}
+
+
+def test_dots_stand_on_their_lines_where_nothing_is_printed(drawn, tmp_path) -> None:
+    rows = make_rows("one", ("DeepDPM", "moVB"))
+    plot_comparison(rows, "title", tmp_path / "f.png")
+    (dots, *_) = drawn[0].axes[0].get_lines()
+    assert list(dots.get_ydata()) == list(drawn[0].axes[0].get_yticks()) == [0, 1]
+    assert drawn[0].legends == []  # of one kind of dots
+    plot_comparison([{**row, "printed": row["ours"]} for row in rows], "t", tmp_path / "f.png")
+    assert len(drawn[1].legends[0].get_texts()) == 2

@@ -226,7 +226,8 @@ def test_other_data_stand_in_where_they_are_named(quick, tmp_path, monkeypatch, 
     options = ["--on", "digits", "--max-points", "50", "--assumed-k", "5"]
     assert main(["reproduce", "table4", *options]) == 0
     assert {call[0] for call in quick} == {"digits"}
-    assert "imagenet50" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "imagenet50" not in printed and "table4: ImageNet-50, on digits" in printed
     assert main(["reproduce", "table4", "--on", "letters"]) == 2
     assert "`--on`: got 'letters', wanted one of 'digits'" in capsys.readouterr().err
     for name in ("swav-table1", "swav-table2", "swav-table3"):

@@ -54,9 +54,9 @@ def plot_comparison(
         counted = axes.yaxis if by_k else axes.xaxis
         if metric == "K":
             counted.get_major_locator().set_params(integer=True)
-    if by_k or len(lines) > 1:
-        told = (axes.get_legend_handles_labels() for axes in grid.ravel())
-        handles = {name: handle for each in told for handle, name in zip(*each, strict=True)}
+    told = (axes.get_legend_handles_labels() for axes in grid.ravel())
+    handles = {name: handle for each in told for handle, name in zip(*each, strict=True)}
+    if len(handles) > 1:
         figure.legend(
             handles.values(), handles, loc="outside lower center", ncols=4 + 2 * by_k, fontsize=7
         )
@@ -109,6 +109,7 @@ def _plot_dots(axes, rows: list[Record], every_row: list[Record]) -> None:
     """Plots dots with standard deviations; lines separate the data sets."""
     lines = list(dict.fromkeys((row["data"], row["method"]) for row in every_row))
     height = {line: index for index, line in enumerate(lines)}
+    is_paired = any(row["printed"] for row in every_row)
     for key, label, style, shift in (
         ("printed", "printed", {"fmt": "s", "color": _PRINTED}, 0.16),
         ("flagged", "printed, see remarks", {"fmt": "s", "color": _PRINTED, "mfc": "white"}, 0.16),
@@ -120,7 +121,7 @@ def _plot_dots(axes, rows: list[Record], every_row: list[Record]) -> None:
         values = [row["ours" if key == "ours" else "printed"] for row in own]
         axes.errorbar(
             [value["mean"] for value in values],
-            [height[row["data"], row["method"]] + shift for row in own],
+            [height[row["data"], row["method"]] + shift * is_paired for row in own],
             xerr=[_read_std(row, value) for row, value in zip(own, values, strict=True)],
             markersize=4,
             label=label,

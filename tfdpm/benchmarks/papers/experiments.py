@@ -321,9 +321,9 @@ def run(
         sweep.measure(results, [data], experiment.list_methods(data, settings))
         results["rows"] = _make_rows(name, experiment, results["records"])
         sweep.write(results)
-    title = f"{name}: {experiment.title}, configuration {configuration}, {sweep.seeds} run(s)"
-    if experiment.by_epoch:
-        title = f"{name}: {experiment.title}"
+    title = f"{name}: {experiment.title}" + (f", on {', '.join(on)}" if on else "")
+    if not experiment.by_epoch:
+        title += f", configuration {configuration}, {sweep.seeds} run(s)"
     print_comparison(title, experiment.metrics, results)
     picture = Path(sweep.out).with_suffix(".png")
     if experiment.by_epoch:
