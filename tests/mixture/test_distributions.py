@@ -69,6 +69,51 @@ def test_samples_have_the_stated_distributions_not_only_moments(many_samples):
     assert stats.kstest(distance, stats.chi2(2).cdf).pvalue > 1e-3
 
 
+def test_variances_are_scipys_and_the_sample_s(many_samples):
+    (loc, mean_precision, df, scale), drawn = many_samples
+    prior = NormalInverseWishart(loc, mean_precision, df, scale)
+    variance = prior.variance()
+    np.testing.assert_allclose(variance.covariance, stats.invwishart(df, scale).var(), rtol=1e-10)
+    np.testing.assert_allclose(variance.mean, np.var(drawn.mean, axis=0), rtol=0.05)
+    np.testing.assert_allclose(prior.stddev().mean, np.sqrt(variance.mean), rtol=1e-12)
+    few = NormalInverseWishart(loc, mean_precision, 4.0, scale).variance()
+    assert np.isnan(few.covariance).all() and np.isfinite(few.mean).all()
+
+
+def test_entropy_and_divergence_are_means_over_samples(many_samples):
+    (loc, mean_precision, df, scale), drawn = many_samples
+    prior = NormalInverseWishart(loc, mean_precision, df, scale)
+    others = NormalInverseWishart(
+        loc + [[0.5, -0.3], [0.0, 0.0]], [0.4, 1.5], [9.0, 20.0], scale * [[[0.8]], [[1.3]]]
+    )
+    log_density = prior.log_prob(drawn)
+    np.testing.assert_allclose(prior.entropy(), -np.mean(log_density), atol=0.05)
+    each = NormalInverseWishart(loc, mean_precision, df, scale)
+    differences = log_density[:, tf.newaxis] - others.log_prob(
+        tf.nest.map_structure(lambda part: part[:, tf.newaxis], drawn)
+    )
+    divergence = tfp.distributions.kl_divergence(prior, others)
+    assert divergence.shape == [2] and divergence.numpy().min() > 0.1
+    error = np.std(differences, axis=0) / np.sqrt(20_000)
+    assert (np.abs(divergence - np.mean(differences, axis=0)) < 4.0 * error).all()
+    np.testing.assert_allclose(prior.cross_entropy(others), prior.entropy() + divergence)
+    np.testing.assert_allclose(prior.kl_divergence(each), 0.0, atol=1e-12)
+    with pytest.raises(ValueError, match="`other`: got 3 features, wanted 2"):
+        prior.kl_divergence(random_distribution(3))
+
+
+def test_divergence_in_one_dimension_is_that_of_gamma_and_normal():
+    # The precision is Gamma(nu / 2, scale / 2), and Gaussians differ by their mean precision.
+    one, other = (0.2, 0.7, 3.0, 1.5), (-0.4, 1.9, 5.0, 0.8)
+    gammas = [tfp.distributions.Gamma(np.float64(p[2] / 2), p[3] / 2) for p in (one, other)]
+    ratio = other[1] / one[1]
+    normals = 0.5 * (ratio - 1 - np.log(ratio) + other[1] * (3.0 / 1.5) * 0.6**2)
+    ours = NormalInverseWishart([0.2], 0.7, 3.0, [[1.5]]).kl_divergence(
+        NormalInverseWishart([-0.4], 1.9, 5.0, [[0.8]])
+    )
+    np.testing.assert_allclose(ours, gammas[0].kl_divergence(gammas[1]) + normals, rtol=1e-10)
+
+
 def test_samples_follow_the_seed_and_are_positive_definite():
     distribution = random_distribution(3)
     first, again = (distribution.sample(50, seed=(3, 4)) for _ in range(2))
@@ -399,6 +444,150 @@ def test_samples_follow_their_parameters_as_the_gradient_says():
         total = tf.reduce_sum(draw(precision))
     difference = tf.reduce_sum(draw(precision + 1e-5) - draw(precision - 1e-5)) / 2e-5
     np.testing.assert_allclose(tape.gradient(total, precision), difference, rtol=1e-6)
+
+
+@pytest.fixture
+def variables():
+    """A prior of which each parameter is a variable, and its values as arrays."""
+    values = dict(zip(("loc", "mean_precision", "df", "scale"), samples.prior(2), strict=True))
+    values = {name: np.asarray(part, np.float64) for name, part in values.items()}
+    parts = {name: tf.Variable(part) for name, part in values.items()}
+    return NormalInverseWishart(**parts, validate_args=True), values
+
+
+@pytest.mark.parametrize("is_traced", [False, True])
+def test_changes_of_variables_are_seen(variables, is_traced):
+    prior, values = variables
+    theta, points = (np.eye(2), np.zeros(2)), samples.points(6, 2)
+    statistics = prior.statistics(points)
+
+    def evaluate():
+        predictive = prior.posterior_predictive().log_prob(points[0])
+        return prior.log_prob(theta), prior.log_evidence(statistics)[0], predictive
+
+    evaluate = tf.function(evaluate) if is_traced else evaluate
+    evaluate()
+    changed = {name: 1.5 * part + 0.1 * (name == "loc") for name, part in values.items()}
+    for name, part in changed.items():
+        getattr(prior, name).assign(part)
+    after = tuple(changed.values())
+    truths = (
+        reference.log_prob(after, theta[1], theta[0]),
+        reference.log_evidence(after, points),
+        reference.predictive(after).logpdf(points[0]),
+    )
+    np.testing.assert_allclose(evaluate(), truths, rtol=1e-9)
+    copy = prior.copy(df=9.0)
+    assert copy.loc is prior.loc
+    truth = reference.log_prob((after[0], after[1], 9.0, after[3]), theta[1], theta[0])
+    np.testing.assert_allclose(copy.log_prob(theta), truth, rtol=1e-9)
+
+
+def test_gradients_reach_each_variable(variables):
+    prior, values = variables
+    assert {id(each) for each in prior.trainable_variables} == {
+        id(getattr(prior, name)) for name in values
+    }
+    mean, covariance = np.array([0.3, -0.2]), samples.positive_definite(2, 9)
+    points = samples.points(6, 2)
+    statistics = prior.statistics(points)
+    truths = (  # SciPy takes numbers, not arrays without axes
+        lambda given: reference.log_prob((*given[:2], float(given[2]), given[3]), mean, covariance),
+        lambda given: reference.log_evidence(given, points),
+    )
+    with tf.GradientTape(persistent=True) as tape:
+        ours = prior.log_prob((covariance, mean)), prior.log_evidence(statistics)
+        others = prior.sample(seed=(1, 2)).mean, prior.kl_divergence(random_distribution(2, 1))
+    for value, truth in zip(ours, truths, strict=True):
+        for name, part in values.items():
+            step = 1e-5 * (np.eye(2) if name == "scale" else np.ones_like(part))
+            ends = (tuple((values | {name: part + sign * step}).values()) for sign in (1, -1))
+            difference = (truth(next(ends)) - truth(next(ends))) / 2e-5
+            gradient = np.sum(tape.gradient(value, getattr(prior, name)) * step / 1e-5)
+            np.testing.assert_allclose(gradient, difference, rtol=1e-5)
+    for value in others:
+        assert None not in tape.gradient(value, prior.trainable_variables)
+
+
+@pytest.mark.parametrize("name, value", [("mean_precision", -1.0), ("df", 0.5), ("loc", np.nan)])
+def test_a_variable_that_leaves_its_range_is_an_error_where_asked(variables, name, value):
+    prior, values = variables
+    statistics = prior.statistics(samples.points(6, 2))
+    getattr(prior, name).assign(np.full_like(values[name], value))
+    for method in (prior.sample, prior.mean, lambda: prior.log_evidence(statistics)):
+        for call in (method, tf.function(method)):
+            with pytest.raises(tf.errors.InvalidArgumentError, match=f"`{name}`: wanted"):
+                call()
+
+
+def test_a_variable_of_another_type_is_named():
+    loc = tf.Variable([0.0, 0.0], dtype=tf.float32)
+    with pytest.raises(ValueError, match="`loc`: got a variable of type float32, wanted float64"):
+        NormalInverseWishart(loc, 1.0, np.float64(5.0), np.eye(2))
+
+
+def test_constrained_variables_are_fitted_by_evidence():
+    # Points of a far wider spread than the start: the fitted scale has to grow with theirs.
+    points = 5.0 * samples.points(40, 2)
+    deviation = tfp.util.TransformedVariable(np.float64(1.0), tfp.bijectors.Softplus())
+    scale = tfp.util.DeferredTensor(
+        deviation, lambda value: value * tf.eye(2, dtype=tf.float64), shape=[2, 2]
+    )
+    prior = NormalInverseWishart(np.zeros(2), 1.0, 6.0, scale)
+    assert len(prior.trainable_variables) == 1
+    statistics = prior.statistics(points)
+    (variable,), before = prior.trainable_variables, prior.log_evidence(statistics)[0]
+    with tf.GradientTape() as tape:
+        value = prior.log_evidence(statistics)[0]
+    variable.assign_add(tape.gradient(value, variable))
+    assert prior.log_evidence(statistics)[0] > before + 1.0
+
+
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_variables_go_into_graphs_with_their_distribution(variables, is_compiled):
+    prior, _ = variables
+    plain = prior.copy(validate_args=False)
+    density = tf.function(lambda each, theta: each.log_prob(theta), jit_compile=is_compiled)
+    theta = MeanAndCovariance(tf.eye(2, dtype=tf.float64), tf.zeros(2, tf.float64))
+    np.testing.assert_allclose(density(plain, theta), prior.log_prob(theta), rtol=1e-12)
+    plain.df.assign_add(1.0)
+    np.testing.assert_allclose(density(plain, theta), prior.log_prob(theta), rtol=1e-12)
+
+
+def test_it_is_a_part_of_joint_distributions(batch_of_three):
+    tfd = tfp.distributions
+
+    def gaussian(prior):
+        return tfd.MultivariateNormalTriL(prior.mean, tf.linalg.cholesky(prior.covariance))
+
+    joint = tfd.JointDistributionNamed(
+        {"prior": batch_of_three, "x": gaussian}, batch_ndims=1, use_vectorized_map=False
+    )
+    drawn = joint.sample(4, seed=(1, 2))
+    given = stats.multivariate_normal(drawn["prior"].mean[2, 1], drawn["prior"].covariance[2, 1])
+    truth = batch_of_three.log_prob(drawn["prior"])[2, 1] + given.logpdf(drawn["x"][2, 1])
+    np.testing.assert_allclose(joint.log_prob(drawn)[2, 1], truth, rtol=1e-10)
+
+
+def test_shapes_are_also_tensors_and_densities_come_with_samples(batch_of_three):
+    np.testing.assert_array_equal(batch_of_three.batch_shape_tensor(), [3])
+    event = batch_of_three.event_shape_tensor()
+    np.testing.assert_array_equal(event.covariance, [2, 2])
+    np.testing.assert_array_equal(event.mean, [2])
+    assert batch_of_three.event_shape == MeanAndCovariance(
+        tf.TensorShape([2, 2]), tf.TensorShape([2])
+    )
+    drawn, log_density = batch_of_three.experimental_sample_and_log_prob(5, seed=(1, 2))
+    np.testing.assert_allclose(log_density, batch_of_three.log_prob(drawn), rtol=1e-10)
+
+
+def test_tfp_makes_it_trainable_from_its_parameters_properties():
+    shape = MeanAndCovariance(tf.TensorShape([3, 2, 2]), tf.TensorShape([3, 2]))
+    prior = tfp.experimental.util.make_trainable(
+        NormalInverseWishart, batch_and_event_shape=shape, parameter_dtype=tf.float64, df=6.0
+    )
+    assert prior.batch_shape == [3] and len(prior.trainable_variables) == 3
+    assert np.isfinite(prior.log_prob(prior.sample(seed=(1, 2)))).all()
 
 
 def test_public_module_names_the_predictive():

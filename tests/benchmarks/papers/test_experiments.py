@@ -207,6 +207,10 @@ def test_published_settings_of_features_are_presets(quick, tmp_path) -> None:
     assert default.prior == "auto" and also == 200
     printed = {row["metric"]: row["printed"]["mean"] for row in rows}
     assert printed == {"NMI": 0.65, "ARI": 0.14, "ACC": 0.25, "K": 707}
+    run("imagenet", tmp_path, sweep, on=("drawn",))
+    assert quick[-1][0] == "drawn" and quick[-1][3] == 200
+    drawn = data_files.find_points("drawn", tmp_path, 0, None)
+    assert drawn.true_k == 1000 and drawn.x.shape == (20_000, 8)
 
 
 def test_epochs_shorten_every_stage_of_joint_training() -> None:
@@ -222,7 +226,8 @@ def test_other_data_stand_in_where_they_are_named(quick, tmp_path, monkeypatch, 
     options = ["--on", "digits", "--max-points", "50", "--assumed-k", "5"]
     assert main(["reproduce", "table4", *options]) == 0
     assert {call[0] for call in quick} == {"digits"}
-    assert "imagenet50" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "imagenet50" not in printed and "table4: ImageNet-50, on digits" in printed
     assert main(["reproduce", "table4", "--on", "letters"]) == 2
     assert "`--on`: got 'letters', wanted one of 'digits'" in capsys.readouterr().err
     for name in ("swav-table1", "swav-table2", "swav-table3"):
@@ -244,10 +249,37 @@ def test_published_sets_are_fetched_once(tmp_path, monkeypatch) -> None:
     assert data_files.find_points("reuters10k", tmp_path, 0, None).y.tolist() == [0, 1, 1]
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_what_is_missing_is_one_line(name: str, tmp_path, capsys) -> None:
+    assert main(["reproduce", name, "--data", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("tfdpm: `--data`: got ")
+    for data in EXPERIMENTS[name].data:
+        assert data.removesuffix(" imbalanced") in error
+    assert ("--on digits or drawn" in error) == (not name.startswith("swav"))
+
+
+@pytest.mark.parametrize("name", [each for each in EXPERIMENTS if not each.startswith("swav")])
+def test_every_command_runs_on_digits(name, quick, fast_peers, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(
+        "tfdpm.benchmarks.papers.experiments.measure_joint",
+        lambda data, seed, *, config: (
+            quick.append(config)
+            or {"data": data.name, "method": "DeepDPM", "seed": seed, "nmi": 0.5}
+        ),
+    )
+    out = tmp_path / "r.json"
+    options = ["--on", "digits", "--max-points", "60", "--assumed-k", "5", "--peers"]
+    assert main(["reproduce", name, *options, "--out", str(out)]) == 0
+    results = json.loads(out.read_text())
+    assert quick and results["missing"] == []
+    assert {row["data"] for row in results["rows"]} == {"digits"}
+    assert all(row["ours"] for row in results["rows"])
+
+
 def test_what_is_missing_is_named_with_its_origin(tmp_path, capsys) -> None:
     assert main(["reproduce", "table4", "--data", str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1
     assert "imagenet50_moco.npz" in error
     assert "BGU-CS-VIL/DeepDPM" in error
     assert main(["reproduce", "table9"]) == 2

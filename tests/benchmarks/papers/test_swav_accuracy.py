@@ -91,7 +91,9 @@ def test_published_weights_spare_the_training(tmp_path, small, monkeypatch) -> N
     assert record["top1_percent"] >= 50.0
 
 
-def test_figure3_runs_every_method_with_and_without_small_crops(tmp_path, monkeypatch) -> None:
+def test_figure3_runs_every_method_with_and_without_small_crops(
+    tmp_path, monkeypatch, capsys
+) -> None:
     def measure_features(data, seed, *, epochs, method, multi_crop):
         model = make_small(
             data.as_images(), seed, epochs=epochs, method=method, multi_crop=multi_crop
@@ -109,6 +111,11 @@ def test_figure3_runs_every_method_with_and_without_small_crops(tmp_path, monkey
         assert ours[f"{method}.small, 1 epochs"] == 4.0
         assert ours[f"{method}.small, 1 epochs, 2 crops"] == 2.0
     assert len(ours) == 10
+    told = capsys.readouterr().out
+    for method in ("SwAV", "SimCLR", "DeepCluster", "SeLa"):
+        (alone, joined) = (each.splitlines()[0] for each in told.split(f"{method}\n")[1:3])
+        assert "+" not in alone and alone.split()[:2] == joined.split()[:2]
+        assert "+ 2x" in joined
     printed = {row["method"]: row["printed"] for row in results["rows"] if row["printed"]}
     assert printed["deepclusterv2_400ep"]["mean"] == 74.3
 

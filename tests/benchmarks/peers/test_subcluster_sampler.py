@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import math
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from tfdpm.benchmarks.peers.subcluster_sampler import draw_gaussians, log_joint, sample_partitions
+from tests.reference import niw as reference
+from tfdpm.benchmarks.peers.subcluster_sampler import (
+    _split_subclusters,
+    draw_gaussians,
+    log_joint,
+    sample_partitions,
+)
 from tfdpm.data import gaussian_mixture
 from tfdpm.metrics import ari
 from tfdpm.mixture.partition import PartitionPrior
@@ -35,6 +43,28 @@ def test_without_subclusters_the_chain_has_the_posterior_over_partitions() -> No
     assert len(every) == 15 and truth.max() < 0.5
     # Independent draws are 0.04 away on average.
     assert 0.5 * np.abs(shares - truth).sum() < 0.09
+
+
+@pytest.mark.parametrize("alpha", [0.5, 3.0])
+def test_subclusters_become_clusters_at_the_printed_ratio(alpha: float) -> None:
+    # [DeepDPM] eq. 2: H = alpha Gamma(N_l) f(l) Gamma(N_r) f(r) / (Gamma(N) f(l, r)).
+    own = (np.zeros(1), PRIOR.mean_precision, PRIOR.df, PRIOR.scale)
+    prior = dataclasses.replace(PRIOR, dp_concentration=alpha)
+    x, sides = np.array([[-0.5], [-0.2], [-0.4], [0.2], [0.3]]), np.array([0, 0, 0, 1, 1])
+    left, right, whole = (reference.log_evidence(own, part) for part in (x[:3], x[3:], x))
+    ratio = alpha * np.exp(left + right - whole) * math.gamma(3) * math.gamma(2) / math.gamma(5)
+    rng, tries = np.random.default_rng(0), 1500
+    splits = 0
+    for _ in range(tries):
+        labels = np.zeros(5, np.int64)
+        ages = _split_subclusters(x, labels, sides.copy(), np.array([20]), prior, rng, 15)
+        splits += len(ages) == 2
+        assert len(ages) == len(np.unique(labels))
+    assert 0.02 < ratio < 0.98
+    deviation = np.sqrt(ratio * (1.0 - ratio) / tries)
+    assert abs(splits / tries - ratio) < 4.0 * deviation
+    young = _split_subclusters(x, labels * 0, sides.copy(), np.array([14]), prior, rng, 15)
+    assert len(young) == 1
 
 
 def test_drawn_gaussians_have_the_means_of_their_posterior() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 from pathlib import Path
 
@@ -34,21 +35,31 @@ def plot_comparison(
     from matplotlib.figure import Figure
 
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
-    count = len({(row["data"], row["method"]) for row in rows})
-    size = (4 * len(metrics), 3.6) if by_k else (2.5 + 3 * len(metrics), 1.2 + _ROW_INCHES * count)
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(1, len(metrics), sharey=not by_k, squeeze=False)[0]
-    for axes, metric in zip(panels, metrics, strict=True):
-        own = [row for row in rows if row["metric"] == metric]
+    lines = list(dict.fromkeys((row["data"], row["method"]) for row in rows))
+    sets = list(dict.fromkeys(data for data, _ in lines))
+    if not by_k or all(_read_k(method)[0] == "" for _, method in lines):
+        sets = [""]  # all data in one row of panels, a line for each
+    height = 3.4 * len(sets) if by_k else 1.2 + _ROW_INCHES * len(lines)
+    width = 4 * len(metrics) if by_k else 2.5 + 3 * len(metrics)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    grid = figure.subplots(len(sets), len(metrics), sharey=not by_k, squeeze=False)
+    for (data, panels), (index, metric) in itertools.product(
+        zip(sets, grid, strict=True), enumerate(metrics)
+    ):
+        axes = panels[index]
+        own = [row for row in rows if row["metric"] == metric and data in ("", row["data"])]
         (_plot_curves if by_k else _plot_dots)(axes, own, rows)
-        axes.set_title(metric)
+        axes.set_title(f"{data}: {metric}" if data else metric, fontsize=10)
         axes.grid(alpha=0.3, axis="both" if by_k else "x")
         counted = axes.yaxis if by_k else axes.xaxis
         if metric == "K":
             counted.get_major_locator().set_params(integer=True)
-    if by_k or count > 1:
-        handles, names = panels[-1].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=7)
+    told = (axes.get_legend_handles_labels() for axes in grid.ravel())
+    handles = {name: handle for each in told for handle, name in zip(*each, strict=True)}
+    if len(handles) > 1:
+        figure.legend(
+            handles.values(), handles, loc="outside lower center", ncols=4 + 2 * by_k, fontsize=7
+        )
     figure.suptitle(title, fontsize=10 if len(metrics) > 1 else 8)
     figure.savefig(path, dpi=120)
     return path
@@ -98,6 +109,7 @@ def _plot_dots(axes, rows: list[Record], every_row: list[Record]) -> None:
     """Plots dots with standard deviations; lines separate the data sets."""
     lines = list(dict.fromkeys((row["data"], row["method"]) for row in every_row))
     height = {line: index for index, line in enumerate(lines)}
+    is_paired = any(row["printed"] for row in every_row)
     for key, label, style, shift in (
         ("printed", "printed", {"fmt": "s", "color": _PRINTED}, 0.16),
         ("flagged", "printed, see remarks", {"fmt": "s", "color": _PRINTED, "mfc": "white"}, 0.16),
@@ -109,7 +121,7 @@ def _plot_dots(axes, rows: list[Record], every_row: list[Record]) -> None:
         values = [row["ours" if key == "ours" else "printed"] for row in own]
         axes.errorbar(
             [value["mean"] for value in values],
-            [height[row["data"], row["method"]] + shift for row in own],
+            [height[row["data"], row["method"]] + shift * is_paired for row in own],
             xerr=[_read_std(row, value) for row, value in zip(own, values, strict=True)],
             markersize=4,
             label=label,
@@ -133,25 +145,37 @@ def _has_number(row: Record, key: str) -> bool:
     return bool(row["printed"]) and bool(row["remark"]) == (key == "flagged")
 
 
-def _plot_curves(axes, rows: list[Record], _: list[Record]) -> None:
+def _read_k(method: str) -> tuple[str | None, int]:
+    """Returns what a method's name says besides K, or `None` where it has no K, and K."""
+    match = _WITH_K.match(method)
+    return (None, 0) if match is None else (match[1], int(match[2]))
+
+
+def _plot_curves(axes, rows: list[Record], every_row: list[Record]) -> None:
     """Plots our values over the K in the methods' names, and other values as level lines."""
-    curves: dict[tuple[str, str], list[tuple[int, float, float]]] = {}
-    levels = []
+    names = list(dict.fromkeys(_name_curve(row) for row in every_row))
+    # Of lines at one height all are seen, as the later ones have gaps.
+    styles = {name: (f"C{index}", ("-", "--", "-.")[index % 3]) for index, name in enumerate(names)}
+    curves: dict[str, list[tuple[int, float, float]]] = {}
     for row in rows:
-        match = _WITH_K.match(row["method"])
-        if match is None:
-            levels.append(row)
+        name, (start, given_k) = _name_curve(row), _read_k(row["method"])
+        color, style = styles[name]
+        if start is None:
+            for key, own_style in (("ours", style), ("printed", ":")):
+                if row[key]:
+                    label = f"{name}, {key}"
+                    axes.axhline(row[key]["mean"], color=color, linestyle=own_style, label=label)
         elif row["ours"]:
-            key = (row["data"], match[1])
-            point = (int(match[2]), row["ours"]["mean"], row["ours"]["std"])
-            curves.setdefault(key, []).append(point)
-    for (data, method), points in curves.items():
-        label = f"{data}: {method}" if method else data
-        axes.errorbar(*zip(*sorted(points), strict=True), fmt="o-", markersize=4, label=label)
-    for index, row in enumerate(levels):
-        for key, style in (("ours", "-"), ("printed", ":")):
-            if row[key]:
-                label = f"{row['data']}: {row['method']}, {key}"
-                color = f"C{len(curves) + index}"
-                axes.axhline(row[key]["mean"], color=color, linestyle=style, label=label)
-    axes.set_xlabel("K that is given")
+            point = (given_k, row["ours"]["mean"], row["ours"]["std"])
+            curves.setdefault(name, []).append(point)
+            axes.set_xlabel("K that is given" if start else "initial K")
+    for name, points in curves.items():
+        color, style = styles[name]
+        counts, means, deviations = zip(*sorted(points), strict=True)
+        axes.plot(counts, means, f"o{style}", color=color, markersize=4, label=name)
+        axes.errorbar(counts, means, deviations, fmt="none", ecolor=color)
+
+
+def _name_curve(row: Record) -> str:
+    name = _read_k(row["method"])[0]
+    return row["method"] if name is None else name or row["data"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm.benchmarks.labelled import LabelledData, draw_points, read_labelled, thin_classes
-from tfdpm.data import load
+from tfdpm.data import gaussian_mixture, load
 from tfdpm.data.images.sources import image_files
 
 __all__ = [
+    "AT_HAND",
     "SOURCES",
     "THINNED",
     "ImageFolders",
@@ -80,6 +82,11 @@ SOURCES = {
         f"128 MoCo features of the thinned set; {_AUTHORS}",
     ),
 }
+# What needs no file: "drawn" has as many classes as ImageNet.
+AT_HAND = {
+    "digits": partial(load, "digits"),
+    "drawn": partial(gaussian_mixture, 1000, 8, 20_000, separation=3.0),
+}
 # Names under which `tfdpm.data.load` knows them.
 _PUBLISHED = {"mnist images": "mnist", "reuters10k": "reuters10k"}
 _IMAGE_SOURCES = {
@@ -98,16 +105,16 @@ def find_points(name: str, folder: Path, seed: int, max_points: int | None) -> L
     """Reads a data set of [DeepDPM] from a folder.
 
     Args:
-        name: key of `SOURCES`; "digits", which scikit-learn has; or "mnist", "usps" or "fashion"
-            followed by " imbalanced", thinned from the whole by the percentages of supplement 2.4.
+        name: key of `SOURCES` or `AT_HAND`; or "mnist", "usps" or "fashion" followed by
+            " imbalanced", thinned from the whole by the percentages of supplement 2.4.
         folder: folder with the files.
         seed: random seed of the thinning and of the points that are drawn.
         max_points: most points that are drawn; `None` for all of them.
     Returns:
         Points `[N, D]` with classes, or a line that says what is missing and where it comes from.
     """
-    if name == "digits":
-        return draw_points(LabelledData(name, *load(name)), max_points, seed)
+    if name in AT_HAND:
+        return draw_points(LabelledData(name, *AT_HAND[name]()), max_points, seed)
     whole = _find_file(SOURCES, THINNED.get(name, name), folder)
     if isinstance(whole, str):
         return whole

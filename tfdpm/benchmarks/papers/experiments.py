@@ -21,6 +21,7 @@ from tfdpm.benchmarks.papers.assumed_k import (
 from tfdpm.benchmarks.papers.comparison_plot import plot_comparison, plot_epochs
 from tfdpm.benchmarks.papers.comparison_table import print_comparison
 from tfdpm.benchmarks.papers.data_files import (
+    AT_HAND,
     SOURCES,
     THINNED,
     download_sets,
@@ -285,7 +286,7 @@ def run(
             configuration's own.
         assumed_k: numbers K that methods which need one are given in Figure 1 and Table 5; `None`
             for the paper's.
-        on: data sets that stand in for the experiment's own, keys of `SOURCES` or "digits".
+        on: data sets that stand in for the experiment's own, keys of `SOURCES` or `AT_HAND`.
         download: whether data sets that others publish may be downloaded to the folder.
     Returns:
         What was written: `rows` with our and the printed numbers, `records` and `missing`.
@@ -299,7 +300,7 @@ def run(
     if on:
         if experiment.find is not find_points:
             checks.fail("--on", f"data sets for {name}", "an experiment of [DeepDPM]")
-        known = ("digits", *SOURCES, *THINNED)
+        known = (*AT_HAND, *SOURCES, *THINNED)
         own = tuple(checks.one_of(each, "--on", known) for each in on)
         experiment = experiment._replace(data=own)
     folder = Path(folder)
@@ -309,7 +310,10 @@ def run(
     missing = list(dict.fromkeys(each for each in sets if isinstance(each, str)))
     present = [each for each in sets if not isinstance(each, str)]
     if not present:
-        checks.fail("--data", "; ".join(missing), "at least one of these files", FileNotFoundError)
+        wanted = "at least one of these files"
+        if experiment.find is find_points:
+            wanted += f", or --on {' or '.join(AT_HAND)}, which need none"
+        checks.fail("--data", "; ".join(missing), wanted, FileNotFoundError)
     settled = {"max_points": sweep.max_points, "epochs": epochs}
     results = sweep.take_up({"experiment": name, "configuration": configuration, **settled})
     results["missing"] = missing
@@ -317,9 +321,9 @@ def run(
         sweep.measure(results, [data], experiment.list_methods(data, settings))
         results["rows"] = _make_rows(name, experiment, results["records"])
         sweep.write(results)
-    title = f"{name}: {experiment.title}, configuration {configuration}, {sweep.seeds} run(s)"
-    if experiment.by_epoch:
-        title = f"{name}: {experiment.title}"
+    title = f"{name}: {experiment.title}" + (f", on {', '.join(on)}" if on else "")
+    if not experiment.by_epoch:
+        title += f", configuration {configuration}, {sweep.seeds} run(s)"
     print_comparison(title, experiment.metrics, results)
     picture = Path(sweep.out).with_suffix(".png")
     if experiment.by_epoch:

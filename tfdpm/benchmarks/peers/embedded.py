@@ -25,7 +25,7 @@ _BATCH_SIZE = 256
 _PRETRAIN_EPOCHS = 50
 _DCN_EPOCHS = 50
 _DCN_WEIGHT = 0.05  # lambda
-_DEC_EPOCHS = 100
+_DEC_RENEWALS, _DEC_STEPS = 100, 140  # of targets, and between two of them
 _SETTLED_SHARE = 0.001  # of the points: DEC ends where fewer change their cluster
 
 
@@ -39,7 +39,9 @@ def dcn(x: np.ndarray, num_clusters: int, seed: int, *, epochs: int | None = Non
     start = KMeans(num_clusters, n_init=10, random_state=seed).fit(latents)
     sizes = np.bincount(start.labels_, minlength=num_clusters)
     model = DCN(autoencoder, start.cluster_centers_, sizes, _DCN_WEIGHT)
-    model.compile(keras.optimizers.Adam(1e-3))
+    # The optimizer of the pretraining goes on: the first steps of a new Adam are so large that
+    # latents leave the centres behind, and all points go to one of them.
+    model.compile(autoencoder.optimizer)
     count = _DCN_EPOCHS if epochs is None else epochs
     batches = seeded_batches((points,), count, _BATCH_SIZE, seed + 1)
     steps = -(-len(points) // _BATCH_SIZE)
@@ -50,9 +52,9 @@ def dcn(x: np.ndarray, num_clusters: int, seed: int, *, epochs: int | None = Non
 def dec(x: np.ndarray, num_clusters: int, seed: int, *, epochs: int | None = None) -> np.ndarray:
     """Runs DEC with latents of 10 numbers, batches of 256 and SGD of rate 0.01, as in the paper.
 
-    Targets are renewed each epoch, and it ends where 0.1 % of the points change, or after 100
-    epochs. In place of layer by layer, the autoencoder is pretrained at once for 50 epochs.
-    `epochs` shortens both trainings.
+    Targets are renewed each epoch or, of few points, after the authors' 140 steps. It ends where
+    0.1 % of the points change, or after 100 renewals. In place of layer by layer, the autoencoder
+    is pretrained at once for 50 epochs. `epochs` shortens both trainings.
     """
     points, autoencoder, latents = _pretrain(x, seed, epochs)
     start = KMeans(num_clusters, n_init=20, random_state=seed).fit(latents)
@@ -60,13 +62,17 @@ def dec(x: np.ndarray, num_clusters: int, seed: int, *, epochs: int | None = Non
     model = keras.Sequential([*autoencoder.encoder.layers, layer])
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), keras.losses.KLDivergence())
     labels, steps = start.labels_, -(-len(points) // _BATCH_SIZE)
-    for epoch in range(_DEC_EPOCHS if epochs is None else epochs):
+    passes = -(-_DEC_STEPS // steps)  # of few points one pass would change no label
+    left = _DEC_RENEWALS * passes if epochs is None else epochs
+    for renewal in range(-(-left // passes)):
         shares = model.predict(points, batch_size=4096, verbose=0)
         before, labels = labels, shares.argmax(axis=1)
-        if epoch > 0 and np.mean(labels != before) < _SETTLED_SHARE:
+        if renewal > 0 and np.mean(labels != before) < _SETTLED_SHARE:
             break
-        batches = seeded_batches((points, sharpen(shares)), 1, _BATCH_SIZE, seed + 1 + epoch)
-        model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
+        count = min(passes, left - renewal * passes)
+        data = (points, sharpen(shares))
+        batches = seeded_batches(data, count, _BATCH_SIZE, seed + 1 + renewal)
+        model.fit(batches, epochs=count, steps_per_epoch=steps, shuffle=False, verbose=0)
     return model.predict(points, batch_size=4096, verbose=0).argmax(axis=1)
 
 

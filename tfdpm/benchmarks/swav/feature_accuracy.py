@@ -20,6 +20,7 @@ from tfdpm.features import (
     knn_accuracy,
     linear_probe,
 )
+from tfdpm.swav.config import describe
 
 __all__ = ["make_small", "measure_features", "plot_training", "split_images"]
 
@@ -89,18 +90,18 @@ def make_small(
         batch_size=min(_BATCH, len(train.x)),
         epochs=epochs,
         seed=seed,
-        print_fn=Console().print,
+        print_fn=lambda text: None,  # until the crops are settled
     )
-    if multi_crop:
-        return model
-    views = model.config.views
-    large = {
-        name: getattr(views, name)[:1] for name in ("crop_sizes", "crop_counts", "crop_scales")
-    }
-    model = type(model)(
-        model.backbone, replace(model.config, views=replace(views, **large)), seed=seed
-    )
-    model.compile()
+    if not multi_crop:
+        views = model.config.views
+        large = {
+            name: getattr(views, name)[:1] for name in ("crop_sizes", "crop_counts", "crop_scales")
+        }
+        model = type(model)(
+            model.backbone, replace(model.config, views=replace(views, **large)), seed=seed
+        )
+        model.compile()
+    Console().print(f"{type(model).__name__}\n{describe(model.config)}", highlight=False)
     return model
 
 
