@@ -177,4 +177,4 @@ def test_zeros_are_the_statistics_of_no_points():
 def test_moment_features_are_one_the_point_and_its_products():
     features = statistics.moment_features(tf.constant([[2.0, 3.0, 5.0]], tf.float32))
     assert features.dtype == tf.float64
-    np.testing.assert_array_equal(features, [[1, 2, 3, 5, 4, 6, 10, 6, 9, 15, 10, 15, 25]])
+    np.testing.assert_array_equal(features[:, 0], [1, 2, 3, 5, 4, 6, 10, 9, 15, 25])

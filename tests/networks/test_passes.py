@@ -178,7 +178,7 @@ def test_a_pass_without_a_graph_is_the_same_pass_and_leaves_no_trace(trained):
     weights = tf.linspace(0.5, 2.0, len(FEATURES))
     results = [
         each(FEATURES, weights, SUB_MEANS, COUNT)
-        for each in (brief.reduce_kept_array, passes.reduce_array)
+        for each in (brief.reduce_few_points, passes.reduce_array)
     ]
     for actual, expected in zip(*map(tf.nest.flatten, results), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)

@@ -6,10 +6,11 @@ import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-# Points are reduced in slices, so that their [slice, D^2] products take about this many numbers, a
-# few times what a cache holds, whatever the number of points.
+# Points are reduced in slices, so that their products take about this many numbers, a few times
+# what a cache holds, whatever the number of points.
 _SLICE_ELEMENTS = 1_600_000
 # Up to this many features all products x_i x_j of a slice are kept, so that one matrix product
 # serves all components. Above it each component's points are picked out and multiplied by
@@ -146,10 +147,11 @@ class PointMoments:
         self._points = points if points.dtype == tf.float64 else tf.cast(points, tf.float32)
 
     def soft(self, weights: tf.Tensor) -> tf.Tensor:
-        """Sums of `moment_features` under `weights [B, K]`: `[K, 1 + D + D^2]` float64."""
+        """Packed moments `[K, M]` float64 under `weights [B, K]`; see `unpack_moments`."""
         weights = tf.convert_to_tensor(weights)
         if not self._is_wide:
-            return tf.linalg.matmul(tf.cast(weights, tf.float64), self.features, transpose_a=True)
+            weights = tf.cast(weights, tf.float64)
+            return tf.linalg.matmul(weights, self.features, transpose_a=True, transpose_b=True)
         columns = tf.transpose(tf.cast(weights, self._points.dtype))
         # The largest of no weights at all is minus infinity.
         largest = tf.maximum(tf.reduce_max(columns), 0.0)
@@ -160,7 +162,7 @@ class PointMoments:
         """The same under `assignments [B]`, integer, and `weights [B]`; see `accumulate_hard`."""
         assignments = tf.convert_to_tensor(assignments)
         if not self._is_wide:
-            moments = self.features * tf.cast(weights, tf.float64)[:, tf.newaxis]
+            moments = tf.transpose(self.features * tf.cast(weights, tf.float64))
             return tf.math.unsorted_segment_sum(moments, assignments, num_components)
         weights = tf.cast(weights, self._points.dtype)
         return self._component_by_component(
@@ -209,13 +211,24 @@ def _own_moments(points: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 
 
 def num_moments(feature_dim: int) -> int:
-    """Columns of `moment_features`."""
-    return 1 + feature_dim + feature_dim**2
+    """How many numbers, M, the moments of one component are packed into."""
+    pairs = feature_dim**2 if is_wide(feature_dim) else feature_dim * (feature_dim + 1) // 2
+    return 1 + feature_dim + pairs
 
 
 def is_wide(feature_dim: int) -> bool:
     """Whether products of features are made component by component; see `PointMoments`."""
     return feature_dim > _MAX_PRODUCT_DIM
+
+
+def has_accelerator() -> bool:
+    """Whether TensorFlow computes on a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def rows_for_device(rows: int) -> int:
+    """As many rows, or eight times as many on an accelerator, where each operation is a launch."""
+    return 8 * rows if has_accelerator() else rows
 
 
 def slice_rows(feature_dim: int, num_components: int = 1) -> int:
@@ -224,30 +237,44 @@ def slice_rows(feature_dim: int, num_components: int = 1) -> int:
         rows = min(32_768, _WIDE_SLICE_ELEMENTS // feature_dim)
     else:
         rows = min(16_384, _SLICE_ELEMENTS // num_moments(feature_dim))
-    return max(256, min(rows, _WEIGHT_ELEMENTS // num_components))
+        if not tf.executing_eagerly() and not has_accelerator():
+            rows //= 4  # which a cache holds: in a graph, operations take no time to begin
+    return rows_for_device(max(256, min(rows, _WEIGHT_ELEMENTS // num_components)))
 
 
 def moment_features(points: tf.Tensor) -> tf.Tensor:
-    """`[N, 1 + D + D^2]` float64: one, the point, and all products of its features.
+    """`[1 + D + D (D + 1) / 2, N]` float64: one, the point, and its products `x_a x_b`, `a <= b`.
 
-    Both triangles of the products are kept: a broadcast product of whole rows is several times
-    cheaper than picking out one triangle, which costs more than it saves later.
+    A row for each moment, because products of whole rows take half as long as those of columns.
     """
-    points = tf.cast(points, tf.float64)
-    feature_dim = int(points.shape[-1])
-    products = points[:, :, tf.newaxis] * points[:, tf.newaxis, :]
-    products = tf.reshape(products, [-1, feature_dim**2])
-    return tf.concat([tf.ones_like(points[:, :1]), points, products], axis=1)
+    points = tf.transpose(tf.cast(points, tf.float64))
+    first, second = np.triu_indices(int(points.shape[0]))
+    products = tf.gather(points, first) * tf.gather(points, second)
+    return tf.concat([tf.ones_like(points[:1]), points, products], axis=0)
 
 
 def unpack_moments(packed: tf.Tensor, feature_dim: int) -> SufficientStatistics:
-    """Statistics from sums of `moment_features`, `[..., 1 + D + D^2]`."""
+    """Statistics from sums `[..., M]` of one, the point, and its products.
+
+    Of many features these are all D^2 products; of few, those of `moment_features`.
+    """
     products = packed[..., 1 + feature_dim :]
-    shape = tf.concat([tf.shape(products)[:-1], [feature_dim, feature_dim]], axis=0)
-    products = tf.reshape(products, shape)
-    # Sums of equal products may differ in their last digit between the triangles.
-    products = 0.5 * (products + tf.linalg.matrix_transpose(products))
+    if is_wide(feature_dim):
+        shape = tf.concat([tf.shape(products)[:-1], [feature_dim, feature_dim]], axis=0)
+        products = tf.reshape(products, shape)
+        # Sums of equal products may differ in their last digit between the triangles.
+        products = 0.5 * (products + tf.linalg.matrix_transpose(products))
+    else:
+        products = tf.gather(products, _triangle_places(feature_dim), axis=-1)
     return SufficientStatistics(packed[..., 0], packed[..., 1 : 1 + feature_dim], products)
+
+
+def _triangle_places(feature_dim: int) -> np.ndarray:
+    """Where `[D, D]` the product of two features is among those of the upper triangle."""
+    places = np.zeros((feature_dim, feature_dim), np.int32)
+    upper = np.triu_indices(feature_dim)
+    places[upper] = np.arange(len(upper[0]))
+    return np.maximum(places, places.T)
 
 
 def sum_over_slices(

@@ -27,7 +27,7 @@ class ReplicaPasses(Passes):
         super().__init__(*args)
         self._strategy = strategy
         self.train_array_by_xla = self.train_array  # replicas cannot run inside
-        self.reduce_kept_array = self.reduce_array
+        self.reduce_few_points = self.reduce_array
         self._stream_step = compiled(self.step, reduce_retracing=True)
         self._stream_reduce = compiled(self._shared_sums, reduce_retracing=True)
         self.train_stream, self.reduce_stream = self.stream_epoch, self.stream_statistics
