@@ -19,6 +19,7 @@ _SLICE_ELEMENTS = 1_600_000
 _MAX_PRODUCT_DIM = 12
 _WIDE_SLICE_ELEMENTS = 4_000_000
 _WEIGHT_ELEMENTS = 8_000_000
+_OFFSET_ELEMENTS = 2**28  # 1 GiB
 # Weights below this share of the largest are left out above that number of features. Together they
 # are a share of K times this of a component's points, less than what rounding takes.
 _NEGLIGIBLE = {tf.float32: 1e-10, tf.float64: 1e-16}
@@ -153,6 +154,8 @@ class PointMoments:
             weights = tf.cast(weights, tf.float64)
             return tf.linalg.matmul(weights, self.features, transpose_a=True, transpose_b=True)
         columns = tf.transpose(tf.cast(weights, self._points.dtype))
+        if has_accelerator():
+            return _own_moments(self._points, columns)
         # The largest of no weights at all is minus infinity.
         largest = tf.maximum(tf.reduce_max(columns), 0.0)
         is_chosen = columns > _NEGLIGIBLE[columns.dtype] * largest
@@ -165,6 +168,9 @@ class PointMoments:
             moments = tf.transpose(self.features * tf.cast(weights, tf.float64))
             return tf.math.unsorted_segment_sum(moments, assignments, num_components)
         weights = tf.cast(weights, self._points.dtype)
+        if has_accelerator():
+            is_own = tf.one_hot(assignments, num_components, axis=0, dtype=weights.dtype)
+            return _own_moments(self._points, is_own * weights)
         return self._component_by_component(
             num_components, lambda k: (assignments == tf.cast(k, assignments.dtype), weights)
         )
@@ -173,6 +179,8 @@ class PointMoments:
         self, num_components: int, members: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
     ) -> tf.Tensor:
         """Packed moments `[K, 1 + D + D^2]`, each component from its own points alone.
+
+        A processor then has least to do. An accelerator would wait for each choice of points.
 
         Of a component, `members` gives the mask `[B]` of its points and the weights `[B]` of all.
         """
@@ -192,22 +200,23 @@ class PointMoments:
 
 
 def _own_moments(points: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Packed moments `[1 + D + D^2]` float64 of one component's points `[n, D]`."""
+    """Packed moments `[..., 1 + D + D^2]` float64 of `points [n, D]` under `weights [..., n]`."""
     # Products are made about the points' mean, in their precision, and moved to the origin.
     # About any centre c, with d = x - c and the sum s of w d over points of weight w and total W:
     # sum w x x^T = sum w d d^T + c s^T + s c^T + W c c^T. The last three are cross + cross^T.
-    total = tf.reduce_sum(tf.cast(weights, tf.float64))
-    centre = tf.linalg.matvec(points, weights, transpose_a=True)
-    centre = tf.math.divide_no_nan(centre, tf.cast(total, centre.dtype))
-    offsets = points - centre
-    weighted = offsets * weights[:, tf.newaxis]
+    totals = tf.reduce_sum(tf.cast(weights, tf.float64), axis=-1)[..., tf.newaxis]
+    centres = tf.linalg.matvec(points, weights, transpose_a=True)
+    centres = tf.math.divide_no_nan(centres, tf.cast(totals, centres.dtype))
+    offsets = points - centres[..., tf.newaxis, :]
+    weighted = offsets * weights[..., tf.newaxis]
     products = tf.cast(tf.linalg.matmul(weighted, offsets, transpose_a=True), tf.float64)
     # Zero but for rounding, which matters where values are far from the origin.
-    sums = tf.cast(tf.reduce_sum(weighted, axis=0), tf.float64)
-    centre = tf.cast(centre, tf.float64)
-    cross = centre[:, tf.newaxis] * (sums + 0.5 * total * centre)
-    products += cross + tf.transpose(cross)
-    return tf.concat([total[tf.newaxis], sums + total * centre, tf.reshape(products, [-1])], axis=0)
+    sums = tf.cast(tf.reduce_sum(weighted, axis=-2), tf.float64)
+    centres = tf.cast(centres, tf.float64)
+    cross = centres[..., tf.newaxis] * (sums + 0.5 * totals * centres)[..., tf.newaxis, :]
+    products += cross + tf.linalg.matrix_transpose(cross)
+    shape = [*weights.shape[:-1], points.shape[-1] ** 2]
+    return tf.concat([totals, sums + totals * centres, tf.reshape(products, shape)], axis=-1)
 
 
 def num_moments(feature_dim: int) -> int:
@@ -235,6 +244,9 @@ def slice_rows(feature_dim: int, num_components: int = 1) -> int:
     """How many points are reduced at once under `num_components` weights each."""
     if is_wide(feature_dim):
         rows = min(32_768, _WIDE_SLICE_ELEMENTS // feature_dim)
+        if has_accelerator():
+            # There, every component has offsets of its own to every point.
+            rows = min(rows, _OFFSET_ELEMENTS // (8 * num_components * feature_dim))
     else:
         rows = min(16_384, _SLICE_ELEMENTS // num_moments(feature_dim))
         if not tf.executing_eagerly() and not has_accelerator():
