@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfdpm import checks
+from tfdpm.swav.normalization import summing_dtype
 
 
 def swapped_prediction_loss(
@@ -29,11 +30,12 @@ def swapped_prediction_loss(
         checks.fail("codes", f"shape {codes.shape}", f"[B, A, P] beside scores {scores.shape}")
     if num_views < 2 or num_assigning > num_views:
         checks.fail("scores", f"{num_views} views", f"at least 2 and at least {num_assigning}")
+    scores = tf.cast(scores, summing_dtype(scores.dtype))
     # loss = mean over n, a and v != a of -sum_p codes[n, a, p] log softmax(scores[n, v] / t)[p],
     # [SwAV] equation 2 and section 3.2 on multi-crop.
-    log_predictions = tf.nn.log_softmax(tf.cast(scores, tf.float32) / temperature, axis=-1)
-    codes = tf.stop_gradient(tf.cast(codes, tf.float32))
+    log_predictions = tf.nn.log_softmax(scores / temperature, axis=-1)
+    codes = tf.stop_gradient(tf.cast(codes, scores.dtype))
     agreement = tf.einsum("bap,bvp->bav", codes, log_predictions)
-    is_other_view = 1.0 - tf.eye(num_assigning, num_views)
+    is_other_view = 1.0 - tf.eye(num_assigning, num_views, dtype=scores.dtype)
     total = tf.reduce_sum(tf.reduce_mean(agreement, axis=0) * is_other_view)
     return -total / (num_assigning * (num_views - 1))

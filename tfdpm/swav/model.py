@@ -13,6 +13,7 @@ from tfdpm.swav.codes import FeatureQueue, gathered, sinkhorn
 from tfdpm.swav.config import SwAVConfig
 from tfdpm.swav.heads import Prototypes
 from tfdpm.swav.loss import swapped_prediction_loss
+from tfdpm.swav.normalization import summing_dtype
 from tfdpm.swav.self_supervised import Objective, SelfSupervisedModel
 from tfdpm.swav.views import unpack
 
@@ -45,10 +46,17 @@ class SwAV(SelfSupervisedModel):
     def __init__(self, backbone: keras.Model, config: SwAVConfig | None = None, **options: Any):
         super().__init__(backbone, config, **{"name": "swav", **options})
         config = self.config
-        self.prototypes = Prototypes(config.num_prototypes, self.seed + 4, name="prototypes")
+        dtype = summing_dtype(self.compute_dtype).name
+        self.prototypes = Prototypes(
+            config.num_prototypes, self.seed + 4, name="prototypes", dtype=dtype
+        )
         self.prototypes.build((None, config.embedding_dim))
         self.queue = FeatureQueue(
-            config.num_assigning_crops, config.queue_length, config.embedding_dim, name="queue"
+            config.num_assigning_crops,
+            config.queue_length,
+            config.embedding_dim,
+            name="queue",
+            dtype=dtype,
         )
         self.built = True
 
@@ -79,8 +87,8 @@ class SwAV(SelfSupervisedModel):
             batch = tf.shape(rows)[0]
             if past is not None:
                 past_scores = self.prototypes(past[lane])
-                past_weights = tf.fill([tf.shape(past_scores)[0]], tf.cast(is_active, tf.float32))
-                weights = tf.concat([tf.ones([batch]), past_weights], axis=0)
+                past_weights = tf.fill([tf.shape(past_scores)[0]], tf.cast(is_active, rows.dtype))
+                weights = tf.concat([tf.ones([batch], rows.dtype), past_weights], axis=0)
                 rows = tf.concat([rows, past_scores], axis=0)
             lane_codes = sinkhorn(
                 rows,

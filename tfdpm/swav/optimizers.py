@@ -34,8 +34,8 @@ def lars_direction(
     ratio = trust_coefficient * variable_norm / denominator
     is_regular = tf.logical_and(variable_norm > 0.0, gradient_norm > 0.0)
     # Which of the two applies is told by scalars, not by a choice for every element.
-    decay = tf.where(is_regular, weight_decay, tf.zeros_like(ratio))
-    return tf.where(is_regular, ratio, 1.0) * (gradient + decay * variable)
+    decay = tf.where(is_regular, weight_decay * tf.ones_like(ratio), tf.zeros_like(ratio))
+    return tf.where(is_regular, ratio, tf.ones_like(ratio)) * (gradient + decay * variable)
 
 
 def _norm(values: tf.Tensor) -> tf.Tensor:
