@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import collections
 import logging
 
 import keras
@@ -12,6 +13,7 @@ from tests.reference import mixture as reference
 from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.networks import passes as passes_module
+from tfdpm.networks.fused_adam import FusedAdam
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.passes import Passes, epoch_order, log_targets
 from tfdpm.networks.reduction import pass_statistics
@@ -172,13 +174,46 @@ def test_one_product_sums_all_statistics_of_few_slots(
     compare(sums, slow_statistics(networks, np.ones(len(FEATURES))))
 
 
+def count_operations(function, *arguments):
+    """Operations of a graph that compute, by kind: on an accelerator each of them is a launch."""
+    graph = tf.function(function, autograph=False).get_concrete_function(*arguments).graph
+    idle = {"Const", "Identity", "NoOp", "Placeholder", "ReadVariableOp", "Shape"}
+    kinds = (operation.type for operation in graph.get_operations())
+    return collections.Counter(kind for kind in kinds if kind not in idle)
+
+
+def test_a_step_is_few_operations():
+    passes, networks = make_passes()
+    optimizers = FusedAdam(1e-2), FusedAdam(1e-2)
+    for network, optimizer in zip(networks, optimizers, strict=True):
+        optimizer.build(network.trainable_variables)
+    passes = Passes(*networks, *optimizers, passes.config)
+    batch = tf.constant(FEATURES), tf.constant(ONES)
+    targets = DENSITY, tf.constant(MEANS), tf.constant(SUB_MEANS), COUNT, True
+    kinds = count_operations(passes.step, batch, *targets)
+    assert kinds["ResourceApplyAdam"] == 8 and kinds["MatMul"] == 15
+    assert kinds.total() <= 175
+    assert not kinds.keys() & {"While", "StatelessWhile", "Where", "PyFunc", "EagerPyFunc"}
+
+
+def test_a_slice_is_few_operations_and_one_product_on_an_accelerator(trained, monkeypatch):
+    arguments = tf.constant(FEATURES), tf.constant(WEIGHTS), tf.constant(SUB_MEANS), COUNT
+    passes, networks, _ = trained
+    assert count_operations(passes.sum_batch, *arguments).total() <= 52
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["/GPU:0"])
+    kinds = count_operations(passes.sum_batch, *arguments)
+    assert kinds.total() <= 60 and not kinds.keys() & {"While", "StatelessWhile", "Where"}
+    sums = tf.function(passes.sum_batch, autograph=False)(*arguments)
+    compare(pass_statistics(sums, DIM), slow_statistics(networks, WEIGHTS))
+
+
 def test_a_pass_without_a_graph_is_the_same_pass_and_leaves_no_trace(trained):
     passes, networks, _ = trained
     brief = Passes(*networks, None, None, passes.config.replace(epochs=2))
     weights = tf.linspace(0.5, 2.0, len(FEATURES))
     results = [
         each(FEATURES, weights, SUB_MEANS, COUNT)
-        for each in (brief.reduce_kept_array, passes.reduce_array)
+        for each in (brief.reduce_few_points, passes.reduce_array)
     ]
     for actual, expected in zip(*map(tf.nest.flatten, results), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)

@@ -61,6 +61,17 @@ def test_two_replicas_find_the_partition_of_one(alone):
     assert_same_fit(alone, fitted(strategy, points()))
 
 
+def test_a_step_and_a_pass_exchange_sums_once_each(monkeypatch):
+    strategy, exchanges = tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]), []
+    reduce = strategy.reduce
+    monkeypatch.setattr(
+        strategy, "reduce", lambda *given: exchanges.append(given[1]) or reduce(*given)
+    )
+    fitted(strategy, points())
+    # Of losses and gradients of ten weights, and of three kinds of moments.
+    assert len(exchanges) == 2
+
+
 def test_two_replicas_share_out_the_batches_of_a_stream():
     # The last batch has one point, so that one replica has none.
     stream = tf.data.Dataset.from_tensor_slices(points()).batch(100)

@@ -9,6 +9,8 @@ import tensorflow as tf
 from tfdpm.data import gaussian_mixture
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.features.preprocessing import Preprocessing, feature_moments, fit_preprocessing
+from tfdpm.mixture import statistics
+from tfdpm.networks import passes as passes_module
 from tfdpm.training import sources
 from tfdpm.training.sources import ArraySource, StreamSource
 
@@ -26,6 +28,7 @@ def model():
 def source(monkeypatch, is_large, weights):
     monkeypatch.setattr(sources, "_KEPT_ELEMENTS", 0 if is_large else 2**21)
     monkeypatch.setattr(sources, "_PIECE_ELEMENTS", 600)
+    monkeypatch.setattr(sources, "_UNTRACED_ELEMENTS", 0 if is_large else 2**21)
     made = ArraySource(X, weights)
     made.use(fit_preprocessing(feature_moments(X), "auto"))
     return made
@@ -174,3 +177,46 @@ def test_a_pass_takes_few_pieces_to_the_device_and_none_to_an_accelerator_that_h
         # Of 1,001 points and at most 300 in a piece, no piece is nearly empty.
         assert all(len(rows) > 240 for rows in taken)
     assert counts == expected
+
+
+@pytest.mark.parametrize("devices", [[], ["/GPU:0"]])
+def test_a_pass_is_one_call_that_brings_back_no_points(monkeypatch, model, devices):
+    """Slices of a pass are taken within its graph, and no array of N numbers leaves the device."""
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: devices)
+    passes, state = model.fitted.networks.passes, model.fitted.state
+    made = source(monkeypatch, False, None)
+    monkeypatch.setattr(sources, "_UNTRACED_ELEMENTS", 0)
+    monkeypatch.setattr(statistics, "_SLICE_ELEMENTS", 256)
+    calls, sizes = [], []
+
+    def counted(function):
+        return lambda *arguments: calls.append(function) or function(*arguments)
+
+    for name in ("train_array", "reduce_array"):
+        monkeypatch.setattr(passes, name, counted(getattr(passes, name)))
+    monkeypatch.setattr(
+        sources, "compiled", lambda function: counted(passes_module.compiled(function))
+    )
+    holder = next(each for each in type(tf.zeros([])).__mro__ if "_numpy" in vars(each))
+    as_array = holder._numpy
+    monkeypatch.setattr(
+        holder, "_numpy", lambda self: sizes.append(int(np.prod(self.shape))) or as_array(self)
+    )
+    config = model.config.replace(batch_size=50, min_steps_per_epoch=1)
+    for run in (
+        lambda: made.train(passes, state, config, 0, True),
+        lambda: made.reduce(passes, state),
+        lambda: made.expectation(state.parameters),
+    ):
+        calls.clear(), sizes.clear()
+        run()
+        assert len(calls) == 1
+        assert max(sizes, default=0) < 100 and len(sizes) <= 8
+
+
+def test_an_accelerator_is_given_slices_of_eight_times_as_many_rows(monkeypatch):
+    for dim, rows in ((2, 16_384), (100, 32_768)):
+        assert statistics.slice_rows(dim) == rows
+        with monkeypatch.context() as patched:
+            patched.setattr(tf.config, "list_logical_devices", lambda kind: ["/GPU:0"])
+            assert statistics.slice_rows(dim) == 8 * rows

@@ -71,6 +71,7 @@ _OPTIONS: dict[str, tuple[Any, Any, Any]] = {
     "clusters": _numbers("K", "Growth in K, or none.", "10,100,1000"),
     "dims": _numbers("D", "Growth in D, or none.", "2,8,32,128,512"),
     "stream": _numbers("N", "Streams from disk, or none.", "1000000"),
+    "everyday": (bool, Option(help="Starts, single calls, steps."), True),
     "epochs": (int | None, Option(min=1, help="Most epochs of a fit."), None),
     "max_points": (int | None, Option(min=2, help="Most points of each data set."), None),
     "quick": (bool, Option("--quick", help="A trial on few points."), False),
@@ -178,7 +179,7 @@ _add(
     "speed",
     "speed.fit_times",
     "Time beside other methods, and growth in N, D and K.",
-    f"{_FILES} repeats threads peers normalize_rows points clusters dims stream quick",
+    f"{_FILES} repeats threads peers normalize_rows points clusters dims stream everyday quick",
     peers="gmm,hdbscan,bgmm",
 )
 _add(

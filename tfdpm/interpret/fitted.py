@@ -135,8 +135,12 @@ class Fitted:
 
     def likeliest(self, of_components: np.ndarray) -> np.ndarray:
         """Labels `[B]`, as `labels_of` tells them, by responsibilities `[B, K]`."""
-        is_own = self.clusters == self._of_clusters(of_components).argmax(axis=1)[:, np.newaxis]
-        labels = np.where(is_own, of_components, -1.0).argmax(axis=1)
+        if self.num_clusters == self.state.num_components:
+            labels = of_components.argmax(axis=1)
+        else:
+            likeliest = self._of_clusters(of_components).argmax(axis=1)
+            is_own = self.clusters == likeliest[:, np.newaxis]
+            labels = np.where(is_own, of_components, -1.0).argmax(axis=1)
         return labels.astype(np.min_scalar_type(self.state.num_components))
 
     def clusters_of(self, pieces: Iterable[tf.Tensor]) -> np.ndarray:

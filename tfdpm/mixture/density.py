@@ -28,8 +28,8 @@ class JointTensors(NamedTuple):
 
     Attributes:
         constants: `[K]`, the log joint but for the term with the distance.
-        coefficients: factors of the points' moments: `[1 + D + D^2, K]`. For many features, blocks
-            of rows of the whitening matrices, transposed, over their offset.
+        coefficients: factors of `moment_features`, `[1 + D + D (D + 1) / 2, K]`. For many features,
+            blocks of rows of the whitening matrices, transposed, over their offset.
         tails: degrees of freedom nu and `(nu + D) / 2`, both `[K]`; empty for Gaussians.
     """
 
@@ -138,8 +138,8 @@ class LogJoint:
                 whitened = known[:, : len(block)] @ block.reshape(len(block), -1)
                 distances += np.square(whitened.reshape(-1, *block.shape[1:])).sum(axis=1)
         else:
-            products = (points[:, :, np.newaxis] * points[:, np.newaxis]).reshape(len(points), -1)
-            moments = np.concatenate([known, products], axis=1)
+            first, second = np.triu_indices(points.shape[1])
+            moments = np.concatenate([known, points[:, first] * points[:, second]], axis=1)
             distances = np.maximum(moments @ coefficients[0], 0.0)
         if not tails:
             return constants - 0.5 * distances, distances
@@ -151,7 +151,8 @@ class LogJoint:
         return tf.nest.map_structure(np.asarray, self.tensors)  # type: ignore[no-any-return]
 
     def _from_moments(self, moments: tf.Tensor) -> tf.Tensor:
-        return tf.maximum(tf.linalg.matmul(moments, self.tensors.coefficients[0]), 0.0)
+        coefficients = self.tensors.coefficients[0]
+        return tf.maximum(tf.linalg.matmul(moments, coefficients, transpose_a=True), 0.0)
 
     def _whitened(self, points: tf.Tensor) -> tf.Tensor:
         blocks = self.tensors.coefficients
@@ -191,12 +192,16 @@ class LogJoint:
 
 
 def _quadratic_form(means: tf.Tensor, whiteners: tf.Tensor) -> tf.Tensor:
-    """Coefficients `[1 + D + D^2, K]` of `[1, x, x x^T]` in the squared distance."""
+    """Coefficients `[1 + D + D (D + 1) / 2, K]` of `moment_features` in the squared distance."""
     # With the precision P = W^T W: (x - mu)^T P (x - mu) = mu^T P mu - 2 (P mu)^T x + x^T P x.
     precisions = tf.linalg.matmul(whiteners, whiteners, transpose_a=True)
     linear = tf.linalg.matvec(precisions, means)
     intercepts = tf.reduce_sum(linear * means, axis=-1)
-    quadratic = tf.reshape(precisions, [-1, int(means.shape[-1]) ** 2])
+    dim = int(means.shape[-1])
+    first, second = np.triu_indices(dim)
+    quadratic = tf.gather(tf.reshape(precisions, [-1, dim**2]), first * dim + second, axis=1)
+    # Products off the diagonal stand for both triangles.
+    quadratic *= np.where(first == second, 1.0, 2.0)
     return tf.transpose(tf.concat([intercepts[:, tf.newaxis], -2.0 * linear, quadratic], axis=1))
 
 

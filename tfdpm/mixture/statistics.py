@@ -6,10 +6,11 @@ import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-# Points are reduced in slices, so that their [slice, D^2] products take about this many numbers, a
-# few times what a cache holds, whatever the number of points.
+# Points are reduced in slices, so that their products take about this many numbers, a few times
+# what a cache holds, whatever the number of points.
 _SLICE_ELEMENTS = 1_600_000
 # Up to this many features all products x_i x_j of a slice are kept, so that one matrix product
 # serves all components. Above it each component's points are picked out and multiplied by
@@ -18,6 +19,7 @@ _SLICE_ELEMENTS = 1_600_000
 _MAX_PRODUCT_DIM = 12
 _WIDE_SLICE_ELEMENTS = 4_000_000
 _WEIGHT_ELEMENTS = 8_000_000
+_OFFSET_ELEMENTS = 2**28  # 1 GiB
 # Weights below this share of the largest are left out above that number of features. Together they
 # are a share of K times this of a component's points, less than what rounding takes.
 _NEGLIGIBLE = {tf.float32: 1e-10, tf.float64: 1e-16}
@@ -146,11 +148,14 @@ class PointMoments:
         self._points = points if points.dtype == tf.float64 else tf.cast(points, tf.float32)
 
     def soft(self, weights: tf.Tensor) -> tf.Tensor:
-        """Sums of `moment_features` under `weights [B, K]`: `[K, 1 + D + D^2]` float64."""
+        """Packed moments `[K, M]` float64 under `weights [B, K]`; see `unpack_moments`."""
         weights = tf.convert_to_tensor(weights)
         if not self._is_wide:
-            return tf.linalg.matmul(tf.cast(weights, tf.float64), self.features, transpose_a=True)
+            weights = tf.cast(weights, tf.float64)
+            return tf.linalg.matmul(weights, self.features, transpose_a=True, transpose_b=True)
         columns = tf.transpose(tf.cast(weights, self._points.dtype))
+        if has_accelerator():
+            return _own_moments(self._points, columns)
         # The largest of no weights at all is minus infinity.
         largest = tf.maximum(tf.reduce_max(columns), 0.0)
         is_chosen = columns > _NEGLIGIBLE[columns.dtype] * largest
@@ -160,9 +165,12 @@ class PointMoments:
         """The same under `assignments [B]`, integer, and `weights [B]`; see `accumulate_hard`."""
         assignments = tf.convert_to_tensor(assignments)
         if not self._is_wide:
-            moments = self.features * tf.cast(weights, tf.float64)[:, tf.newaxis]
+            moments = tf.transpose(self.features * tf.cast(weights, tf.float64))
             return tf.math.unsorted_segment_sum(moments, assignments, num_components)
         weights = tf.cast(weights, self._points.dtype)
+        if has_accelerator():
+            is_own = tf.one_hot(assignments, num_components, axis=0, dtype=weights.dtype)
+            return _own_moments(self._points, is_own * weights)
         return self._component_by_component(
             num_components, lambda k: (assignments == tf.cast(k, assignments.dtype), weights)
         )
@@ -171,6 +179,8 @@ class PointMoments:
         self, num_components: int, members: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
     ) -> tf.Tensor:
         """Packed moments `[K, 1 + D + D^2]`, each component from its own points alone.
+
+        A processor then has least to do. An accelerator would wait for each choice of points.
 
         Of a component, `members` gives the mask `[B]` of its points and the weights `[B]` of all.
         """
@@ -190,27 +200,29 @@ class PointMoments:
 
 
 def _own_moments(points: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Packed moments `[1 + D + D^2]` float64 of one component's points `[n, D]`."""
+    """Packed moments `[..., 1 + D + D^2]` float64 of `points [n, D]` under `weights [..., n]`."""
     # Products are made about the points' mean, in their precision, and moved to the origin.
     # About any centre c, with d = x - c and the sum s of w d over points of weight w and total W:
     # sum w x x^T = sum w d d^T + c s^T + s c^T + W c c^T. The last three are cross + cross^T.
-    total = tf.reduce_sum(tf.cast(weights, tf.float64))
-    centre = tf.linalg.matvec(points, weights, transpose_a=True)
-    centre = tf.math.divide_no_nan(centre, tf.cast(total, centre.dtype))
-    offsets = points - centre
-    weighted = offsets * weights[:, tf.newaxis]
+    totals = tf.reduce_sum(tf.cast(weights, tf.float64), axis=-1)[..., tf.newaxis]
+    centres = tf.linalg.matvec(points, weights, transpose_a=True)
+    centres = tf.math.divide_no_nan(centres, tf.cast(totals, centres.dtype))
+    offsets = points - centres[..., tf.newaxis, :]
+    weighted = offsets * weights[..., tf.newaxis]
     products = tf.cast(tf.linalg.matmul(weighted, offsets, transpose_a=True), tf.float64)
     # Zero but for rounding, which matters where values are far from the origin.
-    sums = tf.cast(tf.reduce_sum(weighted, axis=0), tf.float64)
-    centre = tf.cast(centre, tf.float64)
-    cross = centre[:, tf.newaxis] * (sums + 0.5 * total * centre)
-    products += cross + tf.transpose(cross)
-    return tf.concat([total[tf.newaxis], sums + total * centre, tf.reshape(products, [-1])], axis=0)
+    sums = tf.cast(tf.reduce_sum(weighted, axis=-2), tf.float64)
+    centres = tf.cast(centres, tf.float64)
+    cross = centres[..., tf.newaxis] * (sums + 0.5 * totals * centres)[..., tf.newaxis, :]
+    products += cross + tf.linalg.matrix_transpose(cross)
+    shape = [*weights.shape[:-1], points.shape[-1] ** 2]
+    return tf.concat([totals, sums + totals * centres, tf.reshape(products, shape)], axis=-1)
 
 
 def num_moments(feature_dim: int) -> int:
-    """Columns of `moment_features`."""
-    return 1 + feature_dim + feature_dim**2
+    """How many numbers, M, the moments of one component are packed into."""
+    pairs = feature_dim**2 if is_wide(feature_dim) else feature_dim * (feature_dim + 1) // 2
+    return 1 + feature_dim + pairs
 
 
 def is_wide(feature_dim: int) -> bool:
@@ -218,36 +230,63 @@ def is_wide(feature_dim: int) -> bool:
     return feature_dim > _MAX_PRODUCT_DIM
 
 
+def has_accelerator() -> bool:
+    """Whether TensorFlow computes on a GPU."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
+def rows_for_device(rows: int) -> int:
+    """As many rows, or eight times as many on an accelerator, where each operation is a launch."""
+    return 8 * rows if has_accelerator() else rows
+
+
 def slice_rows(feature_dim: int, num_components: int = 1) -> int:
     """How many points are reduced at once under `num_components` weights each."""
     if is_wide(feature_dim):
         rows = min(32_768, _WIDE_SLICE_ELEMENTS // feature_dim)
+        if has_accelerator():
+            # There, every component has offsets of its own to every point.
+            rows = min(rows, _OFFSET_ELEMENTS // (8 * num_components * feature_dim))
     else:
         rows = min(16_384, _SLICE_ELEMENTS // num_moments(feature_dim))
-    return max(256, min(rows, _WEIGHT_ELEMENTS // num_components))
+        if not tf.executing_eagerly() and not has_accelerator():
+            rows //= 4  # which a cache holds: in a graph, operations take no time to begin
+    return rows_for_device(max(256, min(rows, _WEIGHT_ELEMENTS // num_components)))
 
 
 def moment_features(points: tf.Tensor) -> tf.Tensor:
-    """`[N, 1 + D + D^2]` float64: one, the point, and all products of its features.
+    """`[1 + D + D (D + 1) / 2, N]` float64: one, the point, and its products `x_a x_b`, `a <= b`.
 
-    Both triangles of the products are kept: a broadcast product of whole rows is several times
-    cheaper than picking out one triangle, which costs more than it saves later.
+    A row for each moment, because products of whole rows take half as long as those of columns.
     """
-    points = tf.cast(points, tf.float64)
-    feature_dim = int(points.shape[-1])
-    products = points[:, :, tf.newaxis] * points[:, tf.newaxis, :]
-    products = tf.reshape(products, [-1, feature_dim**2])
-    return tf.concat([tf.ones_like(points[:, :1]), points, products], axis=1)
+    points = tf.transpose(tf.cast(points, tf.float64))
+    first, second = np.triu_indices(int(points.shape[0]))
+    products = tf.gather(points, first) * tf.gather(points, second)
+    return tf.concat([tf.ones_like(points[:1]), points, products], axis=0)
 
 
 def unpack_moments(packed: tf.Tensor, feature_dim: int) -> SufficientStatistics:
-    """Statistics from sums of `moment_features`, `[..., 1 + D + D^2]`."""
+    """Statistics from sums `[..., M]` of one, the point, and its products.
+
+    Of many features these are all D^2 products; of few, those of `moment_features`.
+    """
     products = packed[..., 1 + feature_dim :]
-    shape = tf.concat([tf.shape(products)[:-1], [feature_dim, feature_dim]], axis=0)
-    products = tf.reshape(products, shape)
-    # Sums of equal products may differ in their last digit between the triangles.
-    products = 0.5 * (products + tf.linalg.matrix_transpose(products))
+    if is_wide(feature_dim):
+        shape = tf.concat([tf.shape(products)[:-1], [feature_dim, feature_dim]], axis=0)
+        products = tf.reshape(products, shape)
+        # Sums of equal products may differ in their last digit between the triangles.
+        products = 0.5 * (products + tf.linalg.matrix_transpose(products))
+    else:
+        products = tf.gather(products, _triangle_places(feature_dim), axis=-1)
     return SufficientStatistics(packed[..., 0], packed[..., 1 : 1 + feature_dim], products)
+
+
+def _triangle_places(feature_dim: int) -> np.ndarray:
+    """Where `[D, D]` the product of two features is among those of the upper triangle."""
+    places = np.zeros((feature_dim, feature_dim), np.int32)
+    upper = np.triu_indices(feature_dim)
+    places[upper] = np.arange(len(upper[0]))
+    return np.maximum(places, places.T)
 
 
 def sum_over_slices(

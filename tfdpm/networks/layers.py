@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfdpm.mixture.statistics import has_accelerator
+
 # Logit of a slot without a component: its softmax is exactly zero in float32, also for points that
 # are so far out that all other logits are large and negative.
 MASKED_LOGIT = -1e30
@@ -17,7 +19,8 @@ MASKED_LOGIT = -1e30
 _MOST_SIDE_BY_SIDE = 64
 # In a pass over many points each network meets its own in turn, unless they are more than this and
 # their hidden layers have no more weights than that: then, too, the kernels are gathered. Where
-# there is no graph, turns take longer than one product with up to so many inputs.
+# there is no graph, turns take longer than one product with up to so many inputs; an accelerator
+# would wait for the points of each turn.
 _MOST_INPUTS = 256
 _FEW_NETWORKS = 64
 _MOST_GATHERED = 1024
@@ -242,7 +245,7 @@ class SubclusteringNetworks(_Slots):
         instead, unless there are many small networks.
         """
         are_many = self.capacity >= _FEW_NETWORKS and self._kernel_size <= _MOST_GATHERED
-        if are_many or (tf.executing_eagerly() and self.are_light):
+        if are_many or (self.are_light and (tf.executing_eagerly() or has_accelerator())):
             return self(features, assignments=assignments)
 
         def body(slot, logits, rows):

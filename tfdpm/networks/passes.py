@@ -107,9 +107,9 @@ class Passes:
         count = tf.TensorSpec([], tf.int32)
         sub_means = tf.TensorSpec([None, 2, features.shape[1]], tf.float32)
         self.label_batch = compiled(self._label, input_signature=[features, sub_means, count])
-        self.reduce_kept_array = self.reduce_array
+        self.reduce_few_points = self.reduce_array
         if is_brief(config) and subclustering.are_light and not is_wide(features.shape[1]):
-            self.label_batch, self.reduce_kept_array = self._label, self.array_statistics
+            self.label_batch, self.reduce_few_points = self._label, self.array_statistics
         self.infer_batch = compiled(self._infer, input_signature=[features, count])
 
     @property
@@ -257,7 +257,7 @@ class Passes:
         if not (tf.executing_eagerly() or is_wide(dim)):
             # Several reductions of slices are at work at once; what they leave in pieces adds up,
             # above all where the points themselves come a few at a time.
-            rows = tf.maximum(256, tf.minimum(rows // 4, num_points // 16))
+            rows = tf.maximum(256, tf.minimum(rows, num_points // 16))
 
         sums = self.sum_rows(0, num_points, rows, features, weights, *halves)
         return pass_statistics(sums, dim)

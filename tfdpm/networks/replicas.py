@@ -27,7 +27,7 @@ class ReplicaPasses(Passes):
         super().__init__(*args)
         self._strategy = strategy
         self.train_array_by_xla = self.train_array  # replicas cannot run inside
-        self.reduce_kept_array = self.reduce_array
+        self.reduce_few_points = self.reduce_array
         self._stream_step = compiled(self.step, reduce_retracing=True)
         self._stream_reduce = compiled(self._shared_sums, reduce_retracing=True)
         self.train_stream, self.reduce_stream = self.stream_epoch, self.stream_statistics
@@ -55,7 +55,7 @@ class ReplicaPasses(Passes):
             own_totals = tf.reduce_sum(own[1]), tf.reduce_sum(own[1][:first])
             shares = [tf.math.divide_no_nan(a, b) for a, b in zip(own_totals, totals, strict=True)]
             losses, gradients = self.gradients_of(own, *targets, first, shares)
-            return [tf.cast(part, tf.float64) for part in (losses, *gradients)]
+            return losses, *gradients
 
         losses, *gradients = (tf.cast(part, tf.float32) for part in self._sum(replica_gradients))
         self.apply_gradients(gradients)
@@ -94,9 +94,21 @@ class ReplicaPasses(Passes):
         return self._sum(replica_sums)
 
     def _sum(self, function) -> list[tf.Tensor]:
-        """Sums over the replicas of what `function` returns in each."""
-        parts = self._strategy.run(tf.autograph.experimental.do_not_convert(function))
-        return [self._strategy.reduce(tf.distribute.ReduceOp.SUM, part, None) for part in parts]
+        """Sums in float64, over the replicas, of what `function` returns in each.
+
+        All parts go in one exchange: its time hardly depends on how much is exchanged.
+        """
+        shapes: list[tf.TensorShape] = []
+
+        def joined():
+            parts = function()
+            shapes[:] = [part.shape for part in parts]
+            return tf.concat([tf.reshape(tf.cast(part, tf.float64), [-1]) for part in parts], 0)
+
+        own = self._strategy.run(tf.autograph.experimental.do_not_convert(joined))
+        total = self._strategy.reduce(tf.distribute.ReduceOp.SUM, own, None)
+        parts = tf.split(total, [shape.num_elements() for shape in shapes])
+        return [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _rank() -> tf.Tensor:

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfdpm import checks
-from tfdpm.swav.normalization import BatchNorm, unit_rows
+from tfdpm.swav.normalization import BatchNorm, summing_dtype, unit_rows
 
 
 def _uniform_fan_in(seed: int) -> keras.initializers.Initializer:
@@ -83,7 +83,9 @@ class ProjectionHead(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="tfdpm")
 class Prototypes(keras.layers.Layer):
-    """Layer from embeddings to scores, their dot products with the prototypes, in float32.
+    """Layer from embeddings to scores, their dot products with the prototypes.
+
+    They are made in float32, or in float64 by that policy.
 
     Prototypes are the columns of `kernel` `[E, P]` and start with unit norm.
 
@@ -107,14 +109,14 @@ class Prototypes(keras.layers.Layer):
             name="kernel",
             shape=(input_shape[-1], self.num_prototypes),
             initializer=unit_columns,
-            dtype="float32",
+            dtype=summing_dtype(self.compute_dtype).name,
             autocast=False,
             # All replicas renormalise the same values, so that any of them may write.
             aggregation="only_first_replica",
         )
 
     def call(self, embeddings):
-        return tf.matmul(tf.cast(embeddings, tf.float32), self.kernel)
+        return tf.matmul(tf.cast(embeddings, self.kernel.dtype), self.kernel)
 
     def score_views(self, embeddings: tf.Tensor) -> tf.Tensor:
         """Returns scores `[B, V, P]` of embeddings `[B, V, E]`."""

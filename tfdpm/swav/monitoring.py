@@ -27,7 +27,7 @@ class MeanCodeEntropy(keras.metrics.Metric):
 
     def update_state(self, codes, sample_weight=None):
         """Adds codes `[N, P]`."""
-        self.mass.assign(self.mass + tf.reduce_sum(codes, axis=0))
+        self.mass.assign(self.mass + tf.cast(tf.reduce_sum(codes, axis=0), self.mass.dtype))
 
     def result(self):
         mass = tf.convert_to_tensor(self.mass)

@@ -10,12 +10,18 @@ import tensorflow as tf
 from tfdpm import checks
 
 
+def summing_dtype(dtype) -> tf.DType:
+    """float64 for values of float64, else float32, since sums in less would lose digits."""
+    return tf.float64 if tf.as_dtype(dtype) == tf.float64 else tf.float32
+
+
 @keras.saving.register_keras_serializable(package="tfdpm")
 class BatchNorm(keras.layers.Layer):
-    """Batch normalisation over all axes but the last, in float32, across all replicas.
+    """Batch normalisation over all axes but the last, across all replicas.
 
-    One replica uses TensorFlow's fused kernel. Several replicas pool their moments and normalise
-    a split batch as one replica would. The moving variance is unbiased, as in the published runs.
+    It is made in float32, or in float64 by that policy. One replica uses TensorFlow's fused
+    kernel. Several replicas pool their moments and normalise a split batch as one replica would.
+    The moving variance is unbiased, as in the published runs.
 
     Args:
         momentum: share of the moving averages that a step keeps, in [0, 1].
@@ -33,7 +39,8 @@ class BatchNorm(keras.layers.Layer):
 
     def build(self, input_shape):
         size = input_shape[-1]
-        options = {"shape": (size,), "dtype": "float32", "autocast": False}
+        dtype = summing_dtype(self.compute_dtype).name
+        options = {"shape": (size,), "dtype": dtype, "autocast": False}
         self.gamma = self.add_weight(name="gamma", initializer="ones", **options)
         self.beta = self.add_weight(name="beta", initializer="zeros", **options)
         # Synchronised replicas have the same averages; those of others are averaged.
@@ -49,15 +56,24 @@ class BatchNorm(keras.layers.Layer):
             return self._affine(inputs, self.moving_mean, self.moving_variance)
         context = tf.distribute.get_replica_context()
         if self.synchronized and context is not None and context.num_replicas_in_sync > 1:
-            mean, variance, count = self._pooled_moments(inputs, context)
-            outputs = self._affine(inputs, mean, variance)
-            variance *= count / tf.maximum(count - 1.0, 1.0)
+            outputs, mean, variance = self._normalized(
+                inputs, *self._pooled_moments(inputs, context)
+            )
+        elif inputs.dtype == tf.float64:  # for which there is no fused kernel
+            mean, variance = tf.nn.moments(inputs, list(range(inputs.shape.rank - 1)))
+            count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float64)
+            outputs, mean, variance = self._normalized(inputs, mean, variance, count)
         else:
             outputs, mean, variance = self._fused(inputs)
         for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            value = tf.stop_gradient(tf.cast(value, tf.float32))
+            value = tf.stop_gradient(tf.cast(value, average.dtype))
             average.assign(average * self.momentum + value * (1.0 - self.momentum))
         return outputs
+
+    def _normalized(self, inputs, mean, variance, count):
+        """Returns normalised inputs, the mean and the unbiased variance."""
+        outputs = self._affine(inputs, mean, variance)
+        return outputs, mean, variance * count / tf.maximum(count - 1.0, 1.0)
 
     def _fused(self, inputs):
         rank = inputs.shape.rank
@@ -72,14 +88,16 @@ class BatchNorm(keras.layers.Layer):
 
     def _pooled_moments(self, inputs, context):
         """Returns mean, variance and count over all replicas."""
-        values = tf.cast(inputs, tf.float32)
+        values = tf.cast(inputs, summing_dtype(inputs.dtype))
         axes, size = list(range(inputs.shape.rank - 1)), inputs.shape[-1]
-        count = tf.cast(tf.size(values) // size, tf.float32)
+        count = tf.cast(tf.size(values) // size, values.dtype)
         mean = tf.reduce_mean(values, axes)
         squares = tf.reduce_sum(tf.square(values - mean), axes)
         own = tf.concat([mean, squares, [count]], axis=0)
         # Summing rows that are zero except for a replica's own gathers them, with gradients.
-        rank = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync)
+        rank = tf.one_hot(
+            context.replica_id_in_sync_group, context.num_replicas_in_sync, dtype=values.dtype
+        )
         rows = context.all_reduce(tf.distribute.ReduceOp.SUM, rank[:, tf.newaxis] * own)
         means, squares = rows[:, :size], rows[:, size : 2 * size]
         counts = tf.stop_gradient(rows[:, 2 * size :])
@@ -93,23 +111,23 @@ class BatchNorm(keras.layers.Layer):
     def _affine(self, inputs, mean, variance):
         scale = tf.math.rsqrt(tf.convert_to_tensor(variance) + self.epsilon) * self.gamma
         shift = self.beta - mean * scale
-        return tf.cast(tf.cast(inputs, tf.float32) * scale + shift, inputs.dtype)
+        return tf.cast(tf.cast(inputs, scale.dtype) * scale + shift, inputs.dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
 
 def unit_rows(inputs: tf.Tensor) -> tf.Tensor:
-    """Divides each row by its Euclidean norm, in float32.
+    """Divides each row by its Euclidean norm, in float32 or float64.
 
     A row of norm below 1e-6 becomes zero and gets no gradient: both would be amplified rounding.
     """
-    rows = tf.cast(inputs, tf.float32)
+    rows = tf.cast(inputs, summing_dtype(inputs.dtype))
     squares = tf.reduce_sum(tf.square(rows), axis=-1, keepdims=True)
     is_zero = squares < 1e-12
     # The inner choice keeps the gradient of the unused branch finite.
-    scale = tf.math.rsqrt(tf.where(is_zero, 1.0, squares))
-    return tf.where(is_zero, 0.0, rows * scale)
+    scale = tf.math.rsqrt(tf.where(is_zero, tf.ones_like(squares), squares))
+    return tf.where(is_zero, tf.zeros_like(rows), rows * scale)
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")

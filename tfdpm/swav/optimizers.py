@@ -26,15 +26,21 @@ def lars_direction(
     Where the variable or the gradient has norm zero, the gradient is neither decayed nor scaled.
     Without `adapt`, it is only decayed.
     """
-    decayed = gradient + weight_decay * variable
     if not adapt:
-        return decayed
+        return gradient + weight_decay * variable
     # trust |w| / (|g| + decay |w| + 1e-8) (g + decay w)
-    variable_norm, gradient_norm = tf.norm(variable), tf.norm(gradient)
+    variable_norm, gradient_norm = _norm(variable), _norm(gradient)
     denominator = gradient_norm + weight_decay * variable_norm + 1e-8
     ratio = trust_coefficient * variable_norm / denominator
     is_regular = tf.logical_and(variable_norm > 0.0, gradient_norm > 0.0)
-    return tf.where(is_regular, ratio * decayed, gradient)
+    # Which of the two applies is told by scalars, not by a choice for every element.
+    decay = tf.where(is_regular, weight_decay * tf.ones_like(ratio), tf.zeros_like(ratio))
+    return tf.where(is_regular, ratio, tf.ones_like(ratio)) * (gradient + decay * variable)
+
+
+def _norm(values: tf.Tensor) -> tf.Tensor:
+    """Euclidean norm; its sum of squares is one operation."""
+    return tf.sqrt(2.0 * tf.nn.l2_loss(values))
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -91,8 +97,14 @@ class LARS(keras.optimizers.Optimizer):
             weight_decay=self.coupled_decay if is_matrix or self.decay_rule == "all" else 0.0,
             adapt=is_matrix or self.adapt_rule == "all",
         )
-        self.assign(buffer, self.momentum * tf.convert_to_tensor(buffer) + direction)
-        self.assign_sub(variable, tf.cast(learning_rate, value.dtype) * buffer)
+        # The rest of the step, in one operation that Keras would write as five.
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=buffer.value.handle,
+            lr=tf.cast(learning_rate, value.dtype),
+            grad=direction,
+            momentum=tf.cast(self.momentum, value.dtype),
+        )
 
     def get_config(self):
         """Constructor arguments."""

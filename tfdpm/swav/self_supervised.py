@@ -267,7 +267,7 @@ class SelfSupervisedModel(keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         with tf.GradientTape() as tape:
             objective = self.objective(data, training=True)
-            extra = (tf.cast(each, tf.float32) for each in self.losses)
+            extra = (tf.cast(each, objective.loss.dtype) for each in self.losses)
             total = tf.add_n([objective.loss, *extra])
             # Gradients of the replicas are summed once, by the optimiser.
             scaled = self.optimizer.scale_loss(total / replicas)

@@ -18,10 +18,11 @@ from tfdpm.benchmarks.labelled import LabelledData
 from tfdpm.benchmarks.peers import choose_peers
 from tfdpm.benchmarks.records import Record, measure_fit, measure_peer
 from tfdpm.benchmarks.speed import growth, streaming
+from tfdpm.benchmarks.speed.everyday import measure_everyday
 from tfdpm.benchmarks.speed.threads import limit_threads
 from tfdpm.benchmarks.speed.time_plot import plot_times
 from tfdpm.benchmarks.sweep import Sweep
-from tfdpm.benchmarks.tables import print_table
+from tfdpm.benchmarks.tables import print_records, print_table
 
 __all__ = ["run"]
 
@@ -64,6 +65,7 @@ def run(
     clusters: Sequence[int],
     dims: Sequence[int],
     stream: Sequence[int],
+    everyday: bool = False,
 ) -> Record:
     """Times tfdpm and its peers on every data set, then fits and epochs of growing size.
 
@@ -80,8 +82,10 @@ def run(
             timed too: 70,000 points, D = 10, K = 10, batches of 128, compiled by XLA.
         dims: D of epochs at K = 10 and N = 20,480.
         stream: N of streams from disk at D = 128 and 200 clusters, each in a process of its own.
+        everyday: whether starts, single calls and steps are measured beside their peers.
     Returns:
-        What was written: `records`, `comparisons`, `matmul_rate`, and `growth` with exponents.
+        What was written: `records`, `comparisons`, `everyday`, `matmul_rate`, and `growth` with
+        exponents.
     """
     checks.integer(repeats, "--repeats", minimum=1)
     methods = {"tfdpm": measure_fit}
@@ -102,6 +106,11 @@ def run(
             dtype: growth.measure_matmul_rate(dtype, 0.05 if sweep.quick else 1.0)
             for dtype in ("float32", "float64")
         }
+        results["everyday"] = []
+        if everyday:
+            results["everyday"] = measure_everyday(
+                repeats=repeats, seed=sweep.seed, quick=sweep.quick
+            )
         grown = {"points": points, "clusters": clusters, "dims": dims, "stream": stream}
         results["growth"] = {name: [] for name in _GROWTH_TABLES}
         for name, measure, arguments in _plan_growth(grown, sweep.quick):
@@ -111,6 +120,9 @@ def run(
     results["picture"] = plot_times(results, Path(sweep.out).with_suffix(".png"))
     sweep.write(results)
     _print_comparisons(results)
+    if everyday:
+        columns = {name: name for name in ("call", "unit", "tfdpm", "beside", "peer", "ratio")}
+        print_records("Everyday, medians by turns", results["everyday"], columns)
     _print_growth(results)
     return results
 

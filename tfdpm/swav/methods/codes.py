@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfdpm import checks
+from tfdpm.swav.normalization import summing_dtype
 
 
 def sinkhorn(
@@ -54,7 +55,7 @@ def sinkhorn(
     epsilon = checks.number(epsilon, "epsilon", above=0.0)
     iterations = checks.integer(iterations, "iterations", minimum=1)
 
-    dtype = tf.float64 if scores.dtype == tf.float64 else tf.float32
+    dtype = summing_dtype(scores.dtype)
     logits = tf.cast(tf.stop_gradient(scores), dtype) / epsilon
     weighted = logits
     if row_weights is not None:
@@ -116,7 +117,7 @@ class FeatureQueue(keras.layers.Layer):
         self.storage = self.add_weight(
             name="storage",
             shape=(self.num_lanes, self.length, self.embedding_dim),
-            dtype="float32",
+            dtype=summing_dtype(self.compute_dtype).name,
             **options,
         )
         self.filled = self.add_weight(name="filled", shape=(), dtype="int32", **options)
@@ -133,7 +134,7 @@ class FeatureQueue(keras.layers.Layer):
             embeddings: embeddings of this replica's batch, `[num_lanes, B, embedding_dim]`. Of a
                 batch longer than the queue, the last `length` are stored.
         """
-        embeddings = gathered(tf.cast(tf.stop_gradient(embeddings), tf.float32), axis=1)
+        embeddings = gathered(tf.cast(tf.stop_gradient(embeddings), self.storage.dtype), axis=1)
         joined = tf.concat([tf.convert_to_tensor(self.storage), embeddings], axis=1)
         self.storage.assign(joined[:, tf.shape(joined)[1] - self.length :])
         added = tf.shape(embeddings)[1]

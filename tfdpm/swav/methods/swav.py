@@ -13,6 +13,7 @@ from tfdpm import checks
 from tfdpm.swav.config import SwAVConfig
 from tfdpm.swav.heads import Prototypes
 from tfdpm.swav.methods.codes import FeatureQueue, gathered, sinkhorn
+from tfdpm.swav.normalization import summing_dtype
 from tfdpm.swav.self_supervised import Objective, SelfSupervisedModel
 from tfdpm.swav.views import unpack
 
@@ -45,10 +46,17 @@ class SwAV(SelfSupervisedModel):
     def __init__(self, backbone: keras.Model, config: SwAVConfig | None = None, **options: Any):
         super().__init__(backbone, config, **{"name": "swav", **options})
         config = self.config
-        self.prototypes = Prototypes(config.num_prototypes, self.seed + 4, name="prototypes")
+        dtype = summing_dtype(self.compute_dtype).name
+        self.prototypes = Prototypes(
+            config.num_prototypes, self.seed + 4, name="prototypes", dtype=dtype
+        )
         self.prototypes.build((None, config.embedding_dim))
         self.queue = FeatureQueue(
-            config.num_assigning_crops, config.queue_length, config.embedding_dim, name="queue"
+            config.num_assigning_crops,
+            config.queue_length,
+            config.embedding_dim,
+            name="queue",
+            dtype=dtype,
         )
         self.built = True
 
@@ -79,8 +87,8 @@ class SwAV(SelfSupervisedModel):
             batch = tf.shape(rows)[0]
             if past is not None:
                 past_scores = self.prototypes(past[lane])
-                past_weights = tf.fill([tf.shape(past_scores)[0]], tf.cast(is_active, tf.float32))
-                weights = tf.concat([tf.ones([batch]), past_weights], axis=0)
+                past_weights = tf.fill([tf.shape(past_scores)[0]], tf.cast(is_active, rows.dtype))
+                weights = tf.concat([tf.ones([batch], rows.dtype), past_weights], axis=0)
                 rows = tf.concat([rows, past_scores], axis=0)
             lane_codes = sinkhorn(
                 rows,
@@ -155,11 +163,12 @@ def swapped_prediction_loss(
         checks.fail("codes", f"shape {codes.shape}", f"[B, A, P] beside scores {scores.shape}")
     if num_views < 2 or num_assigning > num_views:
         checks.fail("scores", f"{num_views} views", f"at least 2 and at least {num_assigning}")
+    scores = tf.cast(scores, summing_dtype(scores.dtype))
     # loss = mean over n, a and v != a of -sum_p codes[n, a, p] log softmax(scores[n, v] / t)[p],
     # [SwAV] equation 2 and section 3.2 on multi-crop.
-    log_predictions = tf.nn.log_softmax(tf.cast(scores, tf.float32) / temperature, axis=-1)
-    codes = tf.stop_gradient(tf.cast(codes, tf.float32))
+    log_predictions = tf.nn.log_softmax(scores / temperature, axis=-1)
+    codes = tf.stop_gradient(tf.cast(codes, scores.dtype))
     agreement = tf.einsum("bap,bvp->bav", codes, log_predictions)
-    is_other_view = 1.0 - tf.eye(num_assigning, num_views)
+    is_other_view = 1.0 - tf.eye(num_assigning, num_views, dtype=scores.dtype)
     total = tf.reduce_sum(tf.reduce_mean(agreement, axis=0) * is_other_view)
     return -total / (num_assigning * (num_views - 1))

@@ -1,0 +1,174 @@
+"""Starts, calls and steps of everyday use, each measured in turns with what it stands beside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.mixture import GaussianMixture
+
+import tfdpm
+from tfdpm.benchmarks.records import Record
+from tfdpm.benchmarks.speed.growth import draw_gaussians
+from tfdpm.features import SwAV
+
+__all__ = ["measure_everyday"]
+
+# What a program says when it ends: its processor seconds, and the most memory that it took.
+_REPORT = """
+import atexit, time
+@atexit.register
+def report():
+    with open("/proc/self/status") as status:
+        peak = next(line for line in status if line.startswith("VmHWM:")).split()[1]
+    print(time.process_time(), int(peak) / 1024)
+"""
+_HELP = "import sys; from tfdpm.cli import main; sys.exit(main(['--help']))"
+_TENSORFLOW = "import tensorflow"
+_DIGITS = "import tfdpm; tfdpm.fit('digits', features='none', verbose=0)"
+_BATCHES, _ROWS = 20, 1_000
+_CALLS = 100
+
+
+def measure_everyday(*, repeats: int, seed: int, quick: bool = False) -> list[Record]:
+    """Measures each call and its peer by turns, on one core or several as the process may use.
+
+    Args:
+        repeats: turns, of which the median counts.
+        seed: random seed of points and models.
+        quick: whether starts of programs are left out and the images are few.
+    Returns:
+        For each call its `unit`, the medians `tfdpm` and `peer`, and their `ratio`. Seconds are of
+        processor time. Starts of programs are measured where the system has `/proc`.
+    """
+    rows = [*_measure_calls(repeats, seed), _measure_step(repeats, seed, 8 if quick else 64)]
+    if not quick and sys.platform == "linux":
+        rows = [*_measure_starts(repeats), *rows]
+    return rows
+
+
+def _measure_starts(repeats: int) -> Iterable[Record]:
+    for name, code, beside, peer in (
+        ("tfdpm --help", _HELP, "import typer", "import typer"),
+        ("import and fit of digits", _DIGITS, _TENSORFLOW, _TENSORFLOW),
+    ):
+        both = _take_turns(lambda code=code: _start(code), lambda peer=peer: _start(peer), repeats)
+        for place, unit in enumerate(("s", "MiB")):
+            yield _row(name, unit, beside, *(values[:, place] for values in both))
+
+
+def _start(code: str) -> tuple[float, float]:
+    """Runs a program; returns its processor seconds and its peak of memory in MiB."""
+    command = [sys.executable, "-c", _REPORT + code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, peak = map(float, done.stdout.split()[-2:])
+    return seconds, peak
+
+
+def _measure_calls(repeats: int, seed: int) -> Iterable[Record]:
+    x = draw_gaussians(_BATCHES * _ROWS, 10, 10, seed)
+    batches, row = x.reshape(_BATCHES, _ROWS, -1), x[:1].astype(np.float64)
+    model = tfdpm.fit(x, features="none", seed=seed, verbose=0)
+    mixture = GaussianMixture(model.n_clusters, random_state=seed).fit(x)
+    kmeans = MiniBatchKMeans(model.n_clusters, random_state=seed, n_init=1)
+    learner = tfdpm.DeepDPM(seed=seed)
+    learner.partial_fit(batches[0])
+    kmeans.partial_fit(batches[0])
+
+    def learn(learner: Any) -> Callable[[], None]:
+        return lambda: [learner.partial_fit(batch) for batch in batches[1:]]
+
+    def ask(method: Callable[[np.ndarray], Any]) -> Callable[[], None]:
+        return lambda: [method(row) for _ in range(_CALLS)]
+
+    for name, ours, beside, peer, count in (
+        (
+            f"partial_fit, {_ROWS:,} rows",
+            learn(learner),
+            "MiniBatchKMeans",
+            learn(kmeans),
+            _BATCHES - 1,
+        ),
+        (
+            "predict_labels, one row",
+            ask(model.predict_labels),
+            "GaussianMixture.predict",
+            ask(mixture.predict),
+            _CALLS,
+        ),
+        (
+            "score_samples, one row",
+            ask(model.score_samples),
+            "GaussianMixture.score_samples",
+            ask(mixture.score_samples),
+            _CALLS,
+        ),
+    ):
+        both = _take_turns(_timed(ours), _timed(peer), repeats)
+        yield _row(name, "ms", beside, *(1000 * values[:, 0] / count for values in both))
+
+
+def _measure_step(repeats: int, seed: int, batch: int) -> Record:
+    """A step of `SwAV.small` beside one of its network by SGD, whose loss is a mean."""
+    model = SwAV.small(
+        image_size=32, num_images=batch, batch_size=batch, seed=seed, print_fn=lambda text: None
+    )
+    rng, views = np.random.default_rng(seed), model.config.views
+    crops = tuple(
+        tf.constant(rng.standard_normal((batch, count, side, side, 3)), tf.float32)
+        for count, side in zip(views.crop_counts, views.crop_sizes, strict=True)
+    )
+    backbone = keras.models.clone_model(model.backbone)
+    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+    optimizer.build(backbone.trainable_variables)
+
+    def bare_step() -> None:
+        with tf.GradientTape() as tape:
+            rows = [
+                backbone(tf.reshape(part, [-1, *part.shape[2:]]), training=True) for part in crops
+            ]
+            loss = tf.reduce_mean(tf.concat(rows, axis=0))
+        optimizer.apply(tape.gradient(loss, backbone.trainable_variables))
+
+    ours = tf.function(lambda: model.train_step(crops)["loss"], autograph=False)
+    peer = tf.function(bare_step, autograph=False)
+    both = _take_turns(_timed(ours), _timed(peer), repeats)
+    beside = "its network alone, by SGD"
+    return _row(f"SwAV.small step, {batch} images", "s", beside, *(each[:, 0] for each in both))
+
+
+def _timed(call: Callable[[], Any]) -> Callable[[], tuple[float]]:
+    def timed() -> tuple[float]:
+        start = time.process_time()
+        call()
+        return (time.process_time() - start,)
+
+    call()  # which traces and imports
+    return timed
+
+
+def _take_turns(
+    ours: Callable[[], Any], peer: Callable[[], Any], repeats: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What both return, `[repeats, values]`, so that other work slows both alike."""
+    pairs = [(ours(), peer()) for _ in range(repeats)]
+    return tuple(np.array(each) for each in zip(*pairs, strict=True))  # type: ignore[return-value]
+
+
+def _row(call: str, unit: str, beside: str, ours: np.ndarray, peer: np.ndarray) -> Record:
+    own, other = float(np.median(ours)), float(np.median(peer))
+    return {
+        "call": call,
+        "unit": unit,
+        "tfdpm": own,
+        "beside": beside,
+        "peer": other,
+        "ratio": own / other,
+    }
