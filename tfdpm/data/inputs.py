@@ -51,6 +51,7 @@ class Inputs:
         is_shuffled: whether the data are a stream, or were one, that shuffles.
         encoded: `[N, F]` float32 rows that the encoder of a fit has made of the array; None where
             it has not, or there is none.
+        start: first mixture that was found of `encoded`; None where none was.
     """
 
     array: NDArray[Any] | None
@@ -64,6 +65,7 @@ class Inputs:
     weighted_dataset: tf.data.Dataset | None = None
     is_shuffled: bool = False
     encoded: NDArray[np.float32] | None = None
+    start: Any = None
 
     def in_memory(self, minimum_points: int = 2) -> Inputs:
         """The same with a stream of few values as an array, read in one pass; else unchanged.

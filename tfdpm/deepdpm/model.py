@@ -190,6 +190,7 @@ class DeepDPM(FittedModel):
         self.trainer = Trainer(source, config, self.seed, self._table(inputs, inputs.columns))
         linked = linked_rows(must_link, cannot_link, inputs, config)
         self.trainer.linked = linked
+        self.trainer.start = inputs.start
         self.trainer.given = describe_given(config, sample_weight, reference, linked)
         self.memory = None
         try:
