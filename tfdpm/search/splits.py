@@ -200,7 +200,7 @@ def overlap_gain(
         halves = sample.hard_statistics(sides, 2)
         if halves.counts.min() <= 1:
             continue
-        gain, parameters = -np.inf, prior.map_mixture(halves)
+        gain, parameters = float(prior.terms(halves).sum()) - least, prior.map_mixture(halves)
         for iterations in _OVERLAP_ITERATIONS:
             partition = run_em(sample, prior, parameters, iterations, _OVERLAP_TOLERANCE)
             if partition.num_components < 2:
@@ -210,7 +210,7 @@ def overlap_gain(
             bound, soft = variational_bound(sample, prior, parameters)
             gain = bound - least
             # Not even steps as large as the last ones would make up for the rest.
-            if gain + _OVERLAP_ITERATIONS[-1] / iterations * (gain - before) < 0:
+            if gain < 0 and gain + _OVERLAP_ITERATIONS[-1] / iterations * (gain - before) < 0:
                 break
         if gain > 0 and dip_p_value(sample.points @ _discriminant(soft)) > _VALLEY:
             continue
