@@ -65,11 +65,27 @@ def test_layouts_have_a_scale_of_their_own_unless_one_is_asked_for(monkeypatch):
     encoder = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
     learned = pipeline.learn_encoder.Learned(encoder)
     monkeypatch.setattr(pipeline.learn_encoder, "learn_encoder", lambda *_: learned)
-    monkeypatch.setattr(pipeline, "fit_layout_scale", lambda *_, are_images: 8.0 + are_images)
+    monkeypatch.setattr(
+        pipeline, "fit_layout_scale", lambda *_, are_images: (8.0 + are_images, None)
+    )
     asked = FAST.replace(prior_scale=2.0)
     for config, features, scale in [(FAST, "umap", 8.0), (asked, "umap", 2.0), (FAST, "none", 1.0)]:
         found = tfdpm.fit(x, features=features, config=config, epochs=1, verbose=0)
         assert found.config.prior_scale == scale
+
+
+def test_the_mixture_that_told_the_scale_of_a_layout_is_not_searched_again(monkeypatch):
+    from tfdpm.training import trainer
+
+    def search_again(*_, **__):
+        raise RuntimeError("searched")
+
+    monkeypatch.setattr(trainer, "initialize_mixture", search_again)
+    found = fit(X, features="umap")
+    assert found.n_clusters == 4 and found.config.prior_scale >= 1.0
+    # Points without weight do not decide on K, but were laid out.
+    with pytest.raises(RuntimeError, match="searched"):
+        fit(X, features="umap", sample_weight=np.arange(len(X)) % 2)
 
 
 def test_labels_are_those_of_predict_labels(model):

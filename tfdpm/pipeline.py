@@ -188,10 +188,12 @@ def fit(
         has_default_prior = (config.prior, config.prior_scale) == ("auto", 1.0)
         if choice.name in _LAYOUTS and has_default_prior:
             count, are_images = inputs.num_points or len(sample), choice.image_shape is not None
-            scale = fit_layout_scale(
+            scale, start = fit_layout_scale(
                 learned.places, learned.neighbours, config, count, seed, are_images=are_images
             )
             config = config.replace(prior_scale=scale)
+            if inputs.encoded is not None and inputs.weights is None and sample_weight is None:
+                inputs = dataclasses.replace(inputs, start=start)
         with contextlib.nullcontext() if strategy is None else strategy.scope():
             model = DeepDPM(config, seed=seed, encoder=learned.encoder, features=str(choice))
         model.fit(

@@ -9,14 +9,18 @@ from tfdpm.deepdpm import layout_prior as module
 from tfdpm.features import umap
 
 
-def scale_for(x, *, clumped, config=None, are_images=False) -> float:
-    """The scale for points `[N, 8]`, whose first two columns a layout keeps or makes clumps of."""
+def found_for(x, *, clumped, config=None, are_images=False):
+    """Scale and mixture of points `[N, 8]`, whose first two columns a layout keeps or clumps."""
     places = x[:, :2] + (0.45 * np.sin(2.0 * x[:, :2]) if clumped else 0.0)
     neighbours, _ = umap.neighbours(x, 15)
     config = config or DeepDPMConfig()
     return module.fit_layout_scale(
         places.astype(np.float32), neighbours, config, len(x), 0, are_images=are_images
     )
+
+
+def scale_for(x, **options) -> float:
+    return found_for(x, **options)[0]
 
 
 def clouds(centres, per_cloud=300):
@@ -43,3 +47,11 @@ def test_images_and_fits_without_a_search_have_their_least_scale():
     x = clouds([(0, 0), (20, 0)])
     assert scale_for(x, clumped=False, are_images=True) == 4.0
     assert scale_for(x, clumped=True, config=DeepDPMConfig(start="kmeans")) == 1.0
+
+
+def test_the_mixture_is_that_of_the_scale_and_there_is_none_without_a_search():
+    x = clouds(GRID, 60)
+    scale, mixture = found_for(x, clumped=False)
+    assert mixture.parameters.num_components == len(GRID)
+    assert mixture.search.settings.config.prior_scale == scale
+    assert found_for(x, clumped=False, config=DeepDPMConfig(start="kmeans"))[1] is None

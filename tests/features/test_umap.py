@@ -33,6 +33,23 @@ def test_neighbours_are_those_of_a_loop_over_all_pairs():
         assert set(indices[i]) == set(np.argsort(apart)[:5])
 
 
+@pytest.mark.parametrize("columns", [40, 768, 775])
+def test_largest_values_are_those_of_a_sort(columns):
+    values = np.random.default_rng(0).normal(size=(50, columns)).astype(np.float32)
+    values[:, -1] = 9.0  # in no full group
+    found, places = manifold._largest(values, 3)
+    np.testing.assert_array_equal(found, np.sort(values, axis=1)[:, :-4:-1])
+    np.testing.assert_array_equal(found, np.take_along_axis(values, places, axis=1))
+
+
+def test_neighbours_of_many_points_are_those_of_another_library():
+    x = np.random.default_rng(1).normal(size=(1500, 3)).astype(np.float32) + 50.0
+    trees = sklearn.neighbors.NearestNeighbors(n_neighbors=3).fit(x.astype(np.float64))
+    _, found = manifold.neighbours(x, 2)
+    expected, _ = trees.kneighbors()
+    np.testing.assert_allclose(found, expected[:, :2], rtol=1e-9)
+
+
 def test_memberships_of_a_point_sum_to_the_logarithm_of_its_neighbours():
     indices, distances = manifold.neighbours(X, 15)
     graph = manifold.membership_graph(indices, distances)

@@ -46,6 +46,17 @@ def counted(monkeypatch) -> list[np.ndarray]:
     return made
 
 
+def test_a_search_that_was_started_before_ends_as_a_whole_one() -> None:
+    x, _ = gaussian_mixture(4, 2, 600, seed=1)
+    moments = feature_moments(x)
+    given = x, moments, fit_preprocessing(moments, "auto"), CONFIG, 0
+    started = initialization.start_search(*given)
+    assert started.result.parameters.num_components == len(np.unique(started.labels(x))) == 4
+    found = initialization.initialize_mixture(*given, started=started)
+    whole = initialization.initialize_mixture(*given)
+    np.testing.assert_array_equal(found.parameters.means, whole.parameters.means)
+
+
 def test_moves_of_both_samples_are_counted(counted) -> None:
     x, _ = gaussian_mixture(4, 2, 1200, seed=1)
     mixture = initialize(x, max_start_points=600)

@@ -152,3 +152,16 @@ def test_one_cloud_gains_nothing_by_a_second_gaussian(draw, seed):
     x = getattr(rng, draw)(*arguments, size=(900, 2))
     assert gain_of_two(x, (x[:, 0] > np.median(x[:, 0])).astype(int))[0] <= 0
     assert gain_of_two(x, np.eye(900, dtype=int)[0])[0] == -np.inf
+
+
+def test_few_steps_tell_that_one_gaussian_is_not_two(monkeypatch):
+    steps, real = [], many_way.run_em
+
+    def count(sample, prior, parameters, iterations, tolerance):
+        steps.append(iterations)
+        return real(sample, prior, parameters, iterations, tolerance)
+
+    monkeypatch.setattr(many_way, "run_em", count)
+    x = np.random.default_rng(0).normal(size=(1000, 8))
+    assert gain_of_two(x, (x[:, 0] > 0).astype(int))[0] < 0
+    assert 0 < sum(steps) <= 10

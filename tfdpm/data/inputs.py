@@ -52,6 +52,7 @@ class Inputs:
         encoded: `[N, F]` float32 rows that the encoder of a fit has made of the array; None where
             it has not, or there is none.
         classes: texts of the labels by their numbers; none where labels were numbers, or streamed.
+        start: first mixture that was found of `encoded`; None where none was.
     """
 
     array: NDArray[Any] | None
@@ -66,6 +67,7 @@ class Inputs:
     is_shuffled: bool = False
     encoded: NDArray[np.float32] | None = None
     classes: tuple[str, ...] = ()
+    start: Any = None
 
     def in_memory(self, minimum_points: int = 2) -> Inputs:
         """The same with a stream of few values as an array, read in one pass; else unchanged.

@@ -184,6 +184,7 @@ class DeepDPM(FittedModel):
         num_points = None if inputs.array is None else len(inputs.array)
         linked = linked_rows(must_link, cannot_link, num_points, config)
         self.trainer.linked = linked
+        self.trainer.start = inputs.start
         self.trainer.given = describe_given(config, sample_weight, reference, linked)
         self.memory = None
         try:

@@ -1,7 +1,8 @@
-"""Graphs of nearest neighbours and their layout in few dimensions, [UMAP], on one thread."""
+"""Graphs of nearest neighbours and their layout in few dimensions, [UMAP]."""
 
 from __future__ import annotations
 
+import concurrent.futures
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,7 @@ _LARGEST_STEP = 4.0  # along each axis, before the learning rate, as there
 _GROUP = 64  # points that are pushed from the same others at once
 _SPARE = 5  # candidates beyond the wanted neighbours, which rounding may have put in a wrong order
 _VALUES_AT_ONCE = 2**22
+_MEMBERS = 16  # of the groups whose maxima are looked at first; twice or half takes as long
 
 
 def neighbours(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -25,10 +27,11 @@ def neighbours(x: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """
     indices = np.empty((len(x), count), np.int64)
     distances = np.empty((len(x), count))
-    centred = x - x.mean(axis=0, dtype=np.float64)
-    rows = np.arange(len(x))
+    mean, rows = x.mean(axis=0, dtype=np.float64), np.arange(len(x))
     for dtype in (np.float32, np.float64):
-        points = centred.astype(dtype)
+        points = np.empty((len(x), x.shape[1] + 1), dtype)
+        np.subtract(x, mean, out=points[:, :-1], dtype=np.float64, casting="same_kind")
+        points[:, -1] = np.einsum("nd,nd->n", points[:, :-1], points[:, :-1])
         indices[rows], distances[rows], is_sure = _nearest(points, x, rows, count)
         rows = rows[~is_sure]
         if not len(rows):
@@ -41,30 +44,48 @@ def _nearest(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Neighbours of some rows, their distances, and whether the digits of `points` suffice.
 
-    Candidates come from products of `points`, which are `x` centred; their distances do not.
+    Candidates come from products of `points [N, D + 1]`, which are `x` centred with squared norms
+    in the last column; their distances do not.
     """
     num_points, dim = x.shape
-    num_candidates = min(count + _SPARE, num_points - 1)
-    squares = np.einsum("nd,nd->n", points, points)
+    squares = points[:, -1]
+    num_candidates = min(count + 1 + _SPARE, num_points)  # the point itself is one
     error = 4.0 * np.finfo(points.dtype).eps * np.sqrt(dim) * squares.max()
     at_once = max(1, _VALUES_AT_ONCE // max(num_points, num_candidates * dim))
     parts = []
     for part in np.split(rows, range(at_once, len(rows), at_once)):
         # 2 x.y - |y|^2 is largest where |x - y|^2 is least.
-        closeness = 2.0 * (points[part] @ points.T) - squares
-        closeness[np.arange(len(part)), part] = -np.inf
-        closest = tf.math.top_k(closeness, num_candidates)
-        candidates = closest.indices.numpy()
+        own = 2.0 * points[part]
+        own[:, -1] = -1.0
+        closeness, candidates = _largest(own @ points.T, num_candidates)
         apart = x[candidates] - x[part, np.newaxis]
         squared = np.einsum("nkd,nkd->nk", apart, apart, dtype=np.float64)
+        squared[candidates == part[:, np.newaxis]] = np.inf
         order = np.argsort(squared, axis=1, kind="stable")[:, :count]
         squared = np.take_along_axis(squared, order, axis=1)
         # All other points are at least as far as the last candidate, but for rounding.
-        others = squares[part] - closest.values.numpy()[:, -1] - error
-        is_sure = (others > squared[:, -1]) | (num_candidates == num_points - 1)
+        others = squares[part] - closeness[:, -1] - error
+        is_sure = (others > squared[:, -1]) | (num_candidates == num_points)
         parts.append((np.take_along_axis(candidates, order, axis=1), np.sqrt(squared), is_sure))
     indices, distances, is_sure = map(np.concatenate, zip(*parts, strict=True))
     return indices, distances, is_sure
+
+
+def _largest(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` largest of each row `[B, N]`, and their places, both `[B, count]`."""
+    # They are among those of the groups with the largest maxima, which are soon found.
+    num_rows, num_columns = values.shape
+    width = num_columns // _MEMBERS
+    if width < _MEMBERS * count:
+        found = tf.math.top_k(values, count)
+        return found.values.numpy(), found.indices.numpy()
+    grouped = values[:, : _MEMBERS * width].reshape(num_rows, _MEMBERS, width)
+    chosen = tf.math.top_k(grouped.max(axis=1), count).indices.numpy()[:, np.newaxis]
+    places = (chosen + width * np.arange(_MEMBERS)[:, np.newaxis]).reshape(num_rows, -1)
+    rest = np.tile(np.arange(_MEMBERS * width, num_columns), (num_rows, 1))
+    places = np.concatenate([places, rest], axis=1)
+    found = tf.math.top_k(np.take_along_axis(values, places, axis=1), count)
+    return found.values.numpy(), np.take_along_axis(places, found.indices.numpy(), axis=1)
 
 
 def membership_graph(indices: np.ndarray, distances: np.ndarray) -> scipy.sparse.csr_matrix:
@@ -156,18 +177,21 @@ def layout(
     num_parts = max(1, int(share.sum()) // num_points)
     weights = np.bincount(heads, share, minlength=len(rows)).astype(np.float32) / num_parts
     weights = weights.reshape(*places.shape[:2], 1)
-    for epoch in range(epochs):
-        rate = np.float32(1.0 - epoch / epochs)
-        drawn = np.flatnonzero(generator.random(len(share), np.float32) < share)
-        part_of = generator.integers(num_parts, size=len(drawn))
-        for part in range(num_parts):
-            chosen = drawn[part_of == part]
-            force = _pulls(rows, heads[chosen], tails[chosen], *curve)
-            others = generator.integers(num_points, size=(len(places), _NEGATIVES))
-            force += _pushes(places, weights, rows[others], *curve).reshape(-1, dim)
-            rows += rate * force
-        if on_epoch is not None:
-            on_epoch(epoch + 1, epochs)
+    # A second core, where there is one, pulls while the first one pushes.
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        for epoch in range(epochs):
+            rate = np.float32(1.0 - epoch / epochs)
+            drawn = np.flatnonzero(generator.random(len(share), np.float32) < share)
+            part_of = generator.integers(num_parts, size=len(drawn))
+            for part in range(num_parts):
+                chosen = drawn[part_of == part]
+                pulls = pool.submit(_pulls, rows, heads[chosen], tails[chosen], *curve)
+                others = generator.integers(num_points, size=(len(places), _NEGATIVES))
+                force = _pushes(places, weights, rows[others], *curve).reshape(-1, dim)
+                force += pulls.result()
+                rows += rate * force
+            if on_epoch is not None:
+                on_epoch(epoch + 1, epochs)
     return rows[rank]
 
 

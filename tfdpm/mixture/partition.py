@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import scipy.linalg
@@ -119,11 +120,20 @@ def log_joint_coefficients(parameters: MixtureParameters) -> np.ndarray:
     precisions = np.swapaxes(whiteners, 1, 2) @ whiteners
     linear = np.einsum("kab,kb->ka", precisions, means)
     constants = np.log(weights) - 0.5 * (log_determinants + (linear * means).sum(axis=1))
-    rows, columns = np.triu_indices(means.shape[1])
+    rows, columns, _ = triangle(means.shape[1])
     # Products off the diagonal stand for both triangles.
     multiples = np.where(rows == columns, -0.5, -1.0)
     quadratic = precisions[:, rows, columns] * multiples
     return np.concatenate([constants[:, np.newaxis], linear, quadratic], axis=1).T
+
+
+@functools.cache
+def triangle(dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows and columns of the products of `triangle_moments`, and the place `[D, D]` of each."""
+    rows, columns = np.triu_indices(dim)
+    place = np.empty((dim, dim), np.int64)
+    place[rows, columns] = place[columns, rows] = np.arange(len(rows))
+    return rows, columns, place
 
 
 def whitening(parameters: MixtureParameters) -> tuple[np.ndarray, np.ndarray]:

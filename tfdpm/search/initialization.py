@@ -80,6 +80,24 @@ class _Given(NamedTuple):
     seed: int
 
 
+class StartedSearch(NamedTuple):
+    """A search in leading features that has ended, but has not been settled.
+
+    Attributes:
+        result: what the search found in the leading features.
+        settings: of the search.
+        preprocessing: map that may go to further features than the leading ones.
+    """
+
+    result: SearchResult
+    settings: SearchSettings
+    preprocessing: Preprocessing
+
+    def labels(self, raw: np.ndarray) -> np.ndarray:
+        """Components `[n]`, numbered without gaps, of raw inputs `[n, D_in]`."""
+        return _labels_of(self.result, raw)
+
+
 def initialize_mixture(
     raw: np.ndarray,
     moments: FeatureMoments,
@@ -88,6 +106,7 @@ def initialize_mixture(
     seed: int,
     *,
     takes_logs: bool = True,
+    started: StartedSearch | None = None,
 ) -> InitialMixture:
     """Finds the prior and the initial mixture of a fit.
 
@@ -98,6 +117,7 @@ def initialize_mixture(
         config: settings of the fit.
         seed: random seed; the same seed gives the same mixture.
         takes_logs: whether skewed columns may be replaced by their logarithms, as in a table.
+        started: what `start_search` made of the same arguments; `None` starts a search here.
     """
     if not (uses_search(config) and _has_open_prior(config)):
         preprocessing = preprocessing.leading()
@@ -111,7 +131,7 @@ def initialize_mixture(
         parameters = estimate_mixture(statistics, prior, structure, config)
         return InitialMixture(prior, parameters, None, statistics, structure, None, preprocessing)
     given = _Given(raw, moments, config, seed)
-    result = _search_features(given, preprocessing)
+    result = _settle(given, started or _start_search(given, preprocessing))
     if takes_logs and _leaves_features(config) and raw.shape[1] <= _MOST_COLUMNS:
         result = _search_logs(given, result)
     search, labels, parameters, used = result
@@ -133,21 +153,43 @@ def initialize_mixture(
     return InitialMixture(prior, parameters, t_mixture, statistics, search.covariance, search, used)
 
 
-def _search_features(given: _Given, preprocessing: Preprocessing) -> SearchResult:
-    """Searches in leading features, and again where clusters overlap, and settles what was found.
+def start_search(
+    raw: np.ndarray,
+    moments: FeatureMoments,
+    preprocessing: Preprocessing,
+    config: DeepDPMConfig,
+    seed: int,
+) -> StartedSearch:
+    """The first part of `initialize_mixture`, of the same arguments, where there is a search.
+
+    It takes a small share of the whole time and finds nearly the same clusters.
+    """
+    if not _has_open_prior(config):
+        preprocessing = preprocessing.leading()
+    return _start_search(_Given(raw, moments, config, seed), preprocessing)
+
+
+def _start_search(given: _Given, preprocessing: Preprocessing) -> StartedSearch:
+    raw, moments, config, seed = given
+    preprocessing = preprocessing.with_resolution(raw)
+    features, settings = _search_inputs(
+        preprocessing.transform(raw), moments, preprocessing, config
+    )
+    result = _search_samples(features, settings, preprocessing.leading(), config, seed)
+    return StartedSearch(result, settings, preprocessing)
+
+
+def _settle(given: _Given, started: StartedSearch) -> SearchResult:
+    """Searches again where clusters overlap, and settles what was found.
 
     The result's map may go to further features than the leading ones that it is about.
     """
     raw, moments, config, seed = given
-    preprocessing = preprocessing.with_resolution(raw)
-    leading = preprocessing.leading()
-    features, settings = _search_inputs(
-        preprocessing.transform(raw), moments, preprocessing, config
-    )
-    result = _search_samples(features, settings, leading, config, seed)
+    result, settings, preprocessing = started
     if config.splits and config.merges:
         found = result.search.find_clumps(result.labels, result.parameters)
         result = result._replace(labels=found[0], parameters=found[1])
+    leading = result.preprocessing
     if _leaves_features(config):
         result = search_whitened(result, raw[_sample_rows(given)], moments, settings, seed)
     search, labels, parameters, used = result
@@ -190,7 +232,7 @@ def _search_logs(given: _Given, plain: SearchResult) -> SearchResult:
 def _search_with_logs(
     given: _Given, log_scales: np.ndarray, log_origins: np.ndarray
 ) -> SearchResult:
-    """Searches logarithms of these scales and origins `[D_in]`; else as `_search_features`."""
+    """Searches logarithms of these scales and origins `[D_in]`, from a fresh start."""
     is_flag = given.moments.is_flag
     compressed = compress(given.raw.astype(np.float64) - log_origins, log_scales)
     # Logarithms have no units, so no column keeps its own.
@@ -203,7 +245,7 @@ def _search_with_logs(
     )
     preprocessing = fit_preprocessing(moments, given.config.preprocessing)
     given = given._replace(raw=compressed, moments=moments)
-    result = _search_features(given, preprocessing)
+    result = _settle(given, _start_search(given, preprocessing))
     used = result.preprocessing.after_logs(log_scales, log_origins, units)
     return result._replace(preprocessing=used)
 

@@ -14,7 +14,7 @@ from scipy import sparse
 from scipy.special import entr, gammaln
 
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
-from tfdpm.mixture.partition import log_joint_coefficients, triangle_moments, whitening
+from tfdpm.mixture.partition import log_joint_coefficients, triangle, triangle_moments, whitening
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.mixture.t_mixture import TStatistics
 
@@ -237,9 +237,7 @@ class Sample:
         dim = self.dim
         if self._moments is None:
             return self._from_squares(packed.reshape(-1, 1 + dim, 1 + dim))
-        place = np.empty((dim, dim), np.int64)
-        rows, columns = np.triu_indices(dim)
-        place[rows, columns] = place[columns, rows] = 1 + dim + np.arange(len(rows))
+        place = 1 + dim + triangle(dim)[2]
         parts = packed[:, 0], packed[:, 1 : 1 + dim], packed[:, place]
         return SufficientStatistics(*parts).widened(self.rounding)
 

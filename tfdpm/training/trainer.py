@@ -26,6 +26,7 @@ from tfdpm.networks.reduction import PassStatistics
 from tfdpm.networks.resize import next_capacity
 from tfdpm.networks.warm_start import start_from_mixture
 from tfdpm.search.initialization import (
+    InitialMixture,
     initialize_mixture,
     num_initial_points,
     resume_search,
@@ -84,6 +85,7 @@ class Trainer:
         given: what the caller gave beside points and configuration, as text by argument, by which
             an interrupted fit is told from another.
         linked: rows that are to be together or apart when the fit ends; `None` for none.
+        start: first mixture of these points, if it was found before; `None` for none.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Trainer:
         self.start_epoch = self.first_epoch = 0
         self.given: dict[str, str] = {}
         self.linked: LinkedRows | None = None
+        self.start: InitialMixture | None = None
         # Weights of the networks and what a pass found under them, while both stay as they are.
         self._last_pass: tuple[list[np.ndarray], PassStatistics] | None = None
         self._sample: Sample | None = None  # from which subcomponents start by 2-means
@@ -112,7 +115,7 @@ class Trainer:
         moments = moments._replace(has_flags=self._table.has_flags)
         preprocessing = fit_preprocessing(moments, config.preprocessing)
         raw = self.source.sample(num_initial_points(config), seed)
-        found = initialize_mixture(
+        found = self.start or initialize_mixture(
             raw, moments, preprocessing, config, seed, takes_logs=self._table.takes_logs
         )
         prior, parameters, t_mixture, soft, covariance, search, preprocessing = found
