@@ -36,7 +36,7 @@ from tfdpm.features.preprocessing import Table
 from tfdpm.interpret.edits import merge_clusters, split_cluster
 from tfdpm.interpret.fitted import Fitted, slices
 from tfdpm.interpret.identity import Reference, check_reference
-from tfdpm.mixture.parameters import draw_points
+from tfdpm.mixture.categories import draw_points
 from tfdpm.training.online import learn_batch
 from tfdpm.training.sources import source_of
 from tfdpm.training.trainer import Trainer
@@ -205,7 +205,7 @@ class DeepDPM(FittedModel):
         """What is known of columns that have meanings of their own."""
         has_columns = inputs.array is not None and len(inputs.feature_shape) == 1
         is_table = self.encoder is None and has_columns
-        return Table(is_table, is_table and columns.has_flags)
+        return Table(is_table, columns.variables if is_table else ())
 
     def _known_columns(self, reference: Any = None) -> Columns | None:
         """Columns by which frames are read: its own, or those of the reference of a first fit."""
@@ -338,7 +338,12 @@ class DeepDPM(FittedModel):
         if search is not None:
             return np.asarray(search.features, np.float32)
         generator = np.random.default_rng([self.seed, self.n_components])
-        return draw_points(self.mixture_, self.config.max_start_points, generator)
+        return draw_points(
+            self.mixture_,
+            self.config.max_start_points,
+            generator,
+            self.fitted.state.categories,
+        )
 
     def _edit(self, edited: Fitted, features: np.ndarray | None) -> None:
         """Takes over edited clusters, with labels of the points of the fit if they are given."""
