@@ -255,7 +255,7 @@ def _choose_features(features: str, given: keras.Model | None, inputs: Inputs) -
         return FeatureChoice("model", f"{given.name}, asked for")
     if features in ("none", "pca"):
         return FeatureChoice(features, "asked for")
-    if features == "auto" and inputs.columns.has_flags:
+    if features == "auto" and inputs.columns.variables:
         return FeatureChoice("none", "columns of categories, a table")
     points = inputs.array
     if points is None:

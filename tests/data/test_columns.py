@@ -138,3 +138,12 @@ def test_what_is_neither_number_nor_text_is_refused() -> None:
     with pytest.raises(TypeError, match=r"neither numbers nor text: \['day', 'span'\]"):
         as_features((frame, None))
     assert as_features(frame).columns.origin == "left out: day (dates), span (dates)"
+
+
+def test_each_value_knows_its_categorical_variable() -> None:
+    frame = pd.DataFrame({"a": list("xyzxyz"), "b": [1.0, 2, 3, 4, 5, 7], "c": [True, False] * 3})
+    columns = as_features(frame.assign(d=list("uvuvuv"))).columns
+    assert columns.features == ("b", "c", "a=x", "a=y", "a=z", "d=v")
+    assert columns.variables == (0, 1, 2, 2, 2, 3)
+    assert Columns.from_json(columns.to_json()).variables == columns.variables
+    assert as_features(frame[["b"]]).columns.variables == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -166,3 +167,41 @@ def test_the_estimator_takes_text_and_wants_the_same_names():
     np.testing.assert_array_equal(estimator.predict(FRAME), estimator.labels_)
     with pytest.raises(ValueError, match="feature names"):
         estimator.predict(FRAME.rename(columns={"sex": "gender"}))
+
+
+def answers(seed=0, num_points=400, num_columns=6):
+    """Two kinds of rows that six columns of text alone tell apart, beside a number of noise."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 2, num_points)
+    texts = {
+        f"c{i}": np.where(rng.random(num_points) < 0.9, kind, rng.integers(0, 3, num_points))
+        for i in range(num_columns)
+    }
+    frame = pd.DataFrame(texts).map("abc".__getitem__)
+    return frame.assign(noise=rng.normal(size=num_points)), kind
+
+
+@pytest.mark.parametrize("has_numbers", [True, False])
+def test_clusters_that_categories_alone_show_are_found_kept_and_continued(has_numbers, tmp_path):
+    frame, kind = answers()
+    frame = frame if has_numbers else frame.drop(columns="noise")
+    model = tfdpm.DeepDPM(FAST, seed=0)
+    model.fit(frame, verbose=0)
+    assert model.n_clusters == 2
+    assert tfdpm.metrics.ari(kind, model.labels_) > 0.95
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(frame), model.predict(frame))
+    loaded.partial_fit(answers(seed=1)[0][frame.columns])
+    assert tfdpm.metrics.ari(kind, loaded.predict_labels(frame)) > 0.95
+
+
+def test_categories_that_shift_numbers_within_clusters_are_no_clusters():
+    rng = np.random.default_rng(0)
+    kind, place = rng.integers(0, 2, 600), rng.integers(0, 3, 600)
+    numbers = 8.0 * kind[:, np.newaxis] + place[:, np.newaxis] * [0.8, -0.8]
+    frame = pd.DataFrame(numbers + rng.normal(size=(600, 2)), columns=["a", "b"])
+    model = tfdpm.DeepDPM(FAST, seed=0)
+    model.fit(frame.assign(place=np.array(list("xyz"))[place]), verbose=0)
+    assert model.n_clusters == 2
+    assert tfdpm.metrics.ari(kind, model.labels_) > 0.98

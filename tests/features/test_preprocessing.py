@@ -323,9 +323,9 @@ def test_flags_keep_their_unit_and_numbers_beside_them_get_unit_variance():
     generator = np.random.default_rng(0)
     flags = (generator.uniform(size=(400, 3)) < [0.5, 0.1, 0.01]).astype(float)
     x = np.column_stack([1e-3 * X[:, 0], flags, 30.0 * X[:, 1], np.zeros(400)])
-    moments = feature_moments(x)._replace(has_flags=True)
+    moments = feature_moments(x)._replace(variables=(0,) * 6)
     np.testing.assert_array_equal(moments.is_flag, [False, True, True, True, False, False])
-    assert not moments._replace(has_flags=False).is_flag.any()
+    assert not moments._replace(variables=()).is_flag.any()
     units = np.where(moments.is_flag, 1.0, x.std(axis=0))[:5]
     wanted = x[:, :5] / units
     ratio = distances(fit_preprocessing(moments, "auto").transform(x)) / (distances(wanted) + 1e-9)
@@ -333,3 +333,25 @@ def test_flags_keep_their_unit_and_numbers_beside_them_get_unit_variance():
     np.testing.assert_allclose(ratio[apart], ratio[apart].mean(), rtol=2e-2)
     standard = fit_preprocessing(moments, "standardize").transform(x)[:, :5]
     np.testing.assert_allclose(standard.std(axis=0), standard.std(), rtol=1e-4)
+
+
+def test_flags_of_categories_stay_before_the_axes_of_numbers():
+    generator = np.random.default_rng(0)
+    value = generator.integers(3, size=400)
+    flags = np.column_stack([np.eye(3)[value], generator.random(400) < 0.2])
+    x = np.column_stack([X[:, 0], flags[:, 3], 30.0 * X[:, 1], flags[:, :3]])
+    moments = feature_moments(x)._replace(variables=(0, 1, 0, 2, 2, 2))
+    found = fit_preprocessing(moments, "auto", keeps_flags=True)
+    assert (found.category_sizes, found.feature_dim) == ((1, 3), 6)
+    columns, units = found.flag_places
+    np.testing.assert_array_equal(columns, [1, 3, 4, 5])
+    wanted = units * (x[:, columns] - x[:, columns].mean(axis=0))
+    np.testing.assert_allclose(found.transform(x)[:, :4], wanted, atol=1e-6)
+    assert found.transform(x)[:, 4:].var(axis=0).mean() == pytest.approx(1.0, rel=1e-3)
+    np.testing.assert_array_equal(found.raw_points(found.transform(x))[:, columns], x[:, columns])
+    widths = found.with_resolution(x).steps
+    assert widths is None or not widths[columns].any()
+    only = feature_moments(flags)._replace(variables=(2, 2, 2, 1))
+    only = fit_preprocessing(only, "auto", keeps_flags=True).with_resolution(flags)
+    assert only.counts_copies
+    assert only.steps is None or not only.steps.any()

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from tests.reference import niw as reference
 from tfdpm.mixture.partition import PartitionPrior
-from tfdpm.mixture.prior import automatic_scale
 from tfdpm.mixture.statistics import accumulate_hard
+from tfdpm.search.prior import automatic_scale
 
 
 def fitted_scale(scale, statistics, dim=2):

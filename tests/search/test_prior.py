@@ -6,10 +6,9 @@ import pytest
 from tests.reference.searches import search_settings
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import FeatureMoments, Preprocessing
-from tfdpm.mixture.prior import automatic_scale
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.search.evidence import SampleEvidence
-from tfdpm.search.prior import SearchPrior, prior_from_moments
+from tfdpm.search.prior import SearchPrior, automatic_scale, prior_from_moments
 from tfdpm.search.sample import Sample
 
 N = 50_000

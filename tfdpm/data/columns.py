@@ -24,7 +24,7 @@ class Columns:
     Attributes:
         names: names of the columns; none where points were no frame.
         categories: categories of each column in sorted order, none for a column of numbers.
-        has_flags: whether there are categories, or columns of True and False.
+        truths: names of columns of True and False.
         left_out: names of columns of the file of the fit that were not clustered.
         origin: how that file was read, in words; empty where points came from no table in a file.
         missing: "mean" where missing values of that file were filled in, "drop" where left out.
@@ -33,7 +33,7 @@ class Columns:
 
     names: tuple[str, ...] = ()
     categories: tuple[tuple[str, ...], ...] = ()
-    has_flags: bool = field(default=False, compare=False)
+    truths: tuple[str, ...] = field(default=(), compare=False)
     left_out: tuple[str, ...] = field(default=(), compare=False)
     origin: str = field(default="", compare=False)
     missing: str = field(default="", compare=False)
@@ -49,6 +49,21 @@ class Columns:
         numbers = [name for name, categories in pairs if not categories]
         flags = [f"{name}={each}" for name, found in pairs for each in found[len(found) == 2 :]]
         return (*numbers, *flags)
+
+    @property
+    def variables(self) -> tuple[int, ...]:
+        """Categorical variable of each of `features`, numbered from 1, and 0 of numbers.
+
+        Without any categories there are none.
+        """
+        pairs = list(zip(self.names, self.categories, strict=True))
+        numbers = [(name in self.truths, 1) for name, categories in pairs if not categories]
+        flags = [(True, len(found) - (len(found) == 2)) for _, found in pairs if found]
+        if not self.truths and not flags:
+            return ()
+        firsts = np.cumsum([is_flag for is_flag, _ in numbers + flags])
+        parts = zip(firsts, numbers + flags, strict=True)
+        return tuple(int(each * is_flag) for each, (is_flag, n) in parts for _ in range(n))
 
     def __str__(self) -> str:
         """Which columns of a table are used as what."""
@@ -75,10 +90,17 @@ class Columns:
             ValueError, TypeError, KeyError: for another text.
         """
         found = json.loads(text)
-        for name in ("names", "left_out", "fill"):
+        found.pop("has_flags", None)  # of files of before
+        for name in ("names", "left_out", "fill", "truths"):
             found[name] = tuple(found.get(name, ()))
         columns = cls(**found | {"categories": tuple(map(tuple, found["categories"]))})
-        texts = [*columns.names, *columns.left_out, columns.origin, columns.missing]
+        texts = [
+            *columns.names,
+            *columns.left_out,
+            *columns.truths,
+            columns.origin,
+            columns.missing,
+        ]
         texts += [each for group in columns.categories for each in group]
         fills = all(isinstance(each, (int, float, str)) for each in columns.fill)
         if not fills or not all(isinstance(each, str) for each in texts):
@@ -106,10 +128,11 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
     found = columns
     if columns is None:
         categories = _categories(frame, name)
-        has_flags = any(categories) or any(dtype.kind == "b" for dtype in frame.dtypes)
         read = frame.attrs.get("tfdpm", {})  # of a table in a file
         names = tuple(map(str, frame.columns))
-        found = Columns(names, categories, has_flags, fill=_fill_of(frame, categories), **read)
+        is_truth = [dtype.kind == "b" for dtype in frame.dtypes]
+        truths = tuple(name for name, is_own in zip(names, is_truth, strict=True) if is_own)
+        found = Columns(names, categories, truths, fill=_fill_of(frame, categories), **read)
     elif columns.names:
         others = set(columns.left_out).difference(columns.names)
         frame = frame.loc[:, [str(each) not in others for each in frame.columns]]

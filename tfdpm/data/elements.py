@@ -263,9 +263,10 @@ def _columns_of(choice: _Choice, specs: dict[Key, Any]) -> Columns:
     if not choice.is_table:
         return Columns(origin=_describe(choice))
     names = tuple(_names(choice.x))
-    has_flags = any(specs[key].dtype.is_bool for key in choice.x)
+    pairs = zip(names, choice.x, strict=True)
+    truths = tuple(name for name, key in pairs if specs[key].dtype.is_bool)
     left_out = tuple(map("/".join, choice.rest if choice.y is None else [*choice.rest, choice.y]))
-    return Columns(names, ((),) * len(names), has_flags, left_out, _describe(choice))
+    return Columns(names, ((),) * len(names), truths, left_out, _describe(choice))
 
 
 def _fail(specs: dict[Key, Any], name: str, numbers: Sequence[Key] = ()) -> NoReturn:

@@ -63,7 +63,7 @@ def fit_config(config: DeepDPMConfig, num_points: int | None, **given: int | Non
 def table_of(inputs: Inputs, encoder: keras.Model | None, columns: Columns) -> Table:
     """What is known of columns that have meanings of their own."""
     is_table = encoder is None and inputs.array is not None and len(inputs.feature_shape) == 1
-    return Table(is_table, is_table and columns.has_flags)
+    return Table(is_table, columns.variables if is_table else ())
 
 
 def describe_given(

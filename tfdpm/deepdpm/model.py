@@ -37,7 +37,7 @@ from tfdpm.features.apply_encoder import as_rows, check_point_shape, encode_inpu
 from tfdpm.interpret.edits import merge_clusters, split_cluster
 from tfdpm.interpret.fitted import Fitted, slices
 from tfdpm.interpret.identity import Reference, check_reference
-from tfdpm.mixture.parameters import draw_points
+from tfdpm.mixture.categories import draw_points
 from tfdpm.progress.display import ending_displays
 from tfdpm.training.online import learn_batch
 from tfdpm.training.sources import source_of
@@ -318,7 +318,12 @@ class DeepDPM(FittedModel):
         if search is not None:
             return np.asarray(search.features, np.float32)
         generator = np.random.default_rng([self.seed, self.n_components])
-        return draw_points(self.mixture_, self.config.max_start_points, generator)
+        return draw_points(
+            self.mixture_,
+            self.config.max_start_points,
+            generator,
+            self.fitted.state.categories,
+        )
 
     def _edit(self, edited: Fitted, features: np.ndarray | None) -> None:
         """Takes over edited clusters, with labels of the points of the fit if they are given."""

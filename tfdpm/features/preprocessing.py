@@ -32,7 +32,8 @@ class Table(NamedTuple):
     """What is known of the columns of raw points."""
 
     takes_logs: bool = False  # whether skewed columns may be replaced by their logarithms
-    has_flags: bool = False  # whether zeros and ones stand for categories or truth values
+    # Categorical variable `[D_in]` of each column, numbered from 1, and 0 of numbers; none without.
+    variables: tuple[int, ...] = ()
 
 
 class FeatureMoments(NamedTuple):
@@ -44,7 +45,7 @@ class FeatureMoments(NamedTuple):
     num_points: float  # or the sum of their weights
     mean: np.ndarray  # [D]
     covariance: np.ndarray  # [D, D]; or its factor F [M, D] of M < D rows, of which it is F^T F
-    has_flags: bool = False  # see `Table`
+    variables: tuple[int, ...] = ()  # see `Table`
 
     @property
     def is_factored(self) -> bool:
@@ -84,7 +85,23 @@ class FeatureMoments(NamedTuple):
         """Which columns `[D]` are flags, whose mean m says that their variance is m (1 - m)."""
         variances = self.variances
         is_expected = np.isclose(variances, self.mean * (1.0 - self.mean), rtol=1e-9, atol=0.0)
-        return is_expected & (variances > 0.0) & self.has_flags
+        return is_expected & (variances > 0.0) & bool(self.variables)
+
+    def flag_columns(self) -> list[np.ndarray]:
+        """Columns of the flags of each categorical variable; zeros and ones are one, too."""
+        of_each: dict[int, list[int]] = {}
+        for column in np.flatnonzero(self.is_flag):
+            of_each.setdefault(self.variables[column] or -column - 1, []).append(int(column))
+        return [np.array(columns) for columns in of_each.values()]
+
+    def of_columns(self, columns: np.ndarray) -> FeatureMoments:
+        """The moments of some of the columns."""
+        covariance = self.covariance[:, columns]
+        if not self.is_factored:
+            covariance = covariance[columns]
+        elif len(covariance) >= len(columns):
+            covariance = covariance.T @ covariance
+        return self._replace(mean=self.mean[columns], covariance=covariance, variables=())
 
     def plus(self, other: FeatureMoments) -> FeatureMoments:
         """Returns the moments of both sets of points together."""
@@ -163,6 +180,8 @@ class Preprocessing:
     # Scales [D_in] float64 of logarithms, see `skewness.compress`, infinite for columns without.
     log_scales: np.ndarray | None = None  # None where no column has one
     log_origins: np.ndarray | None = None  # where they are zero, [D_in] float64; None for 0
+    # Flags of each categorical variable, which are the first features; see `Categories.sizes`.
+    category_sizes: tuple[int, ...] = ()
 
     @property
     def input_dim(self) -> int:
@@ -198,11 +217,26 @@ class Preprocessing:
         """Returns the map of values that come in the steps of a sample `raw [n, D_in]`."""
         if self.normalizes_rows:
             return self
-        steps = column_steps(raw)
-        if not steps.any():
+        is_number = ~self.is_flag
+        steps = np.where(is_number, column_steps(raw), 0.0)
+        # Rows of categories alone repeat.
+        counts_copies = not self.projection[is_number].any() or repeats_by_chance(
+            raw[:, is_number], steps[is_number]
+        )
+        if not steps.any() and not counts_copies:
             return self
-        counts_copies = repeats_by_chance(raw, steps)
         return dataclasses.replace(self, steps=steps, counts_copies=counts_copies)
+
+    @property
+    def flag_places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Raw columns `[F]` of the flags that are the first F features, and their units `[F]`."""
+        first = self.projection[:, : sum(self.category_sizes)]
+        return first.argmax(axis=0), first.max(axis=0, initial=0.0)
+
+    @property
+    def is_flag(self) -> np.ndarray:
+        """Which raw columns `[D_in]` are flags of categories."""
+        return np.isin(np.arange(self.input_dim), self.flag_places[0])
 
     @property
     def rounding(self) -> np.ndarray | None:
@@ -296,6 +330,12 @@ class Preprocessing:
             rows = expand(rows, self.log_scales)
         return rows if self.log_origins is None else rows + self.log_origins
 
+    def raw_points(self, features: np.ndarray) -> np.ndarray:
+        """Returns raw inputs as `inverse` does, in which flags are zeros and ones."""
+        rows, columns = self.inverse(features), self.flag_places[0]
+        rows[..., columns] = rows[..., columns].round()
+        return rows
+
     def inverse_covariance(self, covariances: np.ndarray, means: np.ndarray) -> np.ndarray:
         """Maps covariances `[..., D, D]` of features to those of raw inputs.
 
@@ -315,14 +355,17 @@ def normalize_rows(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(norms, 1e-12)
 
 
-def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) -> Preprocessing:
+def fit_preprocessing(
+    moments: FeatureMoments, kind: str, wider: float = 1.0, keeps_flags: bool = False
+) -> Preprocessing:
     """Fits the map to data with these moments.
 
     Every kind but "none" and "normalize" ends with one common factor, which gives the leading
     features a mean variance of one.
 
     `kind` is as in `DeepDPMConfig.preprocessing`; for "normalize", moments are those of normalised
-    rows. The largest number of principal axes is `wider` times the usual one.
+    rows. The largest number of principal axes is `wider` times the usual one. Under "auto", flags
+    of categories may be kept as they are, before the axes of the numbers.
     """
     checks.one_of(kind, "preprocessing", PREPROCESSING)
     mean = moments.mean
@@ -349,6 +392,8 @@ def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) ->
         scales[is_varying] = 1.0 / np.sqrt(np.where(is_flag, 1.0, variances)[is_varying])
     description = _STANDARDISED if scales[is_varying].max() != 1.0 else "centred"
     num_leading = input_dim
+    if keeps_flags and is_flag.any():
+        return _beside_flags(moments, scales * ~is_flag, wider)
     if kind == "auto":
         axes, num_leading = _principal_axes(moments, scales, wider)
         projection = scales[:, np.newaxis] * axes
@@ -361,6 +406,36 @@ def fit_preprocessing(moments: FeatureMoments, kind: str, wider: float = 1.0) ->
         return Preprocessing(mean, projection, False, description)
     description += f", K sought in {num_leading}"
     return Preprocessing(mean, projection, False, description, num_leading)
+
+
+def _beside_flags(moments: FeatureMoments, scales: np.ndarray, wider: float) -> Preprocessing:
+    """The map to flags, as they are, and the principal axes of numbers with `scales [D_in]`."""
+    variables, numbers = moments.flag_columns(), np.flatnonzero(scales)
+    flags = np.concatenate(variables)
+    num_leading, variance = 0, float(moments.variances[flags].mean())
+    projection = np.eye(len(scales))[:, flags]
+    if len(numbers):
+        own = moments.of_columns(numbers)
+        axes, num_leading = _principal_axes(own, scales[numbers], wider)
+        rows = scales[numbers, np.newaxis] * axes
+        variance = float(own.projected(rows[:, :num_leading]).mean())
+        of_numbers = np.zeros((len(scales), axes.shape[1]))
+        of_numbers[numbers] = rows
+        projection = np.concatenate([projection, of_numbers], axis=1)
+    num_leading += len(flags)
+    has_more = num_leading < projection.shape[1]
+    description = f"{_STANDARDISED}, {len(flags)} flags of {len(variables)} categorical columns"
+    if len(numbers):
+        description += (
+            f", {projection.shape[1] - len(flags)} principal axes of {len(numbers)} others"
+        )
+    return Preprocessing(
+        moments.mean,
+        projection / np.sqrt(variance),
+        description=description + (f", K sought in {num_leading}" if has_more else ""),
+        num_leading=num_leading if has_more else None,
+        category_sizes=tuple(map(len, variables)),
+    )
 
 
 def has_mixed_units(variances: np.ndarray) -> bool:

@@ -11,8 +11,9 @@ import tensorflow as tf
 from tfdpm.config import DeepDPMConfig
 from tfdpm.interpret.fitted import Fitted, slices
 from tfdpm.interpret.identity import follow
+from tfdpm.mixture.categories import density_of, draw_points
 from tfdpm.mixture.density import LogJoint
-from tfdpm.mixture.parameters import MixtureParameters, as_tensors, draw_points
+from tfdpm.mixture.parameters import MixtureParameters, as_tensors
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate
 from tfdpm.moves.transition import of_splits
 from tfdpm.networks.warm_start import start_from_mixture
@@ -79,7 +80,7 @@ def split_component(
         state = fitted.state
         parts = (state.sub_weights, state.sub_means, state.sub_covariances)
         drawn = MixtureParameters(*(part[component] for part in parts))
-        own = draw_points(drawn, _DRAWN, generator).astype(np.float64)
+        own = draw_points(drawn, _DRAWN, generator, state.categories).astype(np.float64)
     count = fitted.state.soft.counts[component] / len(own)
     soft, halves = _halves(own, count, fitted.state, config, seed, ends)
     transition = of_splits(num_components, np.arange(num_components) == component)
@@ -95,7 +96,7 @@ def split_component(
     state = dataclasses.replace(
         after.state, soft=soft, halves=whole_first(soft), parameters=parameters
     )
-    start_from_mixture(after.networks.clustering, state.parameters, features, seed)
+    start_from_mixture(after.networks.clustering, state.parameters, features, seed, state.targets)
     groups = fitted.result.groups
     if groups is not None:
         parents = _parents(fitted, component)
@@ -160,9 +161,11 @@ def _halves(
         shares = tf.one_hot(start.astype(int), 2, dtype=tf.float64)
         for _ in range(_NUM_STEPS):
             soft, parameters = estimate(shares)
-            log_joint = LogJoint(parameters)(tf.constant(points))
+            density = LogJoint(density_of(parameters, state.categories))
+            log_joint = density(tf.constant(points))
             shares = tf.nn.softmax(log_joint)
-        sides = LogJoint(parameters)(tf.constant(ends)).numpy().argmax(axis=1)
+        density = LogJoint(density_of(parameters, state.categories))
+        sides = density(tf.constant(ends)).numpy().argmax(axis=1)
         least = np.bincount(log_joint.numpy().argmax(axis=1), minlength=2).min()
         if least >= _LEAST_SHARE * len(points) and (are_any or sides[0] != sides[1]):
             score = float(tf.reduce_sum(tf.reduce_logsumexp(log_joint, axis=1)))

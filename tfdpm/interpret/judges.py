@@ -29,6 +29,7 @@ def hastings_judge(
         config.num_neighbours,
         min_points,
         joins_empty,
+        state.categories,
     )
 
 

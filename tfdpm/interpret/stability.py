@@ -10,6 +10,7 @@ import numpy as np
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import feature_moments
 from tfdpm.interpret.fitted import Fitted, slices
+from tfdpm.mixture.categories import density_of
 from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.search.initialization import resume_search
@@ -67,7 +68,7 @@ def measure_stability(
     labels = fitted.clusters_of(slices(features))
     scores, leading = np.zeros(len(features)), features[:, : search.points.shape[1]]
     for each in chains:
-        density = LogJoint(each.mixture)
+        density = LogJoint(density_of(each.mixture, search.settings.categories))
         components = np.concatenate(
             [np.argmax(density(piece).numpy(), axis=1) for piece in slices(leading)]
         )

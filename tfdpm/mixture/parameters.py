@@ -85,20 +85,6 @@ def pooled_moments(parameters: MixtureParameters, groups: np.ndarray) -> Mixture
     return as_tensors(MixtureParameters(total, pooled, np.einsum("kg,kab->gab", shares, within)))
 
 
-def draw_points(
-    parameters: MixtureParameters, count: int, generator: np.random.Generator
-) -> np.ndarray:
-    """`[count, D]` float32 points of the mixture."""
-    weights, means, covariances = (part.numpy() for part in parameters)
-    chosen = generator.choice(len(weights), count, p=weights / weights.sum())
-    factors = np.linalg.cholesky(covariances)
-    noise = generator.standard_normal((count, means.shape[1]))
-    points: np.ndarray = means[chosen]
-    for k in np.unique(chosen):
-        points[chosen == k] += noise[chosen == k] @ factors[k].T
-    return np.asarray(points, np.float32)
-
-
 def map_mixture_weights(
     counts: tf.Tensor, concentration: float, *, rule: str = "dirichlet_map"
 ) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.linalg
 
 from tfdpm.mixture import evidence
+from tfdpm.mixture.categories import Categories
 from tfdpm.mixture.niw import NIWParameters, niw_parameters
 from tfdpm.mixture.parameters import MixtureParameters, map_mixture_weights
 from tfdpm.mixture.statistics import SufficientStatistics
@@ -25,6 +26,7 @@ class PartitionPrior:
         dp_concentration: alpha of the Dirichlet process, > 0.
         weight_concentration: pseudo-points shared by all mixture weights.
         covariance: structure of the covariances, one of `covariance.STRUCTURES`.
+        categories: which of the first features are flags of categories; `None` for none.
     """
 
     scale: np.ndarray
@@ -33,6 +35,7 @@ class PartitionPrior:
     dp_concentration: float
     weight_concentration: float
     covariance: str = "full"
+    categories: Categories | None = None
 
     @property
     def dim(self) -> int:
@@ -47,16 +50,19 @@ class PartitionPrior:
         """Returns the prior of points with further features of `variances [D']`.
 
         Within clusters it expects the same share of each further feature's variance as of the
-        present first feature's, which is about 1.
+        present last feature's, which is about 1.
         """
-        scale = scipy.linalg.block_diag(self.scale, np.diag(self.scale[0, 0] * variances))
+        scale = scipy.linalg.block_diag(self.scale, np.diag(self.scale[-1, -1] * variances))
         return dataclasses.replace(self, scale=scale, df=self.df + len(variances))
 
     def terms(self, statistics: SufficientStatistics) -> np.ndarray:
         """Each component's share of `log p(X, z)`, `[K]`; see `evidence.log_partition_terms`."""
-        return evidence.log_partition_terms(
+        terms = evidence.log_partition_terms(
             self._niw_arrays, statistics, self.dp_concentration, self.covariance
         )
+        if self.categories is not None:
+            terms += self.categories.log_evidence(self._niw_arrays, statistics, self.covariance)
+        return terms
 
     def map_mixture(self, statistics: SufficientStatistics) -> MixtureParameters:
         """The MAP mixture as NumPy arrays: mean and covariance at their joint mode."""
@@ -68,13 +74,18 @@ class PartitionPrior:
     def fit_scale(self, statistics: SufficientStatistics, scale: float) -> float:
         """Fits the scale `s` of a prior `s * I` to the evidence of a partition's hard statistics.
 
-        It begins with `scale`, that of this prior, whose matrix is a multiple of I.
+        It begins with `scale`, that of this prior, whose matrix is a multiple of I, or that of the
+        numbers where the first features are flags.
         """
         prior, counts = self._niw_arrays, statistics.counts
         matrices = evidence.posterior(prior, statistics).scale
         df, posterior_df = self.df, self.df + counts
+        if self.categories is not None:
+            if self.categories.num_flags == self.dim:
+                return scale  # of which nothing depends
+            matrices = self.categories.given_flags(matrices)
         if self.covariance == "full":
-            added = np.linalg.eigvalsh(matrices) - self.scale[0, 0]
+            added = np.linalg.eigvalsh(matrices) - self.scale[-1, -1]
         else:
             _, added, posterior_df = evidence.free_variances(
                 prior, counts, matrices, self.covariance

@@ -30,8 +30,10 @@ def log_tail_gain(
             one of `assignments [N]` in [0, K), under its sample covariance.
 
     Returns:
-        `[K]` float64, nats, >= 0; 0 where the Gaussian is as good.
+        `[K]` float64, nats, >= 0; 0 where the Gaussian is as good, or without features.
     """
+    if feature_dim == 0:
+        return np.zeros(num_components)
     counts = np.bincount(assignments, minlength=num_components).astype(float)
     sums = np.bincount(assignments, distances, num_components)
     average = sums / np.maximum(counts * feature_dim, 1e-300)

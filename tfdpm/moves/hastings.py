@@ -10,6 +10,7 @@ import numpy as np
 
 from tfdpm import checks
 from tfdpm.mixture import evidence, niw
+from tfdpm.mixture.categories import Categories
 from tfdpm.mixture.statistics import SufficientStatistics
 
 _PAIRS_AT_ONCE = 4_096
@@ -43,6 +44,7 @@ class HastingsJudge:
         min_points: a half of this many points or fewer is refused (the released program: 5).
         joins_empty: whether a component without points merges with any other, or with none, as
             long as its network may still find them.
+        categories: which of the first features are flags of categories; `None` for none.
     """
 
     halves: SufficientStatistics
@@ -53,6 +55,7 @@ class HastingsJudge:
     num_neighbours: int = 3
     min_points: float = 0.0
     joins_empty: bool = True
+    categories: Categories | None = None
 
     @property
     def sizes(self) -> np.ndarray:
@@ -61,9 +64,12 @@ class HastingsJudge:
 
     def terms(self, statistics: SufficientStatistics) -> np.ndarray:
         """Shares of components with such statistics in the log probability of a partition."""
-        return evidence.log_partition_terms(
+        terms = evidence.log_partition_terms(
             self.prior, statistics, self.dp_concentration, self.covariance
         )
+        if self.categories is not None:
+            terms += self.categories.log_evidence(self.prior, statistics, self.covariance)
+        return terms
 
     def split_ratios(self) -> np.ndarray:
         """Log ratios `[K]` float64, nats; `-inf` where a half is too small or empty.

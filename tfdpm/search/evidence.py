@@ -44,7 +44,7 @@ class SampleEvidence:
         """
         rows = np.arange(self.sample.num_points) if rows is None else rows
         distances = self.sample.distances_to_own(labels, statistics, rows)
-        return log_tail_gain(distances, labels, len(statistics.counts), self.sample.dim)
+        return log_tail_gain(distances, labels, len(statistics.counts), self.sample.num_numbers)
 
     def shape_gains(self, labels: np.ndarray, statistics: SufficientStatistics) -> float:
         """What heavy tails and flat tops of the components may explain beyond Gaussians, nats.
@@ -53,7 +53,7 @@ class SampleEvidence:
         """
         rows = np.arange(self.sample.num_points)
         distances = self.sample.distances_to_own(labels, statistics, rows)
-        count, dim = len(statistics.counts), self.sample.dim
+        count, dim = len(statistics.counts), self.sample.num_numbers
         flat = [log_flatness_gain(distances[labels == k], dim) for k in range(count)]
         tails = log_tail_gain(distances, labels, count, dim)
         costs = np.where(tails > 0, tails + statistics.counts * np.log(2.0), 0.0)
@@ -107,7 +107,7 @@ class SampleEvidence:
         rows = np.arange(self.sample.num_points)
         distances = self.sample.distances_to_own(np.zeros_like(rows), whole, rows)
         loss = self.terms(parts).sum() - self.terms(whole)[0]
-        if log_flatness_gain(distances, self.sample.dim) <= loss:
+        if log_flatness_gain(distances, self.sample.num_numbers) <= loss:
             return False
         means, _ = sample_moments(parts)
         offsets = (means - sample_moments(whole)[0]) * np.sqrt(parts.counts)[:, np.newaxis]

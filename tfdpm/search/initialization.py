@@ -29,7 +29,7 @@ from tfdpm.moves.ledger import MoveCounts
 from tfdpm.search.kmeans import kmeans_labels
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.model_selection import select_search
-from tfdpm.search.prior import SearchSettings, prior_from_moments
+from tfdpm.search.prior import SearchSettings, categories_of, prior_from_moments
 from tfdpm.search.sample import Sample
 from tfdpm.search.state import MixtureState, estimate_mixture
 from tfdpm.search.t_refinement import refine_mixture
@@ -142,12 +142,11 @@ def initialize_mixture(
     if not has_axes:
         used = used.leading()
         search = search.with_features(search.points)
-    if has_axes or config.has_tails:
-        prior, labels, parameters, t_mixture = refine_mixture(
-            search, labels, multiple, config.has_tails
-        )
+    has_tails = config.has_tails and search.settings.categories is None
+    if has_axes or has_tails:
+        prior, labels, parameters, t_mixture = refine_mixture(search, labels, multiple, has_tails)
         t_mixture = None if t_mixture is None else as_tensors(t_mixture)
-    sample = Sample(search.features, used.rounding)
+    sample = Sample(search.features, used.rounding, search.settings.categories)
     statistics = sample.hard_statistics(labels, parameters.num_components).map(tf.constant)
     parameters = as_tensors(parameters)
     return InitialMixture(prior, parameters, t_mixture, statistics, search.covariance, search, used)
@@ -190,7 +189,7 @@ def _settle(given: _Given, started: StartedSearch) -> SearchResult:
         found = result.search.find_clumps(result.labels, result.parameters)
         result = result._replace(labels=found[0], parameters=found[1])
     leading = result.preprocessing
-    if _leaves_features(config):
+    if _leaves_features(config) and settings.categories is None:
         result = search_whitened(result, raw[_sample_rows(given)], moments, settings, seed)
     search, labels, parameters, used = result
     labels, parameters = search.settle(labels, parameters)
@@ -241,9 +240,11 @@ def _search_with_logs(
     compressed /= units
     # Raw inputs are a fair sample of all points.
     moments = feature_moments(compressed)._replace(
-        num_points=given.moments.num_points, has_flags=given.moments.has_flags
+        num_points=given.moments.num_points, variables=given.moments.variables
     )
-    preprocessing = fit_preprocessing(moments, given.config.preprocessing)
+    preprocessing = fit_preprocessing(
+        moments, given.config.preprocessing, keeps_flags=models_categories(given.config)
+    )
     given = given._replace(raw=compressed, moments=moments)
     result = _settle(given, _start_search(given, preprocessing))
     used = result.preprocessing.after_logs(log_scales, log_origins, units)
@@ -253,7 +254,8 @@ def _search_with_logs(
 def _labels_of(result: SearchResult, rows: np.ndarray) -> np.ndarray:
     """Clusters `[n]`, none of them empty, of raw `rows [n, D_in]`."""
     features = result.preprocessing.leading().transform(rows).astype(np.float64)
-    labels = Sample(features).labels(result.parameters)
+    categories = result.search.settings.categories
+    labels = Sample(features, categories=categories).labels(result.parameters)
     return np.unique(labels, return_inverse=True)[1].ravel()
 
 
@@ -314,6 +316,13 @@ def _leaves_features(config: DeepDPMConfig) -> bool:
     return config.preprocessing == "auto" and _has_open_prior(config) and leaves_moves
 
 
+def models_categories(config: DeepDPMConfig) -> bool:
+    """Whether flags of categories have a likelihood of their own rather than that of numbers."""
+    is_full = config.covariance in ("auto", "full") and config.prior_in_m_step
+    is_open = uses_search(config) and _has_open_prior(config)
+    return is_open and is_full and config.preprocessing == "auto"
+
+
 def _has_open_prior(config: DeepDPMConfig) -> bool:
     return config.prior == "auto" and config.df is None
 
@@ -369,4 +378,8 @@ def _search_inputs(
         fixed_scale = prior_from_moments(moments, preprocessing, config, 1).scale.numpy()
     df = dim + 2.0 if config.df is None else config.df
     rounding = preprocessing.rounding
-    return counted, SearchSettings(config, df, config.covariance, fixed_scale, rounding)
+    categories = categories_of(preprocessing)
+    # Spherical and diagonal covariances are of columns that are all numbers.
+    covariance = config.covariance if categories is None else "full"
+    settings = SearchSettings(config, df, covariance, fixed_scale, rounding, categories)
+    return counted, settings

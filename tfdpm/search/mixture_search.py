@@ -137,7 +137,8 @@ class MixtureSearch:
             points.shape[1],
             float(prior.df) - settings.df - (prior.loc.shape[0] - points.shape[1]),
             num_components=num_components,
-            scale=float(prior.scale[0, 0]) / (multiple * settings.config.prior_scale),
+            scale=float(prior.scale[points.shape[1] - 1, points.shape[1] - 1])
+            / (multiple * settings.config.prior_scale),
         )
         return cls(points, settings, seed, search_prior)
 

@@ -6,17 +6,48 @@ import dataclasses
 
 import numpy as np
 
+from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import FeatureMoments, Preprocessing
+from tfdpm.mixture.categories import Categories
 from tfdpm.mixture.niw import NIWParameters, niw_parameters
 from tfdpm.mixture.partition import PartitionPrior
-from tfdpm.mixture.prior import automatic_scale
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.search.sample import Sample
 
 # Half or twice of either leaves K of the embeddings that the scale was tuned on as it is.
 _LARGEST_SCALE = 3.0  # as a multiple of the mean variance of a feature
 _LEAST_CHANGE = 0.1  # change of the logarithm of the scale below which it counts as settled
+
+# Tuned on UMAP embeddings of USPS, MNIST and Fashion-MNIST, with their labels in view. On up to
+# 20,000 of their points a search finds K = 8, 10 and 9; half the scale gives 8, 10 and 11, twice
+# the scale 8, 9 and 8. Accuracies change by about a hundredth on average.
+_SCALE_PER_POINT = 2e-5
+_MANY_POINTS = 20_000.0
+_MANY_COMPONENTS = 20.0
+# Of a single feature. Thirty Gaussians on a line became 13 with twenty.
+_MANY_ON_A_LINE = 4.0
+# So many have few points each, of which a prior that is worth more would leave nothing to see:
+# 1,000 Gaussians in a plane became 13. From fewer on, heavy tails of one cluster become several.
+_COMPONENTS_OF_FEW_POINTS = 100.0
+
+
+def automatic_scale(num_points: float, num_components: int, feature_dim: int) -> float:
+    """Smallest scale of the automatic prior, as a multiple of the mean feature variance.
+
+    Real clusters are not Gaussian, and with enough points more Gaussians describe any shape better.
+    A scale that grows with N keeps the share of the prior in each component's covariance, and with
+    it K, independent of N. Below 20,000 points it falls with `N^(2/3)` only, since fewer points
+    tell less of a shape. With more than 20 components, or 4 of a single feature, the volume of one,
+    and with it the scale, shrinks as `K^(-2/D)`. With more than 100, the scale shrinks as their
+    points do, `1 / K`, too.
+    """
+    num_points = checks.number(num_points, "num_points", above=0.0)
+    many = _MANY_ON_A_LINE if feature_dim == 1 else _MANY_COMPONENTS
+    shrinkage = min(1.0, (num_components / many) ** (-2.0 / feature_dim))
+    shrinkage *= min(1.0, _COMPONENTS_OF_FEW_POINTS / num_components)
+    few = max(1.0, (_MANY_POINTS / num_points) ** (1.0 / 3.0))
+    return float(_SCALE_PER_POINT * num_points * few * shrinkage)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +61,7 @@ class SearchSettings:
         fixed_scale: `[D, D]` scale matrix of the prior; `None` fits a multiple of I.
         rounding: covariance of each point about its value, `[D', D']` of all features; `None` for
             none.
+        categories: which of the first features are flags of categories; `None` for none.
     """
 
     config: DeepDPMConfig
@@ -37,12 +69,22 @@ class SearchSettings:
     covariance: str = "full"
     fixed_scale: np.ndarray | None = None
     rounding: np.ndarray | None = None
+    categories: Categories | None = None
 
     def sample(self, points: np.ndarray) -> Sample:
         """The sample of points `[n, D]` of the first D features."""
         dim = points.shape[1]
         rounding = None if self.rounding is None else self.rounding[:dim, :dim]
-        return Sample(points, rounding)
+        return Sample(points, rounding, self.categories)
+
+
+def categories_of(preprocessing: Preprocessing) -> Categories | None:
+    """Which of the first features are flags of categories; `None` for none."""
+    columns, units = preprocessing.flag_places
+    if not len(columns):
+        return None
+    shares = preprocessing.mean[columns]
+    return Categories(preprocessing.category_sizes, shares, float(units[0]))
 
 
 class SearchPrior:
@@ -88,6 +130,8 @@ class SearchPrior:
         scale = settings.fixed_scale
         if scale is None:
             scale = multiple * settings.config.prior_scale * self.scale * np.eye(self._dim)
+            if settings.categories is not None:
+                scale = settings.categories.with_shifts(scale)
         return PartitionPrior(
             scale,
             settings.df + self.extra_df,
@@ -95,6 +139,7 @@ class SearchPrior:
             settings.config.dp_concentration,
             settings.config.weight_concentration,
             settings.covariance,
+            settings.categories,
         )
 
     def _floor_for(self, num_components: int) -> float:

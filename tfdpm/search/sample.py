@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import entr, gammaln
 
+from tfdpm.mixture.categories import Categories
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.partition import log_joint_coefficients, triangle, triangle_moments, whitening
 from tfdpm.mixture.statistics import SufficientStatistics
@@ -46,19 +47,34 @@ class Sample:
         points: `[n, D]` floating.
         rounding: covariance `[D, D]` of each point about its value, which statistics include;
             `None` for none.
+        categories: which of the first features are flags of categories; `None` for none.
 
     Attributes:
         points: `[n, D]` float64.
         num_points, dim: n and D.
     """
 
-    def __init__(self, points: np.ndarray, rounding: np.ndarray | None = None):
-        self.rounding = rounding
+    def __init__(
+        self,
+        points: np.ndarray,
+        rounding: np.ndarray | None = None,
+        categories: Categories | None = None,
+    ):
+        self.rounding, self.categories = rounding, categories
         self.points = np.ascontiguousarray(points, np.float64)
         self.num_points, self.dim = self.points.shape
         self._with_ones = np.concatenate([np.ones((self.num_points, 1)), self.points], axis=1)
         keeps_moments = self.dim <= _MAX_KEPT_DIM
         self._moments = triangle_moments(self.points) if keeps_moments else None
+
+    @property
+    def num_numbers(self) -> int:
+        """Number of features that are no flags."""
+        return int(self.dim - (0 if self.categories is None else self.categories.num_flags))
+
+    def of_rows(self, rows: np.ndarray) -> Sample:
+        """The sample of some of the points."""
+        return Sample(self.points[rows], self.rounding, self.categories)
 
     def expectation(self, parameters: MixtureParameters) -> tuple[np.ndarray, SufficientStatistics]:
         """Makes an E-step and its reduction block by block, so that no array has n K numbers.
@@ -148,6 +164,8 @@ class Sample:
 
         Components come first, so that a reduction over them handles many points at once.
         """
+        if self.categories is not None:
+            parameters = self.categories.as_gaussians(parameters)
         if self._moments is None:
             whiteners, log_determinants = whitening(parameters)
             (peaks,) = _columns(np.log(parameters.mixture_weights) - 0.5 * log_determinants)
@@ -301,13 +319,19 @@ class Sample:
     def distances_to_own(
         self, assignments: np.ndarray, statistics: SufficientStatistics, rows: np.ndarray
     ) -> np.ndarray:
-        """Squared Mahalanobis distance of each row to its cluster under the sample covariance."""
+        """Squared Mahalanobis distance of each row to its cluster under the sample covariance.
+
+        Beside flags, it is the numbers' distance to what the flags let expect.
+        """
         means, covariances = sample_moments(statistics)
         average = np.trace(covariances, axis1=1, axis2=2) / self.dim
         ridge = (1e-6 * average + 1e-12)[:, np.newaxis, np.newaxis] * np.eye(self.dim)
         gaussians = MixtureParameters(np.ones(len(means)), means, covariances + ridge)
         whiteners, log_determinants = whitening(gaussians)
-        if self._moments is not None and len(means) >= _FEW_GROUPS:
+        # Coordinates do not depend on later features, so that those of numbers are residuals.
+        whiteners = whiteners[:, self.dim - self.num_numbers :]
+        has_all = self.num_numbers == self.dim
+        if self._moments is not None and len(means) >= _FEW_GROUPS and has_all:
             coefficients = log_joint_coefficients(gaussians).T
             distances: np.ndarray = -log_determinants[assignments]
             for start in range(0, len(rows), _BLOCK_ROWS):

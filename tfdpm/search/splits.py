@@ -15,7 +15,7 @@ from tfdpm.mixture.tails import log_flatness_gain, log_tail_gain
 from tfdpm.search.evidence import SampleEvidence, subtract_tail_gain
 from tfdpm.search.kmeans import grouped_kmeans
 from tfdpm.search.partitions import Partition, run_em, variational_bound
-from tfdpm.search.sample import Sample, sample_moments, sort_by_group
+from tfdpm.search.sample import sample_moments, sort_by_group
 
 # Largest number of elements of the second moments of the pairs that are looked at together.
 _MOST_ELEMENTS = 2**22
@@ -174,9 +174,10 @@ def overlap_gain(
 
     The evidence of shared responsibilities is the variational lower bound: the terms of their
     statistics, and their entropy. What one flat-topped shape would explain as well is subtracted,
-    and there must be a valley between the two: points of even density would have any number of
-    Gaussians. Two Gaussians that overlap have a flatter top than one; a heavy tail is a sign of one
-    cluster, or of two apart that other moves find.
+    and so is what dependence of categories on one another would. There must be a valley between the
+    two: points of even density would have any number of Gaussians. Two Gaussians that overlap have
+    a flatter top than one; a heavy tail is a sign of one cluster, or of two apart that other moves
+    find.
 
     Args:
         evidence: evidence of the sample.
@@ -191,11 +192,15 @@ def overlap_gain(
     whole = evidence.sample.hard_statistics(everyone, 1, rows)
     distances = evidence.sample.distances_to_own(everyone, whole, rows)
     best = -np.inf, starts[0]
-    if log_tail_gain(distances, everyone, 1, evidence.sample.dim)[0] > 0:
+    if log_tail_gain(distances, everyone, 1, evidence.sample.num_numbers)[0] > 0:
         return best
-    sample = Sample(evidence.sample.points[rows], evidence.sample.rounding)
+    sample = evidence.sample.of_rows(rows)
     prior = evidence.prior.partition_prior()
-    least = float(evidence.terms(whole)[0]) + max(log_flatness_gain(distances, sample.dim), 0.0)
+    least = float(evidence.terms(whole)[0]) + max(
+        log_flatness_gain(distances, sample.num_numbers), 0.0
+    )
+    if sample.categories is not None:
+        least += float(sample.categories.dependence(whole)[0])
     for sides in np.unique(starts, axis=0):
         halves = sample.hard_statistics(sides, 2)
         if halves.counts.min() <= 1:

@@ -12,10 +12,12 @@ import tensorflow as tf
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import Preprocessing
 from tfdpm.mixture import evidence, niw
+from tfdpm.mixture.categories import Categories, density_of
 from tfdpm.mixture.covariance import STRUCTURES
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, m_step
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.transition import WHOLE, Transition
+from tfdpm.search.prior import categories_of
 
 _WEIGHT_ROUNDING = 1e-3  # of the sum of all weights
 _SUBCOMPONENTS = ("sub_weights", "sub_means", "sub_covariances")
@@ -57,7 +59,12 @@ class MixtureState:
     @property
     def targets(self) -> MixtureParameters | TMixtureParameters:
         """The mixture of the E-step: its posterior is what the networks learn."""
-        return self.t_mixture or self.parameters
+        return self.t_mixture or density_of(self.parameters, self.categories)
+
+    @property
+    def categories(self) -> Categories | None:
+        """Which of the first features are flags of categories; `None` for none."""
+        return categories_of(self.preprocessing)
 
     @property
     def num_components(self) -> int:
@@ -126,6 +133,7 @@ class MixtureState:
                 bool(read_new("preprocessing/counts_copies").any()),
                 log_scales if len(log_scales) else None,
                 log_origins if len(log_origins) else None,
+                tuple(read_new("preprocessing/category_sizes").astype(int).tolist()),
             ),
             prior=group(niw.NIWParameters, "prior"),
             parameters=group(MixtureParameters, "parameters"),
@@ -161,6 +169,9 @@ def _check_mixture(arrays: Mapping[str, np.ndarray]) -> None:
         "sub_means": (count, 2, dim),
         "sub_covariances": (count, 2, dim, dim),
     }
+    sizes = arrays["preprocessing/category_sizes"]
+    if np.any(sizes < 1) or sizes.sum() > dim:
+        raise ValueError(f"a mixture of {dim} features with flags of categories {sizes}")
     has_tails = arrays["t_mixture/df"].shape != (0,)
     if has_tails:
         parts = {"mixture_weights": (), "means": (dim,), "scales": (dim, dim), "df": ()}

@@ -16,7 +16,8 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import Table
 from tfdpm.interpret.fitted import Fitted, slices
 from tfdpm.interpret.identity import Identity, follow
-from tfdpm.mixture.parameters import MixtureParameters, draw_points
+from tfdpm.mixture.categories import draw_points
+from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves import transition as transitions
 from tfdpm.networks.pair import NetworkPair
@@ -73,7 +74,7 @@ def learn_batch(
         memory = _recall(fitted, config, seed) if fitted else Memory(rows[:0])
     if fitted is not None and memory.is_recalled:
         preprocessing = fitted.state.preprocessing
-        rows = preprocessing.inverse(preprocessing.transform(rows))
+        rows = preprocessing.raw_points(preprocessing.transform(rows))
     memory = memory.after(rows, forgetting, config.max_start_points, seed)
     has_enough = len(memory.rows) >= max(_FEWEST_POINTS, config.start_clusters)
     if fitted is None and not has_enough:
@@ -101,9 +102,10 @@ def _recall(fitted: Fitted, config: DeepDPMConfig, seed: int) -> Memory:
     state = fitted.state
     total = float(np.sum(state.soft.counts))
     count = int(min(np.ceil(total), config.max_start_points))
-    drawn = draw_points(state.parameters, count, np.random.default_rng([seed, state.epoch, 8]))
+    generator = np.random.default_rng([seed, state.epoch, 8])
+    drawn = draw_points(state.parameters, count, generator, state.categories)
     return Memory(
-        state.preprocessing.inverse(drawn),
+        state.preprocessing.raw_points(drawn),
         num_points=total,
         share=min(1.0, count / max(total, 1.0)),
         num_searched=total,
@@ -253,7 +255,8 @@ def _learn_known(
     soft = soft.map(lambda part: (1.0 - forgetting) * part)
     if len(known):
         parameters = MixtureParameters(*map(np.asarray, state.parameters))
-        soft = soft.plus(Sample(known, state.preprocessing.rounding).expectation(parameters)[1])
+        sample = Sample(known, state.preprocessing.rounding, state.categories)
+        soft = soft.plus(sample.expectation(parameters)[1])
     state = _with_statistics(state, soft, config)
     if before > 0:
         state = _with_prior_of(float(np.sum(soft.counts)) / before, state, config)
@@ -326,7 +329,7 @@ def _train_networks(
     points = state.preprocessing.transform(np.concatenate([rows, known[chosen]]))
     if has_removed:
         parameters = state.parameters
-        start_from_mixture(fitted.networks.clustering, parameters, points, seed)
+        start_from_mixture(fitted.networks.clustering, parameters, points, seed, state.targets)
         fresh = subcomponent_start(parameters.means, parameters.covariances)
         names = ("sub_weights", "sub_means", "sub_covariances")
         state = dataclasses.replace(state, **dict(zip(names, fresh, strict=True)))
@@ -353,5 +356,5 @@ def _know_mixture(
     some = rows[:: -(-len(rows) // _MOST_ASKED)]
     some = np.concatenate([some, known[: max(_FEWEST_RECALLED, _REPLAYED - len(some))]])
     features = fitted.state.preprocessing.transform(some)
-    found = divergence(fitted.state.parameters, features, _respond(fitted, some), config)
+    found = divergence(fitted.state.targets, features, _respond(fitted, some), config)
     return found <= config.settled_loss

@@ -16,6 +16,7 @@ from tfdpm.interpret.fitted import FitResult, Fitted
 from tfdpm.interpret.genealogy import Genealogy
 from tfdpm.interpret.judges import merge_judge, split_judge
 from tfdpm.interpret.pairs import LinkedRows, respect_pairs
+from tfdpm.mixture.categories import density_of
 from tfdpm.mixture.parameters import MixtureParameters, as_tensors, m_step
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.ledger import MoveCounts, Proposal
@@ -28,6 +29,7 @@ from tfdpm.networks.warm_start import start_from_mixture
 from tfdpm.search.initialization import (
     InitialMixture,
     initialize_mixture,
+    models_categories,
     num_initial_points,
     resume_search,
     uses_search,
@@ -112,8 +114,10 @@ class Trainer:
         """
         config, seed = self.config, self.seed
         moments = self.source.moments(config.preprocessing == "normalize")
-        moments = moments._replace(has_flags=self._table.has_flags)
-        preprocessing = fit_preprocessing(moments, config.preprocessing)
+        moments = moments._replace(variables=self._table.variables)
+        preprocessing = fit_preprocessing(
+            moments, config.preprocessing, keeps_flags=models_categories(config)
+        )
         raw = self.source.sample(num_initial_points(config), seed)
         found = self.start or initialize_mixture(
             raw, moments, preprocessing, config, seed, takes_logs=self._table.takes_logs
@@ -122,7 +126,8 @@ class Trainer:
         self.source.use(preprocessing)
         num_points = self.source.num_points
         if search is not None and (num_points is None or num_points > len(search.points)):
-            soft = self.source.expectation(t_mixture or parameters)
+            density = t_mixture or density_of(parameters, search.settings.categories)
+            soft = self.source.expectation(density)
             parameters = estimate_mixture(soft, prior, covariance, config)
         state = MixtureState(
             preprocessing,
@@ -144,7 +149,7 @@ class Trainer:
         learns_mixture = config.start == "mixture" and config.cluster_loss == "kl"
         if search is not None or learns_mixture:
             features = preprocessing.transform(raw) if search is None else search.features
-            start_from_mixture(networks.clustering, parameters, features, seed, t_mixture)
+            start_from_mixture(networks.clustering, parameters, features, seed, state.targets)
         result = FitResult(genealogy=Genealogy.of_sizes(soft.counts, "training"))
         if search is not None:
             genealogy = Genealogy.of_partitions(search.trace, search.shares)
@@ -243,7 +248,9 @@ class Trainer:
         if self._sample is None:
             points = self.source.sample(config.max_start_points, self.seed)
             preprocessing = state.preprocessing
-            self._sample = Sample(preprocessing.transform(points), preprocessing.rounding)
+            self._sample = Sample(
+                preprocessing.transform(points), preprocessing.rounding, state.categories
+            )
         with THREADS.limit(limits=1):
             found = self._sample.two_means_halves(MixtureParameters(*map(np.asarray, parameters)))
         halves, is_alive = _estimate_halves(state, found, config)
@@ -382,7 +389,8 @@ class Trainer:
         if not self.config.joins_components:
             return ComponentGroups.apart(state.num_components)
         count = max(self.config.max_start_points, _JOINING_POINTS * state.num_components)
-        sample = Sample(state.preprocessing.transform(self.source.sample(count, self.seed)))
+        points = state.preprocessing.transform(self.source.sample(count, self.seed))
+        sample = Sample(points)  # whose densities are those of the targets
         labels = sample.labels(type(state.targets)(*map(np.asarray, state.targets)))
         return group_components(sample.points, labels, state.num_components, seed=self.seed)
 
@@ -394,7 +402,7 @@ class Trainer:
 def find_tails(fitted: Fitted, config: DeepDPMConfig) -> Fitted:
     """The fit with the t distributions of its components, by its search's points, if it has one."""
     search, state, t_mixture = fitted.result.search, fitted.state, None
-    if search is not None and config.has_tails:
+    if search is not None and config.has_tails and state.categories is None:
         t_mixture = as_tensors(fit_t_mixture(search, state.parameters))
     return fitted.replace(state=dataclasses.replace(state, t_mixture=t_mixture))
 
