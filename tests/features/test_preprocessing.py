@@ -278,6 +278,20 @@ def test_the_inverse_leads_back(kind):
     )
 
 
+def test_what_axes_lose_is_filled_in_by_those_of_standardised_columns():
+    generator = np.random.default_rng(0)
+    common = generator.normal(size=(60, 2)) @ generator.normal(size=(2, 8))
+    units = np.array([1.0, 900.0, 0.01, 3.0, 1.0, 50.0, 1e4, 2.0])
+    x = (common + 0.4 * generator.normal(size=(60, 8))) * units + 7.0
+    preprocessing = fit_preprocessing(feature_moments(x), "auto")
+    found = preprocessing.inverse(preprocessing.transform(x).astype(np.float64))
+    standardised = (x - x.mean(axis=0)) / x.std(axis=0)
+    axes = np.linalg.svd(standardised)[2][: preprocessing.feature_dim]
+    assert len(axes) < 8
+    wanted = standardised @ axes.T @ axes
+    np.testing.assert_allclose((found - x.mean(axis=0)) / x.std(axis=0), wanted, atol=1e-4)
+
+
 def test_the_volume_change_turns_densities_of_features_into_those_of_inputs():
     x = np.random.default_rng(0).normal(size=(400, 3)) * [1.0, 2.0, 3.0] + 5.0
     preprocessing = fit_preprocessing(feature_moments(x), "auto")

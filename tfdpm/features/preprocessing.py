@@ -170,6 +170,8 @@ class Preprocessing:
 
     mean: np.ndarray  # of the inputs of the affine map, [D_in] float64
     projection: np.ndarray  # [D_in, D] float64
+    # Units [D_in] float64 in which raw inputs that lost features are nearest to the mean.
+    units: np.ndarray | None = dataclasses.field(default=None, kw_only=True)  # None for one each
     normalizes_rows: bool = False  # whether rows are first scaled to unit Euclidean length
     description: str = ""  # of the map in words
     num_leading: int | None = None  # leading features in which K is sought; None for all
@@ -255,6 +257,7 @@ class Preprocessing:
             self,
             mean=self.mean * units,
             projection=self.projection / units[:, np.newaxis],
+            units=units if self.units is None else self.units * units,
             description=f"logarithms of {count} columns, {self.description}",
             steps=None if self.steps is None else self.steps * units,
             log_scales=log_scales,
@@ -321,7 +324,14 @@ class Preprocessing:
 
     def nearest_affine_inputs(self, features: np.ndarray) -> np.ndarray:
         """The inputs `[..., D_in]` of the affine map that are nearest to its mean."""
-        return features @ np.linalg.pinv(self.projection) + self.mean
+        return features @ self._back + self.mean
+
+    @property
+    def _back(self) -> np.ndarray:
+        """The map `[D, D_in]` from features to the centred inputs that are smallest in units."""
+        if self.units is None:
+            return np.linalg.pinv(self.projection)
+        return np.linalg.pinv(self.projection * self.units[:, np.newaxis]) * self.units
 
     def inverse(self, features: np.ndarray) -> np.ndarray:
         """Returns the raw inputs nearest to the mean that have `features [..., D]`."""
@@ -341,7 +351,7 @@ class Preprocessing:
 
         They hold to first order at the means `[..., D]`, which only matter beside logarithms.
         """
-        back = np.linalg.pinv(self.projection)
+        back = self._back
         covariances = back.T @ covariances @ back
         if self.log_scales is None:
             return covariances
@@ -400,12 +410,14 @@ def fit_preprocessing(
         description += f", {axes.shape[1]} principal axes of {input_dim} columns"
     else:
         projection = np.diag(scales)
+    has_own_units = bool((scales[is_varying] != 1.0).any())
+    units = 1.0 / np.where(is_varying, scales, 1.0) if has_own_units else None
     total = moments.projected(projection[:, :num_leading]).sum()
     projection = projection / np.sqrt(total / num_leading)
     if num_leading == projection.shape[1]:
-        return Preprocessing(mean, projection, False, description)
+        return Preprocessing(mean, projection, False, description, units=units)
     description += f", K sought in {num_leading}"
-    return Preprocessing(mean, projection, False, description, num_leading)
+    return Preprocessing(mean, projection, False, description, num_leading, units=units)
 
 
 def _beside_flags(moments: FeatureMoments, scales: np.ndarray, wider: float) -> Preprocessing:
@@ -432,6 +444,7 @@ def _beside_flags(moments: FeatureMoments, scales: np.ndarray, wider: float) -> 
     return Preprocessing(
         moments.mean,
         projection / np.sqrt(variance),
+        units=1.0 / np.where(scales > 0, scales, 1.0),
         description=description + (f", K sought in {num_leading}" if has_more else ""),
         num_leading=num_leading if has_more else None,
         category_sizes=tuple(map(len, variables)),

@@ -122,6 +122,7 @@ class MixtureState:
         progress, steps = read("progress"), read_new("preprocessing/steps")
         log_scales, df = read_new("preprocessing/log_scales"), read_new("t_mixture/df")
         log_origins = read_new("preprocessing/log_origins")
+        units = read_new("preprocessing/units")
         state = cls(
             preprocessing=Preprocessing(
                 read("preprocessing/mean"),
@@ -134,6 +135,7 @@ class MixtureState:
                 log_scales if len(log_scales) else None,
                 log_origins if len(log_origins) else None,
                 tuple(read_new("preprocessing/category_sizes").astype(int).tolist()),
+                units=units if len(units) else None,
             ),
             prior=group(niw.NIWParameters, "prior"),
             parameters=group(MixtureParameters, "parameters"),
