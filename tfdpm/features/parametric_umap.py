@@ -14,12 +14,11 @@ from tfdpm.features import umap
 from tfdpm.progress.stages import Stages
 
 _EMBEDDING_DIM = 10  # as in [DeepDPM]'s two-step runs; in fewer dimensions clusters are torn
-# Steps of few points learn most in a second of training: 10 epochs of 64 place snippets, MNIST and
-# Gaussians closer than 18 of 256 do, in half the time. After 6 or 8 epochs, or with
-# a narrower last layer, classes of snippets were joined with one of three seeds.
-_BATCH_SIZE = 64
-_FEWEST_STEPS, _FEWEST_EPOCHS = 1080, 10
-_LEARNING_RATE, _BETAS = 6e-3, (0.9, 0.999)  # of Adam
+# Fewer points get smaller batches and so larger steps. 14 epochs of 128 place snippets and MNIST
+# closer than 18 of 256 do, in less time; with 10 epochs of 64, classes of MNIST were joined.
+_SMALLEST_BATCH, _LARGEST_BATCH = 64, 128
+_FEWEST_STEPS, _FEWEST_EPOCHS = 1080, 14
+_LEARNING_RATE, _BETAS = 3.5e-3, (0.9, 0.999)  # of Adam with the largest batch
 _NOISE = 0.3  # of the inputs' standard deviation: less, and new points fall between clusters
 _NOISE_ROWS = 4096  # that are drawn; each batch takes others of them
 
@@ -65,8 +64,12 @@ def fit_encoder(
     is the standard deviation of what is added to the inputs, as a share of theirs. An interrupted
     training goes on from what `stages` kept, which are told how far it is.
     """
+    batch_size = int(
+        np.clip(len(x) * _FEWEST_EPOCHS // _FEWEST_STEPS, _SMALLEST_BATCH, _LARGEST_BATCH)
+    )
+    first_rate = _LEARNING_RATE * (_LARGEST_BATCH / batch_size) ** 0.8
     if epochs is None:
-        epochs = max(_FEWEST_EPOCHS, -(-_FEWEST_STEPS * _BATCH_SIZE // len(x)))
+        epochs = max(_FEWEST_EPOCHS, -(-_FEWEST_STEPS * batch_size // len(x)))
     # Columns that hardly vary carry noise, which is not scaled up to the size of the others.
     spread = np.std(x, axis=0, dtype=np.float64)
     variance = np.maximum(spread, 0.1 * max(spread.max(), 1e-12)) ** 2
@@ -78,17 +81,17 @@ def fit_encoder(
     start = keras.initializers.GlorotUniform(seed=1000 * seed + 100)
     centre = keras.initializers.Constant(places.mean(axis=0))
     encoder.add(layers.Dense(places.shape[1], kernel_initializer=start, bias_initializer=centre))
-    steps = -(-len(x) // _BATCH_SIZE)
+    steps = -(-len(x) // batch_size)
     variables = encoder.trainable_variables
     momenta = [[tf.Variable(tf.zeros(each.shape)) for each in variables] for _ in range(2)]
     scaling, *dense = encoder.layers
     rows, wanted = scaling(tf.constant(x, tf.float32)), tf.constant(places, tf.float32)
     deviation = tf.constant(noise * np.sqrt(3.0 / variance) * spread, tf.float32)
-    shape = [_NOISE_ROWS + _BATCH_SIZE, len(spread)]
+    shape = [_NOISE_ROWS + batch_size, len(spread)]
     drawn = deviation * tf.random.stateless_uniform(shape, [seed, 0], -1.0, 1.0)
 
     def train_step(order, first_index, index):
-        batch = order[index * _BATCH_SIZE : (index + 1) * _BATCH_SIZE]
+        batch = order[index * batch_size : (index + 1) * batch_size]
         seeds = tf.stack([seed, first_index + index])
         start = tf.random.stateless_uniform([], seeds, 0, _NOISE_ROWS, tf.int32)
         inputs = tf.gather(rows, batch) + drawn[start : start + tf.size(batch)]
@@ -99,7 +102,7 @@ def fit_encoder(
             loss = tf.reduce_mean(tf.square(difference))
         # Adam in TensorFlow's kernel: with Keras's operations a step takes a quarter longer.
         done = tf.cast(first_index + index, tf.float32)
-        rate = 0.5 * _LEARNING_RATE * (1.0 + tf.cos(np.pi * done / (epochs * steps)))
+        rate = 0.5 * first_rate * (1.0 + tf.cos(np.pi * done / (epochs * steps)))
         gradients = tape.gradient(loss, variables)
         for variable, *moments, gradient in zip(variables, *momenta, gradients, strict=True):
             tf.raw_ops.ResourceApplyAdam(
