@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras
 import numpy as np
 import pandas as pd
@@ -205,3 +207,52 @@ def test_categories_that_shift_numbers_within_clusters_are_no_clusters():
     model.fit(frame.assign(place=np.array(list("xyz"))[place]), verbose=0)
     assert model.n_clusters == 2
     assert tfdpm.metrics.ari(kind, model.labels_) > 0.98
+
+
+def test_scores_are_log_probabilities_of_categories_and_densities_of_numbers(tmp_path):
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 2, 400)
+    frame = pd.DataFrame({"length": 50.0 * kind + 5.0 * rng.normal(size=400)})
+    texts = np.array(["red", "green"])[kind]
+    frame["color"] = np.where(rng.random(400) < 0.02, "blue", texts)
+    frame["tagged"] = rng.random(400) < 0.3
+    model = tfdpm.DeepDPM(FAST, seed=0)
+    model.fit(frame, verbose=0)
+    assert model.n_clusters == 2
+    grid = np.linspace(-100.0, 150.0, 1001)
+    total = 0.0
+    for color in ("red", "green", "blue"):
+        for tagged in (True, False):
+            rows = pd.DataFrame({"length": grid, "color": color, "tagged": tagged})
+            total += np.exp(model.score_samples(rows)).sum() * (grid[1] - grid[0])
+    assert total == pytest.approx(1.0, abs=1e-3)
+    odd = pd.DataFrame({"length": [0.0, 0.0, 0.0, 25.0], "color": ["red", "blue", "green", "red"]})
+    odd["tagged"] = False
+    scores, p_values = model.score_samples(odd), model.outlier_p(odd)
+    shares = frame["color"][kind == 0].value_counts(normalize=True)
+    assert scores[0] - scores[1] == pytest.approx(np.log(shares["red"] / shares["blue"]), abs=0.3)
+    assert scores[2] < scores[1] - 1.0 and scores[3] < scores[0] - 5.0
+    assert p_values[0] > 0.5 and p_values[1] < 0.1 and max(p_values[2:]) < 0.02
+    assert np.mean(model.outlier_p(frame) < 0.05) < 0.07
+    model.export(tmp_path / "1")
+    served = tfdpm.load(tmp_path / "1")
+    np.testing.assert_allclose(served.score_samples(odd), scores, atol=1e-4)
+    np.testing.assert_allclose(served.outlier_p(odd), p_values, atol=0.005)
+
+
+def test_of_categories_alone_scores_of_all_rows_sum_to_one(tmp_path):
+    frame, _ = answers(num_columns=4)
+    frame = frame.drop(columns="noise")
+    model = tfdpm.DeepDPM(FAST, seed=0)
+    model.fit(frame, verbose=0)
+    every = pd.DataFrame(list(itertools.product("abc", repeat=4)), columns=frame.columns)
+    probabilities = np.exp(model.score_samples(every))
+    assert probabilities.sum() == pytest.approx(1.0, abs=1e-5)
+    typical = model.outlier_p(every)[[0, -1]]
+    assert typical[0] > 0.5 and typical[1] < 0.01
+    model.export(tmp_path / "1")
+    served = tfdpm.load(tmp_path / "1")
+    np.testing.assert_allclose(served.score_samples(every), np.log(probabilities), atol=1e-4)
+    # Its table is coarser, and never tells of too many outliers.
+    excess = served.outlier_p(every) - model.outlier_p(every)
+    assert -1e-4 < excess.min() and excess.max() < 0.05

@@ -11,6 +11,7 @@ from tfdpm.mixture import evidence
 from tfdpm.mixture.categories import Categories, density_of, draw_points
 from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.niw import NIWParameters
+from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import accumulate_hard
@@ -153,6 +154,26 @@ def test_probabilities_of_all_possible_rows_sum_to_one():
     rows = [np.column_stack([np.tile(each, (len(numbers), 1)), numbers]) for each in places]
     total = sum(np.exp(density(tf.constant(each)).numpy()).sum() for each in rows)
     assert total * (grid[1] - grid[0]) ** 2 == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("dim", [DIM, 4])
+def test_p_values_are_shares_of_drawn_rows_that_are_no_likelier(dim):
+    points, _ = table(300, dim=dim)
+    statistics = statistics_of(points)
+    prior = make_prior(dim=dim)
+    after = evidence.posterior(prior.as_niw(), statistics)
+    tails = PredictiveTails(np.ones(1), after, CATEGORIES)
+    loc, shape = after.loc, np.asarray(after.scale) / (np.asarray(after.df)[0] - dim + 1.0)
+    shape = shape * (1.0 + 1.0 / np.asarray(after.mean_precision)[0])
+    one = MixtureParameters(np.ones(1), np.asarray(loc), shape)
+    drawn = draw_points(one, 20_000, np.random.default_rng(0), CATEGORIES)
+    likely = slow_log_joint(one, drawn[:5000]) if dim > 4 else None
+    found = np.asarray(tails(tf.constant(drawn, tf.float64)))
+    if likely is not None:
+        np.testing.assert_allclose(found[:5000], likely[:, 0], atol=1e-4)
+    for few in (drawn[:10], drawn[:100]):
+        shares = [np.mean(found <= each + 1e-6) for each in found[: len(few)]]
+        np.testing.assert_allclose(tails.p_values(few), shares, atol=0.015)
 
 
 def test_drawn_points_have_the_mixtures_values_and_regression():

@@ -215,6 +215,7 @@ class FittedModel(SerializableModel):
     def score_samples(self, x) -> np.ndarray:
         """Log posterior predictive density of raw points, a mixture of multivariate t.
 
+        Of categories it is the log probability, and given them the numbers are Gaussian.
         Where preprocessing drops axes or normalises rows it is the density of the features, else
         of the raw points.
 

@@ -271,8 +271,10 @@ class Preprocessing:
 
     @functools.cached_property
     def log_determinant(self) -> float:
-        """`log |det projection|` where the map can be inverted, else 0."""
-        return float(np.linalg.slogdet(self.projection)[1]) if self.is_invertible else 0.0
+        """`log |det projection|` where the map can be inverted, else 0; flags have no volume."""
+        if not self.is_invertible:
+            return 0.0
+        return float(np.linalg.slogdet(self.projection)[1] - np.log(self.flag_places[1]).sum())
 
     def log_volume_change(self, features: np.ndarray) -> np.ndarray:
         """Log determinants `[N]` of the map's derivative at the points with `features [N, D]`.

@@ -111,7 +111,10 @@ class Fitted:
     @functools.cached_property
     def tails(self) -> PredictiveTails:
         """The posterior predictive density and its p-values."""
-        return PredictiveTails(self.state.parameters.mixture_weights, self.state.posterior())
+        state = self.state
+        return PredictiveTails(
+            state.parameters.mixture_weights, state.posterior(), state.categories
+        )
 
     def respond(self, features) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities of the clusters `[B, clusters]` and of the components `[B, K]`."""

@@ -15,7 +15,8 @@ import itertools
 from typing import Any
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.signal import fftconvolve
+from scipy.special import chdtri, gammaincc, gammaln
 
 from tfdpm.mixture import evidence
 from tfdpm.mixture.niw import NIWParameters
@@ -33,6 +34,8 @@ _SHIFT = 0.5
 # Share of a cluster's values that are as in the whole table: no value of one row rules it out.
 _BACKGROUND = 0.01
 _FLATTEST = 1e-3  # square root of twice the information of a value that is nearly certain
+_STEP = 1.0 / 64.0  # of squared distances between which shares of components are tabulated
+_LEAST_SHARE = 1e-15  # of a component's numbers that the table leaves out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +196,39 @@ class Categories:
             np.concatenate([places, means[:, count:] + moved], axis=1),
             0.5 * (new + np.swapaxes(new, 1, 2)),
         )
+
+    def shares_beyond(self, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What share of each component lies as far out as a row, or farther.
+
+        Args:
+            means: `[K, D]` of flags and numbers together.
+
+        Returns:
+            Squared distances `[n]` under `as_gaussians`, and shares `[K, n]`. Between them shares
+            are read off a straight line, and are never less than the true ones without numbers.
+        """
+        # Such a distance is sum_c -2 log theta_c of the row's values, plus a chi-squared variable
+        # of the numbers: P(d2 >= x) = sum_i p_i P(chi2 >= x - i h), of surprises in steps of h.
+        probabilities = self.probabilities(means)
+        steps = [np.ceil(-2.0 * np.log(theta) / _STEP).astype(int) for theta in probabilities]
+        farthest = sum(int(each.max()) for each in steps)
+        num_numbers = np.shape(means)[1] - self.num_flags
+        reach = chdtri(num_numbers, _LEAST_SHARE) if num_numbers else 0.0
+        count = farthest + int(reach / _STEP) + 2
+        masses = np.zeros((len(means), count))
+        masses[:, 0] = 1.0
+        for theta, moves in zip(probabilities, steps, strict=True):
+            before, masses = masses, np.zeros_like(masses)
+            for k, c in np.ndindex(theta.shape):
+                move = moves[k, c]
+                masses[k, move:] += theta[k, c] * before[k, : count - move]
+        grid = _STEP * np.arange(count)
+        beyond = gammaincc(0.5 * num_numbers, 0.5 * grid)
+        beyond[0] = 1.0
+        shares = fftconvolve(masses, beyond[np.newaxis], axes=1)[:, :count]
+        shares += np.maximum(1.0 - np.cumsum(masses, axis=1), 0.0)
+        # A line from the step before to the one after a row's own keeps the row itself.
+        return grid + _STEP, np.clip(shares, 0.0, 1.0)
 
     def _values(self, flags: np.ndarray, whole: Any = 1.0) -> list[np.ndarray]:
         """Of `[..., F]` numbers of flags, those `[..., C]` of all values of each variable."""

@@ -7,9 +7,10 @@ import scipy.special
 import tensorflow as tf
 
 from tfdpm.mixture import evidence
+from tfdpm.mixture.categories import Categories, density_of
 from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.niw import NIWParameters
-from tfdpm.mixture.parameters import TMixtureParameters
+from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 
 _FEW_POINTS = 16  # that NumPy evaluates: TensorFlow takes a millisecond before it begins
 
@@ -31,18 +32,27 @@ class PredictiveTails:
     overlap; where they do, at most `2 p` of the points have a value below `p` (Meng 1994,
     "Posterior predictive p-values", section 5).
 
+    Beside categories, components are as `predictive_components` says, and shares include the rows
+    that are as likely as the point.
+
     Args:
         mixture_weights: `[K]`.
         after: NIW posteriors of the components, batch shape `[K]`.
+        categories: which of the first features are flags of categories; `None` for none.
 
     Attributes:
-        components: `log pi_k + log t_k(x)` of points `[N, D]`, `[N, K]` float64, nats.
+        components: `log pi_k + log p(x | k)` of points `[N, D]`, `[N, K]` float64, nats.
     """
 
-    def __init__(self, mixture_weights: tf.Tensor, after: NIWParameters):
-        df, loc, scale_tril = evidence.predictive(after)
-        shape = tf.linalg.matmul(scale_tril, scale_tril, transpose_b=True)
-        self.components = LogJoint(TMixtureParameters(mixture_weights, loc, shape, df))
+    def __init__(
+        self,
+        mixture_weights: tf.Tensor,
+        after: NIWParameters,
+        categories: Categories | None = None,
+    ):
+        self.components = LogJoint(predictive_components(mixture_weights, after, categories))
+        loc = np.asarray(after.loc)
+        self._table = None if categories is None else categories.shares_beyond(loc)
 
     def __call__(self, points: tf.Tensor) -> tf.Tensor:
         """Log density of `points [N, D]`, `[N]` float64, nats."""
@@ -52,6 +62,10 @@ class PredictiveTails:
         """Log density, nats, and p-value of `points [N, D]`, both `[N]` float64."""
         distances = self.components.distances(points)
         logits = self.components.at_distances(distances)
+        if self._table is not None:
+            return tf.reduce_logsumexp(logits, axis=-1), tf.constant(
+                self._mean_share(logits.numpy(), distances.numpy())
+            )
         df, half_power = self.components.tensors.tails
         # The operation does not broadcast.
         ones = tf.ones_like(distances)
@@ -71,11 +85,36 @@ class PredictiveTails:
         """P-values of an array of `points [N, D]`, few or many, `[N]` float64."""
         if len(points) > _FEW_POINTS:
             return np.asarray(self.tails(points)[1])
-        logits, distances = self.components.of_few(points)
+        return self._mean_share(*self.components.of_few(points))
+
+    def shares(self, distances: np.ndarray) -> np.ndarray:
+        """Share of each component that lies farther out than squared distances, both `[N, K]`."""
+        if self._table is not None:
+            pairs = zip(distances.T, self._table[1], strict=True)
+            return np.stack([np.interp(own, self._table[0], row) for own, row in pairs], axis=1)
         df, half_power = self.components.arrays.tails
-        shares = scipy.special.betainc(0.5 * df, half_power - 0.5 * df, df / (df + distances))
+        return np.asarray(
+            scipy.special.betainc(0.5 * df, half_power - 0.5 * df, df / (df + distances))
+        )
+
+    def _mean_share(self, logits: np.ndarray, distances: np.ndarray) -> np.ndarray:
         weights = np.exp(logits - _log_sum(logits)[:, np.newaxis])
-        return np.asarray(np.einsum("nk,nk->n", weights, shares))
+        return np.asarray(np.einsum("nk,nk->n", weights, self.shares(distances)))
+
+
+def predictive_components(
+    mixture_weights: tf.Tensor, after: NIWParameters, categories: Categories | None = None
+) -> MixtureParameters | TMixtureParameters:
+    """Posterior predictive of one further point, of each component, `[K]`.
+
+    Of numbers they are t distributions. Beside categories they are Gaussians of the same locations
+    and shapes, made such that flags have the probabilities of `Categories.as_gaussians`.
+    """
+    df, loc, scale_tril = evidence.predictive(after)
+    shape = tf.linalg.matmul(scale_tril, scale_tril, transpose_b=True)
+    if categories is None:
+        return TMixtureParameters(mixture_weights, loc, shape, df)
+    return density_of(MixtureParameters(mixture_weights, loc, shape), categories)
 
 
 def _log_sum(logits: np.ndarray) -> np.ndarray:

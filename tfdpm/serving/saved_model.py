@@ -82,6 +82,7 @@ class ServingModule(tf.Module):
             state.posterior(),
             preprocessing.log_determinant,
             projection if self._is_folded else None,
+            state.categories,
         )
         inputs = tf.TensorSpec([None, *model.point_shape], tf.float32, name="inputs")
         self.serve, self.label, self.embed = (

@@ -7,6 +7,7 @@ import scipy.special
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture import evidence
+from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.networks.losses import LEAST_LOGS
 from tfdpm.search.state import MixtureState
@@ -20,7 +21,12 @@ def is_unexplained(state: MixtureState, features: np.ndarray, share: float) -> n
     Farther out of every component, that is, than this share of the component's own points would
     under its posterior predictive. See `PredictiveTails` for their distances.
     """
-    df, loc, scale_tril = evidence.predictive(state.posterior())
+    after = state.posterior()
+    if state.categories is not None:
+        tails = PredictiveTails(state.parameters.mixture_weights, after, state.categories)
+        shares = tails.shares(tails.components.of_few(features)[1])
+        return np.asarray((shares < share).all(axis=1))
+    df, loc, scale_tril = evidence.predictive(after)
     dim = loc.shape[1]
     farthest = dim * scipy.special.fdtri(dim, df, 1.0 - share)
     is_outside = [
