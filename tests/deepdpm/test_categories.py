@@ -256,3 +256,16 @@ def test_of_categories_alone_scores_of_all_rows_sum_to_one(tmp_path):
     # Its table is coarser, and never tells of too many outliers.
     excess = served.outlier_p(every) - model.outlier_p(every)
     assert -1e-4 < excess.min() and excess.max() < 0.05
+
+
+def test_more_points_leave_what_the_prior_expects_of_shifts_by_categories(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    before = loaded.fitted.state
+    count = before.categories.num_flags
+    for seed in (3, 4, 5):
+        loaded.partial_fit(penguins(600, seed)[0])
+        state = loaded.fitted.state
+        shifts = state.prior.scale.numpy()[:count, :count] / state.categories.unit**2
+        expected = before.prior.scale.numpy()[:count, :count] / before.categories.unit**2
+        np.testing.assert_allclose(shifts, expected, rtol=1e-6)

@@ -213,7 +213,10 @@ def _with_prior_of(multiple: float, state: MixtureState, config: DeepDPMConfig) 
     """The state with a prior for so many times the points; see `automatic_scale`."""
     if config.prior != "auto":
         return state
-    prior = state.prior._replace(scale=state.prior.scale * multiple)
+    scale = np.asarray(state.prior.scale) * multiple
+    if state.categories is not None:
+        scale = state.categories.with_shifts(scale)
+    prior = state.prior._replace(scale=tf.convert_to_tensor(scale))
     return dataclasses.replace(state, prior=prior)
 
 
