@@ -155,7 +155,8 @@ def fit(
         inputs = as_features(data, name=name, columns=columns, takes_text=takes_text).in_memory()
     except TypeError as error:
         for got in ("text", "dtype string"):
-            if given is None and str(error).startswith(f"`{name}`: got {got},"):
+            is_text = str(error).startswith(f"`{name}`: got {got},")
+            if given is None and is_text and "whose columns of text" not in str(error):
                 _propose_text_model(name, got)
         raise
     verbose = as_verbose(verbose)

@@ -376,6 +376,8 @@ def _as_numbers(data: Any, name: str) -> NDArray[Any]:
     kind = array.dtype.kind
     if kind in "UST" or (kind == "O" and any(isinstance(v, (str, bytes)) for v in array.flat)):
         wanted = "numbers, or features= a Keras model that makes rows of texts"
+        if array.ndim == 2 and array.shape[1] > 1:
+            wanted = "numbers, or a pandas.DataFrame, whose columns of text are categories"
         checks.fail(name, "text", wanted, TypeError)
     if kind == "O" and any(isinstance(v, (list, tuple, np.ndarray)) for v in array.flat):
         checks.fail(name, "rows of different lengths", _WANTED_RANK)
