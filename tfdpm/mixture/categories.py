@@ -15,7 +15,6 @@ import itertools
 from typing import Any
 
 import numpy as np
-from scipy.signal import fftconvolve
 from scipy.special import chdtri, gammaincc, gammaln
 
 from tfdpm.mixture import evidence
@@ -225,7 +224,8 @@ class Categories:
         grid = _STEP * np.arange(count)
         beyond = gammaincc(0.5 * num_numbers, 0.5 * grid)
         beyond[0] = 1.0
-        shares = fftconvolve(masses, beyond[np.newaxis], axes=1)[:, :count]
+        spectra = np.fft.rfft(masses, 2 * count) * np.fft.rfft(beyond, 2 * count)
+        shares = np.fft.irfft(spectra, 2 * count)[:, :count]
         shares += np.maximum(1.0 - np.cumsum(masses, axis=1), 0.0)
         # A line from the step before to the one after a row's own keeps the row itself.
         return grid + _STEP, np.clip(shares, 0.0, 1.0)
