@@ -146,8 +146,8 @@ class ClusteringNetwork(_Slots):
         variables = self.hidden.kernel, self.hidden.bias, self.head.kernel, self.head.bias
         # Straight from the variables: their own method takes as long as all the rest.
         first, first_bias, last, last_bias = (
-            tf.raw_ops.ReadVariableOp(resource=each.value.handle, dtype=each.dtype).numpy()
-            for each in variables
+            tf.raw_ops.ReadVariableOp(resource=each.handle, dtype=each.dtype).numpy()
+            for each in (variable.value for variable in variables)
         )
         hidden = np.maximum(features @ first + first_bias, 0.0)
         logits = hidden @ last[:, :num_components] + last_bias[:num_components]
