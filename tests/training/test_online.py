@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from tfdpm import metrics
 from tfdpm.deepdpm import DeepDPM
+from tfdpm.networks.pair import NetworkPair
+from tfdpm.training import online
 
 MEANS = np.array([[0.0, 0.0], [12.0, 0.0], [0.0, 12.0], [12.0, 12.0], [24.0, 0.0]])
 
@@ -50,6 +52,28 @@ def test_networks_follow_the_mixture(followed):
     assert metrics.ari(y, model.predict_labels(x)) > 0.99
     np.testing.assert_allclose(model.predict(x).sum(axis=1), 1.0, rtol=1e-5)
     assert len(model.labels_) == 200
+
+
+@pytest.mark.parametrize(("most", "times"), [(4096, 1), (60, 2)])
+def test_networks_are_asked_once_for_a_batch_that_they_know(followed, most, times, monkeypatch):
+    model, asked = followed[0], []
+    respond = NetworkPair.responsibilities
+
+    def counted(networks, features, *given):
+        asked.append(len(features))
+        return respond(networks, features, *given)
+
+    monkeypatch.setattr(online, "_MOST_ASKED", most)
+    for name in ("memory", "parts"):
+        monkeypatch.setattr(model, name, getattr(model, name))  # for the other tests
+    x, y = batch([1, 3, 4], 100, seed=98)
+    with monkeypatch.context() as patch:
+        patch.setattr(NetworkPair, "responsibilities", counted)
+        model.partial_fit(x)
+    # Of a long batch, every other point tells whether they know it, and all are labelled.
+    assert len(asked) == times and asked[0] >= 100 // times + 256
+    np.testing.assert_array_equal(model.labels_, model.predict_labels(x))
+    assert metrics.ari(y, model.labels_) > 0.99
 
 
 def test_statistics_remember_as_many_points_as_forgetting_leaves(followed):

@@ -328,7 +328,7 @@ class Preprocessing:
         """The inputs `[..., D_in]` of the affine map that are nearest to its mean."""
         return features @ self._back + self.mean
 
-    @property
+    @functools.cached_property
     def _back(self) -> np.ndarray:
         """The map `[D, D_in]` from features to the centred inputs that are smallest in units."""
         if self.units is None:

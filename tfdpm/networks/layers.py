@@ -146,13 +146,19 @@ class ClusteringNetwork(_Slots):
         variables = self.hidden.kernel, self.hidden.bias, self.head.kernel, self.head.bias
         # Straight from the variables: their own method takes as long as all the rest.
         first, first_bias, last, last_bias = (
-            tf.raw_ops.ReadVariableOp(resource=each.value.handle, dtype=each.dtype).numpy()
-            for each in variables
+            tf.raw_ops.ReadVariableOp(resource=each.handle, dtype=each.dtype).numpy()
+            for each in (variable.value for variable in variables)
         )
-        hidden = np.maximum(features @ first + first_bias, 0.0)
-        logits = hidden @ last[:, :num_components] + last_bias[:num_components]
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return shares / shares.sum(axis=1, keepdims=True)
+        # In place, and over long axes: arrays so short take longer to be made than to be filled.
+        hidden = features @ first
+        hidden += first_bias
+        np.maximum(hidden, 0.0, out=hidden)
+        shares = np.ascontiguousarray((hidden @ last[:, :num_components]).T)
+        shares += last_bias[:num_components, np.newaxis]
+        shares -= shares.max(axis=0)
+        np.exp(shares, out=shares)
+        shares /= shares.sum(axis=0)
+        return shares.T
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")

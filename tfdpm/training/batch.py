@@ -12,7 +12,9 @@ from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.networks.losses import LEAST_LOGS
 from tfdpm.search.state import MixtureState
 
-_SLICE_ELEMENTS = 1_000_000  # of whitened points, n K D
+# Of whitened points, n K D. Half of it takes as long; five times of it leaves the cache, and takes
+# more than twice as long.
+_SLICE_ELEMENTS = 200_000
 
 
 def is_unexplained(state: MixtureState, features: np.ndarray, share: float) -> np.ndarray:
@@ -28,9 +30,9 @@ def is_unexplained(state: MixtureState, features: np.ndarray, share: float) -> n
         return np.asarray((shares < share).all(axis=1))
     df, loc, scale_tril = evidence.predictive(after)
     dim = loc.shape[1]
-    farthest = dim * scipy.special.fdtri(dim, df, 1.0 - share)
+    farthest = dim * scipy.special.fdtri(dim, df, 1.0 - share)[:, np.newaxis]
     is_outside = [
-        (distances > farthest).all(axis=1) for distances in _distances(features, loc, scale_tril)
+        (distances > farthest).all(axis=0) for distances in _distances(features, loc, scale_tril)
     ]
     return np.concatenate(is_outside) if is_outside else np.zeros(0, bool)
 
@@ -48,29 +50,32 @@ def divergence(
     weights, means, covariances = (np.asarray(part) for part in parameters)
     factors = np.linalg.cholesky(covariances)
     constants = np.log(weights) - np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
-    distances = np.concatenate(list(_distances(features, means, factors)))
-    log_joint = constants - 0.5 * distances
-    log_joint -= log_joint.max(axis=1, keepdims=True)
-    targets = log_joint - np.log(np.exp(log_joint).sum(axis=1, keepdims=True))
-    tiny = np.finfo(np.float64).tiny
-    first, second = np.log(np.maximum(responsibilities.astype(np.float64), tiny)), targets
+    distances = np.concatenate(list(_distances(features, means, factors)), axis=1)
+    log_joint = constants[:, np.newaxis] - 0.5 * distances
+    log_joint -= log_joint.max(axis=0)
+    targets = log_joint - np.log(np.exp(log_joint).sum(axis=0))
+    found = np.ascontiguousarray(responsibilities.T, np.float64)
+    first, second = np.log(np.maximum(found, np.finfo(np.float64).tiny)), targets
     if config.kl_direction == "target_to_network":
-        first, second = second, first
+        first, second, found = second, first, np.exp(targets)
     least = LEAST_LOGS[config.kl_direction]
     differences = np.maximum(first, least) - np.maximum(second, least)
-    return float((np.exp(first) * differences).sum(axis=1).mean())
+    return float(np.sum(found * differences)) / len(features)
 
 
 def _distances(features: np.ndarray, means: np.ndarray, factors: np.ndarray):
-    """Squared Mahalanobis distances `[n, K]`, some points at a time.
+    """Squared Mahalanobis distances `[K, n]`, some points at a time.
 
-    Of means `[K, D]` and Cholesky factors `[K, D, D]` of the covariances.
+    Of means `[K, D]` and Cholesky factors `[K, D, D]` of the covariances. NumPy reduces the first
+    axis, over which it adds whole rows, in a fifth of the time of a short last one.
     """
     count, dim = means.shape
     whiteners = np.linalg.inv(factors)
-    offsets = np.einsum("kab,kb->ka", whiteners, means)
+    offsets = np.einsum("kab,kb->ka", whiteners, means)[:, :, np.newaxis]
     rows = max(1, _SLICE_ELEMENTS // (count * dim))
     for start in range(0, len(features), rows):
         piece = features[start : start + rows].astype(np.float64)
-        whitened = (piece @ whiteners.reshape(-1, dim).T).reshape(-1, count, dim) - offsets
-        yield np.einsum("nkd,nkd->nk", whitened, whitened)
+        whitened = (whiteners.reshape(-1, dim) @ piece.T).reshape(count, dim, -1)
+        whitened -= offsets
+        np.square(whitened, out=whitened)
+        yield whitened.sum(axis=1)

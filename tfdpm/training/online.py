@@ -79,19 +79,23 @@ def learn_batch(
     has_enough = len(memory.rows) >= max(_FEWEST_POINTS, config.start_clusters)
     if fitted is None and not has_enough:
         return None, memory
-    learned = None if fitted is None else _learn_known(fitted, rows, forgetting, config)
+    learned = features = None
+    if fitted is not None:
+        features = fitted.state.preprocessing.transform(rows)
+        learned = _learn_known(fitted, features, forgetting, config)
     if learned is None or (has_enough and _is_outdated(learned, memory, rows)):
         fitted, memory = _search(fitted, memory, create_networks, config, seed, table)
+        found = _respond(fitted, fitted.state.preprocessing.transform(rows))
     else:
         learned, has_removed = _remove_forgotten(learned, forgetting, config, seed)
-        fitted = _train_networks(learned, memory, rows, has_removed, config, seed)
-    return fitted.replace(labels=fitted.likeliest(_respond(fitted, rows))), memory
+        known = memory.rows if len(memory.rows) else rows
+        fitted, found = _train_networks(learned, known, features, has_removed, config, seed)
+    return fitted.replace(labels=fitted.likeliest(found)), memory
 
 
-def _respond(fitted: Fitted, rows: np.ndarray) -> np.ndarray:
-    """Responsibilities `[B, K]` of the components for raw rows."""
+def _respond(fitted: Fitted, features: np.ndarray) -> np.ndarray:
+    """Responsibilities `[B, K]` of the components for features `[B, D]`."""
     networks, count = fitted.networks, fitted.state.num_components
-    features = fitted.state.preprocessing.transform(rows)
     if len(features) <= _MOST_ASKED:
         return networks.responsibilities(features, count, _MOST_ASKED)
     return np.concatenate([networks.responsibilities(each, count) for each in slices(features)])
@@ -242,12 +246,11 @@ def _is_outdated(fitted: Fitted, memory: Memory, rows: np.ndarray) -> bool:
 
 
 def _learn_known(
-    fitted: Fitted, rows: np.ndarray, forgetting: float, config: DeepDPMConfig
+    fitted: Fitted, features: np.ndarray, forgetting: float, config: DeepDPMConfig
 ) -> Fitted:
     """Past statistics fade, the batch's known points come in, the others wait."""
     # What the search and the chains know of the past is out of date.
     fitted = fitted.replace(search=None, k_posterior=None, proposals=())
-    features = fitted.state.preprocessing.transform(rows)
     state, waiting = fitted.state, fitted.result.waiting
     is_novel = is_unexplained(state, features, _NOVEL)
     pieces = [features[is_novel]] if waiting is None else [waiting, features[is_novel]]
@@ -312,24 +315,27 @@ def _remove_forgotten(
 
 def _train_networks(
     fitted: Fitted,
-    memory: Memory,
-    rows: np.ndarray,
+    known: np.ndarray,
+    features: np.ndarray,
     has_removed: bool,
     config: DeepDPMConfig,
     seed: int,
-) -> Fitted:
-    """The networks learn from the batch and from points that are remembered.
+) -> tuple[Fitted, np.ndarray]:
+    """The networks learn from the batch and from raw rows that are known.
 
-    They need not where they know the mixture: by as much as a fit leaves them to learn.
+    They need not where they know the mixture: by as much as a fit leaves them to learn. Returns
+    the batch's responsibilities `[B, K]`, too.
     """
     state = fitted.state
     generator = np.random.default_rng([seed, state.epoch, 8])
-    known = memory.rows if len(memory.rows) else rows
     # As many each time, so that batches of one size share a trace.
-    chosen = generator.integers(len(known), size=max(_REPLAYED, len(rows)))
-    if not has_removed and _know_mixture(fitted, rows, known[chosen], config):
-        return fitted.replace(state=dataclasses.replace(state, epoch=state.epoch + 1))
-    points = state.preprocessing.transform(np.concatenate([rows, known[chosen]]))
+    chosen = generator.integers(len(known), size=max(_REPLAYED, len(features)))
+    if not has_removed:
+        found = _recognize(fitted, features, known[chosen], config)
+        if found is not None:
+            state = dataclasses.replace(state, epoch=state.epoch + 1)
+            return fitted.replace(state=state), found
+    points = np.concatenate([features, state.preprocessing.transform(known[chosen])])
     if has_removed:
         parameters = state.parameters
         start_from_mixture(fitted.networks.clustering, parameters, points, seed, state.targets)
@@ -347,17 +353,23 @@ def _train_networks(
     epoch = state.epoch + 1
     last_change = epoch if has_removed else state.last_change_epoch
     state = dataclasses.replace(state, epoch=epoch, last_change_epoch=last_change)
-    return fitted.replace(state=state)
+    fitted = fitted.replace(state=state)
+    return fitted, _respond(fitted, features)
 
 
-def _know_mixture(
-    fitted: Fitted, rows: np.ndarray, known: np.ndarray, config: DeepDPMConfig
-) -> bool:
-    """Whether the networks answer for the batch, and for remembered rows, as the mixture does."""
+def _recognize(
+    fitted: Fitted, features: np.ndarray, known: np.ndarray, config: DeepDPMConfig
+) -> np.ndarray | None:
+    """The networks' responsibilities `[B, K]` for the batch, if they are those of the mixture.
+
+    They must be so for raw rows that are known, too; `None` where they are not.
+    """
     if config.settled_loss is None or config.cluster_loss != "kl":
-        return False
-    some = rows[:: -(-len(rows) // _MOST_ASKED)]
-    some = np.concatenate([some, known[: max(_FEWEST_RECALLED, _REPLAYED - len(some))]])
-    features = fitted.state.preprocessing.transform(some)
-    found = divergence(fitted.state.targets, features, _respond(fitted, some), config)
-    return found <= config.settled_loss
+        return None
+    some = features[:: -(-len(features) // _MOST_ASKED)]
+    recalled = known[: max(_FEWEST_RECALLED, _REPLAYED - len(some))]
+    asked = np.concatenate([some, fitted.state.preprocessing.transform(recalled)])
+    found = _respond(fitted, asked)
+    if divergence(fitted.state.targets, asked, found, config) > config.settled_loss:
+        return None
+    return found[: len(some)] if len(some) == len(features) else _respond(fitted, features)
