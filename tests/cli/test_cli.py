@@ -476,6 +476,22 @@ def test_a_file_of_an_encoder_is_features(calls, two_blobs, capsys) -> None:
     assert "`--features`" in capsys.readouterr().err
 
 
+def test_texts_are_read_for_an_encoder_of_them(monkeypatch, tmp_path) -> None:
+    words = keras.layers.TextVectorization(output_mode="multi_hot", vocabulary=["cat", "dog"])
+    encoder = keras.Sequential([keras.Input((), dtype="string"), words])
+    encoder.save(tmp_path / "words.keras")
+    (tmp_path / "t.txt").write_text("a cat\nno dog\n")
+    given = []
+
+    def fit(data, **_):
+        given.append(data)
+        raise ValueError("that will do")
+
+    monkeypatch.setattr(tfdpm, "fit", fit)
+    main(["fit", str(tmp_path / "t.txt"), "--features", str(tmp_path / "words.keras")])
+    assert given[0].array.tolist() == ["a cat", "no dog"]
+
+
 @pytest.mark.parametrize(
     "command", ["", "fit", "predict", "export", "bench", "bench quality", "bench speed"]
 )
@@ -550,6 +566,19 @@ def test_drift_is_told_in_sentences_or_as_json(calls, two_blobs, capsys) -> None
     facts = json.loads(capsys.readouterr().out)
     assert facts["smallest_p"] == 0.05 and facts["clusters"][1]["shift_p"] is None
     assert [each["change"] for each in facts["clusters"]] == ["grew", "", ""]
+
+
+@pytest.mark.parametrize("command", ["predict", "drift", "report"])
+def test_a_saved_model_reads_later_tables_by_options(saved_blobs, tmp_path, command) -> None:
+    points = np.load(saved_blobs / "x.npy").tolist()
+    rows = [f"{a},{b},note {i},{i % 2}" for i, (a, b) in enumerate(points)]
+    data = tmp_path / "t.csv"
+    data.write_text("\n".join([*rows, ",1.0,last,0"]))
+    given = [command, str(saved_blobs), str(data)]
+    given += ["--out", str(tmp_path / "page.html")] * (command == "report")
+    assert main(given) == 1
+    options = ["--no-header", "--drop", "2", "--label", "3", "--missing", "drop"]
+    assert main([*given, *options]) == 0
 
 
 def test_an_exported_folder_is_asked_as_the_saved_model_is(saved_blobs, tmp_path, capsys) -> None:

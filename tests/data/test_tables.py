@@ -363,6 +363,20 @@ def test_lines_of_text_are_no_table(tmp_path) -> None:
     assert read(write(tmp_path / "t.txt", words.to_csv(index=False)))[0].shape == (30, 1)
 
 
+@pytest.mark.parametrize("title", ["text", "my text", "how it was in the end"])
+def test_a_column_of_sentences_is_not_cut_at_its_spaces(tmp_path, title) -> None:
+    texts = [f"it was {word * 2 if i % 3 else 'very'} good {i}" for i, word in enumerate(KINDS)]
+    texts[4::5] = ["yes"] * len(texts[4::5])
+    frame, _ = read(write(tmp_path / "t.csv", "\n".join([title, *texts])))
+    assert frame[title].tolist() == texts
+    assert as_features(tmp_path / "t.csv", takes_text=True).array.tolist() == texts
+    with pytest.raises(ValueError, match="in column .* features= a Keras model that takes texts"):
+        as_features(tmp_path / "t.csv")
+    cities = ["New York", "Rome", "Los Angeles"] * 9
+    frame, _ = read(write(tmp_path / "t.csv", "\n".join([title, *cities])))
+    assert frame[title].tolist() == cities
+
+
 def test_one_column_is_a_table(tmp_path) -> None:
     for text in (
         "a\n1.5\n2.5\n2.25\n",

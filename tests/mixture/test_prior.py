@@ -7,7 +7,6 @@ import tensorflow as tf
 from tests.reference import niw as reference
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import accumulate_hard
-from tfdpm.search.prior import automatic_scale
 
 
 def fitted_scale(scale, statistics, dim=2):
@@ -50,18 +49,3 @@ def test_the_fitted_scale_follows_the_units():
     scaled = [10.0 * part for part in parts]
     again = fitted_scale(100.0, statistics_of(scaled))
     np.testing.assert_allclose(again, 100.0 * once, rtol=1e-6)
-
-
-def test_the_automatic_scale_is_in_proportion_to_the_points_and_to_a_components_area():
-    assert automatic_scale(20_000, 10, 3) == pytest.approx(0.4)
-    assert automatic_scale(80_000, 10, 3) == pytest.approx(4 * automatic_scale(20_000, 10, 3))
-    assert automatic_scale(8000, 10, 3) == pytest.approx(4 * automatic_scale(1000, 10, 3))
-    assert automatic_scale(1000, 20, 3) == automatic_scale(1000, 1, 3)
-    ratio = automatic_scale(1000, 100, 3) / automatic_scale(1000, 20, 3)
-    assert ratio == pytest.approx(5.0 ** (-2 / 3))
-    assert automatic_scale(1000, 4, 1) == automatic_scale(1000, 1, 1)
-    assert automatic_scale(1000, 12, 1) == pytest.approx(automatic_scale(1000, 4, 1) / 9)
-    ratio = automatic_scale(1000, 800, 3) / automatic_scale(1000, 100, 3)
-    assert ratio == pytest.approx(8.0 ** (-2 / 3) / 8.0)
-    with pytest.raises(ValueError, match="`num_points`"):
-        automatic_scale(0, 1, 2)

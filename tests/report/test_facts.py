@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfdpm
 from tfdpm import metrics
 from tfdpm.report import facts, sentences
 
@@ -79,3 +82,19 @@ def test_the_prior_is_told_with_its_numbers(model) -> None:
     assert f"{mode:.3g}" in first
     assert "set from the data" in first
     assert f"as much as {float(prior.df):.4g} points" in second
+
+
+@pytest.mark.parametrize("num_numbers", [0, 2])
+def test_categories_have_no_expected_size(num_numbers) -> None:
+    prior = SimpleNamespace(scale=np.diag([9.0, 9.0, 0.5, 0.5][: 2 + num_numbers]))
+    prior.df, prior.mean_precision = 5.0, 1e-4
+    preprocessing = SimpleNamespace(category_sizes=(2,))
+    model = SimpleNamespace(
+        prior_=prior, config=tfdpm.DeepDPMConfig(), preprocessing_=preprocessing
+    )
+    told = sentences.describe_prior(model, 75)
+    assert "concentration" in told[-1]
+    if num_numbers:
+        assert f"in its numbers, a ball with a standard deviation of about {0.25:.3g} (" in told[0]
+    else:
+        assert len(told) == 1

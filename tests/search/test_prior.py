@@ -128,3 +128,18 @@ def test_constant_features_still_give_a_proper_prior(kind):
     )
     np.testing.assert_allclose(prior.scale, np.eye(2))
     assert float(prior.df) == 7.0
+
+
+def test_the_automatic_scale_is_in_proportion_to_the_points_and_to_a_components_area():
+    assert automatic_scale(20_000, 10, 3) == pytest.approx(0.4)
+    assert automatic_scale(80_000, 10, 3) == pytest.approx(4 * automatic_scale(20_000, 10, 3))
+    assert automatic_scale(8000, 10, 3) == pytest.approx(4 * automatic_scale(1000, 10, 3))
+    assert automatic_scale(1000, 20, 3) == automatic_scale(1000, 1, 3)
+    ratio = automatic_scale(1000, 100, 3) / automatic_scale(1000, 20, 3)
+    assert ratio == pytest.approx(5.0 ** (-2 / 3))
+    assert automatic_scale(1000, 4, 1) == automatic_scale(1000, 1, 1)
+    assert automatic_scale(1000, 12, 1) == pytest.approx(automatic_scale(1000, 4, 1) / 9)
+    ratio = automatic_scale(1000, 800, 3) / automatic_scale(1000, 100, 3)
+    assert ratio == pytest.approx(8.0 ** (-2 / 3) / 8.0)
+    with pytest.raises(ValueError, match="`num_points`"):
+        automatic_scale(0, 1, 2)

@@ -94,7 +94,8 @@ def fit(
             wanted = "a data set's name, without options of tables, beside --download or --data-dir"
             checks.fail("DATA", repr(data), wanted)
         source = tfdpm.data.load(data, data_dir=data_dir, download=download)
-    inputs = tables.read_inputs(source, label, columns, drop, header, missing)
+    encoder = load_keras(Path(features), "--features") if features.endswith(".keras") else None
+    inputs = tables.read_inputs(source, label, columns, drop, header, missing, encoder=encoder)
     written = ["model.keras", "labels.npy", "history.json"] if out is not None else []
     written += ["report.html"] if report else []
     target = out or Path()
@@ -107,10 +108,10 @@ def fit(
             wanted = "another folder, or the end of that process"
             checks.fail("out", f"{str(target)!r}, in which {error} fits", wanted, BlockingIOError)
     started = time.perf_counter()
-    encoder = load_keras(Path(features), "--features") if features.endswith(".keras") else features
     kept = None if out is None else out / _STAGES
     options = {"shape": shape, "directory": kept} | ({"verbose": 0} if quiet or as_json else {})
-    model = tfdpm.fit(inputs, features=encoder, seed=seed, epochs=epochs, **options)
+    wanted = features if encoder is None else encoder
+    model = tfdpm.fit(inputs, features=wanted, seed=seed, epochs=epochs, **options)
     seconds = time.perf_counter() - started
 
     labels, known = output.predict_labels(model, inputs)
@@ -142,7 +143,8 @@ def fit(
         if kept is not None:
             shutil.rmtree(kept, ignore_errors=True)  # of use to unfinished runs only
         if is_told:
-            output.show(f"written to {target}: {', '.join(written)}")
+            place = "" if out is None else f" to {out}"
+            output.show(f"written{place}: {', '.join(written)}")
     if as_json:
         sizes = output.sizes_of(labels)
         files = [str(target / name) for name in written]

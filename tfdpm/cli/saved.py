@@ -20,7 +20,9 @@ Model = Annotated[
 
 Answering = Annotated[
     Path,
-    typer.Argument(metavar="MODEL", help="As for report, or a SavedModel folder of export."),
+    typer.Argument(
+        metavar="MODEL", help="A .keras file, or the folder of fit --out or of a SavedModel."
+    ),
 ]
 
 Names = Annotated[
@@ -117,11 +119,16 @@ def drift(
     level: Annotated[
         float, typer.Option(help="P-value below which a change counts, of all tests together.")
     ] = 0.01,
+    label: tables.Label = None,
+    drop: tables.Drop = None,
+    header: tables.Header = None,
+    missing: tables.Missing = None,
     as_json: output.Json = False,
 ) -> None:
     """Print which clusters of MODEL grew, shrank or moved in DATA, and whether others appeared."""
     fitted = _load_model(model, takes_exported=True)
-    found = fitted.drift(tables.read_inputs(data, model=fitted), level=level)
+    inputs = tables.read_inputs(data, label, None, drop, header, missing, model=fitted)
+    found = fitted.drift(inputs, level=level)
     if as_json:
         clusters = found.table.reset_index().to_dict("records")
         output.show_json(clusters=clusters, smallest_p=found.smallest_p, level=level)

@@ -39,18 +39,21 @@ def read_inputs(
     missing: str | None = None,
     *,
     model: Any = None,
+    encoder: Any = None,
 ) -> Any:
-    """Returns the checked points of DATA, for a fit or as a fitted model takes them."""
+    """Returns the checked points of DATA, for a fit with an encoder or as a fitted model's."""
     from tfdpm.data.files import read_path
     from tfdpm.data.inputs import as_features
     from tfdpm.data.tables import TableOptions
-    from tfdpm.features.apply_encoder import inputs_for
+    from tfdpm.features.apply_encoder import inputs_for, takes_text
 
     known = None if model is None else model.columns
     wanted = None if columns is None else _names(columns)
     table = TableOptions(label, wanted, () if drop is None else _names(drop), header, missing)
     read = data if table == TableOptions() else read_path(data, table, name="DATA", known=known)
-    return as_features(read, name="DATA") if model is None else inputs_for(model, read, name="DATA")
+    if model is not None:
+        return inputs_for(model, read, name="DATA")
+    return as_features(read, name="DATA", takes_text=takes_text(encoder))
 
 
 def _names(text: str) -> list[str]:

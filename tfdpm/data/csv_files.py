@@ -217,6 +217,8 @@ def _split(lines: list[str]) -> tuple[list[list[str]], str]:
         share = widths[width] / max(1, len(rows) - is_header_short)
         if width == 1 or (len(rows[0]) == 1 and is_header_short and not _names_rows(rows)):
             continue
+        if separator == " " and _are_sentences(rows, width):
+            continue
         if share >= 1 - _RAGGED and (len(rows[0]) == width or is_header_short):
             return rows, separator
         if best is None or share > best[0]:
@@ -225,6 +227,16 @@ def _split(lines: list[str]) -> tuple[list[list[str]], str]:
         return best[1:]
     rows = list(csv.reader(lines, delimiter=_NO_SEPARATOR))
     return [[row[0].strip()] for row in rows if "".join(row).strip()][:HEAD_ROWS], _NO_SEPARATOR
+
+
+def _are_sentences(rows: list[list[str]], width: int) -> bool:
+    """Whether rows of `width` cells, cut at spaces, are words whose number differs, as in texts."""
+    cells = [cell for row in rows[1:] for cell in row]
+    if 2 * sum(map(_is_number, cells)) >= len(cells):
+        return False
+    has_row_names = len(rows[0]) == width - 1 and _names_rows(rows)
+    is_table = all(len(row) == width for row in rows[has_row_names:])
+    return not is_table
 
 
 def _names_rows(rows: list[list[str]]) -> bool:

@@ -258,7 +258,7 @@ class Preprocessing:
             mean=self.mean * units,
             projection=self.projection / units[:, np.newaxis],
             units=units if self.units is None else self.units * units,
-            description=f"logarithms of {count} columns, {self.description}",
+            description=f"logarithms of {count} column{'s' * (count != 1)}, {self.description}",
             steps=None if self.steps is None else self.steps * units,
             log_scales=log_scales,
             log_origins=log_origins if log_origins.any() else None,

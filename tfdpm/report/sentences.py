@@ -11,27 +11,35 @@ import numpy as np
 def describe_prior(model: Any, num_points: int) -> list[str]:
     """Describes the Normal-inverse-Wishart prior of a fitted model in plain words."""
     prior, config = model.prior_, model.config
-    dim = len(np.asarray(prior.loc))
-    scale = np.diag(np.asarray(prior.scale))
+    # Flags of categories, which come first, have no expected size.
+    num_flags = sum(model.preprocessing_.category_sizes)
+    scale = np.diag(np.asarray(prior.scale))[num_flags:]
     df, kappa = float(prior.df), float(prior.mean_precision)
     # The mode of an inverse Wishart distribution is scale / (df + D + 1).
-    spread = np.sqrt(scale / (df + dim + 1))
+    spread = np.sqrt(scale / (df + len(scale) + 1))
     source = {
         "auto": "set from the data, without labels",
         "identity": "the same in every direction, as the configuration says",
         "std": "in proportion to the columns' standard deviations, as the configuration says",
     }[config.prior]
+    concentration = (
+        f"New clusters appear at a rate that the concentration {config.dp_concentration:g} of the "
+        "Dirichlet process sets. With many points it matters little beside the shapes."
+    )
+    if not len(scale):
+        return [concentration]
+    where = ", in its numbers," if num_flags else ""
     return [
-        f"Before it sees any point, a cluster is expected to be a ball with a standard deviation "
-        f"of about {_range(spread)} (in the model's features, whose mean variance is one where "
-        f"they were brought to one scale). This size is {source}. A far larger ball leaves fewer "
-        f"clusters where they have odd shapes; where they stand apart, K hardly depends on it.",
+        f"Before it sees any point, a cluster is expected to be{where} a ball with a standard "
+        f"deviation of about {_range(spread)} (in the model's features, whose mean variance is one "
+        f"where they were brought to one scale). This size is {source}. A far larger ball leaves "
+        f"fewer clusters where they have odd shapes; where they stand apart, K hardly depends on "
+        f"it.",
         f"That expectation weighs as much as {df:.4g} points on a cluster's shape, and as "
         f"{kappa:.2g} points on where its centre is. It makes up {df / (df + num_points):.1%} of "
         f"the shape of the largest cluster, which has {num_points:,} points, and half of the shape "
         f"of one of {df:.4g} points.",
-        f"New clusters appear at a rate that the concentration {config.dp_concentration:g} of the "
-        "Dirichlet process sets. With many points it matters little beside the shapes.",
+        concentration,
     ]
 
 
