@@ -75,28 +75,40 @@ def test_many_copies_of_one_point_give_finite_weights():
     assert np.isfinite(graph.data).all() and graph.data.max() <= 1.0 + 1e-12
 
 
-def test_modularity_is_that_of_a_loop_over_all_pairs():
+def test_separation_is_edges_within_and_entropy_by_a_loop():
     labels = np.random.default_rng(1).integers(0, 3, len(X))
     indices = manifold.neighbours(X, 5)[0]
-    ends = np.bincount(indices.ravel(), minlength=len(X))
-    for resolution in (0.5, 1.0):
-        expected = sum(
-            (float(j in indices[i]) - resolution * 5 * ends[j] / indices.size) / indices.size
-            for i in range(len(X))
-            for j in range(len(X))
-            if labels[i] == labels[j]
+    within = [labels[i] == labels[j] for i in range(len(X)) for j in indices[i]]
+    shares = [np.mean(labels == k) for k in range(3)]
+    entropy = -sum(share * np.log(share) for share in shares)
+    expected = np.mean(within) + 0.3 * entropy
+    assert manifold.separation(indices, labels, 0.3) == pytest.approx(expected)
+
+
+def test_separation_is_largest_for_the_groups_however_many_there_are():
+    for copies in (1, 20):
+        x, labels = far_groups()
+        x = np.concatenate([x + 1000.0 * copy for copy in range(copies)])
+        labels = np.concatenate([labels + 3 * copy for copy in range(copies)])
+        indices = manifold.neighbours(x, 10)[0]
+        best = manifold.separation(indices, labels, 0.1)
+        assert best == pytest.approx(1.0 + 0.1 * np.log(3 * copies))
+        joined = np.where(labels == 1, 0, labels)
+        halves = 2 * labels + np.arange(len(x)) % 2
+        for others in (np.unique(joined, return_inverse=True)[1], halves):
+            assert manifold.separation(indices, others, 0.1) < best
+
+
+def test_classes_with_few_neighbours_in_another_stay_apart_among_many_and_few():
+    for num_pairs in (2, 40):
+        groups = np.repeat(np.arange(2 * num_pairs), 30)
+        first = 30 * groups[:, np.newaxis]
+        indices = first + np.arange(20)
+        indices[:, 0] = 30 * (groups ^ 1)  # 5 % of edges lead to the other class of the pair
+        apart = manifold.separation(indices, groups, 0.1)
+        assert apart - manifold.separation(indices, groups // 2, 0.1) == pytest.approx(
+            0.1 * np.log(2.0) - 0.05
         )
-        assert manifold.modularity(indices, labels, resolution) == pytest.approx(expected)
-
-
-def test_modularity_is_largest_for_the_groups_and_nothing_for_one_cluster():
-    x, labels = far_groups()
-    indices = manifold.neighbours(x, 10)[0]
-    assert manifold.modularity(indices, labels) == pytest.approx(2 / 3)
-    assert manifold.modularity(indices, np.zeros_like(labels)) == pytest.approx(0.0)
-    halves = 2 * labels + np.arange(len(x)) % 2
-    for others in (np.minimum(labels, 1), halves):
-        assert manifold.modularity(indices, others, 0.7) < manifold.modularity(indices, labels, 0.7)
 
 
 def test_curve_is_one_up_to_the_minimum_distance_and_falls_exponentially():

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 import scipy.sparse
+import scipy.stats
 import tensorflow as tf
 
 NUM_NEIGHBOURS = 15  # as in [UMAP]; 10 to 25 give much the same
@@ -118,17 +119,15 @@ def membership_graph(indices: np.ndarray, distances: np.ndarray) -> scipy.sparse
     return (one_way + other_way - one_way.multiply(other_way)).tocsr()
 
 
-def modularity(indices: np.ndarray, labels: np.ndarray, resolution: float = 1.0) -> float:
-    """Computes edges within clusters less those of chance, [Reichardt and Bornholdt 2006].
+def separation(indices: np.ndarray, labels: np.ndarray, worth: float) -> float:
+    """Computes the share of edges within clusters plus `worth` times their entropy, in nats.
 
-    Edges lead to neighbours `[N, k]`. Less than one of `resolution`, the multiple of what chance
-    gives, is for fewer, larger clusters.
+    Edges lead to neighbours `[N, k]`. Two clusters of equal size are better one if more than
+    `worth log 2` of their edges go between them, however many others there are.
     """
-    # Q = sum_c (e_cc - r a_c b_c): e_cc is the share of edges within c, a_c and b_c those of edges
-    # that begin and end there.
-    begins = np.bincount(labels) / len(labels)
-    ends = np.bincount(labels[indices].ravel(), minlength=len(begins)) / indices.size
-    return float((labels[indices] == labels[:, np.newaxis]).mean() - resolution * begins @ ends)
+    shares = np.bincount(labels) / len(labels)
+    within = (labels[indices] == labels[:, np.newaxis]).mean()
+    return float(within + worth * scipy.stats.entropy(shares))
 
 
 def closeness_curve(min_dist: float) -> tuple[float, float]:
