@@ -79,7 +79,6 @@ class DeepDPM(FittedModel):
 
     @freeing_models()
     @out_of_scope()
-    @ending_displays()
     def fit(
         self,
         x,
@@ -164,7 +163,8 @@ class DeepDPM(FittedModel):
             epochs = self.config.epochs if epochs is None else epochs
             numbers = steps_per_epoch, range(initial_epoch, epochs), forgetting
             try:
-                return fit_endless(self, x, *numbers, callbacks, verbose, validation)
+                with ending_displays():
+                    return fit_endless(self, x, *numbers, callbacks, verbose, validation)
             finally:
                 self.stream = None
         raw = as_features(x, y, columns=known, takes_text=takes_text(self.encoder)).in_memory()
@@ -188,7 +188,7 @@ class DeepDPM(FittedModel):
         self.trainer.given = describe_given(config, sample_weight, reference, linked)
         self.memory = None
         try:
-            with naming_lost_workers(self), reading():
+            with naming_lost_workers(self), reading(), ending_displays():
                 train(self, inputs, callbacks, verbose, first, validation)
         finally:
             self.trainer = None

@@ -117,8 +117,13 @@ def _valleys_on_line(
 
 
 def _spread(places: np.ndarray) -> np.ndarray:
-    """Sorted places, equal ones spread evenly over what is nearest to them: they are rounded."""
+    """Sorted places, equal ones spread evenly over what is nearest to them: they are rounded.
+
+    Only two values are no rounded numbers, and nothing lies between them.
+    """
     values, counts = np.unique(places, return_counts=True)
+    if len(values) == 2:
+        return np.sort(places)
     middles = 0.5 * (values[:-1] + values[1:])
     lows, highs = np.append(values[:1], middles), np.append(middles, values[-1:])
     lows, highs = np.where(counts > 1, (lows, highs), values)
