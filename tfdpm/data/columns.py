@@ -230,10 +230,10 @@ def _categories(frame: Any, name: str) -> tuple[tuple[str, ...], ...]:
         if len(found[-1]) > most:
             got = f"{len(found[-1])} categories in column {frame.columns[i]!r}"
             wanted = f"at most {most} for {len(frame)} rows; drop the column (--drop), or encode it"
-            if frame.shape[1] == 1 and frame.attrs.get("tfdpm"):  # of a file
-                wanted = "numbers or categories, or features= a Keras model that takes texts"
-            elif frame.shape[1] == 1:
+            if frame.shape[1] == 1 and set(";|\t,") & set(str(frame.columns[i])):
                 wanted += "; of a file, fit its path: then the separator is found out"
+            elif frame.shape[1] == 1:
+                wanted += " by features= a Keras model that takes texts"
             checks.fail(name, got, wanted)
     return tuple(found)
 
