@@ -115,8 +115,8 @@ np.savez(sys.argv[2], labels=model.labels_, **take_snapshot(model))
     ("epochs", "kind"),
     [
         ((3,), signal.SIGKILL),
-        pytest.param((4,), signal.SIGTERM, marks=pytest.mark.slow),
-        pytest.param((4,), signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param((2, 4), signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param((2, 4), signal.SIGINT, marks=pytest.mark.slow),
         pytest.param((1, 2, 3, 3, 4, 5, 5, 6, 7, 7), signal.SIGKILL, marks=pytest.mark.slow),
     ],
 )
@@ -140,7 +140,7 @@ def test_killed_process_goes_on_to_the_same_model(uninterrupted, tmp_path, epoch
             break
         assert process.returncode == -kind
         num_killed += 1
-    assert num_killed >= min(4, len(epochs))
+    assert num_killed >= min(4, (len(epochs) + 1) // 2)
     result = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=300)
     assert result.returncode == 0, result.stderr
     assert "epoch 1 of" not in result.stdout
