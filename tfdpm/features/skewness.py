@@ -73,8 +73,9 @@ def has_skewed_columns(raw: np.ndarray, labels: np.ndarray) -> bool:
 def fit_logs(raw: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scales and origins of logarithms that make clusters most like Gaussians of one covariance.
 
-    Origins are zero, the least value, or the largest one below which values fall away. Both are
-    `[D]`; scales are infinite, and origins zero, for columns that are better as they are.
+    Origins are the largest value, below which values fall away, or zero; where some are negative,
+    the least value instead of zero. Both are `[D]`; scales are infinite, and origins zero, for
+    columns that are better as they are.
     """
     # Half a logarithm of n is what Schwarz's criterion asks for a parameter.
     least = 0.5 * np.log(len(raw)) / len(raw)
@@ -117,7 +118,8 @@ def _best_log(column: np.ndarray, labels: np.ndarray, least_gain: float) -> tupl
     best, best_gain = (np.inf, 0.0), least_gain
     variance = np.mean(_centre(column, labels) ** 2)
     low, high = float(column.min()), float(column.max())
-    for origin in (low, high) if low < 0 else (0.0, low, high):
+    # Numbers without negative ones begin at zero: their least, of a few points, is of chance.
+    for origin in (low, high) if low < 0 else (0.0, high):
         distances = np.abs(column - origin)
         for multiple in _SETTINGS.multiples:
             scale = multiple * float(np.median(distances))
@@ -129,6 +131,6 @@ def _best_log(column: np.ndarray, labels: np.ndarray, least_gain: float) -> tupl
             gain = 0.5 * np.log(variance / compressed) - logs.mean()
             if gain > best_gain:
                 best, best_gain = (scale, origin), gain
-        # Zero has a meaning that the least of some numbers has not.
+        # Zero has a meaning that the largest of some numbers has not.
         best_gain += _SETTINGS.least_gain * (origin == 0.0)
     return best
