@@ -113,3 +113,13 @@ def test_few_points_are_skewed_by_chance():
     samples = 20.0 + 6.0 * generator.normal(size=(200, 20, 1))
     found = [module.has_skewed_columns(x, np.zeros(20, int)) for x in samples]
     assert np.mean(found) < 0.05
+
+
+def test_positive_columns_never_begin_at_their_least_value():
+    column = 3.0 + np.random.default_rng(0).lognormal(size=(400, 1))
+    as_one = np.zeros(400, int)
+    scales, origins = module.fit_logs(column, as_one)
+    assert np.isfinite(scales[0]) and origins[0] == 0.0
+    # With negative numbers zero means nothing, and the least one begins.
+    scales, origins = module.fit_logs(column - 10.0, as_one)
+    assert np.isfinite(scales[0]) and origins[0] == pytest.approx(column.min() - 10.0)
