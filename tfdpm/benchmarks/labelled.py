@@ -11,8 +11,6 @@ import numpy as np
 from tfdpm import checks
 from tfdpm.data import imbalance
 
-__all__ = ["LabelledData", "draw_points", "read_labelled", "read_suite", "thin_classes"]
-
 # The start of a file's name -> the data set whose printed percentages thin its classes.
 _THINNED_LIKE = {"mnist": "mnist", "usps": "usps", "fashion": "fashion_mnist"}
 

@@ -22,18 +22,6 @@ from tfdpm.benchmarks.peers import LEARN, PEERS
 from tfdpm.config import DeepDPMConfig
 from tfdpm.progress.files import replace_file
 
-__all__ = [
-    "Record",
-    "describe_clusters",
-    "measure_fit",
-    "measure_peer",
-    "measure_time",
-    "score_clusters",
-    "score_references",
-    "summarize",
-    "write_results",
-]
-
 Record = dict[str, Any]
 
 _SUMMARIZED = ("nmi", "ari", "acc", "clusters", "seconds", "cpu_seconds")

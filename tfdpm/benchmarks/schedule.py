@@ -5,8 +5,6 @@ from __future__ import annotations
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
 
-__all__ = ["shorten_schedule"]
-
 
 def shorten_schedule(config: DeepDPMConfig, epochs: int | None) -> DeepDPMConfig:
     """Returns the configuration with fewer epochs and with its schedule shortened in proportion.

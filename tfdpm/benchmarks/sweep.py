@@ -13,8 +13,6 @@ from tfdpm import checks
 from tfdpm.benchmarks.labelled import LabelledData, draw_points, read_labelled, thin_classes
 from tfdpm.benchmarks.records import Record, summarize, write_results
 
-__all__ = ["Method", "Sweep"]
-
 # A data set and a seed -> one record or several.
 Method = Callable[[Any, int], "Record | list[Record]"]
 

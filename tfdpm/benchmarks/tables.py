@@ -11,8 +11,6 @@ from rich.table import Table
 if TYPE_CHECKING:
     from tfdpm.benchmarks.records import Record
 
-__all__ = ["format_mean", "make_console", "print_records", "print_scores", "print_table"]
-
 _FILE_WIDTH = 140  # characters of a line where the output is not a terminal
 # Digits after the point; other floats get three significant digits.
 _DIGITS = {"nmi": 3, "ari": 3, "acc": 3, "clusters": 1, "seconds": 1, "cpu_seconds": 1}

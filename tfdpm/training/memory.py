@@ -10,8 +10,6 @@ import numpy as np
 
 from tfdpm.features.preprocessing import Preprocessing
 
-__all__ = ["Memory"]
-
 # Share of the spread that may lie outside of the features, beside four times what lay there at the
 # last search. Principal axes leave out a thousandth; a column that begins to vary adds far more.
 _MOST_OUTSIDE = 0.01

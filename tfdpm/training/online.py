@@ -30,8 +30,6 @@ from tfdpm.training.memory import Memory
 from tfdpm.training.sources import ArraySource
 from tfdpm.training.trainer import Trainer
 
-__all__ = ["learn_batch"]
-
 _NOVEL = 1e-3  # p-value under the predictive below which no cluster explains a point
 _MOST_WAITING = 4096
 _FEWEST_POINTS = 2  # that a fit takes

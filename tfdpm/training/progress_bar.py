@@ -7,8 +7,6 @@ import keras
 from tfdpm import checks
 from tfdpm.progress.display import ProgressDisplay, as_verbose
 
-__all__ = ["ProgressBar", "callback_list"]
-
 
 class ProgressBar(keras.callbacks.Callback):
     """A bar in a terminal or a notebook, plain lines in a log file.

@@ -35,14 +35,6 @@ from tfdpm.networks.reduction import PassStatistics, soft_statistics
 from tfdpm.networks.slots import PRECISION, padded_density, padded_means
 from tfdpm.search.state import MixtureState
 
-__all__ = [
-    "ArraySource",
-    "Source",
-    "StreamSource",
-    "default_batch_size",
-    "source_of",
-]
-
 # Features with more numbers than this (64 MiB) are not kept but computed anew in every pass, some
 # points at a time, in no memory that grows with N. Of a million points in ten dimensions, computing
 # them four times took a fifth of the fit.

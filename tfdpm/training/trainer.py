@@ -43,8 +43,6 @@ from tfdpm.shapes.groups import ComponentGroups
 from tfdpm.shapes.valleys import group_components
 from tfdpm.training.sources import Source
 
-__all__ = ["EpochInfo", "Trainer", "find_tails", "is_new_start", "kinds_due"]
-
 # Networks whose loss is below this share of `settled_loss` know the mixture beyond doubt: there is
 # no reason to wait with proposals.
 _BEYOND_DOUBT = 0.2

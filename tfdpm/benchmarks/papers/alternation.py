@@ -10,8 +10,6 @@ from tfdpm.benchmarks.records import Record, describe_clusters, measure_peer, me
 from tfdpm.benchmarks.schedule import shorten_schedule
 from tfdpm.joint.config import PRESETS, JointConfig
 
-__all__ = ["joint_config", "measure_alternation", "measure_joint"]
-
 
 def joint_config(name: str, configuration: str, epochs: int | None) -> JointConfig:
     """Returns the settings of joint training on a data set.

@@ -11,8 +11,6 @@ from tfdpm.benchmarks.peers import LEARN, PEERS
 from tfdpm.benchmarks.records import Record, describe_clusters, measure_peer, measure_time
 from tfdpm.benchmarks.sweep import Method
 
-__all__ = ["ASSUMED_K", "PARAMETRIC", "list_assumed", "measure_by_silhouette"]
-
 # [DeepDPM] supplement 1.3.
 ASSUMED_K = (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 150, 200, 250, 300, 350)
 # Printed names. On features of another network DCN is DCN++, section 5.1.

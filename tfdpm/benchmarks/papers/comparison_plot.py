@@ -9,8 +9,6 @@ from pathlib import Path
 
 from tfdpm.benchmarks.records import Record
 
-__all__ = ["plot_comparison", "plot_epochs"]
-
 _ROW_INCHES = 0.24
 _PRINTED, _OURS = "0.45", "#2f6db5"
 _WITH_K = re.compile(r"(.*?),? ?(?:from|with) K (\d+)$")

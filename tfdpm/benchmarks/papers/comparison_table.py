@@ -8,8 +8,6 @@ from rich.table import Table
 from tfdpm.benchmarks.records import Record
 from tfdpm.benchmarks.tables import format_mean, make_console
 
-__all__ = ["print_comparison"]
-
 
 def print_comparison(title: str, metrics: tuple[str, ...], results: Record) -> None:
     """Prints the table, the remarks on printed numbers, and the missing data sets.

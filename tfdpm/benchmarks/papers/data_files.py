@@ -14,17 +14,6 @@ from tfdpm.benchmarks.labelled import LabelledData, draw_points, read_labelled, 
 from tfdpm.data import gaussian_mixture, load
 from tfdpm.data.images.sources import image_files
 
-__all__ = [
-    "AT_HAND",
-    "SOURCES",
-    "THINNED",
-    "ImageFolders",
-    "Source",
-    "download_sets",
-    "find_images",
-    "find_points",
-]
-
 _AUTHORS = "the embeddings that the authors ship with github.com/BGU-CS-VIL/DeepDPM"
 _CLASSIC = f"{_AUTHORS}, train and test merged"
 

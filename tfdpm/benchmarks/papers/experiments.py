@@ -42,8 +42,6 @@ from tfdpm.benchmarks.sweep import Method, Sweep
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features import METHODS
 
-__all__ = ["EXPERIMENTS", "run"]
-
 _NONPARAMETRIC = {"DBSCAN": "dbscan", "DPM sampler": "sampler", "moVB": "movb"}
 _PEERS = {"K-means": "kmeans", "GMM": "gmm", **_NONPARAMETRIC}
 _FEW_LABELS = ("1 % top-1", "1 % top-5", "10 % top-1", "10 % top-5")

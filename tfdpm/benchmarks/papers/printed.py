@@ -6,8 +6,6 @@ import csv
 from importlib import resources
 from typing import NamedTuple
 
-__all__ = ["PRINTED", "Printed", "printed_for"]
-
 
 class Printed(NamedTuple):
     """A printed number.

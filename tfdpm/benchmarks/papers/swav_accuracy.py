@@ -28,15 +28,6 @@ from tfdpm.features import (
     resnet50,
 )
 
-__all__ = [
-    "SMALL_EPOCHS",
-    "cut_middle",
-    "load_squares",
-    "measure_runs",
-    "read_classes",
-    "train_published",
-]
-
 SMALL_EPOCHS = 20  # of the small preset
 _SHORTER_SIDE, _SIDE = 256, 224  # pixels of ImageNet's images where features are measured
 _BATCH = 64

@@ -23,8 +23,6 @@ from tfdpm.benchmarks.swav.feature_accuracy import make_small, split_images
 from tfdpm.data.images.sources import image_files
 from tfdpm.features import linear_probe, multilabel_svm, semi_supervised
 
-__all__ = ["TransferData", "find_transfer", "measure_few_labels", "measure_transfer"]
-
 _RUN = "800ep"  # whose weights the authors fine-tune and transfer
 _FRACTIONS = {"1 %": 0.01, "10 %": 0.1}  # of the labels
 _BATCH = 64

@@ -9,18 +9,6 @@ from sklearn.neighbors import NearestNeighbors
 
 from tfdpm import checks
 
-__all__ = [
-    "bayesian_gaussian_mixture",
-    "dbscan",
-    "evoc",
-    "fast_hdbscan",
-    "gaussian_mixture",
-    "hdbscan",
-    "hdbscan_contrib",
-    "k_means",
-    "knee_radius",
-]
-
 _SMALLEST_SHARE = 0.005  # of the points: HDBSCAN's smallest cluster
 
 

@@ -8,8 +8,6 @@ from tfdpm.mixture.niw import NIWParameters
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.partition import PartitionPrior, whitening
 
-__all__ = ["as_arrays", "log_gaussians", "weak_prior"]
-
 # Of the mean variance of a column: the covariance that the prior expects of a cluster, which both
 # papers leave to the data. Tuned on the embedding of USPS with its labels in view, where moVB finds
 # 11 components; a third of it gives 14, three times gives 9.

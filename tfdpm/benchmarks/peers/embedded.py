@@ -18,8 +18,6 @@ from tfdpm.features.autoencoder import (
     seeded_batches,
 )
 
-__all__ = ["DCN", "StudentAssignment", "dcn", "dec", "sharpen"]
-
 _HIDDEN_UNITS = (500, 500, 2000)
 _BATCH_SIZE = 256
 _PRETRAIN_EPOCHS = 50

@@ -10,8 +10,6 @@ import numpy as np
 import tensorflow as tf
 from sklearn.neighbors import NearestNeighbors
 
-__all__ = ["scan", "scan_loss", "turtle", "turtle_loss"]
-
 _NEIGHBOURS = 50
 _HEADS = 10
 _SCAN_EPOCHS, _SCAN_BATCH = 100, 512

@@ -18,8 +18,6 @@ from tfdpm.mixture import evidence
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate
 
-__all__ = ["Lap", "log_weights", "lower_bound", "memoized", "run_laps"]
-
 # Settings of the authors' program, bnpy.
 _CONCENTRATION = 1.0
 _NUM_BATCHES = 10

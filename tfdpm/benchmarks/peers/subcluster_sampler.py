@@ -16,8 +16,6 @@ from tfdpm.mixture import evidence
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import SufficientStatistics
 
-__all__ = ["draw_gaussians", "log_joint", "sample_best", "sample_partitions"]
-
 # Settings of [Dinari et al. 2019].
 _CONCENTRATION = 10.0
 _SWEEPS = 100

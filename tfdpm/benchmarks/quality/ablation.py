@@ -13,8 +13,6 @@ from tfdpm.benchmarks.sweep import Sweep
 from tfdpm.benchmarks.tables import print_records
 from tfdpm.config import DeepDPMConfig
 
-__all__ = ["ABLATIONS", "OWN_ABLATIONS", "run"]
-
 # The paper's name of each ablation and the settings that it changes.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "full method": {},

@@ -22,8 +22,6 @@ from tfdpm.features import encoders
 from tfdpm.features.apply_encoder import encode
 from tfdpm.features.choice import choose
 
-__all__ = ["measure_held_out", "run"]
-
 _HELD_OUT_SHARE = 0.1
 _NEIGHBOURS = 15
 _HELD_OUT_COLUMNS = {

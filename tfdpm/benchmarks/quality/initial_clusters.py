@@ -11,8 +11,6 @@ from tfdpm.benchmarks.sweep import Sweep
 from tfdpm.benchmarks.tables import print_records, print_table
 from tfdpm.config import DeepDPMConfig
 
-__all__ = ["run"]
-
 _COLUMNS = {
     "data": "data",
     "seed": "seed",

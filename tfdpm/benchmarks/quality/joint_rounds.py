@@ -13,8 +13,6 @@ from tfdpm.benchmarks.tables import print_table
 from tfdpm.joint.config import JointConfig
 from tfdpm.joint.model import JointClustering
 
-__all__ = ["run"]
-
 _LOGGED = ("nmi", "ari", "acc", "n_clusters", "reconstruction_loss", "clustering_loss")
 _COLUMNS = ("data", "seed", "round", *_LOGGED, "cpu_seconds")
 

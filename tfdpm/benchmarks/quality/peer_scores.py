@@ -11,8 +11,6 @@ from tfdpm.benchmarks.records import Record, measure_fit, measure_peer
 from tfdpm.benchmarks.sweep import Sweep
 from tfdpm.benchmarks.tables import print_scores
 
-__all__ = ["compare_methods", "run"]
-
 
 def run(sweep: Sweep, *, peers: str) -> Record:
     """Clusters every data set with every method and seed.

@@ -10,8 +10,6 @@ from tfdpm.benchmarks.sweep import Sweep
 from tfdpm.benchmarks.tables import print_scores
 from tfdpm.config import DeepDPMConfig
 
-__all__ = ["RULES", "run"]
-
 # Each rule and the settings that it changes; "v" is the mean variance of the features.
 RULES: dict[str, dict[str, Any]] = {
     "automatic": {},

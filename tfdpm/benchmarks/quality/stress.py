@@ -13,8 +13,6 @@ from tfdpm.benchmarks.records import Record, measure_time
 from tfdpm.benchmarks.sweep import Sweep
 from tfdpm.benchmarks.tables import print_table
 
-__all__ = ["TRANSFORMS", "draw_case", "find_broken_promises", "run"]
-
 _QUICK_CASES = 3
 _MOST_POINTS = 2_000
 _MOST_DIM = 64

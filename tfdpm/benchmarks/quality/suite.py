@@ -22,8 +22,6 @@ from tfdpm.benchmarks.sweep import Method, Sweep
 from tfdpm.benchmarks.tables import make_console, print_table
 from tfdpm.features.learn_encoder import FEATURES
 
-__all__ = ["measure_or_fail", "run"]
-
 _OURS = "tfdpm"
 _AVERAGED = ("ari", "nmi", "clusters", "cpu_seconds")
 

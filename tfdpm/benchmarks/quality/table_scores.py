@@ -9,8 +9,6 @@ from tfdpm.benchmarks.quality.peer_scores import compare_methods
 from tfdpm.benchmarks.records import Record
 from tfdpm.benchmarks.sweep import Sweep
 
-__all__ = ["load_tables", "run"]
-
 _LOADERS = {
     "iris": sklearn.datasets.load_iris,
     "wine": sklearn.datasets.load_wine,

@@ -22,8 +22,6 @@ from tfdpm.features import (
 )
 from tfdpm.swav.config import describe
 
-__all__ = ["make_small", "measure_features", "plot_training", "split_images"]
-
 _TRAIN_SHARE = 0.8
 _BATCH = 128
 _CURVE_POINTS = 10  # of kNN accuracy over a run

@@ -12,8 +12,6 @@ import numpy as np
 
 from tfdpm.data.images.view_config import ViewConfig
 
-__all__ = ["has_pillow", "pillow_views"]
-
 _TRIES, _RATIO = 10, (3 / 4, 4 / 3)
 
 

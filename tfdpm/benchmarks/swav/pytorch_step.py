@@ -12,8 +12,6 @@ import numpy as np
 
 from tfdpm.swav.backbones import RESNET50_BLOCKS
 
-__all__ = ["has_pytorch", "make_pytorch_step"]
-
 _EMBEDDING_DIM, _HIDDEN_UNITS, _NUM_PROTOTYPES = 128, 2048, 3000
 _EPSILON, _ITERATIONS, _TEMPERATURE = 0.05, 3, 0.1
 

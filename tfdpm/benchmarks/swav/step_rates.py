@@ -17,8 +17,6 @@ from tfdpm.data.images.multicrop import multicrop
 from tfdpm.data.images.view_config import ViewConfig
 from tfdpm.features import SwAV, resnet50, small_resnet
 
-__all__ = ["measure_steps", "measure_views"]
-
 _BATCH = 8
 _COUNTS, _SIZES = (2, 6), (224, 96)
 _QUICK_SIZES = (64, 32)

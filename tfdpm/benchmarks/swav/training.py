@@ -13,8 +13,6 @@ from tfdpm.benchmarks.swav.step_rates import measure_steps, measure_views
 from tfdpm.benchmarks.sweep import Sweep
 from tfdpm.benchmarks.tables import print_table
 
-__all__ = ["run"]
-
 
 def run(sweep: Sweep, *, repeats: int, epochs: int) -> Record:
     """Times the step on ResNet-50 and its views, and trains the small preset on each file.
