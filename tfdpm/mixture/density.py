@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfdpm.mixture.covariance import cholesky
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
-from tfdpm.mixture.statistics import moment_features
+from tfdpm.mixture.statistics import moment_features, triangle
 
 # Up to this many features the log joint is one product with [1, x, x_i x_j]; above it the
 # points are whitened, whose arrays stay K wide and which loses no digits to differences.
@@ -138,7 +138,7 @@ class LogJoint:
                 whitened = known[:, : len(block)] @ block.reshape(len(block), -1)
                 distances += np.square(whitened.reshape(-1, *block.shape[1:])).sum(axis=1)
         else:
-            first, second = np.triu_indices(points.shape[1])
+            first, second, _ = triangle(points.shape[1])
             moments = np.concatenate([known, points[:, first] * points[:, second]], axis=1)
             distances = np.maximum(moments @ coefficients[0], 0.0)
         if not tails:
@@ -198,7 +198,7 @@ def _quadratic_form(means: tf.Tensor, whiteners: tf.Tensor) -> tf.Tensor:
     linear = tf.linalg.matvec(precisions, means)
     intercepts = tf.reduce_sum(linear * means, axis=-1)
     dim = int(means.shape[-1])
-    first, second = np.triu_indices(dim)
+    first, second, _ = triangle(dim)
     quadratic = tf.gather(tf.reshape(precisions, [-1, dim**2]), first * dim + second, axis=1)
     # Products off the diagonal stand for both triangles.
     quadratic *= np.where(first == second, 1.0, 2.0)

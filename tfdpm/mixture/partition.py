@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import numpy as np
 import scipy.linalg
@@ -12,7 +11,7 @@ from tfdpm.mixture import evidence
 from tfdpm.mixture.categories import Categories
 from tfdpm.mixture.niw import NIWParameters, niw_parameters
 from tfdpm.mixture.parameters import MixtureParameters, map_mixture_weights
-from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.mixture.statistics import SufficientStatistics, triangle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,15 +135,6 @@ def log_joint_coefficients(parameters: MixtureParameters) -> np.ndarray:
     multiples = np.where(rows == columns, -0.5, -1.0)
     quadratic = precisions[:, rows, columns] * multiples
     return np.concatenate([constants[:, np.newaxis], linear, quadratic], axis=1).T
-
-
-@functools.cache
-def triangle(dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows and columns of the products of `triangle_moments`, and the place `[D, D]` of each."""
-    rows, columns = np.triu_indices(dim)
-    place = np.empty((dim, dim), np.int64)
-    place[rows, columns] = place[columns, rows] = np.arange(len(rows))
-    return rows, columns, place
 
 
 def whitening(parameters: MixtureParameters) -> tuple[np.ndarray, np.ndarray]:

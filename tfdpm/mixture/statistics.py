@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -260,7 +261,7 @@ def moment_features(points: tf.Tensor) -> tf.Tensor:
     A row for each moment, because products of whole rows take half as long as those of columns.
     """
     points = tf.transpose(tf.cast(points, tf.float64))
-    first, second = np.triu_indices(int(points.shape[0]))
+    first, second, _ = triangle(int(points.shape[0]))
     products = tf.gather(points, first) * tf.gather(points, second)
     return tf.concat([tf.ones_like(points[:1]), points, products], axis=0)
 
@@ -277,16 +278,17 @@ def unpack_moments(packed: tf.Tensor, feature_dim: int) -> SufficientStatistics:
         # Sums of equal products may differ in their last digit between the triangles.
         products = 0.5 * (products + tf.linalg.matrix_transpose(products))
     else:
-        products = tf.gather(products, _triangle_places(feature_dim), axis=-1)
+        products = tf.gather(products, triangle(feature_dim)[2], axis=-1)
     return SufficientStatistics(packed[..., 0], packed[..., 1 : 1 + feature_dim], products)
 
 
-def _triangle_places(feature_dim: int) -> np.ndarray:
-    """Where `[D, D]` the product of two features is among those of the upper triangle."""
-    places = np.zeros((feature_dim, feature_dim), np.int32)
-    upper = np.triu_indices(feature_dim)
-    places[upper] = np.arange(len(upper[0]))
-    return np.maximum(places, places.T)
+@functools.cache
+def triangle(dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows and columns of the products of `moment_features`, and the place `[D, D]` of each."""
+    rows, columns = np.triu_indices(dim)
+    places = np.empty((dim, dim), np.int64)
+    places[rows, columns] = places[columns, rows] = np.arange(len(rows))
+    return rows, columns, places
 
 
 def sum_over_slices(

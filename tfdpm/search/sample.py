@@ -15,8 +15,8 @@ from scipy.special import entr, gammaln
 
 from tfdpm.mixture.categories import Categories
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
-from tfdpm.mixture.partition import log_joint_coefficients, triangle, triangle_moments, whitening
-from tfdpm.mixture.statistics import SufficientStatistics
+from tfdpm.mixture.partition import log_joint_coefficients, triangle_moments, whitening
+from tfdpm.mixture.statistics import SufficientStatistics, triangle
 from tfdpm.mixture.t_mixture import TStatistics
 
 # Up to this many features, products x_a x_b are kept, so that each E-step and each reduction is
