@@ -22,10 +22,11 @@ MAY_IMPORT = {
     "startup": "",
     "config": "checks",
     "metrics": "checks",
+    "fused_adam": "",
     "progress": "checks",
     "data": "checks metrics progress",
     "swav": "checks progress data",
-    "features": "checks config progress data swav",
+    "features": "checks config fused_adam progress data swav",
     "mixture": "checks",
     "moves": "checks mixture",
     "search": "checks config features mixture moves",
@@ -37,8 +38,8 @@ MAY_IMPORT = {
     "serving": "checks progress mixture search networks",
     "viz": "checks config progress data features",
     "report": "checks progress data metrics features viz",
-    "deepdpm": "checks config metrics progress data features mixture moves search networks "
-    "shapes interpret training serving viz report",
+    "deepdpm": "checks config metrics fused_adam progress data features mixture moves search "
+    "networks shapes interpret training serving viz report",
     "joint": "checks config metrics progress data features serving deepdpm",
     "callbacks": "checks config metrics progress data swav moves search networks interpret "
     "training viz deepdpm",

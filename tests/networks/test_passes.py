@@ -11,9 +11,9 @@ from scipy.special import expit
 
 from tests.reference import mixture as reference
 from tfdpm.config import DeepDPMConfig
+from tfdpm.fused_adam import FusedAdam
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.networks import passes as passes_module
-from tfdpm.networks.fused_adam import FusedAdam
 from tfdpm.networks.layers import ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.passes import Passes, epoch_order, log_targets
 from tfdpm.networks.reduction import pass_statistics

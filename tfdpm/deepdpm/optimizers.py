@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfdpm import checks
 from tfdpm.config import DeepDPMConfig
-from tfdpm.networks.fused_adam import FusedAdam
+from tfdpm.fused_adam import FusedAdam
 
 # Of gradients, for Adafactor: its 1e-30 makes a product of two such means zero in float32, and so
 # NaN of the weights of spare slots, whose gradients are zero. Gradients below 3e-8 do not matter.

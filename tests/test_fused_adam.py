@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdpm.networks.fused_adam import FusedAdam
+from tfdpm.fused_adam import FusedAdam
 
 
 def trajectory(kind, **options):
