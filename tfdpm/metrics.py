@@ -6,8 +6,12 @@ import numpy as np
 import sklearn
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import entropy
-from sklearn.metrics import mutual_info_score, silhouette_score
+from sklearn.metrics import (
+    adjusted_rand_score,
+    normalized_mutual_info_score,
+    rand_score,
+    silhouette_score,
+)
 from sklearn.metrics.cluster import contingency_matrix
 
 from tfdpm import checks
@@ -25,11 +29,9 @@ _DISTANCES_MIB = 32  # distances that `silhouette` holds at once; all of 5,000 p
 
 UNKNOWN_LABEL = int(np.iinfo(np.int64).min)  # of points whose label nobody knows
 
-Table = NDArray[np.int64]
-
 
 def score_labels(labels_true: ArrayLike, labels_pred: ArrayLike) -> dict[str, float]:
-    """Returns `nmi`, `ari` and `acc` of a clustering by these names, from one pass over the labels.
+    """Returns `nmi`, `ari` and `acc` of a clustering by these names.
 
     Args:
         labels_true: known labels, `[N]`, N >= 1, numbers or text. Points with `UNKNOWN_LABEL` do
@@ -46,74 +48,49 @@ def score_labels(labels_true: ArrayLike, labels_pred: ArrayLike) -> dict[str, fl
             return {}
         labels_true = np.asarray(labels_true)[is_known]
         labels_pred = np.asarray(labels_pred)[is_known]
-    table = _count_labels(labels_true, labels_pred)
-    return {"nmi": _nmi(table), "ari": _ari(table), "acc": _accuracy(table)}
+    codes = _as_codes(labels_true, labels_pred)
+    return {"nmi": nmi(*codes), "ari": ari(*codes), "acc": clustering_accuracy(*codes)}
 
 
 def clustering_accuracy(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
-    """Returns the share of points whose cluster is matched to their label.
+    """Returns the share of points whose cluster is matched to their label, in (0, 1].
 
     The matching of labels to clusters is one to one and the best there is ([DeepDPM] supplement
     eq. 1, Hungarian algorithm). Points of labels or clusters without a partner count as errors.
-
-    Args:
-        labels_true: known labels, `[N]`, N >= 1, numbers or text.
-        labels_pred: clusters, `[N]`.
-    Returns:
-        A number in (0, 1]; 1 when the partitions agree.
-    Raises:
-        ValueError: if either is not one-dimensional, is empty, or the lengths differ.
+    Arguments and errors are those of `score_labels`.
     """
-    return _accuracy(_count_labels(labels_true, labels_pred))
+    table = contingency_matrix(*_as_codes(labels_true, labels_pred))
+    matched = linear_sum_assignment(table, maximize=True)
+    return float(table[matched].sum() / table.sum())
 
 
 def nmi(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """Returns the normalised mutual information, `2 I(true; pred) / (H(true) + H(pred))`.
 
-    [DeepDPM] supplement eq. 2: the entropies' arithmetic mean is the normaliser.
-
-    Args:
-        labels_true: known labels, `[N]`, N >= 1, numbers or text.
-        labels_pred: clusters, `[N]`.
-    Returns:
-        A number in [0, 1]; 1 when the partitions agree, which includes one cluster on both sides.
-    Raises:
-        ValueError: if either is not one-dimensional, is empty, or the lengths differ.
+    [DeepDPM] supplement eq. 2: the entropies' arithmetic mean is the normaliser. It is in [0, 1],
+    and 1 when the partitions agree, which includes one cluster on both sides. Arguments and errors
+    are those of `score_labels`.
     """
-    return _nmi(_count_labels(labels_true, labels_pred))
+    return float(normalized_mutual_info_score(*_as_codes(labels_true, labels_pred)))
 
 
 def rand_index(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """Returns the share of pairs of points that both partitions put together or both put apart.
 
-    [DeepDPM] supplement eq. 3.
-
-    Args:
-        labels_true: known labels, `[N]`, N >= 1, numbers or text.
-        labels_pred: clusters, `[N]`.
-    Returns:
-        A number in [0, 1]; 1 for a single point, which makes no pair.
-    Raises:
-        ValueError: if either is not one-dimensional, is empty, or the lengths differ.
+    [DeepDPM] supplement eq. 3; 1 for a single point, which makes no pair. Arguments and errors are
+    those of `score_labels`.
     """
-    both, true, pred, total = _count_pairs(_count_labels(labels_true, labels_pred))
-    return 1.0 if total == 0 else (total + 2.0 * both - true - pred) / total
+    return float(rand_score(*_as_codes(labels_true, labels_pred)))
 
 
 def ari(labels_true: ArrayLike, labels_pred: ArrayLike) -> float:
     """Returns the Rand index corrected for chance, `(both - expected) / (largest - expected)`.
 
-    It is 0 in expectation for independent labels of the same sizes ([DeepDPM] supplement eq. 4).
-
-    Args:
-        labels_true: known labels, `[N]`, N >= 1, numbers or text.
-        labels_pred: clusters, `[N]`.
-    Returns:
-        A number in [-0.5, 1]; 1 when the partitions agree, which includes the trivial ones.
-    Raises:
-        ValueError: if either is not one-dimensional, is empty, or the lengths differ.
+    It is 0 in expectation for independent labels of the same sizes ([DeepDPM] supplement eq. 4),
+    and 1 when the partitions agree, which includes the trivial ones. Arguments and errors are those
+    of `score_labels`.
     """
-    return _ari(_count_labels(labels_true, labels_pred))
+    return float(adjusted_rand_score(*_as_codes(labels_true, labels_pred)))
 
 
 def silhouette(x: ArrayLike, labels: ArrayLike, *, max_points: int = 5000, seed: int = 0) -> float:
@@ -156,40 +133,14 @@ def silhouette(x: ArrayLike, labels: ArrayLike, *, max_points: int = 5000, seed:
         return float(silhouette_score(points, clusters))
 
 
-def _count_labels(labels_true: ArrayLike, labels_pred: ArrayLike) -> Table:
-    """Counts points by known label (rows) and cluster (columns), both in sorted order."""
+def _as_codes(labels_true: ArrayLike, labels_pred: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Returns both labels as integers from 0, or raises unless they are as many."""
     true = _as_labels(labels_true, "labels_true")
     pred = _as_labels(labels_pred, "labels_pred")
     if len(true) != len(pred):
         wanted = f"{len(true)}, one for each of `labels_true`"
         checks.fail("labels_pred", f"{len(pred)} labels", wanted)
-    return contingency_matrix(true, pred)
-
-
-def _accuracy(table: Table) -> float:
-    rows, columns = linear_sum_assignment(table, maximize=True)
-    return float(table[rows, columns].sum() / table.sum())
-
-
-def _nmi(table: Table) -> float:
-    entropies = entropy(table.sum(axis=1)) + entropy(table.sum(axis=0))
-    if entropies <= 0.0:
-        return 1.0
-    information = mutual_info_score(None, None, contingency=table)
-    return float(np.clip(2.0 * information / entropies, 0.0, 1.0))
-
-
-def _ari(table: Table) -> float:
-    both, true, pred, total = _count_pairs(table)
-    expected = true * pred / total if total else 0.0
-    largest = 0.5 * (true + pred)
-    return 1.0 if largest == expected else (both - expected) / (largest - expected)
-
-
-def _count_pairs(table: Table) -> tuple[float, float, float, float]:
-    """Counts the pairs of points together in both, in the true, in the other partition, and all."""
-    counts = (table, table.sum(axis=1), table.sum(axis=0), table.sum())
-    return tuple(float(np.sum(n * (n - 1.0)) / 2.0) for n in counts)
+    return np.unique(true, return_inverse=True)[1], np.unique(pred, return_inverse=True)[1]
 
 
 def _as_labels(labels: ArrayLike, name: str) -> NDArray:
