@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "training": "checks config progress data features mixture moves search networks shapes "
     "interpret",
     "serving": "checks progress mixture search networks",
-    "viz": "checks config progress data features",
+    "viz": "checks config progress data features mixture",
     "report": "checks progress data metrics features viz",
     "deepdpm": "checks config metrics fused_adam progress data features mixture moves search "
     "networks shapes interpret training serving viz report",

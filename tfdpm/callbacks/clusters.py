@@ -12,7 +12,9 @@ from tfdpm import checks
 from tfdpm.callbacks.sample import thinned_points
 from tfdpm.moves.ledger import Proposal
 from tfdpm.progress.files import local_path, replace_file
-from tfdpm.viz.maps import ellipses, principal_plane
+from tfdpm.viz.maps import cluster_map
+from tfdpm.viz.plots import draw_map
+from tfdpm.viz.samples import sample_points
 
 
 class StableClusters(keras.callbacks.Callback):
@@ -140,15 +142,10 @@ class ClusterPlot(keras.callbacks.Callback):
         # Not with pyplot, which keeps every figure and asks for a display.
         from matplotlib.figure import Figure
 
-        features = self.model.embed(self.x)
-        plane = principal_plane(features)
-        points, labels = features @ plane, self.model.predict_labels(self.x)
-        means, covariances = (part.numpy() for part in self.model.mixture_[1:])
+        plane = cluster_map(self.model, sample_points(self.model, self.x), "pca")
         figure = Figure(figsize=(6, 6), layout="constrained")
         axes = figure.add_subplot()
-        axes.scatter(*points.T, c=labels, cmap="tab20", s=4, linewidths=0)
-        for ellipse in ellipses(means @ plane, plane.T @ covariances @ plane):
-            axes.plot(*ellipse, color="black", linewidth=0.8)
+        draw_map(self.model, plane, axes, plane.limits, decision_regions=False)
         axes.set_title(f"{title}, {self.model.n_clusters} clusters")
         axes.set_aspect("equal", "datalim")
         figure.savefig(self.directory / name, dpi=100)

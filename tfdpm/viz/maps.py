@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.spatial
 import scipy.special
+import tensorflow as tf
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.extmath import svd_flip
@@ -15,6 +16,8 @@ from sklearn.utils.extmath import svd_flip
 from tfdpm import checks
 from tfdpm.data.columns import Columns
 from tfdpm.features.parametric_umap import neighbour_layout
+from tfdpm.mixture.density import LogJoint
+from tfdpm.mixture.parameters import MixtureParameters, as_tensors
 from tfdpm.viz.samples import PointSample
 
 PROJECTIONS = ("auto", "pca", "lda", "umap")
@@ -231,17 +234,6 @@ def regions(model: Any, plane: ClusterMap, limits: np.ndarray, resolution: int =
     grid = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
     if plane.is_exact:
         return np.asarray(model.predict_labels(grid)).reshape(resolution, resolution)
-    # argmax_k log pi_k + log N(p; mean_k, covariance_k), by Cholesky factors L of the covariances:
-    # log N = -log det L - |L^-1 (p - mean)|^2 / 2 + constant.
-    best = np.full(len(grid), -np.inf)
-    owner = np.zeros(len(grid), np.int64)
-    variances = np.trace(plane.covariances, axis1=1, axis2=2)
-    covariances = plane.covariances + 1e-9 * max(variances.max(), 1e-300) * np.eye(2)
-    components = zip(plane.weights, plane.means, np.linalg.cholesky(covariances), strict=True)
-    for k, (weight, mean, factor) in enumerate(components):
-        whitened = np.linalg.solve(factor, (grid - mean).T)
-        score = np.log(max(weight, 1e-300)) - np.log(np.diag(factor)).sum()
-        score = score - 0.5 * (whitened**2).sum(axis=0)
-        is_better = score > best
-        best[is_better], owner[is_better] = score[is_better], k
+    mixture = as_tensors(MixtureParameters(plane.weights, plane.means, plane.covariances))
+    owner = LogJoint(mixture)(tf.constant(grid)).numpy().argmax(axis=1)
     return plane.clusters[owner].reshape(resolution, resolution)
