@@ -53,6 +53,7 @@ def test_folder_of_images_in_order_with_sub_folders_as_labels(tmp_path) -> None:
     for index, name in enumerate(["b/2.png", "a/x/1.png", "a/0.PNG"]):
         write_image(tmp_path / name, value=10 * index)
     write(tmp_path / "a" / "notes.txt", "no image")
+    write(tmp_path / "a" / "._2.png", "what macOS writes beside files, no image")
     images, labels = read(tmp_path)
     assert labels.tolist() == ["a", "a", "b"]
     values = [int(image[0, 0, 0]) for image in images]

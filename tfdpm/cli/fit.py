@@ -124,10 +124,7 @@ def fit(
     if written:
         with replace_files(target) as folder:
             if out is not None:
-                history = {
-                    name: [value if value is None else float(value) for value in values]
-                    for name, values in model.history.history.items()
-                }
+                history = output.plain(model.history.history)
                 model.save(folder / "model.keras")
                 np.save(folder / "labels.npy", labels)
                 (folder / "history.json").write_text(json.dumps(history, indent=1) + "\n")

@@ -24,18 +24,18 @@ Json = Annotated[
 
 
 def show_json(**facts: Any) -> None:
-    """Prints facts as one line of JSON, in which NaN is null."""
-    typer.echo(json.dumps(_plain(facts), allow_nan=False))
+    """Prints facts as one line of JSON."""
+    typer.echo(json.dumps(plain(facts), allow_nan=False))
 
 
-def _plain(value: Any) -> Any:
-    """The value in types that JSON has."""
+def plain(value: Any) -> Any:
+    """The value in types that JSON has, in which NaN and infinity are null."""
     if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, np.ndarray) or hasattr(value, "item"):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 
 import tfdpm
 from tfdpm import checks
-from tfdpm.cli.output import show
+from tfdpm.cli.output import plain, show
 from tfdpm.cli.saved import load_keras
 from tfdpm.progress.display import ProgressDisplay, ending_displays
 from tfdpm.progress.files import make_folder, replace_files
@@ -103,14 +102,9 @@ def fit(
             keras.callbacks.ModelCheckpoint(str(out / "swav.keras")),
         ],
     ).history
-    # JSON lacks NaN and infinity.
-    floats = {
-        name: [float(value) if math.isfinite(value) else None for value in values]
-        for name, values in history.items()
-    }
     with replace_files(out) as folder:
         model.encoder.save(folder / "encoder.keras")
-        (folder / "history.json").write_text(json.dumps(floats, indent=1))
+        (folder / "history.json").write_text(json.dumps(plain(history), indent=1))
     if skipped.count:
         show(f"{skipped.count} unreadable files were skipped, the first is {skipped.paths[0]}")
     show(f"wrote {out / 'swav.keras'} and {out / 'encoder.keras'}")
@@ -195,7 +189,7 @@ def convert(
 
 def _gather(images: list[str]) -> Any:
     """Returns one path unchanged, and several folders and files as a list of files."""
-    from tfdpm.data.images.sources import image_files
+    from tfdpm.data.files import image_files
 
     for name in images:
         if not Path(name).exists():

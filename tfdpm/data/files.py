@@ -102,6 +102,16 @@ def read_path(
     return reader(path, name)
 
 
+def image_files(folder: str | os.PathLike[str]) -> list[str]:
+    """Lists all image files below a folder, sorted, without hidden ones."""
+    return sorted(
+        os.path.join(place, name)
+        for place, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+    )
+
+
 def read_images(
     folder: str | os.PathLike[str],
     *,
@@ -127,7 +137,7 @@ def read_images(
     folder = Path(folder)
     if not folder.is_dir():
         checks.fail(name, repr(str(folder)), "an existing folder of images", FileNotFoundError)
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(map(Path, image_files(folder)))
     if not paths:
         wanted = "images in it: " + ", ".join(IMAGE_SUFFIXES)
         checks.fail(name, f"folder {str(folder)!r} without images", wanted)

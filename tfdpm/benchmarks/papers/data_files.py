@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfdpm.benchmarks.labelled import LabelledData, draw_points, read_labelled, thin_classes
 from tfdpm.data import gaussian_mixture, load
-from tfdpm.data.images.sources import image_files
+from tfdpm.data.files import image_files
 
 _AUTHORS = "the embeddings that the authors ship with github.com/BGU-CS-VIL/DeepDPM"
 _CLASSIC = f"{_AUTHORS}, train and test merged"

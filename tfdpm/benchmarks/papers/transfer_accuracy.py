@@ -20,7 +20,7 @@ from tfdpm.benchmarks.papers.swav_accuracy import (
 )
 from tfdpm.benchmarks.records import Record
 from tfdpm.benchmarks.swav.feature_accuracy import make_small, split_images
-from tfdpm.data.images.sources import image_files
+from tfdpm.data.files import image_files
 from tfdpm.features import linear_probe, multilabel_svm, semi_supervised
 
 _RUN = "800ep"  # whose weights the authors fine-tune and transfer

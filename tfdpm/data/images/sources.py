@@ -280,7 +280,7 @@ def open_source(
 def _open_name(name: str) -> Any:
     """Returns the array, the paths or the data set that a name stands for."""
     if os.path.isdir(name):
-        return image_files(name)
+        return files.image_files(name)
     if name.endswith((".npy", ".npz")):
         return files.read(name, name="data")
     if paths := sorted(glob.glob(name)):
@@ -288,16 +288,6 @@ def _open_name(name: str) -> Any:
     if os.sep in name:
         checks.fail("data", repr(name), "an existing file or folder, or the name of a data set")
     return named.load(name)
-
-
-def image_files(folder: str) -> list[str]:
-    """Lists all image files below a folder, sorted, without hidden ones."""
-    return sorted(
-        os.path.join(place, name)
-        for place, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(files.IMAGE_SUFFIXES) and not name.startswith(".")
-    )
 
 
 def tfrecord_images(paths: list[str], channels: int) -> tf.data.Dataset:
