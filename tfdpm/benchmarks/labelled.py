@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from sklearn import preprocessing
 
 from tfdpm import checks
 from tfdpm.data import imbalance
@@ -44,10 +45,7 @@ class LabelledData(NamedTuple):
     def as_rows(self, *, normalize: bool = False, dtype: type = np.float32) -> LabelledData:
         """Returns the same data with x as `[N, D]` floats, if asked with rows of unit length."""
         x = self.x.reshape(len(self.x), -1).astype(dtype)
-        if normalize:
-            lengths = np.linalg.norm(x, axis=1, keepdims=True)
-            x = x / np.where(lengths > 0, lengths, 1)
-        return self._replace(x=x)
+        return self._replace(x=preprocessing.normalize(x) if normalize else x)
 
     def as_images(self) -> LabelledData:
         """Returns the same data with x as `[N, H, W, C]`.

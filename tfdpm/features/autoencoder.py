@@ -87,7 +87,6 @@ class Autoencoder(keras.Model):
         seed: int = 0,
         initial_epoch: int = 0,
         callbacks: Sequence[keras.callbacks.Callback] = (),
-        verbose: int = 0,
     ) -> keras.callbacks.History:
         """Trains the reconstruction of `x`; seed and epoch alone decide the order of points.
 
@@ -97,7 +96,7 @@ class Autoencoder(keras.Model):
             batch_size: number of points per step.
             seed: random seed; the same seed gives the same order.
             initial_epoch: number of the epoch to start at, from which interrupted training goes on.
-            callbacks, verbose: arguments of Keras's `fit`.
+            callbacks: Keras callbacks.
         Returns:
             Keras's `History`; `loss` is in squared units of `x`, summed over the values of a point.
         """
@@ -109,7 +108,7 @@ class Autoencoder(keras.Model):
             steps_per_epoch=-(-len(x) // batch_size),
             shuffle=False,
             callbacks=list(callbacks),
-            verbose=verbose,
+            verbose=0,
         )
 
     def get_config(self) -> dict[str, Any]:

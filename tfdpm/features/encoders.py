@@ -54,13 +54,13 @@ def front(
     return model
 
 
-def chained(*models: keras.Model, name: str = "encoder") -> keras.Model:
+def chained(*models: keras.Model) -> keras.Model:
     """Builds one model that applies models of other names in turn."""
     inputs = keras.Input(models[0].input_shape[1:], dtype=models[0].inputs[0].dtype)
     outputs = inputs
     for model in models:
         outputs = model(outputs)
-    return keras.Model(inputs, outputs, name=name)
+    return keras.Model(inputs, outputs, name="encoder")
 
 
 def as_encoder(model: keras.Model, feature_shape: Sequence[int]) -> keras.Model:

@@ -17,12 +17,12 @@ from tfdpm.networks.layers import ComponentHead, SubclusteringNetworks, leading_
 _MOST_POWER_OF_TWO = 128
 
 
-def next_capacity(num_components: int, minimum: int = 16) -> int:
+def next_capacity(num_components: int) -> int:
     """Slots for `num_components` with a quarter to spare: a power of two, or between large ones.
 
     Few steps save traces; of large networks, a slot costs more than a trace.
     """
-    needed, capacity = num_components * 1.25, minimum
+    needed, capacity = num_components * 1.25, 16
     while capacity < needed:
         capacity *= 2
     if capacity <= _MOST_POWER_OF_TWO:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from sklearn import preprocessing
 
 import tfdpm
 from tfdpm import checks, metrics
@@ -43,15 +44,6 @@ def _project_on_subspace(x, rng):
     return x @ rng.standard_normal((x.shape[1], width))
 
 
-def _add_heavy_tails(x, rng):
-    return x + rng.standard_t(1.5, x.shape)
-
-
-def _normalize_rows(x, rng):
-    lengths = np.linalg.norm(x, axis=1, keepdims=True)
-    return x / np.where(lengths > 0, lengths, 1)
-
-
 def _add_constant_columns(x, rng):
     return np.hstack([x, np.full((len(x), 2), rng.normal())])
 
@@ -65,8 +57,8 @@ TRANSFORMS: dict[str, Transform] = {
     "other units": _rescale_one_column,
     "outliers": _add_outliers,
     "subspace": _project_on_subspace,
-    "heavy tails": _add_heavy_tails,
-    "unit rows": _normalize_rows,
+    "heavy tails": lambda x, rng: x + rng.standard_t(1.5, x.shape),
+    "unit rows": lambda x, rng: preprocessing.normalize(x),
     "constant columns": _add_constant_columns,
     "integers": lambda x, rng: np.rint(x).astype(np.int64),
     "copies": lambda x, rng: x[rng.integers(max(2, len(x) // 20), size=len(x))],

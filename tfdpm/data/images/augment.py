@@ -18,7 +18,7 @@ import tensorflow as tf
 # ITU-R 601-2 luma, the grey that image libraries agree on.
 LUMA = (0.299, 0.587, 0.114)
 BLUR_RADIUS = 11  # the published runs blur with 23 taps
-CROP_TRIES = 10
+CROP_TRIES, _RATIO = 10, (3 / 4, 4 / 3)  # width to height
 # Values of a batch from which on compiling pays: it takes seconds, and as long for few values.
 _WORTH_COMPILING = 2**20
 
@@ -35,27 +35,27 @@ def crop_boxes(
     width: tf.Tensor | int,
     *,
     scale: tuple[float, float],
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> tf.Tensor:
     """Draws boxes `[N, 4]` of top, left, height and width in whole pixels, float32.
 
-    The share of the area is uniform in `scale`, the logarithm of width to height uniform in
-    `ratio`. The first of ten draws that fits is taken. If none fits, the box is the largest centred
-    one of an allowed ratio. `tf.image.stateless_sample_distorted_bounding_box` draws the ratio
-    itself uniformly, and takes the whole image if none fits.
+    The share of the area is uniform in `scale`, the logarithm of width to height uniform between
+    those of 3 : 4 and 4 : 3. The first of ten draws that fits is taken. If none fits, the box is
+    the largest centred one of an allowed ratio.
+    `tf.image.stateless_sample_distorted_bounding_box` draws the ratio itself uniformly, and takes
+    the whole image if none fits.
     """
     area_seed, ratio_seed, *place_seeds = split_seed(seed, 4)
     height, width = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     image = tf.stack([height, width])
     shape = [num_boxes, CROP_TRIES]
     areas = height * width * tf.random.stateless_uniform(shape, area_seed, *scale)
-    log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
+    log_low, log_high = math.log(_RATIO[0]), math.log(_RATIO[1])
     ratios = tf.exp(tf.random.stateless_uniform(shape, ratio_seed, log_low, log_high))
     sizes = tf.round(tf.sqrt(tf.stack([areas / ratios, areas * ratios], axis=-1)))
     fits = tf.reduce_all((sizes >= 1) & (sizes <= image), axis=-1)
     first = tf.argmax(tf.cast(fits, tf.int32), axis=1)
     any_fits = tf.reduce_any(fits, axis=1, keepdims=True)
-    largest = tf.round(tf.stack([width / ratio[0], height * ratio[1]]))
+    largest = tf.round(tf.stack([width / _RATIO[0], height * _RATIO[1]]))
     whole = tf.minimum(image, tf.maximum(largest, 1.0))
     box = tf.where(any_fits, tf.gather(sizes, first, batch_dims=1), whole)
     free = image - box
