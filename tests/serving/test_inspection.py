@@ -17,30 +17,21 @@ import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
 import tfdpm
+from tests.serving.conftest import X
 from tfdpm.serving import inspection
 from tfdpm.serving import saved_model as serving
-
-X = tfdpm.data.gaussian_mixture(3, 4, 200, seed=0)[0].astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def model():
-    model = tfdpm.DeepDPM(tfdpm.DeepDPMConfig(min_steps_per_epoch=5), seed=0)
-    model.fit(X, epochs=1, verbose=0)
-    return model
 
 
 @pytest.fixture(scope="module")
 def made(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served")
-    model.export(folder / "1")
+    folder = tmp_path_factory.mktemp("saved")
     model.save(folder / "m.keras")
     return folder
 
 
 @pytest.fixture
-def folder(made, tmp_path):
-    return Path(shutil.copytree(made / "1", tmp_path / "1"))
+def folder(exported, tmp_path):
+    return Path(shutil.copytree(exported, tmp_path / "1"))
 
 
 def change_card(folder: Path, **changes) -> None:

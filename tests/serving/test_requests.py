@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import tfdpm
+from tests.serving.conftest import X
 
 grpc = pytest.importorskip("grpc")
 apis = pytest.importorskip("tensorflow_serving.apis")
@@ -30,27 +30,7 @@ from tensorflow_serving.apis import (  # noqa: E402
     prediction_service_pb2_grpc,
 )
 
-X = tfdpm.data.gaussian_mixture(3, 4, 60, seed=0)[0].astype(np.float32)
 SERVING = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def model():
-    model = tfdpm.DeepDPM(tfdpm.DeepDPMConfig(min_steps_per_epoch=5), seed=0)
-    model.fit(X, epochs=1, verbose=0)
-    return model
-
-
-@pytest.fixture(scope="module")
-def folder(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served") / "demo" / "1"
-    model.export(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def signatures(folder):
-    return tf.saved_model.load(str(folder)).signatures
 
 
 def printed_client(name):
@@ -110,8 +90,8 @@ def test_predict_request_and_response_survive_the_wire(model, grpc_address):
     np.testing.assert_allclose(density, model.score_samples(X), rtol=1e-5)
 
 
-def test_warmup_requests_are_messages_of_serving_that_the_model_answers(folder, signatures):
-    path = folder / "assets.extra" / "tf_serving_warmup_requests"
+def test_warmup_requests_are_messages_of_serving_that_the_model_answers(exported, signatures):
+    path = exported / "assets.extra" / "tf_serving_warmup_requests"
     for rows, record in zip((1, 64), tf.data.TFRecordDataset(str(path)), strict=True):
         log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
         assert log.WhichOneof("log_type") == "predict_log"
@@ -187,8 +167,8 @@ CLI = shutil.which("saved_model_cli", path=str(Path(sys.executable).parent))
 
 
 @pytest.mark.skipif(CLI is None, reason="needs saved_model_cli beside this Python")
-def test_saved_model_cli_shows_and_runs_every_signature(model, folder, tmp_path):
-    which = ["--dir", str(folder), "--tag_set", "serve"]
+def test_saved_model_cli_shows_and_runs_every_signature(model, exported, tmp_path):
+    which = ["--dir", str(exported), "--tag_set", "serve"]
     shown = subprocess.run(
         [CLI, "show", *which, "--signature_def", "serving_default"],
         capture_output=True,

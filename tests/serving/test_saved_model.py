@@ -18,11 +18,11 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import tfdpm
+from tests.serving.conftest import X
 from tfdpm.serving import saved_model as serving
 
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 LIBRARIES = Path(tf.sysconfig.get_lib())
-X = tfdpm.data.gaussian_mixture(3, 4, 200, seed=0)[0]
 
 
 def names_in_graph(folder: Path) -> tuple[str, str, str]:
@@ -34,23 +34,20 @@ def names_in_graph(folder: Path) -> tuple[str, str, str]:
 
 
 @pytest.mark.skipif(COMPILER is None, reason="needs a C compiler")
-def test_c_library_runs_the_exported_model(tmp_path):
+def test_c_library_runs_the_exported_model(model, exported, tmp_path):
     libraries = sorted(LIBRARIES.glob("libtensorflow_*.so*"))
     if len(libraries) < 2:
         pytest.skip("TensorFlow's shared libraries are not where they can be linked")
-    model = tfdpm.DeepDPM(tfdpm.DeepDPMConfig(min_steps_per_epoch=5), seed=0)
-    model.fit(X, epochs=1, verbose=0)
-    model.export(tmp_path / "name" / "1")
     program = tmp_path / "client"
     source = Path(__file__).with_name("serving_client.c")
     flags = [f"-I{tf.sysconfig.get_include()}", f"-Wl,-rpath,{LIBRARIES}"]
     command = [COMPILER, str(source), *flags, *map(str, libraries), "-o", str(program)]
     built = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert built.returncode == 0, built.stderr
-    X.astype(np.float32).tofile(tmp_path / "points")
-    arguments = [*names_in_graph(tmp_path / "name" / "1"), str(tmp_path / "points"), "200", "4"]
+    X.tofile(tmp_path / "points")
+    arguments = [*names_in_graph(exported), str(tmp_path / "points"), "200", "4"]
     result = subprocess.run(
-        [str(program), str(tmp_path / "name" / "1"), *arguments],
+        [str(program), str(exported), *arguments],
         capture_output=True,
         text=True,
         timeout=120,
@@ -87,20 +84,11 @@ def test_checksums_notice_every_change_but_that_of_the_card(tmp_path):
     ],
     ids=str,
 )
-def test_graph_alone_names_what_is_wrong_with_points(exported, points, said):
-    for name, signature in exported.signatures.items():
+def test_graph_alone_names_what_is_wrong_with_points(signatures, points, said):
+    for name, signature in signatures.items():
         with pytest.raises(tf.errors.InvalidArgumentError, match=said):
             signature(inputs=tf.constant(points))
         assert name in ("serving_default", "labels", "embed")
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served") / "1"
-    model = tfdpm.DeepDPM(tfdpm.DeepDPMConfig(min_steps_per_epoch=5), seed=0)
-    model.fit(X, epochs=1, verbose=0)
-    model.export(folder)
-    return tf.saved_model.load(str(folder))
 
 
 def megabytes() -> float:
@@ -108,9 +96,9 @@ def megabytes() -> float:
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
-def test_server_under_load_answers_all_and_its_memory_stays(exported):
+def test_server_under_load_answers_all_and_its_memory_stays(signatures):
     """Four clients for two seconds after one to warm up; the figures are printed with -s."""
-    signature, wanted = exported.signatures["labels"], {}
+    signature, wanted = signatures["labels"], {}
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -130,7 +118,7 @@ def test_server_under_load_answers_all_and_its_memory_stays(exported):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sizes = (1, 16, 100)
     for rows in sizes:
-        wanted[rows] = signature(inputs=tf.constant(X[:rows], tf.float32))["labels"].numpy()
+        wanted[rows] = signature(inputs=tf.constant(X[:rows]))["labels"].numpy()
 
     def ask(seconds: float) -> list[tuple[int, float]]:
         connection, found = HTTPConnection("127.0.0.1", server.server_port, timeout=30), []
@@ -138,7 +126,7 @@ def test_server_under_load_answers_all_and_its_memory_stays(exported):
         while time.monotonic() < end:
             rows = sizes[len(found) % len(sizes)]
             start = time.perf_counter()
-            connection.request("POST", "/", X[:rows].astype(np.float32).tobytes())
+            connection.request("POST", "/", X[:rows].tobytes())
             labels = np.frombuffer(connection.getresponse().read(), np.int64)
             found.append((rows, time.perf_counter() - start))
             np.testing.assert_array_equal(labels, wanted[rows])
