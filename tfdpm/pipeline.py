@@ -17,6 +17,7 @@ from tfdpm import checks
 from tfdpm.callbacks import Checkpoint
 from tfdpm.config import DeepDPMConfig, as_config
 from tfdpm.data.catalogue.named import load
+from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import Inputs, as_features
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.deepdpm.fitting import first_points
@@ -150,15 +151,7 @@ def fit(
         data = load(data, data_dir=data_dir, download=download)
     known = getattr(reference, "columns", None)
     columns = known if known and known.names else None
-    takes_text = _takes_text(given, data)
-    try:
-        inputs = as_features(data, name=name, columns=columns, takes_text=takes_text).in_memory()
-    except TypeError as error:
-        for got in ("text", "dtype string"):
-            is_text = str(error).startswith(f"`{name}`: got {got},")
-            if given is None and is_text and "whose columns of text" not in str(error):
-                _propose_text_model(name, got)
-        raise
+    inputs = _read_inputs(data, name, columns, given)
     verbose = as_verbose(verbose)
     if inputs.columns.origin:
         ProgressDisplay(verbose=2 if verbose else 0).write(str(inputs.columns))
@@ -208,6 +201,21 @@ def fit(
             reference=reference,
         )
     return model
+
+
+def _read_inputs(
+    data: Any, name: str, columns: Columns | None, given: keras.Model | None
+) -> Inputs:
+    """Checked data; of texts that no model takes, the error names one that would."""
+    takes_text = _takes_text(given, data)
+    try:
+        return as_features(data, name=name, columns=columns, takes_text=takes_text).in_memory()
+    except TypeError as error:
+        for got in ("text", "dtype string"):
+            is_text = str(error).startswith(f"`{name}`: got {got},")
+            if given is None and is_text and "whose columns of text" not in str(error):
+                _propose_text_model(name, got)
+        raise
 
 
 def _takes_text(model: keras.Model | None, data: Any) -> bool:

@@ -74,19 +74,13 @@ def fit_encoder(
     # Columns that hardly vary carry noise, which is not scaled up to the size of the others.
     spread = np.std(x, axis=0, dtype=np.float64)
     variance = np.maximum(spread, 0.1 * max(spread.max(), 1e-12)) ** 2
-    encoder = keras.Sequential([keras.Input(x.shape[1:])], name="encoder")
-    encoder.add(layers.Normalization(mean=x.mean(axis=0, dtype=np.float64), variance=variance))
-    for index, units in enumerate(hidden_units):
-        start = keras.initializers.HeNormal(seed=1000 * seed + index)
-        encoder.add(layers.Dense(units, "relu", kernel_initializer=start))
-    start = keras.initializers.GlorotUniform(seed=1000 * seed + 100)
-    centre = keras.initializers.Constant(places.mean(axis=0))
-    encoder.add(layers.Dense(places.shape[1], kernel_initializer=start, bias_initializer=centre))
+    scaling = layers.Normalization(mean=x.mean(axis=0, dtype=np.float64), variance=variance)
+    dense = _dense_layers(hidden_units, places.mean(axis=0), seed)
+    encoder = keras.Sequential([keras.Input(x.shape[1:]), scaling, *dense], name="encoder")
     steps = -(-len(x) // batch_size)
     variables = encoder.trainable_variables
     optimizer = FusedAdam(keras.optimizers.schedules.CosineDecay(first_rate, epochs * steps))
     optimizer.build(variables)
-    scaling, *dense = encoder.layers
     rows, wanted = scaling(tf.constant(x, tf.float32)), tf.constant(places, tf.float32)
     deviation = tf.constant(noise * np.sqrt(3.0 / variance) * spread, tf.float32)
     shape = [_NOISE_ROWS + batch_size, len(spread)]
@@ -123,3 +117,18 @@ def fit_encoder(
         backup.save(epoch + 1, changing)
         stages.progress(epoch + 1, epochs)
     return encoder
+
+
+def _dense_layers(
+    hidden_units: Sequence[int], centre: np.ndarray, seed: int
+) -> list[keras.layers.Layer]:
+    """Untrained layers to places `[B, d]`, which are about their `centre [d]` at first."""
+    found = [
+        layers.Dense(
+            units, "relu", kernel_initializer=keras.initializers.HeNormal(1000 * seed + index)
+        )
+        for index, units in enumerate(hidden_units)
+    ]
+    start = keras.initializers.GlorotUniform(1000 * seed + 100)
+    bias = keras.initializers.Constant(centre)
+    return [*found, layers.Dense(len(centre), kernel_initializer=start, bias_initializer=bias)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -56,26 +57,10 @@ def draw_map(plane: ClusterMap, sample: PointSample, facts: Facts) -> Figure:
             text=texts[chosen],
             customdata=chosen,
             hovertemplate="%{text}<extra></extra>",
-            name="points" if k is None else _name_trace(facts, k),
+            name="points" if k is None else html.escape(facts.names[k] or f"cluster {k}", False),
             legendgroup=str(k),
         )
-    outlines = list(ellipses(plane.means, plane.covariances))
-    for k in groups:
-        own = np.arange(len(outlines)) if k is None else np.flatnonzero(plane.clusters == k)
-        chosen = [outlines[component] for component in own]
-        gap = np.full((2, 1), np.nan)
-        line = np.concatenate([part for outline in chosen for part in (outline, gap)], axis=1)
-        figure.add_scatter(
-            x=np.float32(line[0]),
-            y=np.float32(line[1]),
-            mode="lines",
-            line={"width": 0.7, "color": "#888"}
-            if k is None
-            else {"width": 1.5, "color": colors[k]},
-            hoverinfo="skip",
-            showlegend=False,
-            legendgroup=str(k),
-        )
+    _add_outlines(figure, plane, groups, colors)
     places = plane.means[plane.heaviest][facts.order]
     figure.add_scatter(
         x=np.float32(places[:, 0]),
@@ -100,15 +85,31 @@ def draw_map(plane: ClusterMap, sample: PointSample, facts: Facts) -> Figure:
     return figure
 
 
+def _add_outlines(
+    figure: Figure, plane: ClusterMap, groups: Iterable[int | None], colors: list[str]
+) -> None:
+    """Adds the ellipses of each cluster's components, or of all where the group is `None`."""
+    outlines = np.array(list(ellipses(plane.means, plane.covariances)))
+    outlines = np.pad(outlines, [(0, 0), (0, 0), (0, 1)], constant_values=np.nan)  # gaps between
+    for k in groups:
+        own = outlines if k is None else outlines[plane.clusters == k]
+        line = {"width": 0.7, "color": "#888"}
+        figure.add_scatter(
+            x=np.float32(own[:, 0].ravel()),
+            y=np.float32(own[:, 1].ravel()),
+            mode="lines",
+            line=line if k is None else {"width": 1.5, "color": colors[k]},
+            hoverinfo="skip",
+            showlegend=False,
+            legendgroup=str(k),
+        )
+
+
 def _colored(labels: np.ndarray, count: int) -> dict[str, Any]:
     """Returns what colours markers by their cluster `[n]`."""
     steps = np.linspace(0.0, 1.0, max(count, 2))
     scale = list(zip(steps.tolist(), cluster_colors(max(count, 2)), strict=True))
     return {"color": labels, "colorscale": scale, "cmin": 0, "cmax": max(count - 1, 1)}
-
-
-def _name_trace(facts: Facts, k: int) -> str:
-    return html.escape(facts.names[k] or f"cluster {k}", quote=False)
 
 
 def _cluster_boxes(plane: ClusterMap) -> list[list[float]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -135,7 +134,8 @@ def _show_members(facts: Facts, members: Members, chosen: np.ndarray, few: bool 
         parts.append(thumbnails("members", indices, facts.sample.rows[chosen]))
     if facts.texts is not None:
         shown = chosen[:2] if few else chosen
-        parts.append(_list(html.escape(_shorten(facts.texts[i])) for i in shown))
+        items = (f"<li>{html.escape(_shorten(facts.texts[i]))}</li>" for i in shown)
+        parts.append(f"<ul>{''.join(items)}</ul>")
     if not parts and not few:
         parts.append(_show_rows(facts, members, chosen))
     return "".join(parts)
@@ -152,10 +152,6 @@ def _show_rows(facts: Facts, members: Members, chosen: np.ndarray) -> str:
     ]
     names = [facts.column_names[i] for i in members.columns]
     return table(["row", "resp.", *names], rows)
-
-
-def _list(items: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
 
 
 def _shorten(text: Any) -> str:
