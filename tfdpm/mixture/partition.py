@@ -57,15 +57,15 @@ class PartitionPrior:
     def terms(self, statistics: SufficientStatistics) -> np.ndarray:
         """Each component's share of `log p(X, z)`, `[K]`; see `evidence.log_partition_terms`."""
         terms = evidence.log_partition_terms(
-            self._niw_arrays, statistics, self.dp_concentration, self.covariance
+            self.niw_arrays, statistics, self.dp_concentration, self.covariance
         )
         if self.categories is not None:
-            terms += self.categories.log_evidence(self._niw_arrays, statistics, self.covariance)
+            terms += self.categories.log_evidence(self.niw_arrays, statistics, self.covariance)
         return terms
 
     def map_mixture(self, statistics: SufficientStatistics) -> MixtureParameters:
         """The MAP mixture as NumPy arrays: mean and covariance at their joint mode."""
-        after = evidence.posterior(self._niw_arrays, statistics, self.covariance)
+        after = evidence.posterior(self.niw_arrays, statistics, self.covariance)
         means, covariances = evidence.map_components(after, covariance=self.covariance)
         weights = map_mixture_weights(statistics.counts, self.weight_concentration)
         return MixtureParameters(weights, means, covariances)
@@ -76,7 +76,7 @@ class PartitionPrior:
         It begins with `scale`, that of this prior, whose matrix is a multiple of I, or that of the
         numbers where the first features are flags.
         """
-        prior, counts = self._niw_arrays, statistics.counts
+        prior, counts = self.niw_arrays, statistics.counts
         matrices = evidence.posterior(prior, statistics).scale
         df, posterior_df = self.df, self.df + counts
         if self.categories is not None:
@@ -101,7 +101,8 @@ class PartitionPrior:
         return scale
 
     @property
-    def _niw_arrays(self) -> NIWParameters:
+    def niw_arrays(self) -> NIWParameters:
+        """The Normal-inverse-Wishart part as NumPy arrays."""
         return NIWParameters(np.zeros(self.dim), self.mean_precision, self.df, self.scale)
 
 

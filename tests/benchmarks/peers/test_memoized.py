@@ -10,7 +10,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import beta, multivariate_normal
 
-from tfdpm.benchmarks.peers.dirichlet_process import as_arrays, log_gaussians, weak_prior
+from tfdpm.benchmarks.peers.dirichlet_process import log_gaussians, weak_prior
 from tfdpm.benchmarks.peers.memoized import log_weights, lower_bound, run_laps, summarize
 from tfdpm.data import gaussian_mixture
 from tfdpm.mixture import evidence
@@ -45,7 +45,7 @@ def test_bound_of_one_component_is_the_evidence_and_the_share_of_the_first_stick
     summary = summarize(x, np.ones([30, 1]))
     # With v ~ Beta(1, alpha), the probability that all points take the first stick is E v^N.
     stick = quad(lambda v: v**30 * beta(1.0, 2.0).pdf(v), 0.0, 1.0)[0]
-    gaussian = evidence.log_evidence(as_arrays(prior), summary.statistics)[0]
+    gaussian = evidence.log_evidence(prior.niw_arrays, summary.statistics)[0]
     assert lower_bound(prior, summary) == pytest.approx(gaussian + np.log(stick))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -17,11 +18,10 @@ from tfdpm.benchmarks.peers.classical import (
     bayesian_gaussian_mixture,
     dbscan,
     evoc,
-    fast_hdbscan,
     gaussian_mixture,
     hdbscan,
-    hdbscan_contrib,
     k_means,
+    package_hdbscan,
 )
 from tfdpm.benchmarks.peers.embedded import dcn, dec
 from tfdpm.benchmarks.peers.heads import scan, turtle
@@ -39,8 +39,8 @@ PEERS: dict[str, Callable[..., np.ndarray]] = {
     "movb": memoized,
     "sampler": sample_best,
     "evoc": evoc,
-    "hdbscan_contrib": hdbscan_contrib,
-    "fast_hdbscan": fast_hdbscan,
+    "hdbscan_contrib": partial(package_hdbscan, package="hdbscan"),
+    "fast_hdbscan": partial(package_hdbscan, package="fast_hdbscan"),
     "dcn": dcn,
     "dec": dec,
     "scan": scan,

@@ -39,18 +39,11 @@ def hdbscan(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
     return HDBSCAN(min_cluster_size=_smallest_size(x), copy=True).fit_predict(x)
 
 
-def hdbscan_contrib(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
-    """Runs the optional package `hdbscan`, older than scikit-learn's, with the same size."""
+def package_hdbscan(x: np.ndarray, num_clusters: int, seed: int, *, package: str) -> np.ndarray:
+    """Runs an optional package, `hdbscan` or `fast_hdbscan`, with the same smallest cluster."""
     del num_clusters, seed
-    package = checks.import_optional("hdbscan", "peers", "peers")
-    return package.HDBSCAN(min_cluster_size=_smallest_size(x)).fit_predict(x)
-
-
-def fast_hdbscan(x: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
-    """Runs the optional package `fast_hdbscan`, compiled at its first call, with the same size."""
-    del num_clusters, seed
-    package = checks.import_optional("fast_hdbscan", "peers", "peers")
-    return package.HDBSCAN(min_cluster_size=_smallest_size(x)).fit_predict(x)
+    module = checks.import_optional(package, "peers", "peers")
+    return module.HDBSCAN(min_cluster_size=_smallest_size(x)).fit_predict(x)
 
 
 def _smallest_size(x: np.ndarray) -> int:

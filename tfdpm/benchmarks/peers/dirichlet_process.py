@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfdpm.mixture.niw import NIWParameters
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.partition import PartitionPrior, whitening
 
@@ -33,11 +32,6 @@ def weak_prior(x: np.ndarray, concentration: float) -> PartitionPrior:
         dp_concentration=concentration,
         weight_concentration=1.0,
     )
-
-
-def as_arrays(prior: PartitionPrior) -> NIWParameters:
-    """Returns the Normal-inverse-Wishart part of a prior as NumPy arrays."""
-    return NIWParameters(np.zeros(prior.dim), prior.mean_precision, prior.df, prior.scale)
 
 
 def log_gaussians(x: np.ndarray, means: np.ndarray, covariances: np.ndarray) -> np.ndarray:

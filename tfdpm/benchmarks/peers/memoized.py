@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import betaln, digamma, entr, softmax
 from sklearn.cluster import KMeans
 
-from tfdpm.benchmarks.peers.dirichlet_process import as_arrays, log_gaussians, weak_prior
+from tfdpm.benchmarks.peers.dirichlet_process import log_gaussians, weak_prior
 from tfdpm.mixture import evidence
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate
@@ -116,7 +116,7 @@ def lower_bound(prior: PartitionPrior, summary: Summary) -> float:
     counts, alpha = summary.statistics.counts, prior.dp_concentration
     rest = counts[::-1].cumsum()[::-1] - counts
     sticks = betaln(1.0 + counts, alpha + rest) - betaln(1.0, alpha)
-    gaussians = evidence.log_evidence(as_arrays(prior), summary.statistics)
+    gaussians = evidence.log_evidence(prior.niw_arrays, summary.statistics)
     return float((gaussians + sticks + summary.entropies).sum())
 
 
@@ -135,7 +135,7 @@ def _responsibilities(
     x: np.ndarray, prior: PartitionPrior, statistics: SufficientStatistics
 ) -> np.ndarray:
     """Returns the best responsibilities `[N, K]` given what all points say of the components."""
-    after = evidence.posterior(as_arrays(prior), statistics)
+    after = evidence.posterior(prior.niw_arrays, statistics)
     loc, kappa, df, scale = (np.asarray(part) for part in after)
     dim = x.shape[1]
     # E log N(x; mu, Sigma) = log N(x; m, scale / nu) - D / (2 kappa)
@@ -209,8 +209,8 @@ def _merge(x, shares, prior: PartitionPrior, first: int = 0) -> np.ndarray:
         bound = lower_bound(prior, summary)
         pairs = np.array(list(itertools.combinations(range(first, shares.shape[1]), 2)))
         one, other = (summary.statistics.at(side) for side in pairs.T)
-        each = evidence.log_evidence(as_arrays(prior), summary.statistics)
-        gains = evidence.log_evidence(as_arrays(prior), one.plus(other)) - each[pairs].sum(axis=1)
+        each = evidence.log_evidence(prior.niw_arrays, summary.statistics)
+        gains = evidence.log_evidence(prior.niw_arrays, one.plus(other)) - each[pairs].sum(axis=1)
         tried = np.zeros(shares.shape[1], int)
         best, best_bound = None, bound
         for pair in pairs[np.argsort(-gains)]:

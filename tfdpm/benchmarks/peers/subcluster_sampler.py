@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.special import gammaln, softmax
 
-from tfdpm.benchmarks.peers.dirichlet_process import as_arrays, log_gaussians, weak_prior
+from tfdpm.benchmarks.peers.dirichlet_process import log_gaussians, weak_prior
 from tfdpm.mixture import evidence
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import SufficientStatistics
@@ -112,7 +112,7 @@ def draw_gaussians(
     prior: PartitionPrior, statistics: SufficientStatistics, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws means `[K, D]` and covariances `[K, D, D]` from their posterior."""
-    after = evidence.posterior(as_arrays(prior), statistics)
+    after = evidence.posterior(prior.niw_arrays, statistics)
     loc, kappa, df, scale = (np.asarray(part) for part in after)
     count, dim = loc.shape
     # Bartlett: with scale = U U^T and a lower triangular A of normals below chi variables of
