@@ -77,9 +77,8 @@ def read_labelled(paths: Sequence[str | Path]) -> list[LabelledData]:
 def read_suite(folder: str | Path, only: str = "") -> list[LabelledData]:
     """Reads the .npz files of a folder, sorted by name, with further references `y_1`, `y_2`, ...
 
-    Args:
-        folder: folder of files with `x` `[N, ...]`, and `y` `[N]` in which 0 means noise.
-        only: text that a file's name has to contain.
+    Files have `x` `[N, ...]`, and `y` `[N]` in which 0 means noise; their names contain `only`.
+
     Raises:
         FileNotFoundError: if the folder does not exist.
         ValueError: if there is no such file, an array is missing or has the wrong shape, or a

@@ -39,13 +39,9 @@ def score_clusters(known: np.ndarray, labels: np.ndarray) -> Record:
 
 
 def score_references(references: Iterable[np.ndarray], labels: np.ndarray) -> Record:
-    """Returns the best of each score over several references, and the number of clusters.
+    """Returns the best of each score over several right references, and the number of clusters.
 
-    Points that a reference calls noise (0) are not scored by it.
-
-    Args:
-        references: labellings `[N]` that are all right.
-        labels: `[N]` clusters; -1 is noise, as for `score_clusters`.
+    Points that a reference calls noise (0) are not scored by it; the label -1 is noise, too.
     """
     scores = [metrics.score_labels(known[known > 0], labels[known > 0]) for known in references]
     best = {name: max(each[name] for each in scores) for name in scores[0]}
@@ -56,8 +52,7 @@ def score_references(references: Iterable[np.ndarray], labels: np.ndarray) -> Re
 def measure_time() -> Iterator[Record]:
     """Measures a `with` block: `seconds`, `cpu_seconds` of all threads, and `warnings` as text.
 
-    Yields:
-        Record that is filled when the block ends.
+    The record is filled when the block ends.
     """
     record: Record = {}
     with warnings.catch_warnings(record=True) as caught:
@@ -94,13 +89,7 @@ def measure_fit(
 ) -> Record:
     """Measures `tfdpm.fit` from the call to the fitted model, tracing included.
 
-    Args:
-        data: points or images and their classes.
-        seed: random seed of the fit.
-        method: name in the tables.
-        config: configuration of the fit; `None` for the default one.
-        initial_clusters: number of clusters at the start.
-        features: features that are clustered, as in `tfdpm.fit`.
+    `method` is the name in the tables; other arguments are those of `tfdpm.fit`.
     """
     with measure_time() as cost:
         model = tfdpm.fit(
@@ -134,16 +123,10 @@ def measure_peer(
     epochs: int | None = None,
     dtype: type = np.float32,
 ) -> Record:
-    """Measures a method of `PEERS` on points as rows.
+    """Measures the method `peer` of `PEERS` on points as rows, of floats of a type.
 
-    Args:
-        data: points or images and their classes.
-        seed: random seed of the method.
-        peer: key of `PEERS`.
-        method: name in the tables; `None` for that of the peer.
-        given_k: K for methods that need one; `None` for the number of classes.
-        epochs: most epochs of methods that train networks; `None` for their own.
-        dtype: type of the rows' floats.
+    In the tables it is called `method`, by default as in `PEERS`. Methods that need K are given
+    `given_k`, by default the number of classes; those that train networks at most so many epochs.
     """
     data = data.as_rows(dtype=dtype)
     options = {"epochs": epochs} if peer in LEARN else {}

@@ -9,10 +9,7 @@ from tfdpm.config import DeepDPMConfig
 def shorten_schedule(config: DeepDPMConfig, epochs: int | None) -> DeepDPMConfig:
     """Returns the configuration with fewer epochs and with its schedule shortened in proportion.
 
-    Args:
-        config: configuration whose schedule is shortened.
-        epochs: most epochs, at least 1; `None` returns the configuration itself. If there are not
-            fewer than the configuration has, only its epochs change.
+    No `epochs` return the configuration itself; of no fewer than it has, only these change.
     """
     if epochs is None:
         return config

@@ -21,31 +21,18 @@ _QUICK_POINTS = 300
 
 @dataclass(frozen=True)
 class Sweep:
-    """The files, seeds and output of a benchmark.
+    """The files, seeds and output of a benchmark."""
 
-    Attributes:
-        data: .npz files with arrays `x` and `y`.
-        out: JSON file; it is written after every record.
-        seed: first random seed; the others follow it.
-        seeds: number of seeds.
-        max_points: most points that are drawn of each data set; `None` for all of them.
-        imbalanced: whether thinned versions of MNIST, USPS and Fashion-MNIST are added.
-        normalize_rows: whether every point is brought to unit length first, for all methods.
-        threads: cores and threads of whatever is timed.
-        quick: whether one seed and 300 points are enough, for a trial.
-        resume: whether records that the JSON file already holds are kept and not measured again.
-    """
-
-    data: Sequence[str | Path] = ()
-    out: str | Path = "bench.json"
-    seed: int = 0
+    data: Sequence[str | Path] = ()  # .npz files with arrays x and y
+    out: str | Path = "bench.json"  # written after every record
+    seed: int = 0  # the first random seed; the others follow it
     seeds: int = 1
-    max_points: int | None = None
-    imbalanced: bool = False
-    normalize_rows: bool = False
-    threads: int = 1
-    quick: bool = False
-    resume: bool = False
+    max_points: int | None = None  # that are drawn of each data set at most; None for all
+    imbalanced: bool = False  # whether thinned versions of MNIST, USPS and Fashion-MNIST are added
+    normalize_rows: bool = False  # whether points have unit length, for all methods
+    threads: int = 1  # and cores, of whatever is timed
+    quick: bool = False  # whether one seed and 300 points are enough, for a trial
+    resume: bool = False  # whether records that the JSON file holds are not measured again
 
     def __post_init__(self):
         checks.integer(self.seeds, "--seeds", minimum=1)

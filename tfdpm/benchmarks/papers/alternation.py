@@ -12,13 +12,10 @@ from tfdpm.joint.config import PRESETS, JointConfig
 
 
 def joint_config(name: str, configuration: str, epochs: int | None) -> JointConfig:
-    """Returns the settings of joint training on a data set.
+    """Returns the settings of joint training on a data set, such as "mnist images".
 
-    Args:
-        name: name of the data set, such as "mnist images".
-        configuration: "default" for what measures best, else the paper's for this data set, or
-            those for MNIST where it has none.
-        epochs: most epochs of each stage; `None` for the configuration's own.
+    The configuration "default" is what measures best, others are the paper's for this data set, or
+    those for MNIST where it has none. Of `epochs` each stage has at most so many.
     """
     preset = name.removesuffix(" images").replace(" ", "_")
     preset = preset if preset in PRESETS else "mnist"
@@ -51,14 +48,8 @@ def measure_alternation(
 ) -> list[Record]:
     """Measures DeepDPM on the features of a pretrained autoencoder, then with alternation.
 
-    Args:
-        data: points and their classes.
-        seed: random seed.
-        config: settings of joint training.
-        peers: methods that run on the same pretrained features, printed names and keys of `PEERS`.
-        epochs: most epochs of peers that train networks; `None` for their own.
-    Returns:
-        Records of "DeepDPM", of the peers, and of "DeepDPM*", whose seconds include the first's.
+    Peers, keys of `PEERS` by printed names, run on the same pretrained features. Returns records of
+    "DeepDPM", of the peers, and of "DeepDPM*", whose seconds include the first's.
     """
     model = tfdpm.JointClustering(config, seed=seed)
     with measure_time() as first:

@@ -36,16 +36,10 @@ def list_assumed(data: LabelledData, counts: Sequence[int], epochs: int | None) 
 def measure_by_silhouette(
     data: LabelledData, seed: int, *, method: str, counts: Sequence[int], epochs: int | None
 ) -> Record:
-    """Measures a method with the K whose clusters have the highest silhouette among the points.
+    """Measures a method of `PARAMETRIC` with the K whose clusters have the highest silhouette.
 
-    Args:
-        data: points and their classes.
-        seed: random seed of the method and of the silhouette's sample.
-        method: key of `PARAMETRIC`.
-        counts: numbers K that are tried, where they are below the number of points.
-        epochs: most epochs of methods that train networks; `None` for their own.
-    Returns:
-        Record whose `clusters` is the chosen K; `silhouettes` has the value of each.
+    Numbers that are not below that of the points are not tried. In the record `clusters` is the
+    chosen K, and `silhouettes` has the value of each.
     """
     peer = PARAMETRIC[method]
     options = {"epochs": epochs} if peer in LEARN else {}

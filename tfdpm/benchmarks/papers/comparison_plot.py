@@ -17,16 +17,10 @@ _WITH_K = re.compile(r"(.*?),? ?(?:from|with) K (\d+)$")
 def plot_comparison(
     rows: list[Record], title: str, path: Path, *, by_k: bool = False
 ) -> Path | None:
-    """Plots one panel for each metric.
+    """Plots `rows` of an experiment to a PNG file, one panel for each metric.
 
-    Args:
-        rows: `rows` of an experiment.
-        title: title of the plot.
-        path: PNG file that is written.
-        by_k: whether methods differ by the K in their names and become curves over K; otherwise
-            each method has a line of dots.
-    Returns:
-        The path, or `None` where matplotlib is not installed.
+    Methods have a line of dots each or, with `by_k`, are curves over the K in their names. Returns
+    the path, or `None` where matplotlib is not installed.
     """
     if importlib.util.find_spec("matplotlib") is None:
         return None
@@ -66,12 +60,8 @@ def plot_comparison(
 def plot_epochs(records: list[Record], rows: list[Record], path: Path) -> Path | None:
     """Plots K by epoch: one panel for each data set, a line for each fit, printed K dotted.
 
-    Args:
-        records: `records` of an experiment, those of fits with `clusters_by_epoch`.
-        rows: `rows` of the experiment, whose printed K is drawn.
-        path: PNG file that is written.
-    Returns:
-        The path, or `None` where matplotlib is not installed or no record tells K by epoch.
+    Of the records, those of fits have `clusters_by_epoch`; the rows tell the printed K. Returns
+    the path, or `None` where matplotlib is not installed or no record tells K by epoch.
     """
     told = [each for each in records if "clusters_by_epoch" in each]
     if importlib.util.find_spec("matplotlib") is None or not told:

@@ -10,13 +10,7 @@ from tfdpm.benchmarks.tables import format_mean, make_console
 
 
 def print_comparison(title: str, metrics: tuple[str, ...], results: Record) -> None:
-    """Prints the table, the remarks on printed numbers, and the missing data sets.
-
-    Args:
-        title: title of the table.
-        metrics: metrics in the order of their columns.
-        results: `rows` and `missing` of an experiment.
-    """
+    """Prints `rows` of an experiment, remarks on printed numbers, and the `missing` data sets."""
     console = make_console()
     rows = results["rows"]
     remarks = list(dict.fromkeys(row["remark"] for row in rows if row["remark"]))

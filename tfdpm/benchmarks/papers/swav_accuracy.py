@@ -43,13 +43,8 @@ def measure_runs(
 ) -> list[Record]:
     """Measures linear top-1 accuracy in per cent.
 
-    Args:
-        data: ImageNet, on which the presets run; or smaller images, on which small presets run
-            beside the untrained network and raw pixels.
-        seed: random seed of the weights and views.
-        presets: names of published runs.
-        epochs: epochs of training; `None` for those of the preset.
-        small: methods that run on smaller images, and whether each has its small crops too.
+    Of ImageNet, the published runs called `presets` are measured. On smaller images the `small`
+    presets run, each with its small crops or without, beside the untrained network and raw pixels.
     """
     if isinstance(data, LabelledData):
         epochs = epochs or SMALL_EPOCHS

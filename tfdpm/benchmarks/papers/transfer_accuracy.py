@@ -54,11 +54,8 @@ def measure_few_labels(
 ) -> list[Record]:
     """Measures top-1 and top-5 accuracy in per cent after fine-tuning on 1 % and 10 % of labels.
 
-    Args:
-        data: ImageNet, whose published run is fine-tuned; or smaller images, on which `SwAV.small`
-            is, beside its untrained network.
-        seed: random seed of the weights, the labels and the order.
-        epochs: epochs of training without labels; `None` for those of the preset.
+    Of ImageNet the published run is fine-tuned, of smaller images `SwAV.small` and its untrained
+    network. `epochs` are those without labels, by default as in the preset.
     """
     if isinstance(data, ImageFolders):
         encoder = train_published(_RUN, data, seed, epochs).encoder

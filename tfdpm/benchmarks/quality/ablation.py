@@ -43,15 +43,9 @@ def run(
 ) -> Record:
     """Fits every data set with every part left out, from every initial K.
 
-    Args:
-        sweep: files, seeds and output.
-        initial_clusters: numbers of clusters at the start.
-        configuration: "default", which also finds a mixture by EM with moves before the networks
-            learn; "paper" or "official", which train networks only.
-        epochs: most epochs of each fit; the schedule is shortened in proportion. `None` for the
-            configuration's own.
-    Returns:
-        What was written: `records` and their `summary` over seeds.
+    The default configuration also finds a mixture by EM with moves before the networks learn,
+    "paper" and "official" train networks only. With `epochs`, schedules are shortened in
+    proportion. Returns `records` and their `summary` over seeds, as written.
     """
     if sweep.quick:
         initial_clusters, epochs = (3,), _QUICK_EPOCHS

@@ -40,14 +40,8 @@ def run(sweep: Sweep, *, peers: str, features: str) -> Record:
 
     With the default features, each seed is fitted twice: to all images for the scores, and to nine
     tenths of them for `measure_held_out`. Features given by name may be slow to learn, so that they
-    are fitted once to each file alone.
-
-    Args:
-        sweep: files with images `x` `[N, H, W]`, `[N, H, W, C]` or pixels `[N, D]`, seeds, output.
-        peers: names from `PEERS` with commas between them, "sklearn", "all" or "none".
-        features: features that are clustered, as in `tfdpm.fit`.
-    Returns:
-        What was written: `records`, their `summary` over seeds, and `held_out`.
+    are fitted once to each file alone. Files hold images `x` `[N, H, W]` or `[N, H, W, C]`, or
+    pixels `[N, D]`. Returns `records`, their `summary` over seeds, and `held_out`, as written.
     """
     methods = [partial(measure_fit, features=features)]
     methods += [
@@ -70,14 +64,10 @@ def run(sweep: Sweep, *, peers: str, features: str) -> Record:
 def measure_held_out(data: LabelledData, seed: int) -> Record:
     """Fits nine tenths of the images, saves the model and lets it label the last tenth.
 
-    Args:
-        data: images, and classes for the scores.
-        seed: random seed of the partition and of the fit.
-    Returns:
-        Record of the held-out images: `count`, `nmi`, `ari`, `acc`, `clusters` and two shares in
-        [0, 1]. `nearest_cluster` is the share with the label of the nearest cluster mean of the
-        training images, in the space that was clustered. `neighbours` is the share with the most
-        frequent label of the 15 nearest training images, in the input of the networks.
+    The record is of the held-out images: `count`, `nmi`, `ari`, `acc`, `clusters` and two shares.
+    `nearest_cluster` is the share with the label of the nearest cluster mean of the training
+    images, in the space that was clustered. `neighbours` is the share with the most frequent label
+    of the 15 nearest training images, in the input of the networks.
     """
     order = np.random.default_rng([seed, 15]).permutation(len(data.x))
     count = round(_HELD_OUT_SHARE * len(order))

@@ -28,14 +28,8 @@ def run(
 ) -> Record:
     """Fits every data set from every initial K.
 
-    Args:
-        sweep: files, seeds and output.
-        initial_clusters: numbers of clusters at the start.
-        configuration: "default", "paper" or "official".
-        epochs: most epochs of each fit; the schedule is shortened in proportion. `None` for the
-            configuration's own.
-    Returns:
-        What was written: `records` with K by epoch, and `summary` with the range of final K.
+    With `epochs`, schedules are shortened in proportion. Returns `records` with K by epoch, and
+    `summary` with the range of final K, as written.
     """
     counts = (1, 10) if sweep.quick else initial_clusters
     config = shorten_schedule(DeepDPMConfig.named(configuration), epochs)

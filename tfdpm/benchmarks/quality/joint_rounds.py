@@ -18,15 +18,7 @@ _COLUMNS = ("data", "seed", "round", *_LOGGED, "cpu_seconds")
 
 
 class _RoundRecorder(keras.callbacks.Callback):
-    """Records the scores of each round and the processor time from the start to its end.
-
-    Args:
-        data: name of the data set.
-        seed: random seed of the training.
-
-    Attributes:
-        records: one record for each round.
-    """
+    """Records the scores of each round and the processor time from the start to its end."""
 
     def __init__(self, data: str, seed: int):
         super().__init__()
@@ -41,14 +33,9 @@ class _RoundRecorder(keras.callbacks.Callback):
 
 
 def run(sweep: Sweep, *, configuration: str, epochs: int | None) -> Record:
-    """Trains on every file and records every round.
+    """Trains on every file of points or images; returns a record of every round, as written.
 
-    Args:
-        sweep: files of points or images, seeds and output.
-        configuration: "default" or a preset of `JointConfig`.
-        epochs: epochs of pretraining; `None` for the configuration's own.
-    Returns:
-        What was written: `records`, one for each data set, seed and round.
+    `configuration` is "default" or a preset of `JointConfig`, `epochs` those of pretraining.
     """
     config = JointConfig.named(configuration).replace(stable_rounds=None)
     if epochs is not None:

@@ -13,13 +13,9 @@ from tfdpm.benchmarks.tables import print_scores
 
 
 def run(sweep: Sweep, *, peers: str) -> Record:
-    """Clusters every data set with every method and seed.
+    """Clusters every data set with every method and seed; `peers` are as `choose_peers` takes them.
 
-    Args:
-        sweep: files, seeds and output.
-        peers: names from `PEERS` with commas between them, "sklearn", "all" or "none".
-    Returns:
-        What was written: `records`, and `summary` with means and standard deviations over seeds.
+    Returns `records`, and `summary` with means and standard deviations over seeds, as written.
     """
     results = {"benchmark": "quality", "normalize_rows": sweep.normalize_rows}
     return compare_methods(results, sweep, sweep.read_rows(), peers)

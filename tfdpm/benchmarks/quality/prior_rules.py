@@ -43,12 +43,8 @@ def run(sweep: Sweep) -> Record:
     """Fits every data set under every rule.
 
     The classes are used for the scores alone. A rule that is chosen by these scores has to be
-    judged on other data sets.
-
-    Args:
-        sweep: files, seeds and output.
-    Returns:
-        What was written: `records`, and `summary` with means and standard deviations over seeds.
+    judged on other data sets. Returns `records`, and `summary` with means and standard deviations
+    over seeds, as written.
     """
     methods = [
         partial(measure_fit, method=name, config=DeepDPMConfig().replace(**RULES[name]))

@@ -72,11 +72,7 @@ def draw_case(seed: int) -> tuple[str, np.ndarray, np.ndarray]:
     """Draws a Gaussian mixture and transforms it.
 
     Transforms take turns by seed, so that consecutive seeds, as many as transforms, cover them all.
-
-    Args:
-        seed: random seed of the case.
-    Returns:
-        Name of the transform, points `[N, D]` and `[N]` components that they were drawn from.
+    Returns the name of the transform, points `[N, D]` and the `[N]` components they come from.
     """
     rng = np.random.default_rng([seed, 17])
     num_points = int(np.exp(rng.uniform(np.log(20), np.log(_MOST_POINTS))))
@@ -115,12 +111,8 @@ def find_broken_promises(model: tfdpm.DeepDPM, x: np.ndarray) -> list[str]:
 def run(sweep: Sweep, *, cases: int, epochs: int | None) -> Record:
     """Fits seeded cases and records every exception, broken promise and warning.
 
-    Args:
-        sweep: seed of the first case, which the others follow, and output; no files.
-        cases: number of cases.
-        epochs: most epochs of each fit; `None` for the configuration's own.
-    Returns:
-        What was written: `records`, and the `failed` seeds among them.
+    The sweep has no files; its seed is that of the first case, which the others follow. Returns
+    `records`, and the `failed` seeds among them, as written.
     """
     if sweep.data:
         checks.fail("--data", f"{len(sweep.data)} files", "none: the cases of stress are drawn")

@@ -30,16 +30,8 @@ def run(sweep: Sweep, *, folder: str | Path, peers: str, features: str, only: st
     """Clusters every set of a folder with every method and seed.
 
     Every score is the best over the references of a set. A fit that fails counts as one cluster.
-
-    Args:
-        sweep: seeds and output; no files.
-        folder: folder of .npz files with `x`, `y` and maybe `y_1`, `y_2`, ...; 0 means noise.
-        peers: names from `PEERS` with commas between them, "sklearn", "all" or "none".
-        features: features that tfdpm clusters, as in `tfdpm.fit`.
-        only: text that the name of a set has to contain; empty for all sets.
-    Returns:
-        What was written: `records`, `summary` with means and standard deviations over seeds, and
-        `means` over the sets of each method.
+    The folder is as `read_suite` takes it. Returns `records`, `summary` with means and standard
+    deviations over seeds, and `means` over the sets of each method, as written.
     """
     names = choose_peers(peers)
     fit = partial(measure_fit, features=checks.one_of(features, "--features", FEATURES))
@@ -60,13 +52,7 @@ def run(sweep: Sweep, *, folder: str | Path, peers: str, features: str, only: st
 def measure_or_fail(data: LabelledData, seed: int, *, measure: Method, method: str) -> Record:
     """Measures a method on a set; if it fails, prints the error and scores one cluster.
 
-    Args:
-        data: points and their references.
-        seed: random seed of the method.
-        measure: function of a set and a seed that returns a record.
-        method: name in the tables, where it fails.
-    Returns:
-        The record of `measure`, or one that has the text of the error as `error`.
+    The record then has the text of the error as `error`, and `method` as its name.
     """
     with measure_time() as cost:
         try:

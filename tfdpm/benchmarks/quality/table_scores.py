@@ -22,13 +22,6 @@ def load_tables() -> list[LabelledData]:
 
 
 def run(sweep: Sweep, *, peers: str) -> Record:
-    """Clusters the tables and any further files with every method and seed.
-
-    Args:
-        sweep: further files, seeds and output.
-        peers: names from `PEERS` with commas between them, "sklearn", "all" or "none".
-    Returns:
-        What was written: `records`, and `summary` with means and standard deviations over seeds.
-    """
+    """Clusters the tables and any further files with every method and seed, as `peer_scores`."""
     sets = load_tables() + (sweep.read_rows() if sweep.data else [])
     return compare_methods({"benchmark": "tables"}, sweep, sets, peers)

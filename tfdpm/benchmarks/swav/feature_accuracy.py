@@ -32,16 +32,10 @@ def measure_features(
 ) -> Record:
     """Trains a small preset on four fifths of the images and tests its features on one fifth.
 
-    Args:
-        data: images `[N, H, W]` or `[N, H, W, C]` and classes.
-        seed: random seed of the partition, the weights and the views.
-        epochs: epochs of training.
-        method: key of `tfdpm.features.METHODS`.
-        multi_crop: whether the preset's small crops join its two large ones.
-    Returns:
-        Record with `pixels`, `untrained` and `trained`, each with the accuracies `knn` and `linear`
-        in [0, 1]; `loss` by epoch; `curve`, pairs of epoch and kNN accuracy; `findings` of the
-        watchdog that looks for collapse.
+    The method is a key of `tfdpm.features.METHODS`, whose small crops join its two large ones with
+    `multi_crop`. The record has `pixels`, `untrained` and `trained`, each with the accuracies `knn`
+    and `linear`; `loss` by epoch; `curve`, pairs of epoch and kNN accuracy; `findings` of the
+    watchdog that looks for collapse.
     """
     train, test = split_images(data, seed)
     model = make_small(train, seed, epochs=epochs, method=method, multi_crop=multi_crop)

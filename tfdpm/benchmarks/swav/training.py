@@ -17,13 +17,9 @@ from tfdpm.benchmarks.tables import print_table
 def run(sweep: Sweep, *, repeats: int, epochs: int) -> Record:
     """Times the step on ResNet-50 and its views, and trains the small preset on each file.
 
-    Args:
-        sweep: files of images `[N, H, W]` or `[N, H, W, C]`, seed, threads and output. A picture
-            for each file goes beside the output. Without files, the step alone is timed.
-        repeats: timed steps of each program, of which the median counts; one more warms up.
-        epochs: epochs of the small preset.
-    Returns:
-        What was written: `step`, `pipeline`, `ratios` and `features`.
+    Files hold images `[N, H, W]` or `[N, H, W, C]`, and a picture for each goes beside the output;
+    without files, the step alone is timed. The median of `repeats` counts; one more warms up.
+    Returns `step`, `pipeline`, `ratios` and `features`, as written.
     """
     checks.integer(repeats, "--repeats", minimum=1)
     quick, seed = sweep.quick, sweep.seed
