@@ -251,6 +251,7 @@ class DeepDPMConfig:
             covariance="full",
             shape="gaussian",
             scale_times_df=True,
+            # Half of it leaves USPS with 8 clusters, 17,500 gives Fashion-MNIST 15.
             prior_points=10_000,
             map_denominator="paper",
             stochastic_acceptance=True,
