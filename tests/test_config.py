@@ -20,7 +20,7 @@ def test_named_configurations_are_the_presets(name):
 
 def test_presets_of_features_have_the_published_values() -> None:
     stl10, imagenet = DeepDPMConfig.named("stl10"), DeepDPMConfig.named("imagenet")
-    changed = {"prior_scale": 0.05, "initial_clusters": 3}
+    changed = {"prior_scale": 0.05, "prior_points": None, "initial_clusters": 3}
     assert stl10 == DeepDPMConfig.paper(**changed)
     assert (imagenet.prior_scale, imagenet.initial_clusters, imagenet.epochs) == (0.001, 150, 200)
     assert DeepDPMConfig.imagenet(initial_clusters=200).initial_clusters == 200
@@ -39,6 +39,8 @@ def test_the_papers_printed_numbers_stand_in_its_preset():
     assert paper.kl_direction == "network_to_target" and paper.stochastic_acceptance
     # Shifts change no mixture, and a network that sees a common offset saturates.
     assert paper.preprocessing == "center"
+    # The printed scale, in units of columns that the paper leaves open.
+    assert paper.prior_points == 10_000
 
 
 def test_the_authors_program_differs_from_the_paper_where_it_does():
@@ -51,6 +53,7 @@ def test_the_authors_program_differs_from_the_paper_where_it_does():
     assert differing == {
         "preprocessing",
         "scale_times_df",
+        "prior_points",
         "map_denominator",
         "weight_rule",
         "kl_direction",

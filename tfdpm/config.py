@@ -60,6 +60,9 @@ class DeepDPMConfig:
             supplement 7.1 uses 0.005. Default `1.0`.
         scale_times_df: whether the scale matrix is multiplied by `df` (nu * Psi of [DeepDPM]).
             Default `False`.
+        prior_points: number of points that `prior_scale` is for, >= 1; of N points the scale
+            matrix is `N / prior_points` times as large, so that K does not grow with N. Not for
+            `"auto"`, which follows N by itself. Default `None`, the same matrix for any N.
         mean_precision: kappa, number of pseudo-observations behind the prior mean, > 0.
             Default `0.0001`.
         df: nu, degrees of freedom of the prior, > 0. Default `None`, which is D + 2.
@@ -160,6 +163,7 @@ class DeepDPMConfig:
     prior: str = "auto"
     prior_scale: float = 1.0
     scale_times_df: bool = False
+    prior_points: int | None = None
     mean_precision: float = 1e-4
     df: float | None = None
     map_denominator: str = "joint_mode"
@@ -233,6 +237,10 @@ class DeepDPMConfig:
         2-means along the principal axis as the start of subclusters. Columns are centred, which
         changes no mixture: networks that see a common offset saturate and stop learning.
 
+        The paper has no unit of columns, on which Psi depends. Psi stands beside sums over points,
+        so it is as printed for 10,000 points of unit variance, and in proportion to N. That was
+        chosen on USPS, MNIST and Fashion-MNIST with labels in view; see docs/reproduce.md.
+
         Args:
             **changes: settings that differ from the preset.
         """
@@ -243,6 +251,8 @@ class DeepDPMConfig:
             covariance="full",
             shape="gaussian",
             scale_times_df=True,
+            # Half of it leaves USPS with 8 clusters, 17,500 gives Fashion-MNIST 15.
+            prior_points=10_000,
             map_denominator="paper",
             stochastic_acceptance=True,
             merge_order="sequential",
@@ -277,6 +287,7 @@ class DeepDPMConfig:
         settings = dict(
             preprocessing="normalize",
             scale_times_df=False,
+            prior_points=None,
             map_denominator="joint_mode",
             weight_rule="official",
             kl_direction="target_to_network",
@@ -292,7 +303,8 @@ class DeepDPMConfig:
     @classmethod
     def stl10(cls, **changes: Any) -> DeepDPMConfig:
         """Returns the settings of [DeepDPM] supplement 7.2 for MoCo features of STL-10."""
-        return cls.paper(**{"prior_scale": 0.05, "initial_clusters": 3, **changes})
+        settings = {"prior_scale": 0.05, "prior_points": None, "initial_clusters": 3}
+        return cls.paper(**settings | changes)
 
     @classmethod
     def imagenet(cls, **changes: Any) -> DeepDPMConfig:
@@ -300,7 +312,8 @@ class DeepDPMConfig:
 
         K starts at 150 there and at 200 in section 5 of the paper.
         """
-        settings = {"prior_scale": 0.001, "initial_clusters": 150, "epochs": 200}
+        prior = {"prior_scale": 0.001, "prior_points": None}
+        settings = {**prior, "initial_clusters": 150, "epochs": 200}
         return cls.paper(**settings | changes)
 
     @classmethod

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from tests.reference.searches import search_settings
 from tfdpm.config import DeepDPMConfig
-from tfdpm.features.preprocessing import FeatureMoments, Preprocessing
+from tfdpm.features.preprocessing import (
+    FeatureMoments,
+    Preprocessing,
+    feature_moments,
+    fit_preprocessing,
+)
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.search.evidence import SampleEvidence
+from tfdpm.search.initialization import initialize_mixture
 from tfdpm.search.prior import SearchPrior, automatic_scale, prior_from_moments
 from tfdpm.search.sample import Sample
 
@@ -115,6 +123,46 @@ def test_each_kind_of_prior_has_its_scale_matrix(kind, diagonal, scale_times_df)
     np.testing.assert_allclose(prior.scale, factor * np.diag(diagonal))
     np.testing.assert_allclose(prior.loc, [1.0, 2.0])
     assert float(prior.df) == 4.0 and float(prior.mean_precision) == 0.1
+
+
+@pytest.mark.parametrize(("kind", "factor"), [("auto", 1.0), ("identity", 5.0), ("std", 5.0)])
+def test_a_scale_for_so_many_points_grows_with_the_points(kind, factor):
+    moments = FeatureMoments(500, np.zeros(2), COVARIANCE)
+    plain, for_points = (
+        prior_from_moments(moments, AS_IT_IS, DeepDPMConfig(prior=kind, prior_points=points), 3)
+        for points in (None, 100)
+    )
+    np.testing.assert_allclose(for_points.scale, factor * plain.scale.numpy())
+
+
+def test_a_sample_stands_for_its_points_under_a_scale_for_so_many():
+    scale = np.diag([0.02, 0.05])
+    prior = make_prior(fixed_scale=scale, prior_points=1000)
+    np.testing.assert_allclose(prior.partition_prior().scale, N / 1000 * scale)
+    np.testing.assert_allclose(prior.partition_prior(3.0).scale, 3 * N / 1000 * scale)
+
+
+def test_a_scale_for_so_many_points_keeps_the_clusters_of_bent_shapes():
+    found = {}
+    for count, points in itertools.product((1000, 16_000), (None, 1000)):
+        generator = np.random.default_rng(3)
+        angle = np.pi * generator.uniform(size=count)
+        x = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        x += 0.1 * generator.standard_normal(x.shape)
+        config = DeepDPMConfig(
+            preprocessing="center",
+            prior="identity",
+            prior_scale=0.5,
+            prior_points=points,
+            covariance="full",
+            max_start_points=count,
+        )
+        moments = feature_moments(x)
+        preprocessing = fit_preprocessing(moments, "center")
+        start = initialize_mixture(x, moments, preprocessing, config, 0)
+        found[count, points] = start.parameters.num_components
+    assert found[16_000, None] > found[1000, None]
+    assert found[16_000, 1000] == found[1000, 1000] == found[1000, None]
 
 
 @pytest.mark.parametrize("kind", ["auto", "identity", "std"])

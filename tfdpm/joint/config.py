@@ -154,5 +154,5 @@ def _paper(
         "relative_losses": False,
         "learning_rate": 2e-3,
         "round_learning_rate": 2e-3,
-        "clustering": DeepDPMConfig.paper(**counts, **{"prior_scale": 0.005, **prior}),
+        "clustering": DeepDPMConfig.paper(**counts, **{"prior_points": None, **prior}),
     }

@@ -375,7 +375,8 @@ def _search_inputs(
     dim = preprocessing.num_leading or counted.shape[1]
     fixed_scale = None
     if config.prior != "auto":
-        fixed_scale = prior_from_moments(moments, preprocessing, config, 1).scale.numpy()
+        of_prior_points = config.replace(prior_points=None)
+        fixed_scale = prior_from_moments(moments, preprocessing, of_prior_points, 1).scale.numpy()
     df = dim + 2.0 if config.df is None else config.df
     rounding = preprocessing.rounding
     categories = categories_of(preprocessing)

@@ -58,7 +58,8 @@ class SearchSettings:
         config: settings of the fit, with its moves and priors.
         df: nu of the Normal-inverse-Wishart prior.
         covariance: structure of covariances, or `"auto"`, which only `select_search` understands.
-        fixed_scale: `[D, D]` scale matrix of the prior; `None` fits a multiple of I.
+        fixed_scale: `[D, D]` scale matrix of the prior, of `config.prior_points` points if they
+            are given; `None` fits a multiple of I.
         rounding: covariance of each point about its value, `[D', D']` of all features; `None` for
             none.
         categories: which of the first features are flags of categories; `None` for none.
@@ -124,14 +125,17 @@ class SearchPrior:
     def partition_prior(self, multiple: float = 1.0) -> PartitionPrior:
         """The current prior with the Dirichlet process, for so many times the sample's points.
 
-        A fitted scale is multiplied by it, since it is in proportion to the number of points.
+        A fitted scale is multiplied by it, since it is in proportion to the number of points, and
+        so is a given one that is for `prior_points`.
         """
         settings = self.settings
-        scale = settings.fixed_scale
+        scale, prior_points = settings.fixed_scale, settings.config.prior_points
         if scale is None:
             scale = multiple * settings.config.prior_scale * self.scale * np.eye(self._dim)
             if settings.categories is not None:
                 scale = settings.categories.with_shifts(scale)
+        elif prior_points is not None:
+            scale = multiple * self._num_points / prior_points * scale
         return PartitionPrior(
             scale,
             settings.df + self.extra_df,
@@ -178,7 +182,8 @@ def prior_from_moments(
     Factors of the scale matrix are `prior_scale`, the degrees of freedom where `scale_times_df`
     ([DeepDPM] eq. 8: nu * Psi), and what `config.prior` names. For `"auto"` that is the mean
     variance times `automatic_scale`, for `"identity"` one, and for `"std"` the standard deviation
-    of each feature, as in the authors' program.
+    of each feature, as in the authors' program. The last two are multiplied by N over
+    `prior_points`, if they are given.
 
     Args:
         moments: moments of all raw inputs; their mean becomes the prior mean m.
@@ -197,4 +202,6 @@ def prior_from_moments(
     elif config.prior == "std":
         diagonal = np.where(variances > 0, np.sqrt(variances), 1.0)
     scale *= df if config.scale_times_df else 1.0
+    if config.prior != "auto" and config.prior_points is not None:
+        scale *= moments.num_points / config.prior_points
     return niw_parameters(mean, config.mean_precision, df, np.diag(scale * diagonal))
