@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 
 import numpy as np
 import scipy.spatial.distance
 import sklearn.cluster
 import sklearn.exceptions
-import threadpoolctl
 from sklearn.decomposition import PCA
+
+from tfdpm.threads import THREADS
 
 _MOST_QUERIES = 200  # points whose neighbours say whether points come in clumps
 _GAP = 0.5  # least fall of the growth from clumps to beyond them, as a share of its peak
+_LOCK = threading.Lock()
 _TILE_ROWS = 32  # of the tiles into which `grouped_kmeans` divides groups
-THREADS = threadpoolctl.ThreadpoolController()
 
 
 def kmeans_labels(
@@ -35,7 +37,8 @@ def kmeans_labels(
         num_clusters, n_init=num_starts, max_iter=max_iterations, random_state=seed
     )
     # One thread: as fast for samples, and sums do not depend on how threads divide the points.
-    with THREADS.limit(limits=1), warnings.catch_warnings():
+    # One call at a time, since warnings are caught for all threads of the program.
+    with _LOCK, THREADS.limit(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
         labels = estimator.fit_predict(features)
     return np.unique(labels, return_inverse=True)[1].ravel().astype(np.int32)
