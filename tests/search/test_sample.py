@@ -8,7 +8,7 @@ from tests.reference import mixture as reference
 from tests.reference import samples
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.search.sample import Sample, sample_moments, without_gaps
+from tfdpm.search.sample import Sample, distinct_rows, sample_moments, without_gaps
 
 NUM_COMPONENTS = 4
 # Below and above the number of features up to which products are kept.
@@ -88,6 +88,17 @@ def test_the_e_step_adds_up_over_many_blocks_on_any_number_of_cores(dim, cores, 
     for name in ("counts", "log_weights"):
         total = sum(getattr(each, name) for each in sums)
         np.testing.assert_allclose(getattr(found, name), total, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+@pytest.mark.parametrize("values", [3, 10_000])
+def test_distinct_rows_are_those_of_numpy(dim, values):
+    generator = np.random.default_rng(0)
+    rows = generator.integers(values, size=(300, dim)).astype(np.float32)
+    np.testing.assert_array_equal(distinct_rows(rows), np.unique(rows, axis=0))
+    rows = np.concatenate([generator.normal(size=(300, dim)), [[0.0] * dim, [-0.0] * dim]])
+    np.testing.assert_array_equal(distinct_rows(rows), np.unique(rows, axis=0))
+    assert len(distinct_rows(rows[:0])) == 0
 
 
 def test_groups_without_members_are_left_out():

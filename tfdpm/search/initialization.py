@@ -30,7 +30,7 @@ from tfdpm.search.kmeans import kmeans_labels
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.model_selection import select_search
 from tfdpm.search.prior import SearchSettings, categories_of, prior_from_moments
-from tfdpm.search.sample import Sample, without_gaps
+from tfdpm.search.sample import Sample, distinct_rows, without_gaps
 from tfdpm.search.state import MixtureState, estimate_mixture
 from tfdpm.search.t_refinement import refine_mixture
 from tfdpm.search.whitened_search import SearchResult, partition_evidence, search_whitened
@@ -204,7 +204,7 @@ def _search_logs(given: _Given, plain: SearchResult) -> SearchResult:
     `plain` is the result of the search without logarithms.
     """
     raw, moments, config, seed = given
-    rows = np.unique(raw[_sample_rows(given)], axis=0)
+    rows = distinct_rows(raw[_sample_rows(given)])
     labels = _labels_of(plain, rows)
     # Within clusters that overlap, columns say nothing: they may be pieces of a skewed one.
     are_pieces = plain.search.has_overlap(plain.parameters)
@@ -374,7 +374,7 @@ def _search_inputs(
     Copies of a point are no evidence for a tight cluster, so each counts once, unless there are few
     values. Arguments are those of `initialize_mixture`; `sample` is `[N, D]` features.
     """
-    counted = sample if preprocessing.counts_copies else np.unique(sample, axis=0)
+    counted = sample if preprocessing.counts_copies else distinct_rows(sample)
     dim = preprocessing.num_leading or counted.shape[1]
     fixed_scale = None
     if config.prior != "auto":
