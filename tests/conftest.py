@@ -6,7 +6,6 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -58,16 +57,3 @@ def _skips_what_crashes(request: pytest.FixtureRequest) -> None:
 def _seeded() -> None:
     """No test depends on the tests that ran before it."""
     keras.utils.set_random_seed(0)
-
-
-@pytest.fixture(autouse=True)
-def _traced_anew(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No graph knows what a test has put in place of the library's own, or is known to it."""
-    if "monkeypatch" not in request.fixturenames:
-        yield
-        return
-    from tfdpm.networks import graphs
-
-    graphs.forget_graphs()
-    yield
-    graphs.forget_graphs()

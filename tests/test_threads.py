@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -117,26 +114,3 @@ def test_systems_that_cannot_say_which_cores_are_counted(monkeypatch):
     monkeypatch.delattr("os.sched_getaffinity", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: None)
     assert threads.num_cores() == 1
-
-
-FIT = """
-import os, sys
-cores = sorted(os.sched_getaffinity(0))
-os.sched_setaffinity(0, cores[: int(sys.argv[1])])
-import numpy as np, tfdpm
-x, _ = tfdpm.data.gaussian_mixture(4, 3, 3000, seed=0)
-model = tfdpm.fit(x, config=tfdpm.DeepDPMConfig(max_start_points=1000), verbose=0)
-np.savez(sys.argv[2], labels=model.labels_, means=model.fitted.state.parameters.means)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes cannot be pinned")
-def test_a_fit_on_one_core_is_that_on_all(tmp_path):
-    found = []
-    for cores in ("1", "64"):
-        path = tmp_path / f"{cores}.npz"
-        subprocess.run([sys.executable, "-c", FIT, cores, path], check=True)
-        found.append(np.load(path))
-    np.testing.assert_array_equal(found[0]["labels"], found[1]["labels"])
-    np.testing.assert_allclose(found[0]["means"], found[1]["means"], rtol=1e-12, atol=1e-12)

@@ -17,8 +17,6 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.statistics import PointMoments, is_wide, num_moments, slice_rows
 from tfdpm.networks.compilation import is_brief
-from tfdpm.networks.fused_adam import FusedAdam
-from tfdpm.networks.graphs import shared_graph
 from tfdpm.networks.layers import MASKED_LOGIT, ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.losses import isotropic_loss, kl_cluster_loss
 from tfdpm.networks.reduction import PassStatistics, pass_statistics
@@ -99,10 +97,10 @@ class Passes:
         self._is_for_xla = False
         self._traces = collections.Counter() if traces is None else traces
         # Batches of a model that learns online come in any size.
-        self.train_array = self._shared(self.array_epoch, num_data=3)
+        self.train_array = compiled(self.array_epoch, reduce_retracing=True)
         self.train_array_by_xla = compiled(self.array_epoch_by_xla, jit_compile=True)
         self.train_stream = compiled(self.stream_epoch)
-        self.reduce_array = self._shared(self.array_statistics, num_data=2)
+        self.reduce_array = compiled(self.array_statistics, reduce_retracing=True)
         self.reduce_stream = compiled(self.stream_statistics)
         # One trace for batches of any size.
         features = tf.TensorSpec([None, clustering.hidden.kernel.shape[0]], tf.float32)
@@ -113,22 +111,6 @@ class Passes:
         if is_brief(config) and subclustering.are_light and not is_wide(features.shape[1]):
             self.label_batch, self.reduce_few_points = self._label, self.array_statistics
         self.infer_batch = compiled(self._infer, input_signature=[features, count])
-
-    def _shared(self, method: Callable, num_data: int) -> Callable:
-        """`method` as a graph that other passes alike share, if it is known what it depends on."""
-        alone = compiled(method, reduce_retracing=True)
-        optimizers = self._optimizer, self._subcluster_optimizer
-        if type(self) is not Passes or {type(each) for each in optimizers} != {FusedAdam}:
-            return alone
-        settings = [{**each.get_config(), "name": None} for each in optimizers]
-        has_schedule = any(isinstance(each.pop("learning_rate"), dict) for each in settings)
-        if has_schedule or any(each["weight_decay"] for each in settings):  # which may spare some
-            return alone
-        parts = self._clustering, self._subclustering, *optimizers
-        variables = [variable for part in parts for variable in part.variables]
-        states = [(each.shape, each.trainable, each.value.device) for each in variables]
-        kind = repr((self.config, settings, states))
-        return shared_graph(method, alone, kind, variables, num_data)
 
     @property
     def capacity(self) -> int:
