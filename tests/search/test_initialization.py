@@ -57,6 +57,19 @@ def test_a_search_that_was_started_before_ends_as_a_whole_one() -> None:
     np.testing.assert_array_equal(found.parameters.means, whole.parameters.means)
 
 
+@pytest.mark.parametrize(("dim", "most"), [(2, 1000), (30, 6000)])
+def test_any_number_of_cores_finds_the_same_mixture(dim, most, monkeypatch) -> None:
+    x, _ = gaussian_mixture(4, dim, 6000, seed=1)
+    found = []
+    for cores in ({0}, {0, 1, 2}):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: cores, raising=False)
+        found.append(initialize(x, max_start_points=most))
+    assert found[0].parameters.num_components == 4
+    for name in ("parameters", "t_mixture"):
+        for part, other in zip(*(getattr(each, name) for each in found), strict=True):
+            np.testing.assert_array_equal(part, other)
+
+
 def test_moves_of_both_samples_are_counted(counted) -> None:
     x, _ = gaussian_mixture(4, 2, 1200, seed=1)
     mixture = initialize(x, max_start_points=600)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import sklearn.cluster
@@ -8,6 +10,7 @@ from tfdpm import metrics
 from tfdpm.data import gaussian_mixture
 from tfdpm.search import kmeans as module
 from tfdpm.search.kmeans import grouped_kmeans, kmeans_labels, num_clumps
+from tfdpm.threads import map_in_threads
 
 SIZES = np.array([5, 170, 32, 64, 1, 33])
 STARTS = np.concatenate([[0], np.cumsum(SIZES)])
@@ -112,3 +115,14 @@ def test_even_density_gaussians_and_curves_have_no_clumps():
     for x in (rng.uniform(size=(3000, 2)), rng.normal(size=(3000, 6)), circle, np.zeros((500, 2))):
         assert num_clumps(x, 0) == 1
     assert num_clumps(rng.normal(size=(10, 2)), 0) == 1
+
+
+def test_fewer_points_than_clusters_warn_in_none_of_several_threads(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)), raising=False)
+    points = np.repeat(np.eye(3), 50, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        before = list(warnings.filters)
+        found = map_in_threads(lambda seed: kmeans_labels(points, 5, seed), range(60))
+        assert warnings.filters == before
+    assert all(labels.max() == 2 for labels in found)

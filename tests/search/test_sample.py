@@ -8,7 +8,7 @@ from tests.reference import mixture as reference
 from tests.reference import samples
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.search.sample import Sample, sample_moments
+from tfdpm.search.sample import Sample, distinct_rows, sample_moments, without_gaps
 
 NUM_COMPONENTS = 4
 # Below and above the number of features up to which products are kept.
@@ -60,6 +60,51 @@ def test_the_e_step_and_its_statistics_are_those_of_a_loop(dim):
     np.testing.assert_array_equal(labels, expected.argmax(axis=1))
     np.testing.assert_array_equal(sample.labels(MixtureParameters(*parameters)), labels)
     assert_statistics(statistics, reference.moments(points, expected), atol=1e-6)
+
+
+@DIMS
+@pytest.mark.parametrize("cores", [1, 3])
+def test_the_e_step_adds_up_over_many_blocks_on_any_number_of_cores(dim, cores, monkeypatch):
+    points, sample = sample_of(dim, num_points=20_000)
+    gaussians = MixtureParameters(
+        np.array([0.1, 0.2, 0.7]),
+        samples.points(3, dim, seed=9),
+        np.stack([samples.positive_definite(dim, seed) for seed in range(3)]),
+    )
+    mixture = TMixtureParameters(*gaussians, np.array([2.0, 5.0, 9.0]))
+    parts = [Sample(piece) for piece in np.array_split(points, 40)]  # none has two blocks
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    labels, statistics = sample.expectation(gaussians)
+    pieces, sums = zip(*[part.expectation(gaussians) for part in parts], strict=True)
+    np.testing.assert_array_equal(labels, np.concatenate(pieces))
+    np.testing.assert_array_equal(sample.labels(gaussians), labels)
+    for place, part in enumerate(statistics):
+        np.testing.assert_allclose(part, sum(each[place] for each in sums), rtol=1e-9, atol=1e-6)
+    entropies = [part.entropy(gaussians) for part in parts]
+    assert sample.entropy(gaussians) == pytest.approx(sum(entropies), rel=1e-9)
+    labels, found = sample.t_expectation(mixture)
+    pieces, sums = zip(*[part.t_expectation(mixture) for part in parts], strict=True)
+    np.testing.assert_array_equal(labels, np.concatenate(pieces))
+    for name in ("counts", "log_weights"):
+        total = sum(getattr(each, name) for each in sums)
+        np.testing.assert_allclose(getattr(found, name), total, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+@pytest.mark.parametrize("values", [3, 10_000])
+def test_distinct_rows_are_those_of_numpy(dim, values):
+    generator = np.random.default_rng(0)
+    rows = generator.integers(values, size=(300, dim)).astype(np.float32)
+    np.testing.assert_array_equal(distinct_rows(rows), np.unique(rows, axis=0))
+    rows = np.concatenate([generator.normal(size=(300, dim)), [[0.0] * dim, [-0.0] * dim]])
+    np.testing.assert_array_equal(distinct_rows(rows), np.unique(rows, axis=0))
+    assert len(distinct_rows(rows[:0])) == 0
+
+
+def test_groups_without_members_are_left_out():
+    present, labels = without_gaps(np.array([5, 2, 5, 7]))
+    assert present.tolist() == [2, 5, 7]
+    assert labels.tolist() == [1, 0, 1, 2]
 
 
 @DIMS

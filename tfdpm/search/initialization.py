@@ -30,10 +30,11 @@ from tfdpm.search.kmeans import kmeans_labels
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.model_selection import select_search
 from tfdpm.search.prior import SearchSettings, categories_of, prior_from_moments
-from tfdpm.search.sample import Sample
+from tfdpm.search.sample import Sample, distinct_rows, without_gaps
 from tfdpm.search.state import MixtureState, estimate_mixture
 from tfdpm.search.t_refinement import refine_mixture
 from tfdpm.search.whitened_search import SearchResult, partition_evidence, search_whitened
+from tfdpm.threads import map_in_threads
 
 # Where clusters touch, the K that a search ends with varies with its sample. Of two searches the
 # smaller K is the one that both samples support.
@@ -203,7 +204,7 @@ def _search_logs(given: _Given, plain: SearchResult) -> SearchResult:
     `plain` is the result of the search without logarithms.
     """
     raw, moments, config, seed = given
-    rows = np.unique(raw[_sample_rows(given)], axis=0)
+    rows = distinct_rows(raw[_sample_rows(given)])
     labels = _labels_of(plain, rows)
     # Within clusters that overlap, columns say nothing: they may be pieces of a skewed one.
     are_pieces = plain.search.has_overlap(plain.parameters)
@@ -256,7 +257,7 @@ def _labels_of(result: SearchResult, rows: np.ndarray) -> np.ndarray:
     features = result.preprocessing.leading().transform(rows).astype(np.float64)
     categories = result.search.settings.categories
     labels = Sample(features, categories=categories).labels(result.parameters)
-    return np.unique(labels, return_inverse=True)[1].ravel()
+    return without_gaps(labels)[1]
 
 
 def _raw_evidence(
@@ -292,17 +293,19 @@ def _search_samples(
     if len(features) > size:
         order = np.random.default_rng([seed, 6]).permutation(len(features))
         parts = [features[np.sort(rows)] for rows in (order[:size], order[-size:])]
-    results = []
-    for part in parts:
+
+    def search_part(part: np.ndarray) -> SearchResult:
         points = part[:, : leading.feature_dim]
         search, labels, parameters = select_search(points, settings, seed, config.start_clusters)
-        results.append(SearchResult(search.with_features(part), labels, parameters, leading))
+        return SearchResult(search.with_features(part), labels, parameters, leading)
+
+    results: list[SearchResult] = map_in_threads(search_part, parts)
     best = min(results, key=lambda result: result.parameters.num_components)
     if len(results) > 1 and best.parameters.num_components * _FEW_POINTS > size:
         points = features[:, : leading.feature_dim]
         search = MixtureSearch(points, best.search.settings, seed)
         search = search.with_prior_weight(best.search.prior.extra_df)
-        labels = np.unique(search.sample.labels(best.parameters), return_inverse=True)[1]
+        labels = without_gaps(search.sample.labels(best.parameters))[1]
         search.fit_scale_to(labels)
         best = SearchResult(search.with_features(features), *search.run_from(labels), leading)
         results.append(best)
@@ -371,7 +374,7 @@ def _search_inputs(
     Copies of a point are no evidence for a tight cluster, so each counts once, unless there are few
     values. Arguments are those of `initialize_mixture`; `sample` is `[N, D]` features.
     """
-    counted = sample if preprocessing.counts_copies else np.unique(sample, axis=0)
+    counted = sample if preprocessing.counts_copies else distinct_rows(sample)
     dim = preprocessing.num_leading or counted.shape[1]
     fixed_scale = None
     if config.prior != "auto":

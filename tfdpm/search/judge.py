@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 
 from tfdpm.search.evidence import SampleEvidence, subtract_tail_gain
-from tfdpm.search.kmeans import THREADS
 from tfdpm.search.splits import overlap_gain
+from tfdpm.threads import THREADS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 
 import numpy as np
 import scipy.spatial.distance
 import sklearn.cluster
 import sklearn.exceptions
-import threadpoolctl
 from sklearn.decomposition import PCA
+
+from tfdpm.threads import THREADS, map_in_threads
 
 _MOST_QUERIES = 200  # points whose neighbours say whether points come in clumps
 _GAP = 0.5  # least fall of the growth from clumps to beyond them, as a share of its peak
+_TILES_AT_ONCE = 160  # 5,120 points: of fewer, threads take longer to begin than to multiply
+_LOCK = threading.Lock()
 _TILE_ROWS = 32  # of the tiles into which `grouped_kmeans` divides groups
-THREADS = threadpoolctl.ThreadpoolController()
 
 
 def kmeans_labels(
@@ -35,7 +38,8 @@ def kmeans_labels(
         num_clusters, n_init=num_starts, max_iter=max_iterations, random_state=seed
     )
     # One thread: as fast for samples, and sums do not depend on how threads divide the points.
-    with THREADS.limit(limits=1), warnings.catch_warnings():
+    # One call at a time, since warnings are caught for all threads of the program.
+    with _LOCK, THREADS.limit(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
         labels = estimator.fit_predict(features)
     return np.unique(labels, return_inverse=True)[1].ravel().astype(np.int32)
@@ -159,8 +163,16 @@ class _Tiles:
         Largest for the nearest centre: half of `|x|^2 - |x - c|^2`.
         """
         constants = 0.5 * np.einsum("gsd,gsd->gs", centres, centres)
-        products = centres[self.owners] @ np.swapaxes(self.points, 1, 2)
-        products -= constants[self.owners][..., np.newaxis]
+        num_tiles, num_rows, _ = self.points.shape
+        products = np.empty((num_tiles, centres.shape[1], num_rows))
+
+        def multiply(start: int) -> None:
+            some = slice(start, start + _TILES_AT_ONCE)
+            own = self.owners[some]
+            np.matmul(centres[own], np.swapaxes(self.points[some], 1, 2), out=products[some])
+            products[some] -= constants[own][..., np.newaxis]
+
+        map_in_threads(multiply, range(0, num_tiles, _TILES_AT_ONCE))
         return products
 
     def squared_distances(self, centres: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.ledger import MoveCounts
 from tfdpm.moves.proposals import choose_disjoint
 from tfdpm.search.evidence import SampleEvidence
-from tfdpm.search.kmeans import THREADS, clump_cells, kmeans_labels
+from tfdpm.search.kmeans import clump_cells, kmeans_labels
 from tfdpm.search.partitions import (
     Partition,
     make_partition,
@@ -26,7 +26,9 @@ from tfdpm.search.partitions import (
     variational_bound,
 )
 from tfdpm.search.prior import SearchPrior, SearchSettings
+from tfdpm.search.sample import without_gaps
 from tfdpm.search.splits import split_many_ways, split_overlapping
+from tfdpm.threads import THREADS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -438,7 +440,7 @@ class MixtureSearch:
             merged += len(best)
             target = np.arange(len(statistics.counts))
             target[best[:, 1]] = best[:, 0]
-            labels = np.unique(target[labels], return_inverse=True)[1].ravel()
+            labels = without_gaps(target[labels])[1]
             statistics = self._statistics(labels)
         return (self._run_em_from(labels), merged) if merged else (partition, 0)
 

@@ -10,7 +10,7 @@ from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.search.evidence import SampleEvidence
-from tfdpm.search.sample import Sample
+from tfdpm.search.sample import Sample, without_gaps
 
 
 @dataclasses.dataclass
@@ -38,7 +38,7 @@ def make_partition(evidence: SampleEvidence, labels: np.ndarray) -> Partition:
 
     The lower bound of the prior's scale follows the number of clusters.
     """
-    labels = np.unique(labels, return_inverse=True)[1].ravel()
+    labels = without_gaps(labels)[1]
     num_components = int(labels.max()) + 1
     evidence.prior.follow_floor(num_components)
     statistics = evidence.sample.hard_statistics(labels, num_components)
@@ -69,11 +69,11 @@ def run_em(
         parameters = prior.map_mixture(statistics)
         if previous is not None and is_kept.all() and np.mean(previous != labels) < tolerance:
             break
-    present, labels = np.unique(sample.labels(parameters), return_inverse=True)
-    statistics = sample.hard_statistics(labels.ravel(), len(present))
+    present, labels = without_gaps(sample.labels(parameters))
+    statistics = sample.hard_statistics(labels, len(present))
     weights, means, covariances = (part[present] for part in parameters)
     parameters = MixtureParameters(weights / weights.sum(), means, covariances)
-    return Partition(labels.ravel(), statistics, parameters)
+    return Partition(labels, statistics, parameters)
 
 
 def variational_bound(

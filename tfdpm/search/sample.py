@@ -6,7 +6,7 @@ only where each iteration is one matrix product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.partition import log_joint_coefficients, triangle_moments, whitening
 from tfdpm.mixture.statistics import SufficientStatistics, triangle
 from tfdpm.mixture.t_mixture import TStatistics
+from tfdpm.threads import map_in_threads
 
 # Up to this many features, products x_a x_b are kept, so that each E-step and each reduction is
 # one matrix product; 20,000 points then take 52 MB.
@@ -27,6 +28,9 @@ _BLOCK_ELEMENTS = 2**16
 # No power of two: the maximum over components would read one cache set again and again.
 _FEWEST_BLOCK_ROWS = 264
 _BLOCK_ROWS = 4096
+_WIDE_BLOCK_ROWS = 2048
+# The blocks are added up in so many shares, one after the other, whatever the number of threads.
+_MOST_SHARES = 4
 # Fewer groups than this are reduced by a matrix product each.
 _FEW_GROUPS = 64
 # Exponentials that underflow take several times as long as others, and so do products with them.
@@ -83,44 +87,52 @@ class Sample:
             The likeliest component `[n]` of each point, and statistics of all points weighted by
             their responsibilities.
         """
-        count = len(parameters.means)
         labels = np.empty(self.num_points, np.int64)
-        total = np.zeros((count, self._packed_width))
-        for rows, logits in self._log_joint(parameters):
+        log_joint = self._log_joint(parameters)
+
+        def reduce(rows: slice) -> list[np.ndarray]:
+            logits = log_joint(rows)
             logits.argmax(axis=0, out=labels[rows])
-            total += self._packed(rows, _responsibilities(logits))
+            return [self._packed(rows, _responsibilities(logits))]
+
+        (total,) = self._sum_over_blocks(reduce, len(parameters.means))
         return labels, self._unpack(total)
 
     def entropy(self, parameters: MixtureParameters) -> float:
         """Sum of the entropies of all points' responsibilities, nats."""
-        total = 0.0
-        for _, logits in self._log_joint(parameters):
-            total += float(entr(_responsibilities(logits)).sum())
-        return total
+        log_joint = self._log_joint(parameters)
+
+        def reduce(rows: slice) -> list[np.ndarray]:
+            return [entr(_responsibilities(log_joint(rows))).sum(keepdims=True)]
+
+        (total,) = self._sum_over_blocks(reduce, len(parameters.means))
+        return float(total.item())
 
     def t_expectation(self, parameters: TMixtureParameters) -> tuple[np.ndarray, TStatistics]:
         """Makes an E-step under t distributions and its reduction; see `expectation`."""
-        count = len(parameters.means)
         labels = np.empty(self.num_points, np.int64)
-        total = np.zeros((count, self._packed_width))
-        counts, log_weights = np.zeros(count), np.zeros(count)
         df, half_power = _columns(parameters.df, 0.5 * (parameters.df + self.dim))
-        for rows, logits, logs in self._t_log_joint(parameters):
+        log_joint = self._t_log_joint(parameters)
+
+        def reduce(rows: slice) -> list[np.ndarray]:
+            logits, logs = log_joint(rows)
             logits.argmax(axis=0, out=labels[rows])
             shares = _responsibilities(logits)
-            counts += shares.sum(axis=1)
+            counts = shares.sum(axis=1)
             # u = (nu + D) / (nu + d), whose logarithm is a constant less log(1 + d / nu).
             log_u = np.log(2.0 * half_power / df) - logs
             u = np.exp(log_u)
-            log_weights += np.einsum("kb,kb->k", shares, log_u - u)
+            log_weights = np.einsum("kb,kb->k", shares, log_u - u)
             shares *= u
-            total += self._packed(rows, shares)
+            return [counts, log_weights, self._packed(rows, shares)]
+
+        counts, log_weights, total = self._sum_over_blocks(reduce, len(parameters.means))
         return labels, TStatistics(counts, self._unpack(total), log_weights)
 
     def _t_log_joint(
         self, parameters: TMixtureParameters
-    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Slices, log joint densities and `log(1 + d / nu)` of squared distances d, `[K, B]`."""
+    ) -> Callable[[slice], tuple[np.ndarray, np.ndarray]]:
+        """Log joint densities and `log(1 + d / nu)` of squared distances d, `[K, B]` each."""
         # log pi + log t = log pi - log|Sigma|/2 + log Gamma((nu + D)/2) - log Gamma(nu/2)
         # - D/2 log nu - (nu + D)/2 log(1 + d/nu), up to a constant. The Gaussian
         # log joint is peaks - d/2, which gives d.
@@ -136,31 +148,70 @@ class Sample:
             return np.asarray(constants[k] - half_power[k] * np.log1p(distances / df[k]))
 
         if self._moments is None:
-            for rows, distances, logits in self._near_distances(means, whiteners, log_joint):
+            near_distances = self._near_distances(means, whiteners, log_joint)
+
+            def of_near(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+                distances, logits = near_distances(rows)
                 distances /= df
-                yield rows, logits, np.log1p(distances, out=distances)
-            return
-        for rows, logits in self._log_joint(gaussians):
+                return logits, np.log1p(distances, out=distances)
+
+            return of_near
+        gaussian_log_joint = self._log_joint(gaussians)
+
+        def of_all(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+            logits = gaussian_log_joint(rows)
             logits -= peaks
             logits *= -2.0 / df
             np.maximum(logits, 0.0, out=logits)
             logs = np.log1p(logits, out=logits)
-            yield rows, constants - half_power * logs, logs
+            return constants - half_power * logs, logs
+
+        return of_all
 
     def labels(self, parameters: MixtureParameters | TMixtureParameters) -> np.ndarray:
         """The likeliest component of each point, `[n]`."""
         labels = np.empty(self.num_points, np.int64)
-        blocks: Iterator[tuple[Any, ...]]
+        log_joint: Callable[[slice], np.ndarray]
         if isinstance(parameters, TMixtureParameters):
-            blocks = self._t_log_joint(parameters)
+            t_log_joint = self._t_log_joint(parameters)
+            log_joint = lambda rows: t_log_joint(rows)[0]  # noqa: E731
         else:
-            blocks = self._log_joint(parameters)
-        for rows, logits, *_ in blocks:
-            logits.argmax(axis=0, out=labels[rows])
+            log_joint = self._log_joint(parameters)
+
+        def reduce(rows: slice) -> list[np.ndarray]:
+            log_joint(rows).argmax(axis=0, out=labels[rows])
+            return []
+
+        self._sum_over_blocks(reduce, len(parameters.means))
         return labels
 
-    def _log_joint(self, parameters: MixtureParameters) -> Iterator[tuple[slice, np.ndarray]]:
-        """Slices of the points and their log joint densities `[K, B]` up to a constant.
+    def _sum_over_blocks(
+        self, reduce: Callable[[slice], list[np.ndarray]], num_components: int
+    ) -> list[np.ndarray]:
+        """Sums of arrays that `reduce` makes of each block of points, in few threads.
+
+        The order in which blocks are added up does not depend on the number of threads.
+        """
+        block = _WIDE_BLOCK_ROWS
+        if self._moments is not None:
+            elements = self._packed_width + num_components
+            block = max(_FEWEST_BLOCK_ROWS, _BLOCK_ELEMENTS // elements)
+        starts = range(0, max(self.num_points, 1), block)
+
+        def add(some: np.ndarray) -> list[np.ndarray]:
+            total: list[np.ndarray] = []
+            for start in some:
+                parts = reduce(slice(start, min(start + block, self.num_points)))
+                total = total or [np.zeros_like(part) for part in parts]
+                for sums, part in zip(total, parts, strict=True):
+                    sums += part
+            return total
+
+        shares = np.array_split(starts, max(1, min(_MOST_SHARES, len(starts) // 2)))
+        return [sum(parts) for parts in zip(*map_in_threads(add, shares), strict=True)]
+
+    def _log_joint(self, parameters: MixtureParameters) -> Callable[[slice], np.ndarray]:
+        """Log joint densities `[K, B]`, up to a constant, of a slice of the points.
 
         Components come first, so that a reduction over them handles many points at once.
         """
@@ -173,20 +224,16 @@ class Sample:
             def log_joint(distances: np.ndarray, k: Any = slice(None)) -> np.ndarray:
                 return np.asarray(peaks[k] - 0.5 * distances)
 
-            for rows, _, logits in self._near_distances(parameters.means, whiteners, log_joint):
-                yield rows, logits
-            return
-        count = len(parameters.means)
-        block = max(_FEWEST_BLOCK_ROWS, _BLOCK_ELEMENTS // (self._packed_width + count))
-        coefficients = np.ascontiguousarray(log_joint_coefficients(parameters).T)
-        for start in range(0, self.num_points, block):
-            rows = slice(start, min(start + block, self.num_points))
-            yield rows, coefficients @ self._moments[rows].T
+            near_distances = self._near_distances(parameters.means, whiteners, log_joint)
+            return lambda rows: near_distances(rows)[1]
+        moments, coefficients = self._moments, log_joint_coefficients(parameters).T
+        coefficients = np.ascontiguousarray(coefficients)
+        return lambda rows: coefficients @ moments[rows].T
 
     def _near_distances(
         self, means: np.ndarray, whiteners: np.ndarray, log_joint: Callable[..., np.ndarray]
-    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Slices, squared distances `[K, B]` to the components, and log joint densities `[K, B]`.
+    ) -> Callable[[slice], tuple[np.ndarray, np.ndarray]]:
+        """Squared distances to the components and log joint densities, `[K, B]`, of a slice.
 
         Distances in the leading axes alone are at most those in all. Where they leave a component
         no share in a point, its density is taken for zero.
@@ -206,8 +253,8 @@ class Sample:
         leading = np.ascontiguousarray(np.moveaxis(blocks[0], 1, 2)).reshape(-1, 1 + stops[0])
         count = len(maps)
         piece = max(_FEWEST_BLOCK_ROWS, _BLOCK_ELEMENTS // len(leading))
-        for start in range(0, self.num_points, _BLOCK_ROWS):
-            rows = slice(start, min(start + _BLOCK_ROWS, self.num_points))
+
+        def of_slice(rows: slice) -> tuple[np.ndarray, np.ndarray]:
             points = self._with_ones[rows]
             distances = np.empty((count, len(points)))
             for begin in range(0, len(points), piece):
@@ -217,7 +264,7 @@ class Sample:
                 whitened.sum(axis=1, out=distances[:, begin : begin + piece])
             logits = log_joint(distances)
             everyone, nearest = np.arange(len(points)), logits.argmax(axis=0)
-            for k in np.unique(nearest):
+            for k in np.flatnonzero(np.bincount(nearest)):
                 chosen = np.flatnonzero(nearest == k)
                 for block in blocks[1:]:
                     distances[k, chosen] += _squares(points, chosen, block[k])
@@ -232,7 +279,9 @@ class Sample:
                     logits[k, chosen] = log_joint(distances[k, chosen], k)
                     chosen = chosen[logits[k, chosen] > least[chosen]]
             np.copyto(logits, -np.inf, where=logits <= least)
-            yield rows, distances, logits
+            return distances, logits
+
+        return of_slice
 
     @property
     def _packed_width(self) -> int:
@@ -272,11 +321,14 @@ class Sample:
             moments = self._moments if rows is None else self._moments[rows]
             return self._unpack(_members(assignments, num_components) @ moments)
         order, starts = sort_by_group(assignments, num_components)
-        ordered = self._with_ones[order if rows is None else rows[order]]
+        order = order if rows is None else rows[order]
         squares = np.zeros((num_components, 1 + self.dim, 1 + self.dim))
-        for index in np.flatnonzero(np.diff(starts)):
-            block = ordered[starts[index] : starts[index + 1]]
+
+        def add(index: int) -> None:
+            block = self._with_ones[order[starts[index] : starts[index + 1]]]
             np.matmul(block.T, block, out=squares[index])
+
+        self._map(add, np.flatnonzero(np.diff(starts)))
         return self._from_squares(squares)
 
     def principal_axis_sides(
@@ -285,9 +337,21 @@ class Sample:
         """Side of each point's cluster along its principal axis, `[n]` of 0 and 1."""
         means, covariances = sample_moments(statistics)
         axes = np.linalg.eigh(covariances)[1][:, :, -1]
-        heights = np.einsum("nd,nd->n", self.points, axes[assignments])
+        heights = self._heights(axes, assignments)
         middle = np.einsum("kd,kd->k", means, axes)
         return np.asarray((heights > middle[assignments]).astype(np.int64))
+
+    def _heights(self, directions: np.ndarray, assignments: np.ndarray) -> np.ndarray:
+        """Products `[n]` of points with the `directions [K, D]` of their clusters."""
+        heights = np.empty(self.num_points)
+
+        def measure(start: int) -> None:
+            rows = slice(start, start + _WIDE_BLOCK_ROWS)
+            own = directions[assignments[rows]]
+            np.einsum("nd,nd->n", self.points[rows], own, out=heights[rows])
+
+        self._map(measure, range(0, self.num_points, _WIDE_BLOCK_ROWS))
+        return heights
 
     def two_means_sides(
         self, assignments: np.ndarray, num_components: int, sides: np.ndarray, iterations: int = 6
@@ -299,7 +363,7 @@ class Sample:
             means = sums[:, 1:] / np.maximum(sums[:, :1], 1.0)
             directions = means[1::2] - means[0::2]
             thresholds = 0.5 * ((means[0::2] + means[1::2]) * directions).sum(axis=1)
-            heights = np.einsum("nd,nd->n", self.points, directions[assignments])
+            heights = self._heights(directions, assignments)
             before, sides = sides, (heights > thresholds[assignments]).astype(np.int64)
             if np.mean(sides != before) < 1e-3:
                 break
@@ -342,11 +406,22 @@ class Sample:
             return distances
         order, starts = sort_by_group(assignments, len(means))
         distances = np.empty(len(rows))
-        for index in range(len(means)):
+
+        def measure(index: int) -> None:
             chosen = order[starts[index] : starts[index + 1]]
             whitened = (self.points[rows[chosen]] - means[index]) @ whiteners[index].T
             distances[chosen] = np.einsum("nd,nd->n", whitened, whitened)
+
+        self._map(measure, range(len(means)))
         return distances
+
+    def _map(self, function: Callable[[int], None], parts: Iterable[int]) -> None:
+        """Calls a function of each part of the points, in threads where products take long."""
+        if self._moments is None:
+            map_in_threads(function, parts)
+            return
+        for part in parts:
+            function(part)
 
 
 def _responsibilities(logits: np.ndarray) -> np.ndarray:
@@ -382,6 +457,21 @@ def sort_by_group(assignments: np.ndarray, num_groups: int) -> tuple[np.ndarray,
     order = np.argsort(assignments.astype(kind), kind="stable")
     counts = np.bincount(assignments, minlength=num_groups)
     return order, np.concatenate([[0], np.cumsum(counts)])
+
+
+def distinct_rows(rows: np.ndarray) -> np.ndarray:
+    """`np.unique(rows, axis=0)`, which takes several times as long where columns are continuous."""
+    ordered = rows[np.lexsort(rows[:, 1::-1].T)]
+    # Two columns mostly tell all rows apart.
+    if (ordered[1:, :2] != ordered[:-1, :2]).any(axis=1).all():
+        return ordered
+    return np.asarray(np.unique(rows, axis=0))
+
+
+def without_gaps(assignments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The groups that have members, and assignments `[n]` to them by their place among these."""
+    has_members = np.bincount(assignments) > 0
+    return np.flatnonzero(has_members), (np.cumsum(has_members) - 1)[assignments]
 
 
 def sample_moments(statistics: SufficientStatistics) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ from tfdpm.search.evidence import SampleEvidence, subtract_tail_gain
 from tfdpm.search.kmeans import grouped_kmeans
 from tfdpm.search.partitions import Partition, run_em, variational_bound
 from tfdpm.search.sample import sample_moments, sort_by_group
+from tfdpm.threads import map_in_threads
 
 # Largest number of elements of the second moments of the pairs that are looked at together.
 _MOST_ELEMENTS = 2**22
@@ -158,9 +159,11 @@ def split_overlapping(evidence: SampleEvidence, partition: Partition) -> tuple[n
     order, starts = sort_by_group(partition.labels, partition.num_components)
     sides = evidence.sample.principal_axis_sides(partition.labels, partition.statistics)
     nearest = evidence.sample.two_means_sides(partition.labels, partition.num_components, sides)
-    for component in range(partition.num_components):
-        rows = order[starts[component] : starts[component + 1]]
-        gain, parts = overlap_gain(evidence, rows, sides[rows], nearest[rows])
+    groups = np.split(order, starts[1:-1])
+    found = map_in_threads(
+        lambda rows: overlap_gain(evidence, rows, sides[rows], nearest[rows]), groups
+    )
+    for rows, (gain, parts) in zip(groups, found, strict=True):
         if gain > 0:
             labels[rows[parts == 1]] = partition.num_components + accepted
             accepted += 1

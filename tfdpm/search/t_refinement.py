@@ -14,10 +14,10 @@ from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.t_mixture import INITIAL_DF, map_t_mixture
-from tfdpm.search.kmeans import THREADS
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.partitions import run_em
-from tfdpm.search.sample import Sample
+from tfdpm.search.sample import Sample, without_gaps
+from tfdpm.threads import THREADS
 
 _EM_ITERATIONS, _EM_TOLERANCE = 40, 1e-4
 # Degrees of freedom converge more slowly than means and covariances.
@@ -64,8 +64,7 @@ def refine_mixture(
             partition = run_em(sample, prior, gaussians, _EM_ITERATIONS, _EM_TOLERANCE)
             return RefinedMixture(scaled_prior, partition.labels, partition.parameters, None)
         mixture = _run_t_em(sample, prior, gaussians)
-        present, labels = np.unique(sample.labels(mixture), return_inverse=True)
-        labels = labels.ravel()
+        present, labels = without_gaps(sample.labels(mixture))
         weights, *others = (part[present] for part in mixture)
         mixture = TMixtureParameters(weights / weights.sum(), *others)
         parameters = prior.map_mixture(sample.hard_statistics(labels, len(present)))

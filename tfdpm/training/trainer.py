@@ -35,12 +35,12 @@ from tfdpm.search.initialization import (
     uses_search,
 )
 from tfdpm.search.judge import SampleJudge
-from tfdpm.search.kmeans import THREADS
 from tfdpm.search.sample import Sample
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
 from tfdpm.search.t_refinement import fit_t_mixture
 from tfdpm.shapes.groups import ComponentGroups
 from tfdpm.shapes.valleys import group_components
+from tfdpm.threads import THREADS
 from tfdpm.training.sources import Source
 
 # Networks whose loss is below this share of `settled_loss` know the mixture beyond doubt: there is
@@ -52,6 +52,8 @@ _BEYOND_DOUBT = 0.2
 _FEW_MOVES = 0.01
 _JOINING_POINTS = 400  # of a component of average size, by which valleys are judged
 _JUDGED_POINTS = 4_000  # by which the share of points that no cluster explains is known
+# Threads of BLAS wait for each other, actively, more than they help with matrices of this size.
+_ON_ONE_THREAD = THREADS.wrap(limits=1)
 _LEAST_HALF = 1e-3  # share of its component below which a subcomponent is started again
 
 
@@ -105,6 +107,7 @@ class Trainer:
 
     # -- the beginning ------------------------------------------------------------------------
 
+    @_ON_ONE_THREAD
     def begin(self, create_networks: Callable[[int, int, int], NetworkPair]) -> Fitted:
         """Preprocessing, prior, first mixture and networks of a model that was never fitted.
 
@@ -154,6 +157,7 @@ class Trainer:
             result = FitResult(search=search, moves=search.moves, genealogy=genealogy)
         return Fitted(networks, state, result)
 
+    @_ON_ONE_THREAD
     def resume(self, fitted: Fitted, is_same_fit: bool) -> Fitted:
         """Takes up a fit of a fitted or loaded model, maybe on the points of the fit before."""
         preprocessing = fitted.state.preprocessing
@@ -177,6 +181,7 @@ class Trainer:
         if decay != 1.0:
             fitted.networks.set_learning_rates(decay ** (state.epoch - state.last_change_epoch))
 
+    @_ON_ONE_THREAD
     def step(self, fitted: Fitted) -> tuple[Fitted, EpochInfo]:
         """One epoch: gradient steps, one pass of statistics, M-step, then moves."""
         config, state, networks = self.config, fitted.state, fitted.networks
@@ -249,8 +254,7 @@ class Trainer:
             self._sample = Sample(
                 preprocessing.transform(points), preprocessing.rounding, state.categories
             )
-        with THREADS.limit(limits=1):
-            found = self._sample.two_means_halves(MixtureParameters(*map(np.asarray, parameters)))
+        found = self._sample.two_means_halves(MixtureParameters(*map(np.asarray, parameters)))
         halves, is_alive = _estimate_halves(state, found, config)
         return _with_halves(state, halves, is_chosen & is_alive)
 
@@ -337,6 +341,7 @@ class Trainer:
         has_rule = None not in (config.stable_epochs, config.settled_loss)
         return fitted.result.search is not None and has_rule and config.cluster_loss == "kl"
 
+    @_ON_ONE_THREAD
     def finish(self, fitted: Fitted) -> Fitted:
         """Statistics, mixture and labels as the final networks see the data."""
         config, reduced, proposals = self.config, None, ()
