@@ -57,6 +57,28 @@ def test_variables_of_the_same_shape_keep_their_own_norms():
         np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5)
 
 
+def test_two_replicas_step_as_one_does_with_the_sum_of_gradients(two_replicas):
+    weights = np.random.default_rng(3).normal(size=(2, 4, 3)).astype(np.float32)
+
+    def train(replicas):
+        variables = [keras.Variable(value) for value in weights]
+        optimizer = LARS(0.8, trust_coefficient=0.1, weight_decay=0.1)
+        optimizer.build(variables)
+        return variables, lambda: optimizer.apply(
+            [tf.constant(value / replicas) for value in weights[::-1]]
+        )
+
+    variables, step = train(1)
+    with two_replicas.scope():
+        mirrored, step_of_replica = train(2)
+    for _ in range(2):
+        step()
+        tf.function(lambda: two_replicas.run(step_of_replica), autograph=False)()
+    for one, both in zip(variables, mirrored, strict=True):
+        assert np.abs(one.numpy() - weights[0]).max() > 0.01
+        np.testing.assert_allclose(both.numpy(), one.numpy(), rtol=1e-5)
+
+
 def test_each_further_variable_of_a_shape_costs_two_operations():
     """It is read and written. What lies between is done for all variables of a shape at once."""
 

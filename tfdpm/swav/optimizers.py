@@ -94,6 +94,8 @@ class LARS(keras.optimizers.Optimizer):
             return
         groups: dict[Any, list[tuple[tf.Tensor, Any]]] = {}
         for gradient, variable in zip(grads, trainable_variables, strict=True):
+            if isinstance(variable, keras.Variable):
+                variable = variable.value
             key = tuple(variable.shape), variable.dtype
             groups.setdefault(key, []).append((gradient, variable))
         for pairs in groups.values():
@@ -114,18 +116,18 @@ class LARS(keras.optimizers.Optimizer):
             weight_decay=self.coupled_decay if is_matrix or self.decay_rule == "all" else 0.0,
             adapt=is_matrix or self.adapt_rule == "all",
         )
-        options = {
-            "lr": tf.cast(learning_rate, values.dtype),
-            "momentum": tf.cast(self.momentum, values.dtype),
-        }
+        rate = tf.cast(learning_rate, values.dtype)
+        momentum = tf.cast(self.momentum, values.dtype)
         for variable, direction in zip(variables, tf.unstack(directions), strict=True):
             buffer = self.momentums[self._get_variable_index(variable)]
-            handles = {
-                "var": getattr(variable, "value", variable).handle,
-                "accum": buffer.value.handle,
-            }
             # The rest of the step, in one operation that Keras would write as five.
-            tf.raw_ops.ResourceApplyMomentum(grad=direction, **handles, **options)
+            tf.raw_ops.ResourceApplyMomentum(
+                var=variable.handle,
+                accum=buffer.value.handle,
+                lr=rate,
+                grad=direction,
+                momentum=momentum,
+            )
 
     def get_config(self):
         """Constructor arguments."""
