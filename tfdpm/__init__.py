@@ -60,8 +60,9 @@ _HOMES = {
 }
 # What `register_keras_serializable` is called for.
 _SERIALIZABLE = (
-    "ApplicationPreprocessing Autoencoder BatchNorm ClusteringNetwork ComponentHead DeepCluster "
-    "DeepDPM Detector Encoder FeatureQueue FusedAdam ImageStandardization JointClustering LARS "
+    "ApplicationPreprocessing Autoencoder BatchNorm ClusteringNetwork ComponentHead Conv2D "
+    "DeepCluster DeepDPM Detector Encoder FeatureQueue FusedAdam ImageStandardization "
+    "JointClustering LARS "
     "MemoryBank ProjectionHead Prototypes RowNorm Scaling Scattering SeLa SimCLR "
     "SubclusteringNetworks SwAV Tokens WarmupCosine"
 ).split()

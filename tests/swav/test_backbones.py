@@ -39,13 +39,6 @@ def test_images_of_any_size_give_features():
         assert model(np.zeros((2, size, size, 1), np.float32)).shape == (2, 8)
 
 
-def test_strided_convolutions_pad_both_sides():
-    model = small_resnet(channels=1, widths=(2, 2))
-    layer = model.get_layer("layer2_0_conv1")
-    assert model.get_layer("layer2_0_conv1_pad").padding == ((1, 1), (1, 1))
-    assert layer.padding == "valid" and layer.strides == (2, 2)
-
-
 def test_first_weights_follow_the_seed_and_have_he_variance():
     first, same, other = (small_resnet(widths=(64,), seed=seed) for seed in (1, 1, 2))
     kernels = [model.get_layer("layer1_0_conv1").kernel.numpy() for model in (first, same, other)]

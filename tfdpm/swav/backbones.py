@@ -11,6 +11,7 @@ import keras
 
 from tfdpm import checks
 from tfdpm.data.images.view_config import PUBLISHED_MEAN, PUBLISHED_STD
+from tfdpm.swav.convolution import Conv2D
 from tfdpm.swav.normalization import BatchNorm, ImageStandardization
 
 RESNET50_BLOCKS = (3, 4, 6, 3)  # bottleneck blocks of each stage
@@ -28,19 +29,14 @@ class _Builder:
     def conv(self, inputs, filters: int, size: int, stride: int, name: str, norm: str):
         """Applies a convolution, padded by `size // 2` on every side, and batch norm."""
         self.seed += 1
-        padding = "same"
-        if stride > 1 and size > 1:
-            # TensorFlow's SAME pads the far side first; published weights expect equal sides.
-            pad = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad", **self.options)
-            inputs, padding = pad(inputs), "valid"
         start = keras.initializers.VarianceScaling(
             2.0, "fan_out", "untruncated_normal", seed=self.seed
         )
-        conv = keras.layers.Conv2D(
+        conv = Conv2D(
             filters,
             size,
             stride,
-            padding,
+            "same",
             use_bias=False,
             kernel_initializer=start,
             name=name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,34 +14,36 @@ from tfdpm.swav.config import TrainingConfig
 RULES = ("all", "matrices")
 
 
-def lars_direction(
-    variable: tf.Tensor,
-    gradient: tf.Tensor,
+def lars_directions(
+    variables: tf.Tensor,
+    gradients: tf.Tensor,
     *,
     trust_coefficient: float,
     weight_decay: float,
     adapt: bool = True,
 ) -> tf.Tensor:
-    """Returns the decayed gradient, scaled to the size of the variable, [LARS] equation 6.
+    """Returns decayed gradients `[N, ...]`, scaled to the size of N variables, [LARS] equation 6.
 
-    Where the variable or the gradient has norm zero, the gradient is neither decayed nor scaled.
-    Without `adapt`, it is only decayed.
+    Where a variable or its gradient has norm zero, the gradient is neither decayed nor scaled.
+    Without `adapt`, gradients are only decayed.
     """
     if not adapt:
-        return gradient + weight_decay * variable
+        return gradients + weight_decay * variables
     # trust |w| / (|g| + decay |w| + 1e-8) (g + decay w)
-    variable_norm, gradient_norm = _norm(variable), _norm(gradient)
-    denominator = gradient_norm + weight_decay * variable_norm + 1e-8
-    ratio = trust_coefficient * variable_norm / denominator
-    is_regular = tf.logical_and(variable_norm > 0.0, gradient_norm > 0.0)
-    # Which of the two applies is told by scalars, not by a choice for every element.
-    decay = tf.where(is_regular, weight_decay * tf.ones_like(ratio), tf.zeros_like(ratio))
-    return tf.where(is_regular, ratio, tf.ones_like(ratio)) * (gradient + decay * variable)
+    variable_norms, gradient_norms = _norms(variables), _norms(gradients)
+    denominators = gradient_norms + weight_decay * variable_norms + 1e-8
+    ratios = trust_coefficient * variable_norms / denominators
+    is_regular = tf.logical_and(variable_norms > 0.0, gradient_norms > 0.0)
+    # Which of the two applies is told by N scalars, not by a choice for every element.
+    decays = tf.where(is_regular, weight_decay * tf.ones_like(ratios), tf.zeros_like(ratios))
+    scales = tf.where(is_regular, ratios, tf.ones_like(ratios))
+    return scales * (gradients + decays * variables)
 
 
-def _norm(values: tf.Tensor) -> tf.Tensor:
-    """Euclidean norm; its sum of squares is one operation."""
-    return tf.sqrt(2.0 * tf.nn.l2_loss(values))
+def _norms(values: tf.Tensor) -> tf.Tensor:
+    """Euclidean norms over all axes but the first, `[N, 1, ...]`."""
+    axes = list(range(1, values.shape.rank))
+    return tf.sqrt(tf.reduce_sum(tf.square(values), axes, keepdims=True))
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -85,26 +88,46 @@ class LARS(keras.optimizers.Optimizer):
         super().build(variables)
         self.momentums = self.add_optimizer_variables(variables, "momentum")
 
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        if tf.distribute.has_strategy():  # where each replica updates its own copy of a variable
+            super()._backend_update_step(grads, trainable_variables, learning_rate)
+            return
+        groups: dict[Any, list[tuple[tf.Tensor, Any]]] = {}
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            if isinstance(variable, keras.Variable):
+                variable = variable.value
+            key = tuple(variable.shape), variable.dtype
+            groups.setdefault(key, []).append((gradient, variable))
+        for pairs in groups.values():
+            self._update_group(*zip(*pairs, strict=True), learning_rate)
+
     def update_step(self, gradient, variable, learning_rate):
         """Moves a variable against its gradient, once its buffer has taken that up."""
-        buffer = self.momentums[self._get_variable_index(variable)]
-        is_matrix = variable.shape.rank > 1
-        value = tf.convert_to_tensor(variable)
-        direction = lars_direction(
-            value,
-            tf.cast(gradient, value.dtype),
+        self._update_group([gradient], [variable], learning_rate)
+
+    def _update_group(self, gradients, variables, learning_rate):
+        """Moves variables of the same shape, whose directions are found together."""
+        values = tf.stack([tf.convert_to_tensor(variable) for variable in variables])
+        is_matrix = values.shape.rank > 2
+        directions = lars_directions(
+            values,
+            tf.cast(tf.stack(gradients), values.dtype),
             trust_coefficient=self.trust_coefficient,
             weight_decay=self.coupled_decay if is_matrix or self.decay_rule == "all" else 0.0,
             adapt=is_matrix or self.adapt_rule == "all",
         )
-        # The rest of the step, in one operation that Keras would write as five.
-        tf.raw_ops.ResourceApplyMomentum(
-            var=variable.handle,
-            accum=buffer.value.handle,
-            lr=tf.cast(learning_rate, value.dtype),
-            grad=direction,
-            momentum=tf.cast(self.momentum, value.dtype),
-        )
+        rate = tf.cast(learning_rate, values.dtype)
+        momentum = tf.cast(self.momentum, values.dtype)
+        for variable, direction in zip(variables, tf.unstack(directions), strict=True):
+            buffer = self.momentums[self._get_variable_index(variable)]
+            # The rest of the step, in one operation that Keras would write as five.
+            tf.raw_ops.ResourceApplyMomentum(
+                var=variable.handle,
+                accum=buffer.value.handle,
+                lr=rate,
+                grad=direction,
+                momentum=momentum,
+            )
 
     def get_config(self):
         """Constructor arguments."""

@@ -81,3 +81,13 @@ def test_without_matplotlib_there_is_no_picture(monkeypatch, fits, labelled_file
     results = fit_times.run(sweep, repeats=3, peers="none", **NO_GROWTH)
     assert results["picture"] is None
     assert not (tmp_path / "s.png").exists()
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_a_line_says_that_pytorch_is_missing(is_installed, monkeypatch, tmp_path, capsys) -> None:
+    row = {"call": "step", "unit": "s", "tfdpm": 1.0, "beside": "it", "peer": 2.0, "ratio": 0.5}
+    monkeypatch.setattr(fit_times, "measure_everyday", lambda **options: [row])
+    monkeypatch.setattr(fit_times, "has_pytorch", lambda: is_installed)
+    sweep = Sweep(data=[], out=tmp_path / "s.json", quick=True)
+    fit_times.run(sweep, repeats=1, peers="none", everyday=True, **NO_GROWTH)
+    assert ("PyTorch is not installed" in capsys.readouterr().out) != is_installed

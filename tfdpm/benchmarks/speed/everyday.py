@@ -17,6 +17,11 @@ from sklearn.mixture import GaussianMixture
 import tfdpm
 from tfdpm.benchmarks.records import Record
 from tfdpm.benchmarks.speed.growth import draw_gaussians
+from tfdpm.benchmarks.swav.pytorch_step import (
+    has_pytorch,
+    make_pytorch_network,
+    make_pytorch_step,
+)
 from tfdpm.features import SwAV
 
 __all__ = ["measure_everyday"]
@@ -37,18 +42,23 @@ _BATCHES, _ROWS = 20, 1_000
 _CALLS = 100
 
 
-def measure_everyday(*, repeats: int, seed: int, quick: bool = False) -> list[Record]:
+def measure_everyday(
+    *, repeats: int, seed: int, threads: int = 1, quick: bool = False
+) -> list[Record]:
     """Measures each call and its peer by turns, on one core or several as the process may use.
 
     Args:
         repeats: turns, of which the median counts.
         seed: random seed of points and models.
+        threads: threads that PyTorch may use, where it is installed.
         quick: whether starts of programs are left out and the images are few.
     Returns:
         For each call its `unit`, the medians `tfdpm` and `peer`, and their `ratio`. Seconds are of
         processor time. Starts of programs are measured where the system has `/proc`.
     """
-    rows = [*_measure_calls(repeats, seed), _measure_step(repeats, seed, 8 if quick else 64)]
+    rows = [*_measure_calls(repeats, seed)]
+    for batch in (16,) if quick else (64, 256):
+        rows += _measure_step(repeats, seed, batch, threads)
     if not quick and sys.platform == "linux":
         rows = [*_measure_starts(repeats), *rows]
     return rows
@@ -115,16 +125,24 @@ def _measure_calls(repeats: int, seed: int) -> Iterable[Record]:
         yield _row(name, "ms", beside, *(1000 * values[:, 0] / count for values in both))
 
 
-def _measure_step(repeats: int, seed: int, batch: int) -> Record:
-    """A step of `SwAV.small` beside one of its network by SGD, whose loss is a mean."""
+def _measure_step(repeats: int, seed: int, batch: int, threads: int) -> Iterable[Record]:
+    """A step of `SwAV.small` beside one of its network by SGD, whose loss is a mean, and PyTorch's.
+
+    There is a prototype for each image of a batch, so that no queue is needed.
+    """
     model = SwAV.small(
-        image_size=32, num_images=batch, batch_size=batch, seed=seed, print_fn=lambda text: None
+        image_size=32,
+        num_images=80 * batch,
+        batch_size=batch,
+        seed=seed,
+        print_fn=lambda text: None,
     )
-    rng, views = np.random.default_rng(seed), model.config.views
+    rng, config = np.random.default_rng(seed), model.config
     crops = tuple(
-        tf.constant(rng.standard_normal((batch, count, side, side, 3)), tf.float32)
-        for count, side in zip(views.crop_counts, views.crop_sizes, strict=True)
+        rng.standard_normal((batch, count, side, side, 3), np.float32)
+        for count, side in zip(config.views.crop_counts, config.views.crop_sizes, strict=True)
     )
+    tensors = tuple(map(tf.constant, crops))
     backbone = keras.models.clone_model(model.backbone)
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
     optimizer.build(backbone.trainable_variables)
@@ -132,16 +150,24 @@ def _measure_step(repeats: int, seed: int, batch: int) -> Record:
     def bare_step() -> None:
         with tf.GradientTape() as tape:
             rows = [
-                backbone(tf.reshape(part, [-1, *part.shape[2:]]), training=True) for part in crops
+                backbone(tf.reshape(part, [-1, *part.shape[2:]]), training=True) for part in tensors
             ]
             loss = tf.reduce_mean(tf.concat(rows, axis=0))
         optimizer.apply(tape.gradient(loss, backbone.trainable_variables))
 
-    ours = tf.function(lambda: model.train_step(crops)["loss"], autograph=False)
-    peer = tf.function(bare_step, autograph=False)
-    both = _take_turns(_timed(ours), _timed(peer), repeats)
-    beside = "its network alone, by SGD"
-    return _row(f"SwAV.small step, {batch} images", "s", beside, *(each[:, 0] for each in both))
+    ours = tf.function(lambda: model.train_step(tensors)["loss"], autograph=False)
+    peers: dict[str, Callable[[], Any]] = {
+        "its network alone, by SGD": tf.function(bare_step, autograph=False)
+    }
+    for layout in ("channels_last", "NCHW") if has_pytorch() else ():
+        network = make_pytorch_network(config, small=True, seed=seed)
+        peers[f"PyTorch, {layout}"] = make_pytorch_step(
+            network, config, crops, channels_last=layout == "channels_last", threads=threads
+        )
+    for beside, peer in peers.items():
+        both = _take_turns(_timed(ours), _timed(peer), repeats)
+        columns = (each[:, 0] for each in both)
+        yield _row(f"SwAV.small step, {batch} images", "s", beside, *columns)
 
 
 def _timed(call: Callable[[], Any]) -> Callable[[], tuple[float]]:

@@ -21,6 +21,7 @@ from tfdpm.benchmarks.speed import growth, streaming
 from tfdpm.benchmarks.speed.everyday import measure_everyday
 from tfdpm.benchmarks.speed.threads import limit_threads
 from tfdpm.benchmarks.speed.time_plot import plot_times
+from tfdpm.benchmarks.swav.pytorch_step import has_pytorch
 from tfdpm.benchmarks.sweep import Sweep
 from tfdpm.benchmarks.tables import print_records, print_table
 
@@ -109,7 +110,7 @@ def run(
         results["everyday"] = []
         if everyday:
             results["everyday"] = measure_everyday(
-                repeats=repeats, seed=sweep.seed, quick=sweep.quick
+                repeats=repeats, seed=sweep.seed, threads=cores, quick=sweep.quick
             )
         grown = {"points": points, "clusters": clusters, "dims": dims, "stream": stream}
         results["growth"] = {name: [] for name in _GROWTH_TABLES}
@@ -123,6 +124,8 @@ def run(
     if everyday:
         columns = {name: name for name in ("call", "unit", "tfdpm", "beside", "peer", "ratio")}
         print_records("Everyday, medians by turns", results["everyday"], columns)
+        if not has_pytorch():
+            print("PyTorch is not installed: no step of SwAV.small stands beside its own.")
     _print_growth(results)
     return results
 

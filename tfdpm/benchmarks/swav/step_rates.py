@@ -12,10 +12,14 @@ import tensorflow as tf
 
 from tfdpm.benchmarks.records import Record
 from tfdpm.benchmarks.swav.pillow_views import has_pillow, pillow_views
-from tfdpm.benchmarks.swav.pytorch_step import has_pytorch, make_pytorch_step
+from tfdpm.benchmarks.swav.pytorch_step import (
+    has_pytorch,
+    make_pytorch_network,
+    make_pytorch_step,
+)
 from tfdpm.data.images.multicrop import multicrop
 from tfdpm.data.images.view_config import ViewConfig
-from tfdpm.features import SwAV, resnet50, small_resnet
+from tfdpm.features import SwAV, SwAVConfig, resnet50, small_resnet
 
 _BATCH = 8
 _COUNTS, _SIZES = (2, 6), (224, 96)
@@ -49,8 +53,10 @@ def measure_steps(
     for dtype, policy in _POLICIES.items():
         steps[f"tfdpm, {dtype}"] = _make_keras_step(crops, policy, seed, quick)
         if has_pytorch():
+            config = SwAVConfig()
+            network = make_pytorch_network(config, seed=seed)
             steps[f"PyTorch, {dtype}"] = make_pytorch_step(
-                crops, autocast=dtype != "float32", threads=threads, seed=seed
+                network, config, crops, autocast=dtype != "float32", threads=threads
             )
     for step in steps.values():
         step()
