@@ -142,7 +142,9 @@ def _thinned(rows: np.ndarray, share: float, generator: np.random.Generator) -> 
     if share >= 1.0:
         return rows
     count = int(share * len(rows) + generator.random())
-    is_kept = np.zeros(len(rows), bool)
-    is_kept[generator.permutation(len(rows))[:count]] = True
+    # The fewer are drawn, those that stay or those that go: a batch replaces few of many.
+    fewer = min(count, len(rows) - count)
+    is_kept = np.full(len(rows), fewer < count)
+    is_kept[generator.choice(len(rows), fewer, replace=False, shuffle=False)] = fewer == count
     # Takes a quarter of the time of `rows[is_kept]`.
     return rows.take(np.flatnonzero(is_kept), axis=0)
