@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -33,7 +35,8 @@ def report():
 _HELP = "import sys; from tfdpm.cli import main; sys.exit(main(['--help']))"
 _TENSORFLOW = "import tensorflow"
 _DIGITS = "import tfdpm; tfdpm.fit('digits', features='none', verbose=0)"
-_BATCHES, _ROWS = 20, 1_000
+_BATCHES, _ROWS = 20, 1_024
+_STREAM = 100  # batches of a stream, all of which count: some bring a search
 _CALLS = 100
 
 
@@ -48,7 +51,12 @@ def measure_everyday(*, repeats: int, seed: int, quick: bool = False) -> list[Re
         For each call its `unit`, the medians `tfdpm` and `peer`, and their `ratio`. Seconds are of
         processor time. Starts of programs are measured where the system has `/proc`.
     """
-    rows = [*_measure_calls(repeats, seed), _measure_step(repeats, seed, 8 if quick else 64)]
+    has_onnx = all(map(importlib.util.find_spec, ("tf2onnx", "onnxruntime")))
+    rows = [
+        *_measure_calls(repeats, seed),
+        *_measure_exports(repeats, seed, has_onnx=not quick and has_onnx),
+        _measure_step(repeats, seed, 8 if quick else 64),
+    ]
     if not quick and sys.platform == "linux":
         rows = [*_measure_starts(repeats), *rows]
     return rows
@@ -88,6 +96,20 @@ def _measure_calls(repeats: int, seed: int) -> Iterable[Record]:
     def ask(method: Callable[[np.ndarray], Any]) -> Callable[[], None]:
         return lambda: [method(row) for _ in range(_CALLS)]
 
+    def stream(create: Callable[[], Any]) -> Callable[[], tuple[float]]:
+        learner = create().partial_fit(batches[0])
+        return _timed(
+            lambda: [learner.partial_fit(batches[i % _BATCHES]) for i in range(1, _STREAM)],
+            is_first=True,
+        )
+
+    both = _take_turns(
+        stream(lambda: tfdpm.DeepDPM(seed=seed)),
+        stream(lambda: MiniBatchKMeans(mixture.n_components, random_state=seed, n_init=1)),
+        1,
+    )
+    both = tuple(1000 * values[:, 0] / (_STREAM - 1) for values in both)
+    yield _row(f"partial_fit, mean of {_STREAM} batches", "ms", "MiniBatchKMeans", *both)
     for name, ours, beside, peer, count in (
         (
             f"partial_fit, {_ROWS:,} rows",
@@ -113,6 +135,45 @@ def _measure_calls(repeats: int, seed: int) -> Iterable[Record]:
     ):
         both = _take_turns(_timed(ours), _timed(peer), repeats)
         yield _row(name, "ms", beside, *(1000 * values[:, 0] / count for values in both))
+
+
+def _measure_exports(repeats: int, seed: int, has_onnx: bool) -> Iterable[Record]:
+    """The exported signature `labels` on one row beside one that gives its input back."""
+    x = draw_gaussians(_ROWS, 10, 10, seed)
+    model, row = tfdpm.fit(x, features="none", seed=seed, verbose=0), tf.constant(x[:1])
+    empty = keras.Sequential([keras.Input([10]), keras.layers.Identity()])
+
+    def ask(path: str, signature: str) -> Callable[[], tuple[float]]:
+        loaded = tf.saved_model.load(path)  # which its signatures do not keep alive
+        call = loaded.signatures[signature]
+        (name,) = call.structured_input_signature[1]
+        return _timed(lambda loaded=loaded: [call(**{name: row}) for _ in range(_CALLS)])
+
+    with tempfile.TemporaryDirectory() as folder:
+        model.export(f"{folder}/tfdpm")
+        empty.export(f"{folder}/empty", verbose=False)
+        labels = ask(f"{folder}/tfdpm", "labels")
+        peers = [
+            (
+                "exported labels",
+                labels,
+                "an empty exported graph",
+                ask(f"{folder}/empty", "serving_default"),
+            )
+        ]
+        if has_onnx:
+            import onnxruntime
+
+            model.export_onnx(f"{folder}/labels.onnx")
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            session = onnxruntime.InferenceSession(f"{folder}/labels.onnx", options)
+            given = {session.get_inputs()[0].name: x[:1]}
+            onnx = _timed(lambda: [session.run(None, given) for _ in range(_CALLS)])
+            peers.append(("ONNX labels", onnx, "exported labels", labels))
+    for name, ours, beside, peer in peers:
+        both = (1000 * each[:, 0] / _CALLS for each in _take_turns(ours, peer, repeats))
+        yield _row(f"{name}, one row", "ms", beside, *both)
 
 
 def _measure_step(repeats: int, seed: int, batch: int) -> Record:
@@ -144,13 +205,14 @@ def _measure_step(repeats: int, seed: int, batch: int) -> Record:
     return _row(f"SwAV.small step, {batch} images", "s", beside, *(each[:, 0] for each in both))
 
 
-def _timed(call: Callable[[], Any]) -> Callable[[], tuple[float]]:
+def _timed(call: Callable[[], Any], is_first: bool = False) -> Callable[[], tuple[float]]:
     def timed() -> tuple[float]:
         start = time.process_time()
         call()
         return (time.process_time() - start,)
 
-    call()  # which traces and imports
+    if not is_first:
+        call()  # which traces and imports
     return timed
 
 
