@@ -73,6 +73,11 @@ def test_a_damaged_memory_is_no_memory(name, damage):
         Memory.from_arrays({**arrays, name: damaged})
 
 
+@pytest.mark.parametrize(("known", "is_due"), [(1000.0000000000002, True), (1000.01, False)])
+def test_a_search_is_due_after_as_many_points_whose_shares_are_rounded(known, is_due):
+    assert Memory(X, num_new=999.9999999999998, num_searched=known).is_due == is_due
+
+
 def test_every_row_is_remembered_as_often_as_every_other():
     """Of 6 old rows and 4 new ones: as many as fit, whichever they are, in their order."""
     kept = np.zeros((2, 10))

@@ -17,6 +17,7 @@ __all__ = ["Memory"]
 _MOST_OUTSIDE = 0.01
 _MOST_TIMES_OUTSIDE = 4.0
 _LEAST_UNIT = 1e-3  # unit of a constant column for the least deviation of those that vary
+_ALMOST_ALL = 1.0 - 1e-9  # sums of shares are rounded
 _SLACK_POINTS = 10  # by which a batch counts as larger: of few points the mean says little
 
 
@@ -76,7 +77,7 @@ class Memory:
     @property
     def is_due(self) -> bool:
         """Whether as many points came since the last search as were remembered then."""
-        return self.num_new >= self.num_searched
+        return self.num_new >= _ALMOST_ALL * self.num_searched
 
     def searched(self, preprocessing: Preprocessing, novel_share: float) -> Memory:
         """Returns the memory just after a search that led to this map to features."""
