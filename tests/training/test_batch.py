@@ -71,3 +71,23 @@ def test_a_damaged_memory_is_no_memory(name, damage):
     damaged = np.full(arrays[name].shape, damage) if np.ndim(damage) == 0 else np.array(damage)
     with pytest.raises(ValueError, match=f"a memory whose {name}"):
         Memory.from_arrays({**arrays, name: damaged})
+
+
+@pytest.mark.parametrize(("known", "is_due"), [(1000.0000000000002, True), (1000.01, False)])
+def test_a_search_is_due_after_as_many_points_whose_shares_are_rounded(known, is_due):
+    assert Memory(X, num_new=999.9999999999998, num_searched=known).is_due == is_due
+
+
+def test_every_row_is_remembered_as_often_as_every_other():
+    """Of 6 old rows and 4 new ones: as many as fit, whichever they are, in their order."""
+    kept = np.zeros((2, 10))
+    for seed in range(3000):
+        for place, (past, most) in enumerate([(6, 4), (54, 6)]):
+            before = Memory(np.arange(6.0)[:, np.newaxis], past, share=6 / past)
+            after = before.after(np.arange(6.0, 10.0)[:, np.newaxis], 0.0, most, seed)
+            rows = after.rows[:, 0].astype(int)
+            assert len(rows) <= most and (np.diff(rows) > 0).all()
+            kept[place, rows] += 1 / 3000
+    # All ten stand for one point each; or the old for nine each, of which six in 58 are kept.
+    np.testing.assert_allclose(kept[0], 0.4, atol=0.05)
+    np.testing.assert_allclose(kept[1], [9 * 6 / 58] * 6 + [6 / 58] * 4, atol=0.05)

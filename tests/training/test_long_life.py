@@ -195,16 +195,18 @@ def test_a_known_batch_takes_a_few_times_what_mini_batch_k_means_takes() -> None
     assert own < 20.0 * others
 
 
-def test_networks_that_know_the_mixture_are_left_as_they_are() -> None:
+@pytest.mark.parametrize("count", [100, 900])
+def test_networks_that_know_the_mixture_are_left_as_they_are(count) -> None:
     """A batch then takes a fraction of the time, and one that changes the mixture does not."""
-    x, _ = tfdpm.data.gaussian_mixture(3, 2, 3000, seed=0)
-    model = tfdpm.DeepDPM(seed=0).partial_fit(x[:2000])
-    model.partial_fit(x[2000:2100])
+    x, _ = tfdpm.data.gaussian_mixture(3, 2, 10_000, seed=0)
+    first, second, third = x[6000 : 6000 + 3 * count].reshape(3, count, -1)
+    model = tfdpm.DeepDPM(seed=0).partial_fit(x[:6000])
+    model.partial_fit(first)
     before = model.fitted.networks.copy_weights()
-    model.partial_fit(x[2100:2200])
+    model.partial_fit(second)
     after = model.fitted.networks.copy_weights()
     assert all(np.array_equal(*pair) for pair in zip(before, after, strict=True))
-    model.partial_fit(x[2200:2300] + x.std(axis=0), forgetting=0.9)
+    model.partial_fit(third + x.std(axis=0), forgetting=0.9)
     assert not np.array_equal(before[0], model.fitted.networks.copy_weights()[0])
 
 

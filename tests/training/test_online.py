@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfdpm import metrics
+from tfdpm import DeepDPMConfig, metrics
 from tfdpm.deepdpm import DeepDPM
 from tfdpm.networks.pair import NetworkPair
 from tfdpm.training import online
@@ -79,7 +79,7 @@ def test_networks_are_asked_once_for_a_batch_that_they_know(followed, most, time
 def test_statistics_remember_as_many_points_as_forgetting_leaves(followed):
     model, _ = followed
     # 200 points a batch, each batch 0.3 of the whole: 200 / 0.3 in the long run.
-    remembered = model.fitted.state.soft.counts.numpy().sum()
+    remembered = np.sum(model.fitted.state.soft.counts)
     np.testing.assert_allclose(remembered, 200 / 0.3, rtol=0.02)
 
 
@@ -104,6 +104,29 @@ def test_a_stream_is_as_many_batches():
     np.testing.assert_array_equal(model.means_, other.means_)
     np.testing.assert_array_equal(model.labels_, other.labels_)
     assert len(model.labels_) == 300 and nearest(model) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("ends_apart", [False, True])
+def test_a_full_sample_is_searched_anew_only_where_moves_change_its_clusters(
+    ends_apart, monkeypatch
+):
+    """Batches of three clusters, one of which may become two, as slowly as none surprises."""
+    model, searches = DeepDPM(DeepDPMConfig(max_start_points=600), seed=0), []
+    search = online._search
+    monkeypatch.setattr(online, "_search", lambda *given: searches.append(0) or search(*given))
+    due = []
+    for step in range(40):
+        x, y = batch([0, 1, 2], seed=step)
+        apart = 0.15 * step if ends_apart else 0.0
+        x[y == 0] += np.where(np.arange(len(x))[y == 0, np.newaxis] % 2, -apart, 0.0)
+        before, made = model.memory, len(searches)
+        model.partial_fit(x.astype(np.float32), forgetting=0.25)
+        if before is not None and before.num_searched >= 600 and model.memory.num_new == 0.0:
+            due.append(len(searches) > made)
+    assert len(due) > 4 and any(due) == ends_apart
+    assert model.n_clusters == 3 + ends_apart
+    x, y = batch([1, 2], seed=99)
+    assert metrics.ari(y, model.predict_labels(x)) > 0.99
 
 
 def test_an_endless_stream_is_followed_epoch_by_epoch():

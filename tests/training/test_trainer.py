@@ -71,7 +71,7 @@ def test_a_network_that_leaves_a_half_empty_gets_fresh_weights():
     networks = fitted.networks.subclustering
     networks.bias.assign(np.tile([1e4, 0.0], (networks.capacity, 1)))
     fitted, _ = trainer.step(fitted)
-    assert fitted.state.halves.counts.numpy().min() == 0
+    assert np.min(fitted.state.halves.counts) == 0
     assert not np.array(networks.bias)[0].any()
     for _ in range(3):
         fitted, _ = trainer.step(fitted)

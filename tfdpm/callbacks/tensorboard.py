@@ -80,7 +80,7 @@ class ClusterBoard(keras.callbacks.Callback):
     def _write_histograms(self) -> None:
         state = self.model.fitted.state
         tf.summary.histogram("clusters/mixture_weights", state.parameters.mixture_weights)
-        tf.summary.histogram("clusters/sizes", state.halves.counts.numpy().sum(axis=1))
+        tf.summary.histogram("clusters/sizes", np.asarray(state.halves.counts).sum(axis=1))
         for network in (self.model.clustering, self.model.subclustering):
             for weight in network.weights:
                 tf.summary.histogram(f"{network.name}/{weight.name}", weight)

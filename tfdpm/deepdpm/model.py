@@ -218,6 +218,7 @@ class DeepDPM(FittedModel):
            fitted anew when as many points came as it stood for at the last fit, when more points
            wait than there should be, or when points vary in directions that the features do not
            show, such as a column that was constant. So a first batch need not show anything yet.
+           A sample as large as at the last fit is only fitted anew where moves change its clusters.
         3. Clusters that are forgotten, down to fewer than D + 2 points, die.
         4. Where the networks no longer know the mixture to `settled_loss`, they learn from the
            batch and from remembered points, so that clusters which it does not show stay.

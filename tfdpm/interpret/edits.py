@@ -120,7 +120,7 @@ def _parents(fitted: Fitted, component: int) -> np.ndarray:
 def _followed(before: Fitted, after: Fitted, parents: np.ndarray) -> Fitted:
     """The fit after an edit, whose components come from `parents [K]`, with names and tree."""
     shared = np.zeros((before.num_clusters + 1, after.num_clusters))
-    counts = np.maximum(after.state.soft.counts.numpy(), np.finfo(np.float64).tiny)
+    counts = np.maximum(np.asarray(after.state.soft.counts), np.finfo(np.float64).tiny)
     np.add.at(shared, (before.clusters[parents], after.clusters), counts)
     identity = follow(before.identity, shared)
     tree = before.tree.by_hand(shared[:-1])

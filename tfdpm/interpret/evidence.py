@@ -145,7 +145,7 @@ def weigh_evidence(
     cluster, or else the shallowest. `columns` are names of the values of a raw point, if any.
     """
     own = np.flatnonzero(fitted.clusters == cluster)
-    sizes = fitted.state.halves.counts.numpy().sum(axis=1)
+    sizes = np.asarray(fitted.state.halves.counts).sum(axis=1)
     split, part, share = _best_split(fitted, config, own)
     merge, merge_with = _best_merge(fitted, config, cluster)
     groups = fitted.result.groups

@@ -66,7 +66,7 @@ class Fitted:
         """The genealogy, which starts with the present clusters where none is known."""
         if self.result.genealogy is not None:
             return self.result.genealogy
-        return Genealogy.of_sizes(self.state.halves.counts.numpy().sum(axis=1), "training")
+        return Genealogy.of_sizes(np.asarray(self.state.halves.counts).sum(axis=1), "training")
 
     @property
     def tree(self) -> Genealogy:
@@ -76,7 +76,7 @@ class Fitted:
         groups = self.result.groups
         if groups is None:
             return self.genealogy
-        sizes = np.bincount(groups.clusters, self.state.halves.counts.numpy().sum(axis=1))
+        sizes = np.bincount(groups.clusters, np.asarray(self.state.halves.counts).sum(axis=1))
         return self.genealogy.joined(groups.clusters, sizes, -deepest_within(groups))
 
     @property
@@ -174,7 +174,7 @@ class Fitted:
         if transition.is_identity and transition.num_components == state.num_components:
             return self
         wholes = state.halves.total(axis=1)
-        counts = merits = wholes.counts.numpy()
+        counts = merits = np.asarray(wholes.counts)
         if config.merged_networks == "likelier":
             merits = log_evidence(state.prior, wholes, state.covariance)
         return self.replace(

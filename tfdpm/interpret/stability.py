@@ -63,7 +63,7 @@ def measure_stability(
 
     `seeds` are those of the fit and of the chains.
     """
-    search = _search_on(fitted, features, config, seeds[0])
+    search = search_on(fitted, features, config, seeds[0])
     chains = run_chains(fitted, search, count, seeds[1])
     labels = fitted.clusters_of(slices(features))
     scores, leading = np.zeros(len(features)), features[:, : search.points.shape[1]]
@@ -94,7 +94,7 @@ def run_chains(fitted: Fitted, search: MixtureSearch, count: int, seed: int) -> 
     return found
 
 
-def _search_on(
+def search_on(
     fitted: Fitted, features: np.ndarray, config: DeepDPMConfig, seed: int
 ) -> MixtureSearch:
     """A search over (a sample of) features that judges as the fit did."""

@@ -231,7 +231,7 @@ def whole_first(statistics: SufficientStatistics) -> SufficientStatistics:
     """Statistics `[K, 2]` of components whose halves nobody knows: all points in the first."""
     # By NumPy, which takes a fourth of the time of eager operations.
     parts = statistics.map(np.asarray)
-    return parts.map(lambda part: tf.constant(np.stack([part, np.zeros_like(part)], axis=1)))
+    return parts.map(lambda part: np.stack([part, np.zeros_like(part)], axis=1))
 
 
 def estimate_mixture(

@@ -16,12 +16,14 @@ from tfdpm.config import DeepDPMConfig
 from tfdpm.features.preprocessing import Table
 from tfdpm.interpret.fitted import Fitted, slices
 from tfdpm.interpret.identity import Identity, follow
+from tfdpm.interpret.stability import search_on
 from tfdpm.mixture.categories import draw_points
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves import transition as transitions
 from tfdpm.networks.pair import NetworkPair
 from tfdpm.networks.warm_start import start_from_mixture
+from tfdpm.search.initialization import uses_search
 from tfdpm.search.sample import Sample
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
 from tfdpm.shapes.groups import ComponentGroups
@@ -38,8 +40,11 @@ _REPLAYED = 1024  # fewest remembered points that the networks are reminded of
 # Points of a batch, and remembered ones, that tell whether the networks know the mixture. Of 1,024
 # rows with five clusters NumPy takes half of TensorFlow's time to ask the networks.
 _MOST_ASKED, _FEWEST_RECALLED = 4096, 256
+_FEWEST_JUDGED = 256  # of those of a batch whose divergence is known
 _MOST_SPARE = 4  # times the slots and hidden units that are needed, which are used again
 _MOST_PAIRS = 6  # of networks, of several sizes, that are kept to be used again
+# Times the points of the last search up to which a sample counts as being as large as that was.
+_MOST_GROWN = 1.25
 _SURPRISE = 4.0  # standard deviations by which novel points must be more than expected
 
 _CreateNetworks = Callable[[int, int, int], NetworkPair]
@@ -81,7 +86,12 @@ def learn_batch(
     if fitted is not None:
         features = fitted.state.preprocessing.transform(rows)
         learned = _learn_known(fitted, features, forgetting, config)
-    if learned is None or (has_enough and _is_outdated(learned, memory, rows)):
+    if learned is not None and has_enough:
+        if _is_surprised(learned, memory, rows):
+            learned = None
+        elif memory.is_due:
+            learned, memory = _confirm(learned, memory, config, seed)
+    if learned is None:
         fitted, memory = _search(fitted, memory, create_networks, config, seed, table)
         found = _respond(fitted, fitted.state.preprocessing.transform(rows))
     else:
@@ -116,6 +126,32 @@ def _recall(fitted: Fitted, config: DeepDPMConfig, seed: int) -> Memory:
     )
 
 
+def _confirm(
+    fitted: Fitted, memory: Memory, config: DeepDPMConfig, seed: int
+) -> tuple[Fitted | None, Memory]:
+    """Parts and memory as after a search, where moves from the present clusters lead back to them.
+
+    No parts, where they lead elsewhere, or where the sample is larger than at the last search, so
+    that it may tell more.
+    """
+    is_larger = min(memory.num_points, config.max_start_points) > _MOST_GROWN * memory.num_searched
+    if is_larger or not uses_search(config):
+        return None, memory
+    state, waiting = fitted.state, fitted.result.waiting
+    search = search_on(fitted, state.preprocessing.transform(memory.rows), config, seed)
+    labels = fitted.labels_of(slices(search.features))
+    starts = np.unique(labels, return_inverse=True)[1].ravel()
+    found = search.settle(*search.run_from(starts))[0]
+    shared = np.zeros((state.num_components, int(found.max()) + 1))
+    np.add.at(shared, (labels, found), 1.0)
+    if sorted(shared.argmax(axis=1)) != list(range(shared.shape[1])):
+        return None, memory
+    state = _with_points(state, waiting, 0.0, config)
+    moves = fitted.result.moves + search.moves
+    fitted = fitted.replace(state=state, waiting=waiting[:0], moves=moves)
+    return fitted, memory.searched(state.preprocessing, _novel_share(state, memory))
+
+
 def _search(
     before: Fitted | None,
     memory: Memory,
@@ -142,8 +178,7 @@ def _search(
     if before is not None and memory.is_recalled:
         fitted = _joined_as_before(before, fitted, memory.rows)
     state = _for_points(fitted.state, memory, config)
-    features = state.preprocessing.transform(memory.rows)
-    novel_share = max(_NOVEL, float(np.mean(is_unexplained(state, features, _NOVEL))))
+    novel_share = _novel_share(state, memory)
     if before is not None:
         shared = _shared(before, fitted, memory.rows)
         epoch = before.state.epoch + 1
@@ -159,6 +194,12 @@ def _search(
     else:
         fitted = fitted.replace(state=state)
     return fitted, memory.searched(state.preprocessing, novel_share)
+
+
+def _novel_share(state: MixtureState, memory: Memory) -> float:
+    """The share of remembered points that no cluster explains."""
+    features = state.preprocessing.transform(memory.rows)
+    return max(_NOVEL, float(np.mean(is_unexplained(state, features, _NOVEL))))
 
 
 def _using_again(
@@ -234,9 +275,9 @@ def _shared(before: Fitted, after: Fitted, rows: np.ndarray) -> np.ndarray:
     return shared
 
 
-def _is_outdated(fitted: Fitted, memory: Memory, rows: np.ndarray) -> bool:
-    """Whether the last search knew too little: few points, fewer directions, or fewer clusters."""
-    if memory.is_due or memory.is_beyond(fitted.state.preprocessing, rows):
+def _is_surprised(fitted: Fitted, memory: Memory, rows: np.ndarray) -> bool:
+    """Whether the last search knew fewer directions, or fewer clusters."""
+    if memory.is_beyond(fitted.state.preprocessing, rows):
         return True
     expected = memory.novel_share * memory.num_new
     usual = expected + _SURPRISE * np.sqrt(expected)
@@ -255,23 +296,30 @@ def _learn_known(
     waiting = np.concatenate(pieces)
     released = max(0, len(waiting) - _MOST_WAITING)
     known = np.concatenate([features[~is_novel], waiting[:released]])
+    state = _with_points(state, known, forgetting, config)
+    return fitted.replace(state=state, waiting=waiting[released:])
+
+
+def _with_points(
+    state: MixtureState, points: np.ndarray, forgetting: float, config: DeepDPMConfig
+) -> MixtureState:
+    """The state after features `[n, D]` of more points, which replace a share of the past."""
     soft, before = state.soft.map(np.asarray), float(np.sum(state.soft.counts))
     soft = soft.map(lambda part: (1.0 - forgetting) * part)
-    if len(known):
+    if len(points):
         parameters = MixtureParameters(*map(np.asarray, state.parameters))
-        sample = Sample(known, state.preprocessing.rounding, state.categories)
+        sample = Sample(points, state.preprocessing.rounding, state.categories)
         soft = soft.plus(sample.expectation(parameters)[1])
     state = _with_statistics(state, soft, config)
     if before > 0:
         state = _with_prior_of(float(np.sum(soft.counts)) / before, state, config)
-    return fitted.replace(state=state, waiting=waiting[released:])
+    return state
 
 
 def _with_statistics(
     state: MixtureState, soft: SufficientStatistics, config: DeepDPMConfig
 ) -> MixtureState:
     """The state with these statistics `[K]` and the mixture that follows from them."""
-    soft = soft.map(tf.convert_to_tensor)
     return dataclasses.replace(
         state,
         parameters=estimate_mixture(soft, state.prior, state.covariance, config),
@@ -288,7 +336,7 @@ def _remove_forgotten(
 
     A cluster dies with the last of its components.
     """
-    counts = fitted.state.soft.counts.numpy()
+    counts = np.asarray(fitted.state.soft.counts)
     fewest = fitted.state.preprocessing.feature_dim + 2
     is_kept = (counts >= fewest) | (counts == counts.max())
     if forgetting == 0 or config.fixed_k is not None or is_kept.all():
@@ -329,7 +377,7 @@ def _train_networks(
     # As many each time, so that batches of one size share a trace.
     chosen = generator.integers(len(known), size=max(_REPLAYED, len(features)))
     if not has_removed:
-        found = _recognize(fitted, features, known[chosen], config)
+        found = _recognize(fitted, features, known, chosen, config)
         if found is not None:
             state = dataclasses.replace(state, epoch=state.epoch + 1)
             return fitted.replace(state=state), found
@@ -356,18 +404,26 @@ def _train_networks(
 
 
 def _recognize(
-    fitted: Fitted, features: np.ndarray, known: np.ndarray, config: DeepDPMConfig
+    fitted: Fitted,
+    features: np.ndarray,
+    known: np.ndarray,
+    chosen: np.ndarray,
+    config: DeepDPMConfig,
 ) -> np.ndarray | None:
     """The networks' responsibilities `[B, K]` for the batch, if they are those of the mixture.
 
-    They must be so for raw rows that are known, too; `None` where they are not.
+    They must be so for the chosen ones of raw rows that are known, too; `None` where they are not.
     """
     if config.settled_loss is None or config.cluster_loss != "kl":
         return None
     some = features[:: -(-len(features) // _MOST_ASKED)]
-    recalled = known[: max(_FEWEST_RECALLED, _REPLAYED - len(some))]
+    recalled = known[chosen[: max(_FEWEST_RECALLED, _REPLAYED - len(some))]]
     asked = np.concatenate([some, fitted.state.preprocessing.transform(recalled)])
     found = _respond(fitted, asked)
-    if divergence(fitted.state.targets, asked, found, config) > config.settled_loss:
+    judged = np.arange(len(asked))
+    judged = np.concatenate(
+        [judged[: len(some) : max(1, len(some) // _FEWEST_JUDGED)], judged[len(some) :]]
+    )
+    if divergence(fitted.state.targets, asked[judged], found[judged], config) > config.settled_loss:
         return None
     return found[: len(some)] if len(some) == len(features) else _respond(fitted, features)

@@ -427,7 +427,7 @@ def kinds_due(config: DeepDPMConfig, epoch: int) -> tuple[bool, bool]:
 
 
 def _removals(state: MixtureState) -> tuple[Transition, tuple[Proposal, ...]]:
-    counts = state.halves.counts.numpy().sum(axis=1)
+    counts = np.asarray(state.halves.counts).sum(axis=1)
     return propose_removals(counts, state.parameters.mixture_weights.numpy())
 
 

@@ -15,11 +15,14 @@ def test_calls_and_steps_have_a_row_each_beside_a_peer(monkeypatch) -> None:
     monkeypatch.setattr(everyday, "_BATCHES", 3)
     monkeypatch.setattr(everyday, "_CALLS", 2)
     monkeypatch.setattr(everyday, "has_pytorch", lambda: False)
+    monkeypatch.setattr(everyday, "_STREAM", 5)
     rows = everyday.measure_everyday(repeats=2, seed=0, quick=True)
     assert [row["call"] for row in rows] == [
-        "partial_fit, 40 rows",
+        "partial_fit, median of 5 batches",
+        "partial_fit, mean of 5 batches",
         "predict_labels, one row",
         "score_samples, one row",
+        "exported labels, one row",
         "SwAV.small step, 16 images",
     ]
     for row in rows:

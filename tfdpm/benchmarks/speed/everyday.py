@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -38,7 +41,8 @@ def report():
 _HELP = "import sys; from tfdpm.cli import main; sys.exit(main(['--help']))"
 _TENSORFLOW = "import tensorflow"
 _DIGITS = "import tfdpm; tfdpm.fit('digits', features='none', verbose=0)"
-_BATCHES, _ROWS = 20, 1_000
+_BATCHES, _ROWS = 20, 1_024
+_STREAM = 100  # batches of a stream, all of which count: some bring a search
 _CALLS = 100
 
 
@@ -56,7 +60,11 @@ def measure_everyday(
         For each call its `unit`, the medians `tfdpm` and `peer`, and their `ratio`. Seconds are of
         processor time. Starts of programs are measured where the system has `/proc`.
     """
-    rows = [*_measure_calls(repeats, seed)]
+    has_onnx = all(map(importlib.util.find_spec, ("tf2onnx", "onnxruntime")))
+    rows = [
+        *_measure_calls(repeats, seed),
+        *_measure_exports(repeats, seed, has_onnx=not quick and has_onnx),
+    ]
     for batch in (16,) if quick else (64, 256):
         rows += _measure_step(repeats, seed, batch, threads)
     if not quick and sys.platform == "linux":
@@ -87,42 +95,77 @@ def _measure_calls(repeats: int, seed: int) -> Iterable[Record]:
     batches, row = x.reshape(_BATCHES, _ROWS, -1), x[:1].astype(np.float64)
     model = tfdpm.fit(x, features="none", seed=seed, verbose=0)
     mixture = GaussianMixture(model.n_clusters, random_state=seed).fit(x)
-    kmeans = MiniBatchKMeans(model.n_clusters, random_state=seed, n_init=1)
-    learner = tfdpm.DeepDPM(seed=seed)
-    learner.partial_fit(batches[0])
-    kmeans.partial_fit(batches[0])
-
-    def learn(learner: Any) -> Callable[[], None]:
-        return lambda: [learner.partial_fit(batch) for batch in batches[1:]]
 
     def ask(method: Callable[[np.ndarray], Any]) -> Callable[[], None]:
         return lambda: [method(row) for _ in range(_CALLS)]
 
-    for name, ours, beside, peer, count in (
-        (
-            f"partial_fit, {_ROWS:,} rows",
-            learn(learner),
-            "MiniBatchKMeans",
-            learn(kmeans),
-            _BATCHES - 1,
-        ),
+    def learn(learner: Any) -> Callable[[], tuple[float]]:
+        rows = itertools.cycle(batches)
+        return _timed(lambda: learner.partial_fit(next(rows)))
+
+    kmeans = MiniBatchKMeans(mixture.n_components, random_state=seed, n_init=1)
+    both = _take_turns(learn(tfdpm.DeepDPM(seed=seed)), learn(kmeans), _STREAM - 1)
+    both = [1000 * values[:, 0] for values in both]
+    for name, each in (
+        ("median", both),
+        ("mean", [values.mean(keepdims=True) for values in both]),
+    ):
+        yield _row(f"partial_fit, {name} of {_STREAM} batches", "ms", "MiniBatchKMeans", *each)
+    for name, ours, beside, peer in (
         (
             "predict_labels, one row",
             ask(model.predict_labels),
             "GaussianMixture.predict",
             ask(mixture.predict),
-            _CALLS,
         ),
         (
             "score_samples, one row",
             ask(model.score_samples),
             "GaussianMixture.score_samples",
             ask(mixture.score_samples),
-            _CALLS,
         ),
     ):
         both = _take_turns(_timed(ours), _timed(peer), repeats)
-        yield _row(name, "ms", beside, *(1000 * values[:, 0] / count for values in both))
+        yield _row(name, "ms", beside, *(1000 * values[:, 0] / _CALLS for values in both))
+
+
+def _measure_exports(repeats: int, seed: int, has_onnx: bool) -> Iterable[Record]:
+    """The exported signature `labels` on one row beside one that gives its input back."""
+    x = draw_gaussians(_ROWS, 10, 10, seed)
+    model, row = tfdpm.fit(x, features="none", seed=seed, verbose=0), tf.constant(x[:1])
+    empty = keras.Sequential([keras.Input([10]), keras.layers.Identity()])
+
+    def ask(path: str, signature: str) -> Callable[[], tuple[float]]:
+        loaded = tf.saved_model.load(path)  # which its signatures do not keep alive
+        call = loaded.signatures[signature]
+        (name,) = call.structured_input_signature[1]
+        return _timed(lambda loaded=loaded: [call(**{name: row}) for _ in range(_CALLS)])
+
+    with tempfile.TemporaryDirectory() as folder:
+        model.export(f"{folder}/tfdpm")
+        empty.export(f"{folder}/empty", verbose=False)
+        labels = ask(f"{folder}/tfdpm", "labels")
+        peers = [
+            (
+                "exported labels",
+                labels,
+                "an empty exported graph",
+                ask(f"{folder}/empty", "serving_default"),
+            )
+        ]
+        if has_onnx:
+            import onnxruntime
+
+            model.export_onnx(f"{folder}/labels.onnx")
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = options.inter_op_num_threads = 1
+            session = onnxruntime.InferenceSession(f"{folder}/labels.onnx", options)
+            given = {session.get_inputs()[0].name: x[:1]}
+            onnx = _timed(lambda: [session.run(None, given) for _ in range(_CALLS)])
+            peers.append(("ONNX labels", onnx, "exported labels", labels))
+    for name, ours, beside, peer in peers:
+        both = (1000 * each[:, 0] / _CALLS for each in _take_turns(ours, peer, repeats))
+        yield _row(f"{name}, one row", "ms", beside, *both)
 
 
 def _measure_step(repeats: int, seed: int, batch: int, threads: int) -> Iterable[Record]:

@@ -15,8 +15,6 @@ from tfdpm.swav.backbones import RESNET50_BLOCKS
 from tfdpm.swav.config import SwAVConfig
 
 
-
-
 def has_pytorch() -> bool:
     """Returns whether `torch` can be imported."""
     return importlib.util.find_spec("torch") is not None
