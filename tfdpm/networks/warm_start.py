@@ -94,8 +94,10 @@ def _nearest_pairs(means: np.ndarray, count: int) -> np.ndarray:
     squares = np.sum(means**2, axis=1)
     distances = squares[:, np.newaxis] + squares - 2.0 * means @ means.T
     np.fill_diagonal(distances, np.inf)
-    nearest = np.argsort(distances, axis=1, kind="stable")[:, : num_components - 1]
-    ranked = np.stack([np.tile(np.arange(num_components), num_components - 1), nearest.T.ravel()])
+    # A pair may come twice, once from each side.
+    ranks = min(num_components - 1, -(-2 * count // num_components))
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :ranks]
+    ranked = np.stack([np.tile(np.arange(num_components), ranks), nearest.T.ravel()])
     ranked = np.sort(ranked.T, axis=1)
     _, where = np.unique(ranked, axis=0, return_index=True)
     return ranked[np.sort(where)][:count]

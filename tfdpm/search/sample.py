@@ -6,8 +6,9 @@ only where each iteration is one matrix product.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -22,6 +23,10 @@ from tfdpm.mixture.t_mixture import TStatistics
 # Up to this many features, products x_a x_b are kept, so that each E-step and each reduction is
 # one matrix product; 20,000 points then take 52 MB.
 _MAX_KEPT_DIM = 24
+# Of so many components most have no share in a point. A pair of a point and a component that is
+# looked at by itself takes as long as so many in one product.
+_MANY_COMPONENTS = 64
+_WORTH_OF_PAIR = 16
 # An E-step and its reduction take points in blocks of about so many numbers, which a cache holds.
 _BLOCK_ELEMENTS = 2**16
 # No power of two: the maximum over components would read one cache set again and again.
@@ -32,12 +37,13 @@ _FEW_GROUPS = 64
 # Exponentials that underflow take several times as long as others, and so do products with them.
 _NO_SHARE = -100.0
 # Above `_MAX_KEPT_DIM` features, distances are made so many axes at a time, and components are left
-# out of which the axes so far say that their share, of this logarithm, is less than rounding takes.
-# With half as many axes or with twice as many, an E-step takes a half to twice as long.
+# out of which the axes so far say that their share has a logarithm below this. All such shares of
+# 20,000 points are together less than a millionth of one point. Tails fall more slowly.
 _AXES_AT_ONCE = 16
-_RULED_OUT = -40.0
-# Responsibilities below this are left out there, too.
-_NEGLIGIBLE = 1e-16
+_RULED_OUT = -30.0
+_RULED_OUT_OF_TAILS = -25.0
+# Pairs of points and components that are looked at together, at most.
+_MOST_PAIRS = 2**23
 
 
 class Sample:
@@ -76,8 +82,14 @@ class Sample:
         """The sample of some of the points."""
         return Sample(self.points[rows], self.rounding, self.categories)
 
-    def expectation(self, parameters: MixtureParameters) -> tuple[np.ndarray, SufficientStatistics]:
+    def expectation(
+        self, parameters: MixtureParameters, near: Neighbourhood | None = None
+    ) -> tuple[np.ndarray, SufficientStatistics]:
         """Makes an E-step and its reduction block by block, so that no array has n K numbers.
+
+        Args:
+            parameters: the mixture.
+            near: which of many components may have a share in which points; `None` for all.
 
         Returns:
             The likeliest component `[n]` of each point, and statistics of all points weighted by
@@ -86,169 +98,109 @@ class Sample:
         count = len(parameters.means)
         labels = np.empty(self.num_points, np.int64)
         total = np.zeros((count, self._packed_width))
-        for rows, logits in self._log_joint(parameters):
-            logits.argmax(axis=0, out=labels[rows])
-            total += self._packed(rows, _responsibilities(logits))
+        for rows, found in self._log_joint(parameters, near):
+            labels[rows] = found.likeliest()
+            total += self._packed(rows, found.weighted(found.responsibilities()))
         return labels, self._unpack(total)
+
+    def assign(
+        self, parameters: MixtureParameters, near: Neighbourhood | None = None
+    ) -> tuple[np.ndarray, Neighbourhood | None]:
+        """The likeliest component `[n]` of each point, and which others of many are near it.
+
+        Arguments are those of `expectation`.
+        """
+        count = len(parameters.means)
+        if not is_many(count):
+            return self.labels(parameters), None
+        labels = np.empty(self.num_points, np.int64)
+        links = []
+        for rows, found in self._log_joint(parameters, near):
+            labels[rows] = found.likeliest()
+            others, places = found.near()
+            links.append(np.unique(labels[rows][places] * count + others))
+        return labels, Neighbourhood.of(labels, np.concatenate(links), count)
 
     def entropy(self, parameters: MixtureParameters) -> float:
         """Sum of the entropies of all points' responsibilities, nats."""
         total = 0.0
-        for _, logits in self._log_joint(parameters):
-            total += float(entr(_responsibilities(logits)).sum())
+        for _, found in self._log_joint(parameters):
+            total += float(entr(found.responsibilities()).sum())
         return total
 
-    def t_expectation(self, parameters: TMixtureParameters) -> tuple[np.ndarray, TStatistics]:
+    def t_expectation(
+        self, parameters: TMixtureParameters, near: Neighbourhood | None = None
+    ) -> tuple[np.ndarray, TStatistics]:
         """Makes an E-step under t distributions and its reduction; see `expectation`."""
         count = len(parameters.means)
         labels = np.empty(self.num_points, np.int64)
         total = np.zeros((count, self._packed_width))
         counts, log_weights = np.zeros(count), np.zeros(count)
-        df, half_power = _columns(parameters.df, 0.5 * (parameters.df + self.dim))
-        for rows, logits, logs in self._t_log_joint(parameters):
-            logits.argmax(axis=0, out=labels[rows])
-            shares = _responsibilities(logits)
-            counts += shares.sum(axis=1)
-            # u = (nu + D) / (nu + d), whose logarithm is a constant less log(1 + d / nu).
-            log_u = np.log(2.0 * half_power / df) - logs
-            u = np.exp(log_u)
-            log_weights += np.einsum("kb,kb->k", shares, log_u - u)
-            shares *= u
-            total += self._packed(rows, shares)
+        df = parameters.df
+        for rows, found in self._log_joint(parameters, near):
+            labels[rows] = found.likeliest()
+            shares, own = found.responsibilities(), found.components
+            counts += found.sums(shares)
+            # u = (nu + D) / (nu + d) of squared distances d.
+            u = (df + self.dim)[own] / (df[own] + found.distances)
+            log_weights += found.sums(shares * (np.log(u) - u))
+            total += self._packed(rows, found.weighted(shares * u))
         return labels, TStatistics(counts, self._unpack(total), log_weights)
-
-    def _t_log_joint(
-        self, parameters: TMixtureParameters
-    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Slices, log joint densities and `log(1 + d / nu)` of squared distances d, `[K, B]`."""
-        # log pi + log t = log pi - log|Sigma|/2 + log Gamma((nu + D)/2) - log Gamma(nu/2)
-        # - D/2 log nu - (nu + D)/2 log(1 + d/nu), up to a constant. The Gaussian
-        # log joint is peaks - d/2, which gives d.
-        weights, means, scales, df = parameters
-        gaussians = MixtureParameters(weights, means, scales)
-        whiteners, log_determinants = whitening(gaussians)
-        peaks = np.log(weights) - 0.5 * log_determinants
-        half_power = 0.5 * (df + self.dim)
-        constants = peaks + gammaln(half_power) - gammaln(0.5 * df) - 0.5 * self.dim * np.log(df)
-        peaks, constants, half_power, df = _columns(peaks, constants, half_power, df)
-
-        def log_joint(distances: np.ndarray, k: Any = slice(None)) -> np.ndarray:
-            return np.asarray(constants[k] - half_power[k] * np.log1p(distances / df[k]))
-
-        if self._moments is None:
-            for rows, distances, logits in self._near_distances(means, whiteners, log_joint):
-                distances /= df
-                yield rows, logits, np.log1p(distances, out=distances)
-            return
-        for rows, logits in self._log_joint(gaussians):
-            logits -= peaks
-            logits *= -2.0 / df
-            np.maximum(logits, 0.0, out=logits)
-            logs = np.log1p(logits, out=logits)
-            yield rows, constants - half_power * logs, logs
 
     def labels(self, parameters: MixtureParameters | TMixtureParameters) -> np.ndarray:
         """The likeliest component of each point, `[n]`."""
         labels = np.empty(self.num_points, np.int64)
-        blocks: Iterator[tuple[Any, ...]]
-        if isinstance(parameters, TMixtureParameters):
-            blocks = self._t_log_joint(parameters)
-        else:
-            blocks = self._log_joint(parameters)
-        for rows, logits, *_ in blocks:
-            logits.argmax(axis=0, out=labels[rows])
+        for rows, found in self._log_joint(parameters):
+            labels[rows] = found.likeliest()
         return labels
 
-    def _log_joint(self, parameters: MixtureParameters) -> Iterator[tuple[slice, np.ndarray]]:
-        """Slices of the points and their log joint densities `[K, B]` up to a constant.
-
-        Components come first, so that a reduction over them handles many points at once.
-        """
-        if self.categories is not None:
+    def _log_joint(
+        self,
+        parameters: MixtureParameters | TMixtureParameters,
+        near: Neighbourhood | None = None,
+    ) -> Iterator[tuple[slice, _AllPairs | _NearPairs]]:
+        """Slices of the points and their log joint densities up to a constant."""
+        if self.categories is not None and not isinstance(parameters, TMixtureParameters):
             parameters = self.categories.as_gaussians(parameters)
-        if self._moments is None:
-            whiteners, log_determinants = whitening(parameters)
-            (peaks,) = _columns(np.log(parameters.mixture_weights) - 0.5 * log_determinants)
-
-            def log_joint(distances: np.ndarray, k: Any = slice(None)) -> np.ndarray:
-                return np.asarray(peaks[k] - 0.5 * distances)
-
-            for rows, _, logits in self._near_distances(parameters.means, whiteners, log_joint):
-                yield rows, logits
+        density = _Density(parameters)
+        count = len(density.peaks)
+        num_pairs = self.num_points * count
+        if near is not None:
+            is_worth_it = near.num_pairs * _WORTH_OF_PAIR < num_pairs
+            near = near if is_worth_it or self._moments is None else None
+        if near is not None or self._moments is None:
+            num_pairs = num_pairs if near is None else near.num_pairs
+            at_once = max(_BLOCK_ROWS, self.num_points * _MOST_PAIRS // max(num_pairs, 1))
+            for start in range(0, self.num_points, at_once):
+                rows = slice(start, min(start + at_once, self.num_points))
+                points = self._with_ones[rows]
+                if near is None:
+                    yield rows, _pairs_in_reach(points, density)
+                else:
+                    yield rows, _measured_pairs(points, density, *near.pairs(rows))
             return
-        count = len(parameters.means)
         block = max(_FEWEST_BLOCK_ROWS, _BLOCK_ELEMENTS // (self._packed_width + count))
-        coefficients = np.ascontiguousarray(log_joint_coefficients(parameters).T)
+        gaussians = MixtureParameters(*parameters[:3])
+        coefficients = np.ascontiguousarray(log_joint_coefficients(gaussians).T)
         for start in range(0, self.num_points, block):
             rows = slice(start, min(start + block, self.num_points))
-            yield rows, coefficients @ self._moments[rows].T
-
-    def _near_distances(
-        self, means: np.ndarray, whiteners: np.ndarray, log_joint: Callable[..., np.ndarray]
-    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Slices, squared distances `[K, B]` to the components, and log joint densities `[K, B]`.
-
-        Distances in the leading axes alone are at most those in all. Where they leave a component
-        no share in a point, its density is taken for zero.
-
-        Args:
-            means, whiteners: of the components, `[K, D]` and lower triangular `[K, D, D]`.
-            log_joint: densities at distances `[K, B]`, or at those `[b]` to the component that a
-                second argument names; they fall with the distances.
-        """
-        offsets = -np.einsum("kab,kb->ka", whiteners, means)
-        maps = np.swapaxes(np.concatenate([offsets[:, :, np.newaxis], whiteners], axis=2), 1, 2)
-        # A coordinate depends on no later feature. Two components are not worth several products.
-        at_once = _AXES_AT_ONCE if len(maps) > 2 else self.dim
-        stops = [*range(at_once, self.dim, at_once), self.dim]
-        spans = list(zip([0, *stops], stops, strict=False))
-        blocks = [np.ascontiguousarray(maps[:, : 1 + stop, start:stop]) for start, stop in spans]
-        leading = np.ascontiguousarray(np.moveaxis(blocks[0], 1, 2)).reshape(-1, 1 + stops[0])
-        count = len(maps)
-        piece = max(_FEWEST_BLOCK_ROWS, _BLOCK_ELEMENTS // len(leading))
-        for start in range(0, self.num_points, _BLOCK_ROWS):
-            rows = slice(start, min(start + _BLOCK_ROWS, self.num_points))
-            points = self._with_ones[rows]
-            distances = np.empty((count, len(points)))
-            for begin in range(0, len(points), piece):
-                whitened = leading @ points[begin : begin + piece, : 1 + stops[0]].T
-                np.square(whitened, out=whitened)
-                whitened = whitened.reshape(count, stops[0], -1)
-                whitened.sum(axis=1, out=distances[:, begin : begin + piece])
-            logits = log_joint(distances)
-            everyone, nearest = np.arange(len(points)), logits.argmax(axis=0)
-            for k in np.unique(nearest):
-                chosen = np.flatnonzero(nearest == k)
-                for block in blocks[1:]:
-                    distances[k, chosen] += _squares(points, chosen, block[k])
-                logits[k, chosen] = log_joint(distances[k, chosen], k)
-            least = logits[nearest, everyone] + _RULED_OUT
-            is_open = logits > least
-            is_open[nearest, everyone] = False
-            for k in np.flatnonzero(is_open.any(axis=1)):
-                chosen = np.flatnonzero(is_open[k])
-                for block in blocks[1:]:
-                    distances[k, chosen] += _squares(points, chosen, block[k])
-                    logits[k, chosen] = log_joint(distances[k, chosen], k)
-                    chosen = chosen[logits[k, chosen] > least[chosen]]
-            np.copyto(logits, -np.inf, where=logits <= least)
-            yield rows, distances, logits
+            yield rows, density.all_pairs(coefficients @ self._moments[rows].T)
 
     @property
     def _packed_width(self) -> int:
         return int(self._moments.shape[1] if self._moments is not None else (1 + self.dim) ** 2)
 
-    def _packed(self, rows: slice, weights: np.ndarray) -> np.ndarray:
-        """Sums `[K, M]` of moments of some points under `weights [K, B]`."""
+    def _packed(self, rows: slice, weights: Any) -> np.ndarray:
+        """Sums `[K, M]` of moments of some points under a matrix of `weights [K, B]`."""
         if self._moments is not None:
             return np.asarray(weights @ self._moments[rows])
         points = self._with_ones[rows]
-        products = np.zeros((len(weights), 1 + self.dim, 1 + self.dim))
-        for row, product in zip(weights, products, strict=True):
-            chosen = np.flatnonzero(row > _NEGLIGIBLE)
-            roots = points[chosen] * np.sqrt(row[chosen])[:, np.newaxis]
+        products = np.zeros((weights.shape[0], 1 + self.dim, 1 + self.dim))
+        for k, product in enumerate(products):
+            own = slice(weights.indptr[k], weights.indptr[k + 1])
+            roots = points[weights.indices[own]] * np.sqrt(weights.data[own])[:, np.newaxis]
             np.matmul(roots.T, roots, out=product)
-        return products.reshape(len(weights), -1)
+        return products.reshape(len(products), -1)
 
     def _unpack(self, packed: np.ndarray) -> SufficientStatistics:
         """Statistics from sums of `triangle_moments`, or of products of points with ones before."""
@@ -349,23 +301,304 @@ class Sample:
         return distances
 
 
-def _responsibilities(logits: np.ndarray) -> np.ndarray:
-    """Responsibilities `[K, B]`, written over log joint densities."""
-    logits -= logits.max(axis=0)
-    np.maximum(logits, _NO_SHARE, out=logits)
-    np.exp(logits, out=logits)
-    logits /= logits.sum(axis=0)
-    return logits
+def is_many(num_components: int) -> bool:
+    """Whether it pays to know which components are near which points."""
+    return num_components >= _MANY_COMPONENTS
+
+
+class Neighbourhood(NamedTuple):
+    """Which of K components may have a share in which points, by groups of the points.
+
+    Attributes:
+        groups: `[n]` integer in [0, G).
+        graph: `[G, K]`, non-zero for components that may have a share in points of a group.
+    """
+
+    groups: np.ndarray
+    graph: sparse.csr_matrix
+
+    @classmethod
+    def of(cls, labels: np.ndarray, links: np.ndarray, count: int) -> Neighbourhood:
+        """That of components `labels [n]`; of a link `g count + k`, k is near points of g."""
+        group, other = np.divmod(links, count)
+        graph = sparse.csr_matrix((np.ones(len(links)), (group, other)), (count, count))
+        return cls(labels, graph)
+
+    @property
+    def num_pairs(self) -> int:
+        """Number of pairs of points and components."""
+        return int(np.diff(self.graph.indptr)[self.groups].sum())
+
+    def pairs(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Components `[m]`, sorted, and places `[m]` within some rows of points near them."""
+        order, starts = sort_by_group(self.groups[rows], self.graph.shape[0])
+        by_component = self.graph.tocsc()
+        groups = by_component.indices
+        sizes = np.diff(starts)[groups]
+        ends = np.cumsum(sizes)
+        places = order[np.arange(ends[-1]) + np.repeat(starts[groups] - ends + sizes, sizes)]
+        owners = np.repeat(np.arange(by_component.shape[1]), np.diff(by_component.indptr))
+        return np.repeat(owners, sizes), places
+
+    def chosen(self, components: np.ndarray) -> Neighbourhood | None:
+        """That of some of the components; `None` where points would have none."""
+        graph = self.graph[:, components]
+        has_some = np.diff(graph.indptr) > 0
+        return Neighbourhood(self.groups, graph) if has_some[self.groups].all() else None
+
+    def followed(self, labels: np.ndarray) -> Neighbourhood:
+        """That of components `labels [n]` that points of those so far have become."""
+        shape = self.graph.shape[1], int(labels.max()) + 1
+        links = np.unique(self.groups * shape[1] + labels)
+        became = sparse.csr_matrix((np.ones(len(links)), np.divmod(links, shape[1])), shape)
+        return Neighbourhood(self.groups, (self.graph @ became).tocsr())
+
+
+class _Density:
+    """Log joint densities of Gaussians or t distributions as functions of squared distances.
+
+    Attributes:
+        peaks: `[K]` of Gaussians at no distance.
+        maps: `[K, 1 + D, D]` from a one and a point to its coordinates in standard deviations.
+        means, variances, largest: `[K, D]`, and mean and largest variance `[K]` of an axis.
+        ruled_out: logarithm of a share that is as good as none.
+    """
+
+    def __init__(self, parameters: MixtureParameters | TMixtureParameters):
+        weights, means, scales = parameters[:3]
+        whiteners, log_determinants = whitening(MixtureParameters(weights, means, scales))
+        self.peaks = np.log(weights) - 0.5 * log_determinants
+        offsets = -np.einsum("kab,kb->ka", whiteners, means)
+        both = np.concatenate([offsets[:, :, np.newaxis], whiteners], axis=2)
+        self.maps = np.swapaxes(both, 1, 2)
+        self.means, self.variances = means, np.trace(scales, axis1=1, axis2=2) / means.shape[1]
+        self._scales = scales
+        self._df, self.ruled_out = None, _RULED_OUT
+        if isinstance(parameters, TMixtureParameters):
+            # log pi + log t = log pi - log|Sigma|/2 + log Gamma((nu + D)/2) - log Gamma(nu/2)
+            # - D/2 log nu - (nu + D)/2 log(1 + d/nu), up to a constant.
+            self._df, self.ruled_out = parameters.df, _RULED_OUT_OF_TAILS
+            dim = means.shape[1]
+            self._half_power = 0.5 * (self._df + dim)
+            self._constants = self.peaks + gammaln(self._half_power) - gammaln(0.5 * self._df)
+            self._constants -= 0.5 * dim * np.log(self._df)
+
+    @functools.cached_property
+    def largest(self) -> np.ndarray:
+        # By power iteration, from the column of the largest variance; a tenth more is a bound.
+        widest = np.diagonal(self._scales, axis1=1, axis2=2).argmax(axis=1)
+        vectors = self._scales[np.arange(len(widest)), widest][:, :, np.newaxis]
+        for _ in range(8):
+            vectors = self._scales @ (vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+        return np.asarray(1.1 * np.linalg.norm(vectors, axis=1)[:, 0])
+
+    def __call__(self, distances: np.ndarray, own: Any) -> np.ndarray:
+        """Log joint densities at distances to the components `own`, an index of either."""
+        if self._df is None:
+            return np.asarray(self.peaks[own] - 0.5 * distances)
+        logs = np.log1p(distances / self._df[own])
+        return np.asarray(self._constants[own] - self._half_power[own] * logs)
+
+    def all_pairs(self, logits: np.ndarray) -> _AllPairs:
+        """Densities `[K, B]` of all pairs, from those of Gaussians."""
+        own = np.arange(len(logits))[:, np.newaxis]
+        if self._df is None:
+            return _AllPairs(logits, own)
+        logits -= self.peaks[own]
+        logits *= -2.0
+        distances = np.maximum(logits, 0.0, out=logits)
+        return _AllPairs(self(distances, own), own, distances)
+
+
+class _AllPairs(NamedTuple):
+    """Log joint densities of some points and all components, and what follows from them.
+
+    Components come first, so that a reduction over them handles many points at once.
+
+    Attributes:
+        logits: `[K, B]`.
+        components: `[K, 1]`.
+        distances: squared ones `[K, B]`, where they are needed.
+    """
+
+    logits: np.ndarray
+    components: np.ndarray
+    distances: np.ndarray | None = None
+
+    def likeliest(self) -> np.ndarray:
+        """Component `[B]` of each point."""
+        return np.asarray(self.logits.argmax(axis=0))
+
+    def near(self) -> tuple[np.ndarray, ...]:
+        """Components and points of pairs with a share."""
+        return np.nonzero(self.logits > self.logits.max(axis=0) + _RULED_OUT)
+
+    def responsibilities(self) -> np.ndarray:
+        """Responsibilities `[K, B]`, written over the densities."""
+        logits = self.logits
+        logits -= logits.max(axis=0)
+        np.maximum(logits, _NO_SHARE, out=logits)
+        np.exp(logits, out=logits)
+        logits /= logits.sum(axis=0)
+        return logits
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sums `[K]` of values of pairs."""
+        return np.asarray(values.sum(axis=1))
+
+    def weighted(self, shares: np.ndarray) -> np.ndarray:
+        """A matrix `[K, B]` of them."""
+        return shares
+
+
+class _NearPairs(NamedTuple):
+    """The same for pairs of which the components may have a share in the points.
+
+    They are sorted by component. Every point has one.
+
+    Attributes:
+        components, places: `[m]` component and point of each.
+        distances, logits: `[m]` squared distances and log joint densities.
+        shape: K and B.
+    """
+
+    components: np.ndarray
+    places: np.ndarray
+    distances: np.ndarray
+    logits: np.ndarray
+    shape: tuple[int, int]
+
+    def _largest(self) -> np.ndarray:
+        """The largest density `[B]` of each point."""
+        order, starts = sort_by_group(self.places, self.shape[1])
+        return np.asarray(np.maximum.reduceat(self.logits[order], starts[:-1]))
+
+    def likeliest(self) -> np.ndarray:
+        """Component `[B]` of each point."""
+        is_best = self.logits == self._largest()[self.places]
+        labels = np.empty(self.shape[1], np.int64)
+        # The first of equal ones, as it is written last.
+        labels[self.places[is_best][::-1]] = self.components[is_best][::-1]
+        return labels
+
+    def near(self) -> tuple[np.ndarray, ...]:
+        """Components and points of pairs with a share."""
+        is_near = self.logits > self._largest()[self.places] + _RULED_OUT
+        return self.components[is_near], self.places[is_near]
+
+    def responsibilities(self) -> np.ndarray:
+        """Responsibility `[m]` of the component of each pair."""
+        shares: np.ndarray = np.exp(self.logits - self._largest()[self.places])
+        shares /= np.bincount(self.places, shares, self.shape[1])[self.places]
+        return shares
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sums `[K]` of values of pairs."""
+        return np.asarray(np.bincount(self.components, values, self.shape[0]))
+
+    def weighted(self, shares: np.ndarray) -> sparse.csr_matrix:
+        """A matrix `[K, B]` of them."""
+        starts = np.searchsorted(self.components, np.arange(self.shape[0] + 1))
+        return sparse.csr_matrix((shares, self.places, starts), self.shape)
+
+
+def _measured_pairs(
+    points: np.ndarray, density: _Density, components: np.ndarray, places: np.ndarray
+) -> _NearPairs:
+    """Pairs of `points [B, 1 + D]`, with ones before, and sorted components, all of them near."""
+    distances = _measure(points, density, components, places)
+    logits = density(distances, components)
+    return _NearPairs(components, places, distances, logits, (len(density.peaks), len(points)))
+
+
+def _pairs_in_reach(points: np.ndarray, density: _Density) -> _NearPairs:
+    """Pairs of `points [B, 1 + D]`, with ones before, and components with a share in them.
+
+    Squared distances over the largest variance are at most those in standard deviations, and so
+    are distances in the leading axes alone. Where they leave a component no share in a point, it is
+    left out.
+    """
+    count, num_points = len(density.peaks), len(points)
+    if count <= 2:  # which are not worth several products
+        everyone = np.tile(np.arange(num_points), count)
+        return _measured_pairs(points, density, np.repeat(np.arange(count), num_points), everyone)
+    norms = np.einsum("nd,nd->n", points[:, 1:], points[:, 1:])
+    centres = np.einsum("kd,kd->k", density.means, density.means)
+    linear = np.concatenate([centres[:, np.newaxis], -2.0 * density.means], axis=1)
+    at_once = max(_FEWEST_BLOCK_ROWS, _BLOCK_ELEMENTS // count)
+    index = np.arange(count)[:, np.newaxis]
+
+    def pieces(variances: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        for start in range(0, num_points, at_once):
+            piece = slice(start, start + at_once)
+            squares = linear @ points[piece].T
+            squares += norms[piece]
+            squares /= variances[:, np.newaxis]
+            yield piece, density(np.maximum(squares, 0.0, out=squares), index)
+
+    nearest = np.empty(num_points, np.int64)
+    for piece, logits in pieces(density.variances):
+        logits.argmax(axis=0, out=nearest[piece])
+    order = sort_by_group(nearest, count)[0]
+    own_distances = _measure(points, density, nearest[order], order)
+    least = np.empty(num_points)
+    least[order] = density(own_distances, nearest[order]) + density.ruled_out
+    others = []
+    for piece, logits in pieces(density.largest):
+        is_near = logits > least[piece]
+        is_near[nearest[piece], np.arange(is_near.shape[1])] = False
+        components, places = np.nonzero(is_near)
+        others.append((components, places + piece.start))
+    components, places = (np.concatenate(part) for part in zip(*others, strict=True))
+    ranks = sort_by_group(components, count)[0]
+    components, places = components[ranks], places[ranks]
+    distances = _measure(points, density, components, places, least)
+    is_near = density(distances, components) > least[places]
+    components = np.concatenate([nearest[order], components[is_near]])
+    ranks = sort_by_group(components, count)[0]
+    components, places = components[ranks], np.concatenate([order, places[is_near]])[ranks]
+    distances = np.concatenate([own_distances, distances[is_near]])[ranks]
+    logits = density(distances, components)
+    return _NearPairs(components, places, distances, logits, (count, num_points))
+
+
+def _measure(
+    points: np.ndarray,
+    density: _Density,
+    components: np.ndarray,
+    places: np.ndarray,
+    least: np.ndarray | None = None,
+) -> np.ndarray:
+    """Squared distances `[m]` of pairs of points and sorted components.
+
+    Where some axes leave a density below `least [B]` of the point, the others are left out.
+    """
+    dim = density.means.shape[1]
+    stops = [dim] if least is None else [*range(_AXES_AT_ONCE, dim, _AXES_AT_ONCE), dim]
+    distances = np.zeros(len(components))
+    starts = np.searchsorted(components, np.arange(len(density.peaks) + 1))
+    for k in np.flatnonzero(np.diff(starts)):
+        own = slice(starts[k], starts[k + 1])
+        at, so_far, begin = places[own], np.zeros(starts[k + 1] - starts[k]), 0
+        is_open: np.ndarray | slice = slice(None)
+        for stop in stops:
+            # A coordinate depends on no later feature.
+            so_far[is_open] += _squares(
+                points, at[is_open], density.maps[k, : 1 + stop, begin:stop]
+            )
+            if least is not None and stop < dim:
+                is_open = np.flatnonzero(density(so_far, k) > least[at])
+            begin = stop
+        distances[own] = so_far
+    return distances
 
 
 def _squares(points: np.ndarray, rows: np.ndarray, linear: np.ndarray) -> np.ndarray:
     """Squared norms `[b]` of some points, cut to the M features that `linear [M, d]` maps."""
-    mapped = points[rows, : len(linear)] @ linear
+    has_all = len(rows) == len(points) and bool((rows[1:] > rows[:-1]).all())
+    chosen = points if has_all else points[rows]
+    mapped = chosen[:, : len(linear)] @ linear
     return np.asarray(np.einsum("nd,nd->n", mapped, mapped))
-
-
-def _columns(*parts: np.ndarray) -> list[np.ndarray]:
-    return [part[:, np.newaxis] for part in parts]
 
 
 def _members(assignments: np.ndarray, num_groups: int) -> sparse.csc_matrix:

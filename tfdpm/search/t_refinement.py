@@ -17,7 +17,7 @@ from tfdpm.mixture.t_mixture import INITIAL_DF, map_t_mixture
 from tfdpm.search.kmeans import THREADS
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.partitions import run_em
-from tfdpm.search.sample import Sample
+from tfdpm.search.sample import Sample, is_many
 
 _EM_ITERATIONS, _EM_TOLERANCE = 40, 1e-4
 # Degrees of freedom converge more slowly than means and covariances.
@@ -98,9 +98,10 @@ def _run_t_em(
 ) -> TMixtureParameters:
     mixture = TMixtureParameters(*parameters, np.full(len(parameters.means), INITIAL_DF))
     labels = None
+    near = sample.assign(parameters)[1] if is_many(len(parameters.means)) else None
     for _ in range(_T_EM_ITERATIONS):
         previous = labels
-        labels, statistics = sample.t_expectation(mixture)
+        labels, statistics = sample.t_expectation(mixture, near)
         mixture = map_t_mixture(prior, statistics, mixture)
         if previous is not None and np.mean(previous != labels) < _T_EM_TOLERANCE:
             break
