@@ -43,7 +43,7 @@ _AXES_AT_ONCE = 16
 _RULED_OUT = -30.0
 _RULED_OUT_OF_TAILS = -25.0
 # Pairs of points and components that are looked at together, at most.
-_MOST_PAIRS = 2**23
+_MOST_PAIRS = 2**21
 
 
 class Sample:
