@@ -100,7 +100,7 @@ class Sample:
         total = np.zeros((count, self._packed_width))
         for rows, found in self._log_joint(parameters, near):
             labels[rows] = found.likeliest()
-            total += self._packed(rows, found.weighted(found.responsibilities()))
+            total += self._packed(rows, found, found.responsibilities())
         return labels, self._unpack(total)
 
     def assign(
@@ -144,7 +144,7 @@ class Sample:
             # u = (nu + D) / (nu + d) of squared distances d.
             u = (df + self.dim)[own] / (df[own] + found.distances)
             log_weights += found.sums(shares * (np.log(u) - u))
-            total += self._packed(rows, found.weighted(shares * u))
+            total += self._packed(rows, found, shares * u)
         return labels, TStatistics(counts, self._unpack(total), log_weights)
 
     def labels(self, parameters: MixtureParameters | TMixtureParameters) -> np.ndarray:
@@ -162,13 +162,13 @@ class Sample:
         """Slices of the points and their log joint densities up to a constant."""
         if self.categories is not None and not isinstance(parameters, TMixtureParameters):
             parameters = self.categories.as_gaussians(parameters)
-        density = _Density(parameters)
-        count = len(density.peaks)
+        count = len(parameters.means)
         num_pairs = self.num_points * count
         if near is not None:
             is_worth_it = near.num_pairs * _WORTH_OF_PAIR < num_pairs
             near = near if is_worth_it or self._moments is None else None
         if near is not None or self._moments is None:
+            density = _Density(parameters)
             num_pairs = num_pairs if near is None else near.num_pairs
             at_once = max(_BLOCK_ROWS, self.num_points * _MOST_PAIRS // max(num_pairs, 1))
             for start in range(0, self.num_points, at_once):
@@ -180,25 +180,26 @@ class Sample:
                     yield rows, _measured_pairs(points, density, *near.pairs(rows))
             return
         block = max(_FEWEST_BLOCK_ROWS, _BLOCK_ELEMENTS // (self._packed_width + count))
+        tails = _Density(parameters) if isinstance(parameters, TMixtureParameters) else None
         gaussians = MixtureParameters(*parameters[:3])
         coefficients = np.ascontiguousarray(log_joint_coefficients(gaussians).T)
         for start in range(0, self.num_points, block):
             rows = slice(start, min(start + block, self.num_points))
-            yield rows, density.all_pairs(coefficients @ self._moments[rows].T)
+            logits = coefficients @ self._moments[rows].T
+            yield rows, _AllPairs(logits) if tails is None else tails.of_gaussians(logits)
 
     @property
     def _packed_width(self) -> int:
         return int(self._moments.shape[1] if self._moments is not None else (1 + self.dim) ** 2)
 
-    def _packed(self, rows: slice, weights: Any) -> np.ndarray:
-        """Sums `[K, M]` of moments of some points under a matrix of `weights [K, B]`."""
+    def _packed(self, rows: slice, found: Any, weights: np.ndarray) -> np.ndarray:
+        """Sums `[K, M]` of moments of some points under `weights` of the pairs that were found."""
         if self._moments is not None:
-            return np.asarray(weights @ self._moments[rows])
+            return np.asarray(found.matrix(weights) @ self._moments[rows])
         points = self._with_ones[rows]
-        products = np.zeros((weights.shape[0], 1 + self.dim, 1 + self.dim))
-        for k, product in enumerate(products):
-            own = slice(weights.indptr[k], weights.indptr[k + 1])
-            roots = points[weights.indices[own]] * np.sqrt(weights.data[own])[:, np.newaxis]
+        products = np.zeros((found.shape[0], 1 + self.dim, 1 + self.dim))
+        for product, start, stop in zip(products, found.starts[:-1], found.starts[1:], strict=True):
+            roots = points[found.places[start:stop]] * np.sqrt(weights[start:stop])[:, np.newaxis]
             np.matmul(roots.T, roots, out=product)
         return products.reshape(len(products), -1)
 
@@ -399,11 +400,9 @@ class _Density:
         logs = np.log1p(distances / self._df[own])
         return np.asarray(self._constants[own] - self._half_power[own] * logs)
 
-    def all_pairs(self, logits: np.ndarray) -> _AllPairs:
-        """Densities `[K, B]` of all pairs, from those of Gaussians."""
+    def of_gaussians(self, logits: np.ndarray) -> _AllPairs:
+        """Densities of all pairs, from those `[K, B]` of Gaussians of the same matrices."""
         own = np.arange(len(logits))[:, np.newaxis]
-        if self._df is None:
-            return _AllPairs(logits, own)
         logits -= self.peaks[own]
         logits *= -2.0
         distances = np.maximum(logits, 0.0, out=logits)
@@ -417,12 +416,12 @@ class _AllPairs(NamedTuple):
 
     Attributes:
         logits: `[K, B]`.
-        components: `[K, 1]`.
-        distances: squared ones `[K, B]`, where they are needed.
+        components: `[K, 1]`, of t distributions.
+        distances: squared ones `[K, B]`, of t distributions.
     """
 
     logits: np.ndarray
-    components: np.ndarray
+    components: np.ndarray | None = None
     distances: np.ndarray | None = None
 
     def likeliest(self) -> np.ndarray:
@@ -446,9 +445,9 @@ class _AllPairs(NamedTuple):
         """Sums `[K]` of values of pairs."""
         return np.asarray(values.sum(axis=1))
 
-    def weighted(self, shares: np.ndarray) -> np.ndarray:
-        """A matrix `[K, B]` of them."""
-        return shares
+    def matrix(self, values: np.ndarray) -> np.ndarray:
+        """A matrix `[K, B]` of values of pairs."""
+        return values
 
 
 class _NearPairs(NamedTuple):
@@ -496,10 +495,14 @@ class _NearPairs(NamedTuple):
         """Sums `[K]` of values of pairs."""
         return np.asarray(np.bincount(self.components, values, self.shape[0]))
 
-    def weighted(self, shares: np.ndarray) -> sparse.csr_matrix:
-        """A matrix `[K, B]` of them."""
-        starts = np.searchsorted(self.components, np.arange(self.shape[0] + 1))
-        return sparse.csr_matrix((shares, self.places, starts), self.shape)
+    @property
+    def starts(self) -> np.ndarray:
+        """First pair of each component, and m, `[K + 1]`."""
+        return np.searchsorted(self.components, np.arange(self.shape[0] + 1))
+
+    def matrix(self, values: np.ndarray) -> sparse.csr_matrix:
+        """A matrix `[K, B]` of values of pairs."""
+        return sparse.csr_matrix((values, self.places, self.starts), self.shape)
 
 
 def _measured_pairs(
