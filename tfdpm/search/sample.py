@@ -114,12 +114,12 @@ class Sample:
         if not is_many(count):
             return self.labels(parameters), None
         labels = np.empty(self.num_points, np.int64)
-        links = []
+        are_near = np.zeros((count, count), bool)
         for rows, found in self._log_joint(parameters, near):
             labels[rows] = found.likeliest()
             others, places = found.near()
-            links.append(np.unique(labels[rows][places] * count + others))
-        return labels, Neighbourhood.of(labels, np.concatenate(links), count)
+            are_near[labels[rows][places], others] = True
+        return labels, Neighbourhood(labels, sparse.csr_matrix(are_near, dtype=np.float64))
 
     def entropy(self, parameters: MixtureParameters) -> float:
         """Sum of the entropies of all points' responsibilities, nats."""
@@ -318,13 +318,6 @@ class Neighbourhood(NamedTuple):
     groups: np.ndarray
     graph: sparse.csr_matrix
 
-    @classmethod
-    def of(cls, labels: np.ndarray, links: np.ndarray, count: int) -> Neighbourhood:
-        """That of components `labels [n]`; of a link `g count + k`, k is near points of g."""
-        group, other = np.divmod(links, count)
-        graph = sparse.csr_matrix((np.ones(len(links)), (group, other)), (count, count))
-        return cls(labels, graph)
-
     @property
     def num_pairs(self) -> int:
         """Number of pairs of points and components."""
@@ -386,7 +379,7 @@ class _Density:
 
     @functools.cached_property
     def largest(self) -> np.ndarray:
-        # By power iteration, from the column of the largest variance; a tenth more is a bound.
+        # By power iteration from the widest feature, with a tenth more for what is still missing.
         widest = np.diagonal(self._scales, axis1=1, axis2=2).argmax(axis=1)
         vectors = self._scales[np.arange(len(widest)), widest][:, :, np.newaxis]
         for _ in range(8):
