@@ -95,5 +95,5 @@ def variational_bound(
     It is the statistics' terms with the entropy of the responsibilities, which is zero where
     clusters stand apart. There it is the score of the partition.
     """
-    soft = sample.expectation(parameters)[1]
-    return float(prior.terms(soft).sum()) + sample.entropy(parameters), soft
+    soft, entropy = sample.shared(parameters)
+    return float(prior.terms(soft).sum()) + entropy, soft

@@ -121,6 +121,15 @@ class Sample:
             are_near[labels[rows][places], others] = True
         return labels, Neighbourhood(labels, sparse.csr_matrix(are_near, dtype=np.float64))
 
+    def shared(self, parameters: MixtureParameters) -> tuple[SufficientStatistics, float]:
+        """The statistics of `expectation`, with the `entropy` of the responsibilities, nats."""
+        total, entropy = np.zeros((len(parameters.means), self._packed_width)), 0.0
+        for rows, found in self._log_joint(parameters):
+            shares = found.responsibilities()
+            entropy += float(entr(shares).sum())
+            total += self._packed(rows, found, shares)
+        return self._unpack(total), entropy
+
     def entropy(self, parameters: MixtureParameters) -> float:
         """Sum of the entropies of all points' responsibilities, nats."""
         total = 0.0
