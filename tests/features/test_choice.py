@@ -123,6 +123,14 @@ def test_curvature_is_one_for_gaussians_and_small_on_a_curved_sheet():
     assert curvature(np.sin(angles @ waves)) < 0.6
 
 
+def test_many_gaussians_that_stand_apart_are_not_curved():
+    x, _ = gaussian_mixture(50, 80, 3000, seed=0)
+    assert curvature(x) > 0.9
+    assert choose("auto", x).name == "none"
+    sheets = np.concatenate([curved_sheet(80, 300, seed) + 9 * seed for seed in range(5)])
+    assert curvature(sheets) < 0.6
+
+
 def test_curvature_does_not_depend_on_units_or_copies():
     x = DIGITS[:500].astype(np.float64)
     np.testing.assert_allclose(curvature(100 * x + 3), curvature(x), rtol=1e-6)

@@ -8,6 +8,7 @@ from scipy import stats
 
 from tfdpm.data import gaussian_mixture
 from tfdpm.mixture.parameters import MixtureParameters
+from tfdpm.networks import warm_start
 from tfdpm.networks.layers import ClusteringNetwork
 from tfdpm.networks.losses import kl_cluster_loss
 from tfdpm.networks.warm_start import start_from_mixture
@@ -55,6 +56,14 @@ def test_first_weights_say_what_the_mixture_says(num_clusters, width):
     assert divergence(network, points, log_posterior) < 0.02
     agree = logits_of(network, points).numpy().argmax(axis=1) == log_posterior.argmax(axis=1)
     assert agree.mean() > 0.99
+
+
+def test_points_that_are_taken_in_slices_give_the_same_weights(monkeypatch):
+    whole, *_ = started(20, 40)
+    monkeypatch.setattr(warm_start, "_SLICE_ELEMENTS", 1)  # slices of 256 points
+    sliced, *_ = started(20, 40)
+    for one, other in zip(whole.get_weights(), sliced.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
 
 
 def test_first_steps_do_not_undo_hundreds_of_narrow_clusters():

@@ -12,7 +12,7 @@ from tests.reference.searches import search_settings
 from tfdpm import metrics
 from tfdpm.data import gaussian_mixture
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.search import mixture_search
+from tfdpm.search import mixture_search, sample
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.partitions import make_partition, run_em
 
@@ -65,6 +65,22 @@ def test_hundreds_of_clusters_are_found_from_one():
     x, y = gaussian_mixture(300, 10, 4500, seed=0)
     labels, _ = make_search(x).run(1)
     assert metrics.nmi(y, labels) > 0.9 and labels.max() > 100
+
+
+def test_clusters_that_are_followed_are_compared_with_all_at_the_end(monkeypatch):
+    # Of a hundred clusters, steps in between look at those nearby alone.
+    x, y = gaussian_mixture(100, 3, 3000, seed=1)
+    search, compared = make_search(x), []
+    pairs = sample._NearPairs.responsibilities
+    monkeypatch.setattr(
+        sample._NearPairs,
+        "responsibilities",
+        lambda self: compared.append(len(self[0])) or pairs(self),
+    )
+    labels, parameters = search.run(1)
+    assert metrics.ari(y, labels) > 0.999 and labels.max() == 99
+    np.testing.assert_array_equal(search.sample.labels(parameters), labels)
+    assert len(compared) > 5 and np.mean(compared) < 10 * 3000
 
 
 def test_without_splits_and_merges_the_number_stays():

@@ -148,6 +148,63 @@ def test_components_that_leading_axes_rule_out_have_no_share_in_a_point(spread):
     np.testing.assert_allclose(Sample(points).entropy(parameters), entropy, atol=1e-9)
 
 
+def many_clusters(dim, count=100, num_points=600):
+    """Gaussians on a line of pairs that overlap, their points, and these about the middle."""
+    rng = np.random.default_rng(dim)
+    means = np.zeros((count, dim))
+    means[:, 0] = 2.0 * np.arange(count) + 9.0 * (np.arange(count) // 2)
+    means[:, 0] -= means[:, 0].mean()
+    points = means[np.arange(num_points) % count] + rng.standard_normal((num_points, dim))
+    covariances = np.stack([samples.positive_definite(dim, seed) for seed in range(count)])
+    return points, MixtureParameters(np.full(count, 1 / count), means, covariances)
+
+
+@pytest.mark.parametrize("dim", [2, 30])
+def test_components_near_the_likeliest_one_are_all_that_an_e_step_needs(dim):
+    points, parameters = many_clusters(dim)
+    sample = Sample(points)
+    labels, near = sample.assign(parameters)
+    expected = reference.responsibilities(*parameters, points)
+    np.testing.assert_array_equal(labels, expected.argmax(axis=1))
+    assert len(points) < near.num_pairs < 8 * len(points)  # of a hundred components
+    for known in (None, near):
+        labels, statistics = sample.expectation(parameters, known)
+        np.testing.assert_array_equal(labels, expected.argmax(axis=1))
+        assert_statistics(statistics, reference.moments(points, expected), atol=1e-5)
+    mixture = TMixtureParameters(*parameters, np.full(100, 40.0))
+    (labels, everyone), (others, few) = (sample.t_expectation(mixture, of) for of in (None, near))
+    np.testing.assert_array_equal(labels, others)
+    np.testing.assert_allclose(few.counts, everyone.counts, atol=1e-6)
+    np.testing.assert_allclose(few.log_weights, everyone.log_weights, atol=1e-6)
+
+
+def test_parts_and_unions_are_near_what_they_were_made_of():
+    points, parameters = many_clusters(2)
+    sample = Sample(points)
+    labels, near = sample.assign(parameters)
+    # Each second pair of neighbours becomes one, and others are cut.
+    made = np.where(labels // 2 % 2, 200 + labels // 2, labels + 100 * (np.arange(600) % 3 == 0))
+    made = np.unique(made, return_inverse=True)[1]
+    followed = near.followed(made)
+    count = made.max() + 1
+    means, covariances = sample_moments(sample.hard_statistics(made, count))
+    after = MixtureParameters(np.full(count, 1 / count), means, covariances + 0.1 * np.eye(2))
+    wanted, found = sample.expectation(after), sample.expectation(after, followed)
+    np.testing.assert_array_equal(found[0], wanted[0])
+    assert_statistics(found[1], wanted[1], atol=1e-5)
+    assert followed.num_pairs < 0.1 * 600 * count
+
+
+def test_points_whose_components_are_all_gone_may_belong_to_any():
+    points, parameters = many_clusters(2)
+    near = Sample(points).assign(parameters)[1]
+    is_kept = np.ones(100, bool)
+    is_kept[6] = False  # its pair is still there
+    assert near.chosen(is_kept).graph.shape == (100, 99)
+    is_kept[7] = False
+    assert near.chosen(is_kept) is None
+
+
 def test_the_e_step_of_far_points_has_no_nan():
     sample = Sample(np.array([[0.0], [1e6]]))
     parameters = MixtureParameters(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 
 from tfdpm.features.preprocessing import has_mixed_units
 from tfdpm.features.umap import neighbours
@@ -121,30 +123,38 @@ def image_shape_of(sample: np.ndarray) -> tuple[int, int, int] | None:
 
 
 def curvature(rows: np.ndarray) -> float:
-    """Returns the local dimension of points over that of a Gaussian with the same covariance.
+    """Returns the local dimension of points over that of Gaussians with the same covariances.
 
     It is about one for Gaussians and mixtures of them, and far less for curved surfaces. Of the
-    points `[N, D]`, 2,000 are used.
+    points `[N, D]`, 2,000 are used. Groups that no neighbours link are a Gaussian each.
     """
     generator = np.random.default_rng([0, 13])
     if len(rows) > _SETTINGS.sample_size:
         rows = rows[generator.choice(len(rows), _SETTINGS.sample_size, replace=False)]
     rows = np.unique(rows.astype(np.float64), axis=0)
-    if len(rows) <= _SETTINGS.neighbours:
+    count = _SETTINGS.neighbours
+    if len(rows) <= count:
         return 1.0
-    centred = (rows - rows.mean(axis=0)) / np.sqrt(len(rows))
-    # G X / sqrt(n) for a standard Gaussian matrix G has rows with the covariance of X, and no
-    # covariance matrix is factorised.
-    gaussian = generator.normal(size=(len(rows), len(rows))) @ centred
-    wanted = _local_dimension(gaussian)
-    return _local_dimension(rows) / wanted if wanted > 0 else 1.0
+    indices, distances = neighbours(rows, count)
+    starts = np.arange(0, indices.size + 1, count)
+    links = csr_matrix((np.ones(indices.size), indices.ravel(), starts))
+    groups = connected_components(links)[1]
+    gaussians = np.empty_like(rows)
+    for group in range(groups.max() + 1):
+        own = np.flatnonzero(groups == group)
+        mean = rows[own].mean(axis=0)
+        # G X / sqrt(n) for a standard Gaussian matrix G has rows with the covariance of X, and no
+        # covariance matrix is factorised.
+        noise = generator.normal(size=(len(own), len(own)))
+        gaussians[own] = mean + noise @ ((rows[own] - mean) / np.sqrt(len(own)))
+    wanted = _local_dimension(neighbours(gaussians, count)[1])
+    return _local_dimension(distances) / wanted if wanted > 0 else 1.0
 
 
-def _local_dimension(rows: np.ndarray) -> float:
-    """Estimates the dimension from distances to neighbours."""
+def _local_dimension(distances: np.ndarray) -> float:
+    """Estimates the dimension from distances `[n, k]` to neighbours."""
     # 1 / mean over points and j < k of log(d_k / d_j), [Levina and Bickel 2004] with the inverses
     # averaged.
-    distances = neighbours(rows, _SETTINGS.neighbours)[1]
     distances = distances[distances[:, 0] > 0]
     if not len(distances):
         return 0.0

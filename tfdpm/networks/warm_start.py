@@ -17,6 +17,8 @@ from tfdpm.networks.pair import MOST_AT_FULL_RATE
 # Log responsibilities below this are all "not this component" to the least-squares fit.
 _LOWEST_TARGET = -20.0
 _RIDGE = 1e-3
+# Points are taken in slices, whose hidden units and targets are about so many numbers.
+_SLICE_ELEMENTS = 2**24
 # A step of Adam changes every weight by its learning rate, and so a logit by up to the rate times
 # the sum of the hidden activations. Hundreds of clusters in a plane are so narrow that this sum is
 # 19,000 and one step undoes what was found; digits have 900, and keep their units.
@@ -47,15 +49,23 @@ def start_from_mixture(
     if num_components == 1:
         return
     directions, offsets = _hidden_units(parameters, network.hidden_units, seed)
-    hidden = np.maximum(features @ directions + offsets, 0.0)
-    design = np.concatenate([hidden, np.ones((len(hidden), 1))], axis=1)
-    log_joint = LogJoint(targets or parameters)(tf.constant(features)).numpy()
-    wanted = np.maximum(log_joint - log_joint.max(axis=1, keepdims=True), _LOWEST_TARGET)
-    gram = design.T @ design + _RIDGE * len(design) * np.eye(design.shape[1])
-    solution = np.linalg.solve(gram, design.T @ wanted)
+    width, activation = network.hidden_units + 1, 0.0
+    gram, products = np.zeros((width, width)), np.zeros((width, num_components))
+    density = LogJoint(targets or parameters)
+    rows = max(256, _SLICE_ELEMENTS // (width + num_components))
+    for start in range(0, len(features), rows):
+        points = features[start : start + rows]
+        hidden = np.maximum(points @ directions + offsets, 0.0)
+        activation += hidden.sum() / len(features)
+        design = np.concatenate([hidden, np.ones((len(hidden), 1))], axis=1)
+        log_joint = density(tf.constant(points)).numpy()
+        wanted = np.maximum(log_joint - log_joint.max(axis=1, keepdims=True), _LOWEST_TARGET)
+        gram += design.T @ design
+        products += design.T @ wanted
+    solution = np.linalg.solve(gram + _RIDGE * len(features) * np.eye(width), products)
     # The same function with smaller activations, which a step of Adam changes by less.
     bound = _MOST_ACTIVATION * max(1.0, network.hidden_units / MOST_AT_FULL_RATE)
-    scale = max(1.0, hidden.sum(axis=1).mean() / bound)
+    scale = max(1.0, activation / bound)
     solution[:-1] *= scale
     network.hidden.kernel.assign(directions / scale)
     network.hidden.bias.assign(offsets / scale)
@@ -94,8 +104,10 @@ def _nearest_pairs(means: np.ndarray, count: int) -> np.ndarray:
     squares = np.sum(means**2, axis=1)
     distances = squares[:, np.newaxis] + squares - 2.0 * means @ means.T
     np.fill_diagonal(distances, np.inf)
-    nearest = np.argsort(distances, axis=1, kind="stable")[:, : num_components - 1]
-    ranked = np.stack([np.tile(np.arange(num_components), num_components - 1), nearest.T.ravel()])
+    # A pair may come twice, once from each side.
+    ranks = min(num_components - 1, -(-2 * count // num_components))
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :ranks]
+    ranked = np.stack([np.tile(np.arange(num_components), ranks), nearest.T.ravel()])
     ranked = np.sort(ranked.T, axis=1)
     _, where = np.unique(ranked, axis=0, return_index=True)
     return ranked[np.sort(where)][:count]

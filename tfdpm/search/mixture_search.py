@@ -26,7 +26,7 @@ from tfdpm.search.partitions import (
     variational_bound,
 )
 from tfdpm.search.prior import SearchPrior, SearchSettings
-from tfdpm.search.sample import without_gaps
+from tfdpm.search.sample import Neighbourhood, without_gaps
 from tfdpm.search.splits import split_many_ways, split_overlapping
 from tfdpm.threads import THREADS
 
@@ -285,7 +285,7 @@ class MixtureSearch:
             self.moves += MoveCounts(proposed_splits=proposed, accepted_splits=accepted)
             if not accepted:
                 break
-            partition = self._run_em_from(labels, *_LIMITS.final_em)
+            partition = self._run_em_from(labels, *_LIMITS.final_em, near=partition.near)
             self.trace.append(partition.labels)
         return partition
 
@@ -361,14 +361,16 @@ class MixtureSearch:
                 without_gain += 1
             if moved and not without_gain:
                 continue
-            current = self._run_em_from(best.labels, _LIMITS.em_iterations_between_rounds)
+            limits = _LIMITS.em_iterations_between_rounds
+            current = self._run_em_from(best.labels, limits, near=best.near)
             if moved and without_gain < _LIMITS.rounds_without_gain:
                 continue
             statistics = current.statistics
             if scale_updates == _LIMITS.scale_updates or not self.prior.fit_scale(statistics):
                 break
             scale_updates += 1
-            current = self._run_em(self.prior.partition_prior().map_mixture(statistics))
+            fitted = self.prior.partition_prior().map_mixture(statistics)
+            current = self._run_em(fitted, near=current.near)
             best, without_gain = None, 0
         current = self._run_em(current.parameters, *_LIMITS.final_em)
         return current.labels, current.parameters
@@ -379,12 +381,21 @@ class MixtureSearch:
     def _statistics(self, labels: np.ndarray) -> SufficientStatistics:
         return self.sample.hard_statistics(labels, int(labels.max()) + 1)
 
-    def _run_em_from(self, labels: np.ndarray, *limits: Any) -> Partition:
-        """Makes EM steps from the mixture of clusters `labels`; limits are those of `run_em`."""
-        return self._run_em(make_partition(self.evidence, labels).parameters, *limits)
+    def _run_em_from(
+        self, labels: np.ndarray, *limits: Any, near: Neighbourhood | None = None
+    ) -> Partition:
+        """Makes EM steps from the mixture of clusters `labels`; limits are those of `run_em`.
 
-    def _run_em(self, parameters: MixtureParameters, *limits: Any) -> Partition:
-        return run_em(self.sample, self.prior.partition_prior(), parameters, *limits)
+        The clusters are parts or unions of those that are `near`, where these are known.
+        """
+        start = make_partition(self.evidence, labels)
+        near = None if near is None else near.followed(start.labels)
+        return self._run_em(start.parameters, *limits, near=near)
+
+    def _run_em(
+        self, parameters: MixtureParameters, *limits: Any, near: Neighbourhood | None = None
+    ) -> Partition:
+        return run_em(self.sample, self.prior.partition_prior(), parameters, *limits, near=near)
 
     def _make_moves(self, partition: Partition, tries_two_way: bool) -> tuple[Partition, bool]:
         """Makes splits, then merges; k-way splits where no two-way split was accepted."""
@@ -412,7 +423,8 @@ class MixtureSearch:
             return partition, 0
         new = count + np.cumsum(is_split) - 1
         moves = is_split[labels] & (sides == 1)
-        return self._run_em_from(np.where(moves, new[labels], labels)), accepted
+        labels = np.where(moves, new[labels], labels)
+        return self._run_em_from(labels, near=partition.near), accepted
 
     def _split_many_ways(self, partition: Partition) -> tuple[Partition, int]:
         """Splits every cluster that gains by it into several parts.
@@ -426,7 +438,9 @@ class MixtureSearch:
         if proposed == 1 and not accepted:
             labels, accepted = split_many_ways(*given, _LIMITS.parts_of_lone_cluster)
         self.moves += MoveCounts(proposed_splits=proposed, accepted_splits=accepted)
-        return (self._run_em_from(labels), accepted) if accepted else (partition, 0)
+        if not accepted:
+            return partition, 0
+        return self._run_em_from(labels, near=partition.near), accepted
 
     def _merge(self, partition: Partition) -> tuple[Partition, int]:
         """Merges disjoint neighbouring pairs, best first, until none gains."""
@@ -442,7 +456,9 @@ class MixtureSearch:
             target[best[:, 1]] = best[:, 0]
             labels = without_gaps(target[labels])[1]
             statistics = self._statistics(labels)
-        return (self._run_em_from(labels), merged) if merged else (partition, 0)
+        return (
+            (self._run_em_from(labels, near=partition.near), merged) if merged else (partition, 0)
+        )
 
     def _collapse(self, partition: Partition) -> tuple[Partition, int]:
         """Makes one cluster of all points if that gains.

@@ -10,7 +10,7 @@ from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.search.evidence import SampleEvidence
-from tfdpm.search.sample import Sample, without_gaps
+from tfdpm.search.sample import Neighbourhood, Sample, is_many, without_gaps
 
 
 @dataclasses.dataclass
@@ -21,11 +21,13 @@ class Partition:
         labels: `[n]` int64, without gaps.
         statistics: `[K]`.
         parameters: of K components.
+        near: which of many components are near which points; `None` where that is not known.
     """
 
     labels: np.ndarray
     statistics: SufficientStatistics
     parameters: MixtureParameters
+    near: Neighbourhood | None = None
 
     @property
     def num_components(self) -> int:
@@ -51,29 +53,38 @@ def run_em(
     parameters: MixtureParameters,
     iterations: int = 15,
     tolerance: float = 1e-3,
+    *,
+    near: Neighbourhood | None = None,
 ) -> Partition:
     """Makes soft EM steps until few points change cluster; empty components are removed.
 
     The last step is the one that changes the clusters of a share of points below `tolerance`, or
-    one of so many `iterations`.
+    one of so many `iterations`. Of many components, a point is compared with those alone that
+    are `near` it; where `None` are known, with all before the first step and after the last one.
     """
-    labels = None
+    labels, given = None, near
+    if near is None and is_many(len(parameters.means)):
+        near = sample.assign(parameters)[1]
     for _ in range(iterations):
         previous = labels
-        labels, statistics = sample.expectation(parameters)
+        labels, statistics = sample.expectation(parameters, near)
         # Of a sample of one or two points, no component need hold more than one.
         is_kept = (statistics.counts > 1.0) | (statistics.counts == statistics.counts.max())
         if not is_kept.all():
             parameters = MixtureParameters(*(part[is_kept] for part in parameters))
-            labels, statistics = sample.expectation(parameters)
+            near = None if near is None else near.chosen(is_kept)
+            labels, statistics = sample.expectation(parameters, near)
         parameters = prior.map_mixture(statistics)
         if previous is not None and is_kept.all() and np.mean(previous != labels) < tolerance:
             break
-    present, labels = without_gaps(sample.labels(parameters))
+    labels, near = sample.assign(parameters, None if given is None else near)
+    present, labels = without_gaps(labels)
+    if near is not None:
+        near = Neighbourhood(labels, near.graph[present][:, present])
     statistics = sample.hard_statistics(labels, len(present))
     weights, means, covariances = (part[present] for part in parameters)
     parameters = MixtureParameters(weights / weights.sum(), means, covariances)
-    return Partition(labels, statistics, parameters)
+    return Partition(labels, statistics, parameters, near)
 
 
 def variational_bound(
@@ -84,5 +95,5 @@ def variational_bound(
     It is the statistics' terms with the entropy of the responsibilities, which is zero where
     clusters stand apart. There it is the score of the partition.
     """
-    soft = sample.expectation(parameters)[1]
-    return float(prior.terms(soft).sum()) + sample.entropy(parameters), soft
+    soft, entropy = sample.shared(parameters)
+    return float(prior.terms(soft).sum()) + entropy, soft

@@ -16,7 +16,7 @@ from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.t_mixture import INITIAL_DF, map_t_mixture
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.partitions import run_em
-from tfdpm.search.sample import Sample, without_gaps
+from tfdpm.search.sample import Sample, is_many, without_gaps
 from tfdpm.threads import THREADS
 
 _EM_ITERATIONS, _EM_TOLERANCE = 40, 1e-4
@@ -97,9 +97,10 @@ def _run_t_em(
 ) -> TMixtureParameters:
     mixture = TMixtureParameters(*parameters, np.full(len(parameters.means), INITIAL_DF))
     labels = None
+    near = sample.assign(parameters)[1] if is_many(len(parameters.means)) else None
     for _ in range(_T_EM_ITERATIONS):
         previous = labels
-        labels, statistics = sample.t_expectation(mixture)
+        labels, statistics = sample.t_expectation(mixture, near)
         mixture = map_t_mixture(prior, statistics, mixture)
         if previous is not None and np.mean(previous != labels) < _T_EM_TOLERANCE:
             break

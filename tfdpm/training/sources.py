@@ -25,6 +25,7 @@ from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.statistics import (
     SufficientStatistics,
     has_accelerator,
+    is_wide,
     rows_for_device,
     slice_rows,
     zeros,
@@ -41,6 +42,8 @@ from tfdpm.search.state import MixtureState
 _KEPT_ELEMENTS = 2**24
 # A pass over features with more numbers than this is worth a trace.
 _UNTRACED_ELEMENTS = 2**21
+# So is a pass that takes more components one by one.
+_MOST_UNTRACED_COMPONENTS = 64
 # An accelerator has memory of its own, to which all points go once: 1 GiB of them at most.
 _KEPT_ON_ACCELERATOR = 2**28
 _PIECE_ELEMENTS = 2**21  # that go to the device at once
@@ -157,7 +160,8 @@ class ArraySource:
         """Statistics of all points under the E-step of a mixture, `[K]` components."""
         total = None
         expect = functools.partial(soft_statistics, LogJoint(parameters, PRECISION))
-        if not self._are_few:
+        dim, count = self._preprocessing.feature_dim, parameters.num_components
+        if not self._are_few or (is_wide(dim) and count > _MOST_UNTRACED_COMPONENTS):
             expect = compiled(expect)
         for features, weights in self._pieces():
             piece = expect(features, weights)
