@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -49,8 +50,9 @@ def read(
             - .npy: one array of points;
             - .npz: arrays `x` and, if there are labels, `y`, or such as `data` and `labels`; or a
               single array of any name;
-            - .csv, .tsv, .txt, .dat or .data (or these with .gz, .bz2 or .xz): a table as text;
-            - .parquet, .json, .jsonl, .ndjson, .xlsx or .xls: a table as pandas reads it;
+            - .csv, .tsv, .txt, .dat or .data (or these with .gz, .bz2 or .xz), or a .zip with one
+              of them: a table as text;
+            - .parquet, .feather, .json, .jsonl, .ndjson, .xlsx, .xls, .ods or .arff: a table;
               of lists of numbers, such as embeddings, each number becomes a column;
             - a folder of images, see `read_images`.
         label: name of the column of known labels; `None` for one called "label", "target",
@@ -82,7 +84,7 @@ def read_path(
     known: Columns | None = None,
 ) -> Pair:
     """Reads as `read` does; `known` are the columns of a fit, which tables are searched for."""
-    given, path = os.fspath(path), Path(path)
+    given, path = os.fspath(path), Path(path).expanduser()
     if not path.exists():
         wanted = "an existing file, folder of images, or data set name"
         if "://" in given:
@@ -162,6 +164,8 @@ def _read_npz(path: Path, name: str) -> Pair:
         arrays = read_arrays(path)
     except ValueError:
         checks.fail(name, f"{str(path)!r}, which cannot be read", "an .npz file of numbers")
+    if {"format", "shape", "data"} <= set(arrays):
+        return scipy.sparse.load_npz(path), None
     if len(arrays) == 1:
         return next(iter(arrays.values())), None
     lower = {key.lower(): key for key in arrays}

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from tfdpm import checks
 from tfdpm.data import elements, files, sequences, streams
 from tfdpm.data.catalogue import named
-from tfdpm.data.columns import Columns, read_frame
+from tfdpm.data.cells import read_numbers
+from tfdpm.data.columns import Columns, most_categories, read_frame
 from tfdpm.data.tables import TableOptions, choose_columns
 from tfdpm.metrics import UNKNOWN_LABEL
 
@@ -195,10 +196,17 @@ def _opened(
     That is an array-like, a frame, a stream, or a tuple of these and labels or weights. Columns of
     frames are chosen as those of files where there are neither labels nor `columns` of a fit.
     """
+    if hasattr(data, "to_pandas") and not isinstance(data, tf.data.Dataset):
+        data = data.to_pandas()  # a table of Arrow or Polars
+    if isinstance(data, list) and data and all(isinstance(each, Mapping) for each in data):
+        import pandas
+
+        data = pandas.DataFrame(data)
     pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
     is_frame = pandas is not None and isinstance(data, pandas.DataFrame)
     if is_frame and columns is None and not (takes_text or has_labels) and data.size:
         frame = data.set_axis(list(map(str, data.columns)), axis=1)
+        read_numbers(frame, most_categories=most_categories(len(frame)))
         return choose_columns(frame, TableOptions(), name, ""), Columns()
     if (
         isinstance(data, str)
@@ -219,7 +227,7 @@ def _opened(
     data = elements.splits_of(data, name)
     if isinstance(data, tf.data.Dataset):
         return elements.as_pairs(data, columns, name)
-    if isinstance(data, Mapping) and data:
+    if isinstance(data, Mapping) and not scipy.sparse.issparse(data) and data:
         data = elements.of_arrays(data, columns, name)
     return data, Columns()
 
