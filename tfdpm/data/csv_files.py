@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import csv
 import gzip
 import io
@@ -67,12 +68,7 @@ def read_csv(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
         checks.fail(name, f"{str(path)!r}, which cannot be read ({error})", "a table as text")
     if head.lstrip()[:1] == b"<":
         checks.fail(name, f"{str(path)!r}, which begins as HTML or XML does", "a table as text")
-    encodings = ("utf-16",) if head[:2] in (b"\xff\xfe", b"\xfe\xff") else _ENCODINGS
-    if head[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
-        encodings = ("utf-32",)
-    elif b"\0" in head and len(encodings) > 1:
-        encodings = ("utf-16-le",) if head[1:2] == b"\0" else ("utf-16-be",)
-    for encoding in encodings:
+    for encoding in _encodings_of(head):
         lines = head.decode(encoding, errors="replace").splitlines()
         if len(head) == _HEAD_BYTES:
             lines = lines[:-1]
@@ -82,6 +78,25 @@ def read_csv(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
             continue
         return frame, "; ".join(form + [f"encoding {encoding}"] * (encoding != "utf-8-sig"))
     checks.fail(name, f"{str(path)!r}, which cannot be decoded", "text in UTF-8")
+
+
+def decoded(text: bytes) -> str:
+    """Text in one of the encodings in which tables are read."""
+    for encoding in _encodings_of(text):
+        with contextlib.suppress(UnicodeDecodeError):
+            return text.decode(encoding)
+    return text.decode(errors="replace")
+
+
+def _encodings_of(head: bytes) -> tuple[str, ...]:
+    """Encodings that a file which begins so may have, the likeliest first."""
+    if head[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        return ("utf-32",)
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return ("utf-16",)
+    if b"\0" in head:
+        return ("utf-16-le",) if head[1:2] == b"\0" else ("utf-16-be",)
+    return _ENCODINGS
 
 
 def _read_lines(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +22,7 @@ from tfdpm.data.tables import TableOptions
 from tfdpm.progress.files import read_arrays
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+_OTHER_SUFFIXES = (".webp", ".heic", ".heif", ".tif", ".tiff", ".avif", ".jfif", ".jp2", ".jxl")
 
 Pair = tuple[Any, NDArray[Any] | None]
 
@@ -117,7 +120,8 @@ def read_images(
             in the order of their paths. If every image lies in a sub-folder, the names of the
             sub-folders directly below `folder` are the labels.
         image_size: height and width, pixels, to which all images are resized; None for the size of
-            the first image. The first image also decides between grey and colour.
+            the first image. The first image also decides between grey and colour. What is
+            transparent becomes white.
         name: name of `folder` in errors.
     Returns:
         `(images, labels)`: a `tf.data.Dataset` of `[H, W, C]` uint8 that knows its length, and
@@ -129,10 +133,18 @@ def read_images(
     folder = Path(folder)
     if not folder.is_dir():
         checks.fail(name, repr(str(folder)), "an existing folder of images", FileNotFoundError)
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = [p for p in folder.rglob("*") if not p.name.startswith(".")]
+    paths = sorted(p for p in files if p.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         wanted = "images in it: " + ", ".join(IMAGE_SUFFIXES)
         checks.fail(name, f"folder {str(folder)!r} without images", wanted)
+    others = Counter(p.suffix.lower() for p in files if p.suffix.lower() in _OTHER_SUFFIXES)
+    if others:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        read_kinds = ", ".join(IMAGE_SUFFIXES)
+        warnings.warn(
+            f"Images left out of {str(folder)!r}: {kinds}; {read_kinds} are read.", stacklevel=2
+        )
     try:
         first = tf.io.decode_image(paths[0].read_bytes(), expand_animations=False)
     except tf.errors.InvalidArgumentError:
@@ -141,15 +153,40 @@ def read_images(
     height, width = first.shape[:2] if image_size is None else image_size
 
     def decode(path: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(tf.io.read_file(path), channels, expand_animations=False)
+        image = tf.io.decode_image(tf.io.read_file(path), expand_animations=False)
+        image = _without_alpha(tf.cast(image, tf.float32), channels)
         image = tf.image.resize(image, (height, width), antialias=True)
         image = tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
         return tf.ensure_shape(image, (height, width, channels))
 
+    def refuse(path: tf.Tensor) -> tf.Tensor:
+        line = [f"`{name}`: got ", path, ", which cannot be decoded, wanted images."]
+        with tf.control_dependencies([tf.debugging.Assert(False, [tf.strings.join(line)])]):
+            return tf.zeros((height, width, channels), tf.uint8)
+
+    def decode_or_refuse(path: tf.Tensor) -> tf.data.Dataset:
+        own = tf.data.Dataset.from_tensors(path)
+        return own.map(decode).ignore_errors().concatenate(own.map(refuse)).take(1)
+
     images = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
-    images = images.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    images = images.interleave(
+        decode_or_refuse, cycle_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    images = images.apply(tf.data.experimental.assert_cardinality(len(paths)))
     parents = [path.relative_to(folder).parts[:-1] for path in paths]
     return images, (np.array([p[0] for p in parents]) if all(parents) else None)
+
+
+def _without_alpha(image: tf.Tensor, channels: int) -> tf.Tensor:
+    """An image of any channels on white, where it is transparent, with so many channels."""
+    count = tf.shape(image)[2]
+    alpha = tf.where(count % 2 == 0, image[..., -1:] / 255.0, 1.0)
+    color = image[..., : count - (count + 1) % 2]
+    color = 255.0 + alpha * (color - 255.0)
+    if channels == 3:
+        return tf.repeat(color, 3 // tf.shape(color)[2], axis=2)
+    is_gray = tf.shape(color)[2] == 1
+    return tf.cond(is_gray, lambda: color, lambda: tf.image.rgb_to_grayscale(color))
 
 
 def _read_npy(path: Path, name: str) -> Pair:
