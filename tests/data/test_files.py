@@ -97,6 +97,49 @@ def test_wrong_folders_are_named(tmp_path) -> None:
         read(tmp_path)
 
 
+@pytest.mark.parametrize("cut", [0, 9, 60])
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path, cut) -> None:
+    for number in range(3):
+        write_image(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes((tmp_path / "0.png").read_bytes()[:cut])
+    with pytest.raises(ValueError, match=r"^`\w+`: got /.*1.png, which cannot be decoded, wanted"):
+        as_features(tmp_path).in_memory()
+
+
+def test_images_of_other_kinds_are_named_and_hidden_files_passed_over(tmp_path) -> None:
+    write_image(tmp_path / "1.png")
+    write_image(tmp_path / "2.png")
+    write(tmp_path / "._1.png", "of another system")
+    assert as_features(tmp_path).num_points == 2
+    write(tmp_path / "3.heic", "")
+    with pytest.warns(UserWarning, match=r"left out of .*: 1 \.heic; \.png, "):
+        assert as_features(tmp_path).num_points == 2
+
+
+def test_what_is_transparent_is_white(tmp_path) -> None:
+    pixels = np.zeros((2, 4, 6, 4), np.uint8)
+    pixels[..., 0] = 200
+    pixels[0, :2, :, 3] = 255
+    pixels[1, :, :3, 3] = 51
+    for number, image in enumerate(pixels):
+        (tmp_path / f"{number}.png").write_bytes(tf.io.encode_png(image).numpy())
+    first, second = read_images(tmp_path)[0].as_numpy_iterator()
+    np.testing.assert_array_equal(first[0, 0], [200, 0, 0])
+    np.testing.assert_array_equal(first[3, 0], [255, 255, 255])
+    np.testing.assert_array_equal(second[0, 0], [244, 204, 204])  # a fifth of the colour
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_lines_of_text_in_any_encoding_are_read(tmp_path, encoding) -> None:
+    texts = ["café au lait", "größer", "plain"]
+    path = write(tmp_path / "t.txt", "")
+    path.write_bytes("\n".join(texts).encode(encoding))
+    assert as_features(path, takes_text=True).array.tolist() == texts
+    for wrong in ("\ud800", b"\xff\xfe"):
+        with pytest.raises(ValueError, match="^`x`: got .* wanted texts in UTF-8"):
+            as_features(["plain", wrong], takes_text=True)
+
+
 @pytest.mark.parametrize("name", ["t.npy", "t.npz"])
 def test_broken_files_are_named(tmp_path, name) -> None:
     with pytest.raises(ValueError, match=f"^`path`: got .*{name}', which cannot be read"):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import bz2
+import decimal
 import gzip
 import sys
+import time
+import warnings
+import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 from tfdpm.data import Columns, as_features, read
 
@@ -515,3 +520,200 @@ def test_later_files_are_read_by_the_columns_of_the_first(tmp_path) -> None:
 def test_columns_saved_before_files_were_named_are_read() -> None:
     text = '{"names": ["a"], "categories": [[]], "has_flags": false}'
     assert Columns.from_json(text) == Columns(("a",), ((),))
+
+
+# -- tables in the wild ---------------------------------------------------------------------------
+
+VALUES = np.round(1000 + 300 * X[:, 0], 2)
+SMALL = np.round(X[:, 1], 2)
+
+
+def read_columns(path, names=("a", "b")) -> list[np.ndarray]:
+    frame, _ = read(path)
+    assert tuple(frame.columns) == tuple(names)
+    return [frame[name].to_numpy(np.float64) for name in names]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda v: f"({-v:.2f})" if v < 1000 else f"{v:.2f}",
+        lambda v: f"{v:.2f} kg",
+        lambda v: f"{v:.2f}km/h",
+        lambda v: f"{v:.2f} EUR",
+        lambda v: f"USD {v:,.2f}",
+        lambda v: f" {v:.2f} ",
+        lambda v: f"{v:.2f}M",
+    ],
+)
+def test_numbers_with_a_unit_are_numbers(tmp_path, written) -> None:
+    lines = [f'"{written(v)}",{w}' for v, w in zip(VALUES, SMALL, strict=True)]
+    a, b = read_columns(write(tmp_path / "t.csv", "\n".join(["a,b", *lines])))
+    np.testing.assert_allclose(a, np.where(VALUES < 1000, -1.0, 1.0) * VALUES
+                               if written(-1.0)[0] == "(" else VALUES)  # fmt: skip
+    np.testing.assert_allclose(b, SMALL)
+
+
+def test_powers_of_ten_count_where_they_differ(tmp_path) -> None:
+    cells = [("950", 950), ("1.2K", 1200), ("2.5M", 2.5e6), ("3k", 3000)] * 8
+    text = "\n".join(["a,b", *(f"${cell},{i / 7:.3f}" for i, (cell, _) in enumerate(cells))])
+    np.testing.assert_allclose(
+        read_columns(write(tmp_path / "t.csv", text))[0], [value for _, value in cells]
+    )
+
+
+@pytest.mark.parametrize("units", [("$", "€"), (" kg", " g"), (" m", " ft")])
+def test_numbers_of_several_units_are_no_numbers(tmp_path, units) -> None:
+    cells = [f"{v}{units[i % 2]}" for i, v in enumerate(VALUES)]
+    path = write(tmp_path / "t.csv", FRAME.assign(size=cells).to_csv(index=False))
+    assert as_features(path).columns.left_out == ("size",)
+
+
+@pytest.mark.parametrize(
+    ("separator", "cells", "expected"),
+    [
+        (";", ["950", "1.200", "23.500", "400"], [950, 1200, 23500, 400]),
+        ("\t", ["950", "1,200", "23,500", "400"], [950, 1200, 23500, 400]),
+        (";", ["1.272.219", "3.120.000", "2.000.001", "9.999.999"],
+         [1272219, 3120000, 2000001, 9999999]),
+        (";", ["1.5", "2", "0.25", "12.125"], [1.5, 2, 0.25, 12.125]),
+        (";", ["48.123", "48.321", "48.456", "48.789"], [48.123, 48.321, 48.456, 48.789]),
+        (";", ["1,234", "2,345", "3,456", "4,567"], [1.234, 2.345, 3.456, 4.567]),
+    ],
+)  # fmt: skip
+def test_marks_between_thousands_are_told_from_decimals(
+    tmp_path, separator, cells, expected
+) -> None:
+    rows = [f"{cell}{separator}{i}" for i, cell in enumerate(cells * 4)]
+    path = write(tmp_path / "t.csv", "\n".join([f"a{separator}b", *rows]))
+    np.testing.assert_allclose(read_columns(path)[0], expected * 4)
+
+
+def test_a_column_with_points_keeps_them_beside_decimal_commas(tmp_path) -> None:
+    rows = [f"{v:.2f};{w:.2f}".replace(".", ",", 1) for v, w in zip(VALUES, SMALL, strict=True)]
+    a, b = read_columns(write(tmp_path / "t.csv", "\n".join(["a;b", *rows])))
+    np.testing.assert_allclose(a, VALUES)
+    np.testing.assert_allclose(b, SMALL)
+
+
+@pytest.mark.parametrize(
+    ("below", "said"),
+    [
+        ("Total,{0},{1}", "the last row left out, 'Total"),
+        ("Summe,{0},{1}", "the last row left out, 'Summe"),
+        (",,\nSource: somebody,,", "notes below the rows left out"),
+        ("* preliminary,,", "notes below the rows left out"),
+    ],
+)
+def test_what_stands_below_the_rows_is_no_row(tmp_path, below, said) -> None:
+    city = KINDS[np.arange(30) % 3]
+    frame = pd.DataFrame({"city": city, "a": VALUES, "b": SMALL})
+    last = below.format(VALUES.sum().round(2), SMALL.sum().round(2))
+    inputs = as_features(write(tmp_path / "t.csv", frame.to_csv(index=False) + last + "\n"))
+    np.testing.assert_allclose(inputs.array, as_features(frame).array, atol=1e-9)
+    assert said in inputs.columns.origin
+
+
+def test_a_last_row_of_sums_without_a_name_is_no_row(tmp_path) -> None:
+    frame = pd.DataFrame({"a": VALUES, "b": SMALL})
+    sums = pd.concat([frame, frame.sum().to_frame().T])
+    inputs = as_features(write(tmp_path / "t.csv", sums.to_csv(index=False)))
+    np.testing.assert_allclose(inputs.array, frame, atol=1e-9)
+    assert "the sum of those before" in inputs.columns.origin
+    assert len(as_features(write(tmp_path / "u.csv", frame.to_csv(index=False))).array) == 30
+
+
+@pytest.mark.parametrize("units", ["kg,m,s", "(kg),[m],-", "numeric,numeric,numeric"])
+def test_units_below_the_names_are_no_row(tmp_path, units) -> None:
+    text = FRAME.to_csv(index=False).replace("a,b,c\n", f"a,b,c\n{units}\n")
+    inputs = as_features(write(tmp_path / "t.csv", text))
+    np.testing.assert_allclose(inputs.array, X, atol=1e-9)
+    assert "units left out: " in inputs.columns.origin
+
+
+@pytest.mark.parametrize("form", ["%Y-%m", "%b-%y", "%A, %d %B %Y", "%H:%M", "%Y.%m.%d", "%Y-W%W"])
+def test_few_dates_are_no_categories(tmp_path, form) -> None:
+    days = pd.date_range("2020-01-01", periods=30, freq="97h").strftime(form)
+    path = write(tmp_path / "t.csv", FRAME.assign(when=days).to_csv(index=False, sep="|"))
+    assert "when (dates)" in as_features(path).columns.origin
+    rooms = FRAME.assign(room=[f"Room {10 + i % 4}" for i in range(30)])
+    path = write(tmp_path / "t.csv", rooms.to_csv(index=False))
+    assert len(as_features(path).columns.categories[-1]) == 4
+
+
+def test_blanks_make_no_category(tmp_path) -> None:
+    kinds = np.array(["red", "red ", "blue", " blue"])[np.arange(30) % 4]
+    frame = FRAME.assign(kind=kinds)
+    path = write(tmp_path / "t.csv", frame.to_csv(index=False, quoting=1))
+    for data in (path, frame):
+        assert as_features(data).columns.categories[-1] == ("blue", "red")
+
+
+@pytest.mark.parametrize("mark", ["--", "n.a.", "#DIV/0!", "–", "(null)", "..", "\\N", '" NA "'])
+def test_marks_of_missing_values_are_missing(tmp_path, mark) -> None:
+    lines = [
+        f"{mark if i == 3 else v},{w}" for i, (v, w) in enumerate(zip(VALUES, SMALL, strict=True))
+    ]
+    path = write(tmp_path / "t.csv", "\n".join(["a,b", *lines]))
+    with pytest.raises(ValueError, match=r"missing values in columns a \(1\), the first in row 3"):
+        read(path)
+    np.testing.assert_allclose(read(path, missing="drop")[0]["a"], np.delete(VALUES, 3))
+
+
+@pytest.mark.parametrize("code", [-999, -9999.0, 99999, -999.25])
+def test_codes_of_missing_values_are_warned_of(tmp_path, code) -> None:
+    coded = FRAME.assign(a=np.where(np.arange(30) % 7 == 0, code, X[:, 0]))
+    path = write(tmp_path / "t.csv", coded.to_csv(index=False))
+    with pytest.warns(UserWarning, match=f"Column 'a' holds {code:g} in 5 rows"):
+        read(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(write(tmp_path / "t.csv", FRAME.assign(a=np.arange(99, 69, -1)).to_csv(index=False)))
+
+
+def test_archives_of_downloads_are_read(tmp_path) -> None:
+    text = FRAME.to_csv(index=False)
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+        archive.writestr("__MACOSX/._t.csv", b"\0\1")
+        archive.writestr("README.txt", "made by me")
+        archive.writestr("data/t.csv", text)
+    (tmp_path / "named.csv").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "t.jsonl.gz").write_bytes(
+        gzip.compress(FRAME.to_json(orient="records", lines=True).encode())
+    )
+    write(tmp_path / "t.xls", FRAME.to_csv(index=False, sep="\t"))
+    FRAME.to_feather(tmp_path / "t.feather")
+    rows = "\n".join(f"{a},{b},{c}" for a, b, c in X)
+    head = "@relation t\n" + "".join(f"@attribute {name} numeric\n" for name in NAMES)
+    write(tmp_path / "t.arff", f"{head}@data\n{rows}\n")
+    for name in ("t.zip", "named.csv", "t.jsonl.gz", "t.xls", "t.feather", "t.arff"):
+        np.testing.assert_allclose(as_features(tmp_path / name).array, X, atol=1e-6)
+    with zipfile.ZipFile(tmp_path / "t.zip", "a") as archive:
+        archive.writestr("second.csv", text)
+    with pytest.raises(ValueError, match=r"t.zip', which cannot .*2 files of tables: data/t.csv"):
+        read(tmp_path / "t.zip")
+
+
+def test_numbers_of_other_types_in_frames_are_numbers() -> None:
+    text = FRAME.assign(
+        a=FRAME["a"].astype(str), b=FRAME["b"].map(lambda v: decimal.Decimal(str(v)))
+    )
+    inputs = as_features(text)
+    np.testing.assert_allclose(inputs.array, X, atol=1e-6)
+    later = as_features(text.iloc[:5], columns=inputs.columns, minimum_points=1)
+    np.testing.assert_allclose(later.array, X[:5], atol=1e-6)
+    codes = as_features(FRAME.assign(code=[str(i % 3) for i in range(30)]))
+    assert codes.columns.categories[-1] == ("0", "1", "2")
+    assert text["a"].iloc[0] == str(X[0, 0])  # the caller's frame is as it was
+    records = as_features(FRAME.to_dict("records"))
+    np.testing.assert_allclose(records.array, X, atol=1e-6)
+    np.testing.assert_allclose(as_features(scipy.sparse.dok_matrix(X)).array, X, atol=1e-6)
+
+
+def test_hundreds_of_columns_of_text_are_read_in_seconds(tmp_path) -> None:
+    values = GENERATOR.integers(0, 2, (20, 500))
+    rows = [",".join(f"v{each}" for each in row) for row in values]
+    path = write(tmp_path / "t.csv", "\n".join([",".join(f"c{i}" for i in range(500)), *rows]))
+    started = time.process_time()
+    assert as_features(path).array.shape[0] == 20
+    assert time.process_time() - started < 4.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import itertools
 
 import keras
@@ -420,3 +421,38 @@ def test_a_strategy_is_that_of_the_scope_or_of_the_argument(tmp_path):
     for made in (given, within, compiled, loaded):
         assert made.fitted.networks.strategy is strategy
         assert is_right(made)
+
+
+# -- copies and order of arguments ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [keras.models.clone_model, lambda model: keras.models.model_from_json(model.to_json())],
+    ids=["clone_model", "json"],
+)
+def test_a_copy_without_clusters_can_be_fitted(model, copied):
+    made = copied(model)
+    made.fit(X, verbose=0)
+    assert is_right(made)
+    assert is_right(model)
+
+
+def test_arguments_may_stand_in_the_order_of_keras():
+    made = DeepDPM(seed=0)
+    made.fit(X, Y, 64, 1, 0, None, 0.2)
+    assert made.history.epoch == [0]
+    assert {"val_nmi", "nmi"} <= set(made.history.history)
+    names = list(inspect.signature(DeepDPM.fit).parameters)
+    assert names[: names.index("must_link")] == list(inspect.signature(keras.Model.fit).parameters)
+
+
+def test_weights_may_be_a_column():
+    weights = np.where(Y == 1, 0.0, 2.0)
+    column = pairs((X, Y, weights[:, np.newaxis])).batch(100)
+    assert fit(column).n_clusters == fit(X, sample_weight=weights[:, np.newaxis]).n_clusters == 2
+
+
+def test_quantised_networks_are_refused(model):
+    with pytest.raises(ValueError, match="`quantize`: got a DeepDPM"):
+        model.quantize("int8")

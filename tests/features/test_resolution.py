@@ -121,6 +121,16 @@ def test_copies_weigh_what_they_weigh(rows, count):
         assert all(len(np.unique(rows[model.labels_ == k], axis=0)) == 1 for k in range(count))
 
 
+def test_many_equal_rows_are_a_cluster_and_copies_here_and_there_are_none():
+    x, labels = far_blobs()
+    is_zero = np.random.default_rng(2).random(len(x)) < 0.7
+    rows = np.where(is_zero[:, np.newaxis], 0.0, x + 7.0)
+    model = fitted(rows)
+    assert model.n_clusters == 4
+    assert metrics.ari(np.where(is_zero, 3, labels), model.labels_) > 0.99
+    assert fitted(np.concatenate([x, np.repeat(x[:300], 3, axis=0)])).n_clusters == 3
+
+
 def test_a_column_of_few_values_does_not_decide_alone(tmp_path):
     x, labels = far_blobs()
     rng = np.random.default_rng(1)

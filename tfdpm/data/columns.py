@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfdpm import checks
+from tfdpm.data.cells import read_numbers
 
 _MOST_CATEGORIES = 30  # of a column
 _ROWS_PER_CATEGORY = 2  # least number on average; a name is in one row only
@@ -145,6 +146,9 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
     # Categories may be numbers elsewhere.
     if any(dtype.name == "category" for dtype in numbers.dtypes):
         numbers = numbers.astype(object).infer_objects()
+    if columns is not None and any(dtype.kind not in "biuf" for dtype in numbers.dtypes):
+        numbers = numbers.copy(deep=False)
+        read_numbers(numbers)
     other = [c for c, dtype in numbers.dtypes.items() if dtype.kind not in "biuf"]
     if other:
         checks.fail(name, f"columns that are not numbers: {other}", "columns of numbers", TypeError)
@@ -267,7 +271,7 @@ def _texts(column: Any, name: str) -> tuple[np.ndarray, list[str]]:
         checks.fail(name, got, "a category in each row; fill or drop those rows")
     # The same for 3, 3.0 and "3", which files and frames take for each other.
     return codes, [
-        f"{v:.0f}" if isinstance(v, (float, np.floating)) and v == v // 1 else str(v)
+        f"{v:.0f}" if isinstance(v, (float, np.floating)) and v == v // 1 else str(v).strip()
         for v in values
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import csv
 import gzip
 import io
@@ -18,44 +19,56 @@ from typing import Any
 import numpy as np
 
 from tfdpm import checks
+from tfdpm.data.cells import (
+    MISSING_CELLS,
+    distinct_texts,
+    is_missing,
+    is_number,
+    is_text,
+    read_numbers,
+    strip_texts,
+    without_notes,
+    without_sum,
+)
 
-# As pandas has them, and marks; "None" may be a category, such as that of patients without change.
-MISSING_CELLS = [
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
-    "<NA>", "N/A", "NA", "NULL", "NaN", "n/a", "nan", "null", "?", "-", ".",
-]  # fmt: skip
-_MISSING = {"none", *map(str.lower, MISSING_CELLS)}
 _SEPARATORS = ("\t", ";", "|", ",", " ")  # decimals may be commas, and text has spaces
 _NO_SEPARATOR = "\x1f"  # which text does not hold
 _SEPARATOR_NAMES = {"\t": "tabs", " ": "spaces"}
 _ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")  # the last can read anything
 OPENERS: dict[str, Callable] = {
     ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open,
-    ".zip": lambda path, mode: zipfile.Path(path, zipfile.ZipFile(path).namelist()[0]).open(mode),
+    ".zip": lambda path, mode: zipfile.ZipFile(path).open(_member_of(path)),
 }  # fmt: skip
+_SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".data")
+_NO_FILE = re.compile(r"__MACOSX/|(.*/)?\.|.*/$")
 _BROKEN = (OSError, EOFError, IndexError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 _HEAD_BYTES = 2**18  # of a file, by which separator and header are found
 HEAD_ROWS = 200
 _RAGGED = 0.1  # share of rows of another length, from which on a separator is none
-_NUMBER = re.compile(r"[+-]?(\d[\d.,]*|[.,]\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
-_COMMA_NUMBER = r"[+-]?(\d+|\d{1,3}(\.\d{3})+)?(,\d+)?([eE][+-]?\d+)?"
-_GROUPED_NUMBER = r"[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d*)?([eE][+-]?\d+)?"
-_MARKS = r"(?<![^+-])[$€£¥]\s*|\s*[%€$£¥°]$|(?<=\d)['’ \u00a0\u2009\u202f](?=\d{3}(?!\d))"
+_DIGIT = re.compile(r".*\d")
+_LIST = re.compile(r"(?s)\[([^,].*[^,])?\]|\[[^,]\]")
+
+
+def _member_of(path: Path) -> str:
+    """The one table of text in an archive, or its one file."""
+    names = [each for each in zipfile.ZipFile(path).namelist() if not _NO_FILE.match(each)]
+    tables = [each for each in names if Path(each).suffix.lower() in _SUFFIXES]
+    found = [each for each in tables if Path(each).suffix.lower() == ".csv"] or tables or names
+    if len(found) != 1:
+        raise OSError(f"it holds {len(found)} files of tables: {', '.join(found[:5])}")
+    return found[0]
 
 
 def read_csv(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
     """Reads text with separators; returns the frame and how it was written, where unusually."""
     try:
-        with OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
+        with _open(path) as file:
             head = file.read(_HEAD_BYTES)
     except _BROKEN as error:
         checks.fail(name, f"{str(path)!r}, which cannot be read ({error})", "a table as text")
     if head.lstrip()[:1] == b"<":
         checks.fail(name, f"{str(path)!r}, which begins as HTML or XML does", "a table as text")
-    encodings = ("utf-16",) if head[:2] in (b"\xff\xfe", b"\xfe\xff") else _ENCODINGS
-    if b"\0" in head and len(encodings) > 1:
-        encodings = ("utf-16-le",) if head[1:2] == b"\0" else ("utf-16-be",)
-    for encoding in encodings:
+    for encoding in _encodings_of(head):
         lines = head.decode(encoding, errors="replace").splitlines()
         if len(head) == _HEAD_BYTES:
             lines = lines[:-1]
@@ -67,18 +80,35 @@ def read_csv(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
     checks.fail(name, f"{str(path)!r}, which cannot be decoded", "text in UTF-8")
 
 
+def decoded(text: bytes) -> str:
+    """Text in one of the encodings in which tables are read."""
+    for encoding in _encodings_of(text):
+        with contextlib.suppress(UnicodeDecodeError):
+            return text.decode(encoding)
+    return text.decode(errors="replace")
+
+
+def _encodings_of(head: bytes) -> tuple[str, ...]:
+    """Encodings that a file which begins so may have, the likeliest first."""
+    if head[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        return ("utf-32",)
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return ("utf-16",)
+    if b"\0" in head:
+        return ("utf-16-le",) if head[1:2] == b"\0" else ("utf-16-be",)
+    return _ENCODINGS
+
+
 def _read_lines(
     path: Path, lines: list[str], header: bool | None, encoding: str, name: str
 ) -> tuple[Any, list[str]]:
-    import pandas
-
     skipped = _count_comments(lines)
     skipped += count_titles(lines[skipped:])
     rows, separator = _split(lines[skipped:])
     if not rows:
         checks.fail(name, f"{str(path)!r}, which is empty", "rows of numbers or text")
     has_names = has_header(rows) if header is None else header
-    is_words = not has_names and not any(_is_number(cell) for row in rows for cell in row)
+    is_words = not has_names and not any(is_number(cell) for row in rows for cell in row)
     if is_words and path.suffix.lower() == ".txt":
         wanted = "numbers, or features= a Keras model that makes rows of texts"
         checks.fail(name, "text", wanted, TypeError)
@@ -104,34 +134,66 @@ def _read_lines(
         frame = None if has_comments else _unless_of_comments(path, options)
         if frame is None:
             source = _without_comments(path, encoding, skipped, separator, cells)
-            frame = pandas.read_csv(source, **options)
-        notation = _notation(frame, separator)
-        if notation:
-            if source is not path:
-                source.seek(0)
-            frame = pandas.read_csv(source, **options, **notation)
-            form.append(", ".join(f"{kind} {mark}" for kind, mark in notation.items()))
+            frame = _frame_of(source, options)
     except UnicodeDecodeError:
         raise
     except ValueError as error:
         checks.fail(name, f"{str(path)!r}: {checks.one_line(error)}", "rows, all of one length")
-    marked = _take_off_marks(frame, notation or {})
-    _read_lists(frame)
-    if marked:
-        form.append(f"numbers with marks: {', '.join(map(str, marked))}")
     if has_names:
         frame = frame.rename(columns=lambda each: str(each).removeprefix("#").strip())
+    frame = frame.reset_index(drop=True)
+    has_units = has_names and _are_units(rows[1:])
+    if has_units:
+        frame = frame.iloc[1:]
+        form.append(f"units left out: {', '.join(filter(None, rows[1]))}")
     if more > 0 and "index_col" not in options:
         form.append("names of the rows left out")
+    strip_texts(frame)
     is_empty = frame.isna().all(axis=1)
     if width > 1 and is_empty.any():  # as spreadsheets leave them
-        frame = frame.loc[~is_empty].copy()
+        frame = frame.loc[~is_empty]
+        form.append(f"{is_empty.sum()} empty rows left out, and not counted")
+    frame, note = without_notes(frame)
+    if width > 1 and (note or is_empty.any()):
+        frame = frame.copy()
         for place in range(width):  # whole numbers, which stood beside missing values
             values = frame.iloc[:, place]
             if values.dtype.kind == "f" and (values % 1 == 0).all():
                 frame.isetitem(place, values.astype(np.int64))
-        form.append(f"{is_empty.sum()} empty rows left out, and not counted")
+    shift = 0 if "index_col" in options else max(more, 0)
+    body = [row[shift:] for row in rows[has_names + has_units :]]
+    heads = [[row[i] for row in body if i < len(row)] for i in range(frame.shape[1])]
+    marked, notation, again = read_numbers(frame, heads, separator)
+    if again:  # floats for pandas, such as 1.200, whose points stand between thousands
+        text = _frame_of(source, options | {"dtype": str}).reset_index(drop=True)
+        for place in again:
+            frame.isetitem(place, text.iloc[:, place].loc[frame.index])
+        more_marked, notation, _ = read_numbers(frame, heads, separator)
+        marked += more_marked
+    frame, total = without_sum(frame)
+    _read_lists(frame)
+    form += filter(None, [notation, note, total])
+    if marked:
+        form.append(f"numbers with marks: {', '.join(marked)}")
     return frame.reset_index(drop=True), form
+
+
+def _are_units(rows: list[list[str]]) -> bool:
+    """Whether the first row below the names holds words above numbers alone, such as units."""
+    if len(rows) < 2:
+        return False
+    words = []
+    for first, *rest in zip(*rows, strict=False):
+        if any(map(is_number, rest)) and all(is_number(c) or is_missing(c) for c in rest):
+            words.append(first)
+    known = [cell for cell in words if not is_missing(cell)]
+    is_many = len(words) > 1 or len(words) == len(rows[0])
+    return (
+        len(rows) > 1
+        and is_many
+        and 2 * len(known) >= len(words)
+        and not any(map(_DIGIT.match, known))
+    )
 
 
 def _count_comments(lines: list[str]) -> int:
@@ -155,9 +217,9 @@ def count_titles(lines: list[str]) -> int:
     count, is_short = 0, False
     for row in reader:
         filled = [cell.strip() for cell in row if cell.strip()]
-        if len(row) >= width > 1 and any(map(_is_number, filled)):
+        if len(row) >= width > 1 and any(map(is_number, filled)):
             return count if is_short else 0  # the first row of numbers
-        if len(filled) == 1 and not _is_number(filled[0]):
+        if len(filled) == 1 and not is_number(filled[0]):
             count, is_short = reader.line_num, len(row) == 1 < width - 1
         elif filled:
             is_short = True  # names of columns below the titles
@@ -166,12 +228,29 @@ def count_titles(lines: list[str]) -> int:
     return 0
 
 
-def _unless_of_comments(path: Path, options: dict[str, Any]) -> Any:
-    """The frame of a file; `None` where lines between its rows may be comments."""
+def _frame_of(source: Path | io.StringIO, options: dict[str, Any]) -> Any:
     import pandas
 
+    if isinstance(source, Path):
+        with _open(source) as file:
+            return pandas.read_csv(file, **options)
+    source.seek(0)
+    return pandas.read_csv(source, **options)
+
+
+def _open(path: Path) -> Any:
+    """The bytes of a file, decompressed as its name or its first bytes say."""
+    opener = OPENERS.get(path.suffix.lower())
+    if opener is None:
+        with open(path, "rb") as file:
+            opener = gzip.open if file.read(2) == b"\x1f\x8b" else open
+    return opener(path, "rb")
+
+
+def _unless_of_comments(path: Path, options: dict[str, Any]) -> Any:
+    """The frame of a file; `None` where lines between its rows may be comments."""
     try:
-        frame = pandas.read_csv(path, **options)
+        frame = _frame_of(path, options)
     except UnicodeDecodeError:
         raise
     except ValueError:
@@ -186,7 +265,7 @@ def _without_comments(
     path: Path, encoding: str, skipped: int, separator: str, width: int
 ) -> io.StringIO:
     """The text of a file without lines that begin with # below its header and are no rows."""
-    with OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
+    with _open(path) as file:
         lines = file.read().decode(encoding).splitlines(keepends=True)
     kept = [
         line
@@ -232,7 +311,7 @@ def _split(lines: list[str]) -> tuple[list[list[str]], str]:
 def _are_sentences(rows: list[list[str]], width: int) -> bool:
     """Whether rows of `width` cells, cut at spaces, are words whose number differs, as in texts."""
     cells = [cell for row in rows[1:] for cell in row]
-    if 2 * sum(map(_is_number, cells)) >= len(cells):
+    if 2 * sum(map(is_number, cells)) >= len(cells):
         return False
     has_row_names = len(rows[0]) == width - 1 and _names_rows(rows)
     is_table = all(len(row) == width for row in rows[has_row_names:])
@@ -249,16 +328,16 @@ def has_header(rows: list[list[str]]) -> bool:
     """Whether the first row holds names: text above numbers, or numbers that count columns."""
     first, rest = rows[0], [row for row in rows[1:] if len(row) >= len(rows[0])]
     if not rest:
-        return not any(map(_is_number, first))
+        return not any(map(is_number, first))
     if len(rest[0]) > len(first):
         return True  # names of rows have no name
     columns = list(zip(*rest, strict=False))
     is_numeric = [
-        any(map(_is_number, column)) and all(_is_number(c) or _is_missing(c) for c in column)
+        any(map(is_number, column)) and all(is_number(c) or is_missing(c) for c in column)
         for column in columns
     ]
     pairs = list(zip(first, is_numeric, strict=False))
-    if any(numeric and not _is_number(c) and not _is_missing(c) for c, numeric in pairs):
+    if any(numeric and not is_number(c) and not is_missing(c) for c, numeric in pairs):
         return True
     if not any(is_numeric):
         cells = zip(first, columns, strict=False)
@@ -280,79 +359,17 @@ def has_header(rows: list[list[str]]) -> bool:
     return first[0] == "" or (len(names) > 3 and steps[0] == 1 and int(names[0]) in (0, 1))
 
 
-def _notation(frame: Any, separator: str) -> dict[str, str] | None:
-    """How text columns that are numbers with commas are to be read; `None` without any."""
-    notations: list[dict[str, str]] = []
-    for place in range(frame.shape[1]):
-        values = frame.iloc[:, place]
-        if values.dtype.kind in "biuf":
-            continue
-        text = _take_marks_off(_known_cells(values))
-        if not text.str.contains(",", regex=False).any():
-            continue
-        is_grouped = text.str.fullmatch(_GROUPED_NUMBER).all()
-        if text.str.fullmatch(_COMMA_NUMBER).all() and not (is_grouped and separator == ","):
-            has_groups = text.str.contains(".", regex=False).any()
-            notations.append({"decimal": ",", **({"thousands": "."} if has_groups else {})})
-        elif is_grouped:
-            notations.append({"decimal": ".", "thousands": ","})
-    # Of two notations commas before decimals are the surer one, and so is one with groups.
-    return max(notations, key=lambda each: (each["decimal"] == ",", len(each)), default=None)
-
-
 def _read_lists(frame: Any) -> None:
     """Puts arrays for text such as "[0.5, 1]", as which lists and arrays are written."""
     for place in range(frame.shape[1]):
         values = frame.iloc[:, place]
-        if values.dtype.kind in "biuf":
-            continue
         # R names rows of matrices "[1,]".
-        if not values.map(str).str.fullmatch(r"(?s)\[([^,].*[^,])?\]|\[[^,]\]").all():
+        if not is_text(values) or values.isna().any():
+            continue
+        if not all(map(_LIST.fullmatch, distinct_texts(values))):
             continue
         cells = [text.strip("[]").replace(",", " ").split() for text in values]
-        if all(_is_number(cell) for row in cells for cell in row):
+        if all(is_number(cell) for row in cells for cell in row):
             arrays = np.empty(len(cells), dtype=object)
             arrays[:] = [np.array(row, np.float64) for row in cells]
             frame.isetitem(place, arrays)
-
-
-def _known_cells(values: Any) -> Any:
-    """The values of a column but for missing ones, such as None among numbers."""
-    return values[values != "None"].dropna()
-
-
-def _take_marks_off(values: Any) -> Any:
-    """Text without what stands beside and within numbers, such as % and spaces."""
-    text = values.astype(str).str.strip().str.replace(_MARKS, "", regex=True)
-    return text.str.replace("\N{MINUS SIGN}", "-")
-
-
-def _take_off_marks(frame: Any, notation: dict[str, str]) -> list[str]:
-    """Puts numbers for text that is numbers but for marks; returns the names of those columns."""
-    import pandas
-
-    found = []
-    for place, column in enumerate(frame.columns):
-        values = frame.iloc[:, place]
-        if values.dtype.kind in "biuf" or values.isna().all():
-            continue
-        known = _known_cells(values)
-        text = _take_marks_off(known)
-        if notation.get("decimal") == ",":
-            text = text.str.replace(".", "").str.replace(",", ".")
-        elif "thousands" in notation:
-            text = text.str.replace(",", "")
-        if text.str.fullmatch(_NUMBER.pattern, case=False).all():
-            numbers = pandas.to_numeric(text, errors="coerce")
-            if numbers.notna().all():
-                frame.isetitem(place, numbers.reindex(values.index))
-                found += [column] * bool((text != known).any())
-    return found
-
-
-def _is_number(cell: str) -> bool:
-    return _NUMBER.fullmatch(cell) is not None
-
-
-def _is_missing(cell: str) -> bool:
-    return cell.lower() in _MISSING

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -19,6 +22,7 @@ from tfdpm.data.tables import TableOptions
 from tfdpm.progress.files import read_arrays
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+_OTHER_SUFFIXES = (".webp", ".heic", ".heif", ".tif", ".tiff", ".avif", ".jfif", ".jp2", ".jxl")
 
 Pair = tuple[Any, NDArray[Any] | None]
 
@@ -49,8 +53,9 @@ def read(
             - .npy: one array of points;
             - .npz: arrays `x` and, if there are labels, `y`, or such as `data` and `labels`; or a
               single array of any name;
-            - .csv, .tsv, .txt, .dat or .data (or these with .gz, .bz2 or .xz): a table as text;
-            - .parquet, .json, .jsonl, .ndjson, .xlsx or .xls: a table as pandas reads it;
+            - .csv, .tsv, .txt, .dat or .data (or these with .gz, .bz2 or .xz), or a .zip with one
+              of them: a table as text;
+            - .parquet, .feather, .json, .jsonl, .ndjson, .xlsx, .xls, .ods or .arff: a table;
               of lists of numbers, such as embeddings, each number becomes a column;
             - a folder of images, see `read_images`.
         label: name of the column of known labels; `None` for one called "label", "target",
@@ -82,7 +87,7 @@ def read_path(
     known: Columns | None = None,
 ) -> Pair:
     """Reads as `read` does; `known` are the columns of a fit, which tables are searched for."""
-    given, path = os.fspath(path), Path(path)
+    given, path = os.fspath(path), Path(path).expanduser()
     if not path.exists():
         wanted = "an existing file, folder of images, or data set name"
         if "://" in given:
@@ -125,7 +130,8 @@ def read_images(
             in the order of their paths. If every image lies in a sub-folder, the names of the
             sub-folders directly below `folder` are the labels.
         image_size: height and width, pixels, to which all images are resized; None for the size of
-            the first image. The first image also decides between grey and colour.
+            the first image. The first image also decides between grey and colour. What is
+            transparent becomes white.
         name: name of `folder` in errors.
     Returns:
         `(images, labels)`: a `tf.data.Dataset` of `[H, W, C]` uint8 that knows its length, and
@@ -137,10 +143,18 @@ def read_images(
     folder = Path(folder)
     if not folder.is_dir():
         checks.fail(name, repr(str(folder)), "an existing folder of images", FileNotFoundError)
-    paths = sorted(map(Path, image_files(folder)))
+    paths = [Path(path) for path in image_files(folder)]
     if not paths:
         wanted = "images in it: " + ", ".join(IMAGE_SUFFIXES)
         checks.fail(name, f"folder {str(folder)!r} without images", wanted)
+    suffixes = (path.suffix.lower() for path in folder.rglob("[!.]*"))
+    others = Counter(suffix for suffix in suffixes if suffix in _OTHER_SUFFIXES)
+    if others:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        read_kinds = ", ".join(IMAGE_SUFFIXES)
+        warnings.warn(
+            f"Images left out of {str(folder)!r}: {kinds}; {read_kinds} are read.", stacklevel=2
+        )
     try:
         first = tf.io.decode_image(paths[0].read_bytes(), expand_animations=False)
     except tf.errors.InvalidArgumentError:
@@ -149,15 +163,40 @@ def read_images(
     height, width = first.shape[:2] if image_size is None else image_size
 
     def decode(path: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(tf.io.read_file(path), channels, expand_animations=False)
+        image = tf.io.decode_image(tf.io.read_file(path), expand_animations=False)
+        image = _without_alpha(tf.cast(image, tf.float32), channels)
         image = tf.image.resize(image, (height, width), antialias=True)
         image = tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
         return tf.ensure_shape(image, (height, width, channels))
 
+    def refuse(path: tf.Tensor) -> tf.Tensor:
+        line = [f"`{name}`: got ", path, ", which cannot be decoded, wanted images."]
+        with tf.control_dependencies([tf.debugging.Assert(False, [tf.strings.join(line)])]):
+            return tf.zeros((height, width, channels), tf.uint8)
+
+    def decode_or_refuse(path: tf.Tensor) -> tf.data.Dataset:
+        own = tf.data.Dataset.from_tensors(path)
+        return own.map(decode).ignore_errors().concatenate(own.map(refuse)).take(1)
+
     images = tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
-    images = images.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+    images = images.interleave(
+        decode_or_refuse, cycle_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    images = images.apply(tf.data.experimental.assert_cardinality(len(paths)))
     parents = [path.relative_to(folder).parts[:-1] for path in paths]
     return images, (np.array([p[0] for p in parents]) if all(parents) else None)
+
+
+def _without_alpha(image: tf.Tensor, channels: int) -> tf.Tensor:
+    """An image of any channels on white, where it is transparent, with so many channels."""
+    count = tf.shape(image)[2]
+    alpha = tf.where(count % 2 == 0, image[..., -1:] / 255.0, 1.0)
+    color = image[..., : count - (count + 1) % 2]
+    color = 255.0 + alpha * (color - 255.0)
+    if channels == 3:
+        return tf.repeat(color, 3 // tf.shape(color)[2], axis=2)
+    is_gray = tf.shape(color)[2] == 1
+    return tf.cond(is_gray, lambda: color, lambda: tf.image.rgb_to_grayscale(color))
 
 
 def _read_npy(path: Path, name: str) -> Pair:
@@ -172,6 +211,8 @@ def _read_npz(path: Path, name: str) -> Pair:
         arrays = read_arrays(path)
     except ValueError:
         checks.fail(name, f"{str(path)!r}, which cannot be read", "an .npz file of numbers")
+    if {"format", "shape", "data"} <= set(arrays):
+        return scipy.sparse.load_npz(path), None
     if len(arrays) == 1:
         return next(iter(arrays.values())), None
     lower = {key.lower(): key for key in arrays}

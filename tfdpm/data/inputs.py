@@ -15,9 +15,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfdpm import checks
-from tfdpm.data import elements, files, sequences, streams
+from tfdpm.data import csv_files, elements, files, sequences, streams
 from tfdpm.data.catalogue import named
-from tfdpm.data.columns import Columns, read_frame
+from tfdpm.data.cells import read_numbers
+from tfdpm.data.columns import Columns, most_categories, read_frame
 from tfdpm.data.tables import TableOptions, choose_columns
 from tfdpm.metrics import UNKNOWN_LABEL
 
@@ -195,10 +196,17 @@ def _opened(
     That is an array-like, a frame, a stream, or a tuple of these and labels or weights. Columns of
     frames are chosen as those of files where there are neither labels nor `columns` of a fit.
     """
+    if hasattr(data, "to_pandas") and not isinstance(data, tf.data.Dataset):
+        data = data.to_pandas()  # a table of Arrow or Polars
+    if isinstance(data, list) and data and all(isinstance(each, Mapping) for each in data):
+        import pandas
+
+        data = pandas.DataFrame(data)
     pandas = sys.modules.get("pandas")  # whoever has a frame has imported it
     is_frame = pandas is not None and isinstance(data, pandas.DataFrame)
     if is_frame and columns is None and not (takes_text or has_labels) and data.size:
         frame = data.set_axis(list(map(str, data.columns)), axis=1)
+        read_numbers(frame, most_categories=most_categories(len(frame)))
         return choose_columns(frame, TableOptions(), name, ""), Columns()
     if (
         isinstance(data, str)
@@ -208,8 +216,9 @@ def _opened(
         data = named.load(data)
     elif isinstance(data, (str, os.PathLike)):
         if takes_text and os.path.isfile(data) and os.fspath(data).lower().endswith(".txt"):
-            with open(data, encoding="utf-8-sig") as lines:
-                data = [line.strip() for line in lines if line.strip()]
+            with open(data, "rb") as file:
+                lines = csv_files.decoded(file.read()).splitlines()
+            data = [line.strip() for line in lines if line.strip()]
         else:
             data = files.read_path(data, TableOptions(), name=name, known=columns)
     if takes_text:
@@ -219,7 +228,7 @@ def _opened(
     data = elements.splits_of(data, name)
     if isinstance(data, tf.data.Dataset):
         return elements.as_pairs(data, columns, name)
-    if isinstance(data, Mapping) and data:
+    if isinstance(data, Mapping) and not scipy.sparse.issparse(data) and data:
         data = elements.of_arrays(data, columns, name)
     return data, Columns()
 
@@ -283,8 +292,9 @@ def _classes_of(y: Any) -> tuple[str, ...]:
 
 
 def as_weights(sample_weight: Any, num_points: int) -> NDArray[np.float64]:
-    """Returns non-negative weights of so many points as `[N]` float64, or raises."""
+    """Returns non-negative weights `[N]` or `[N, 1]` of N points as `[N]` float64, or raises."""
     weights = np.asarray(sample_weight, np.float64)
+    weights = weights[:, 0] if weights.shape[1:] == (1,) else weights
     if weights.shape != (num_points,):
         checks.fail("sample_weight", f"shape {weights.shape}", f"[{num_points}]")
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
@@ -343,10 +353,18 @@ def _as_texts(data: Any, name: str) -> NDArray[np.object_]:
     """Returns `[N]` or `[N, 1]` texts as `[N]` strings."""
     array = np.asarray(data, dtype=object)
     array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-    texts = [each.decode() if isinstance(each, bytes) else each for each in array.flat]
+    try:
+        texts = [each.decode() if isinstance(each, bytes) else each for each in array.flat]
+        "".join(each for each in texts if isinstance(each, str)).encode()
+    except UnicodeError as error:
+        checks.fail(name, checks.one_line(error), "texts in UTF-8")
     wrong = next((i for i, each in enumerate(texts) if not isinstance(each, str)), None)
     if array.ndim != 1 or wrong is not None:
-        got = f"shape {array.shape}" if wrong is None else f"{array.flat[wrong]!r} at {wrong}"
+        got = (
+            f"shape {array.shape}"
+            if wrong is None
+            else f"{repr(array.flat[wrong])[:80]} at {wrong}"
+        )
         checks.fail(name, got, "[N] texts, as the encoder takes", TypeError)
     result = np.empty(len(texts), dtype=object)
     result[:] = texts

@@ -147,7 +147,7 @@ def reading_error(error: Exception) -> ValueError | None:
     """Returns one line for a mistake that TensorFlow found while it read a stream, else None."""
     if not isinstance(error, tf.errors.OpError) or "Iterator" not in error.message:
         return None
-    found = re.search(r"`\w+`: got .* wanted finite numbers only\.", error.message)
+    found = re.search(r"`\w+`: got .* wanted (finite numbers only|images)\.", error.message)
     if found:
         return ValueError(found.group())
     reason = re.sub(r"\{\{.*?\}\} ?|\[Op:.*", "", error.message.strip().splitlines()[0]).strip()

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tfdpm import checks
+from tfdpm.data.cells import MISSING_CELLS
 from tfdpm.data.csv_files import (
     HEAD_ROWS,
-    MISSING_CELLS,
     OPENERS,
     count_titles,
     has_header,
@@ -31,6 +31,8 @@ def _read_excel(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
         wanted = f"what reads it: pip install 'tfdpm[tables]' ({error})"
         checks.fail(name, repr(str(path)), wanted, ImportError)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if path.suffix.lower() == ".xls" and b"\0" not in path.read_bytes()[:4096]:
+            return read_csv(path, header, name)  # text, as which many programs write .xls
         checks.fail(name, f"{str(path)!r}, which cannot be read ({error})", "an Excel file")
     sheets = {key: sheet.dropna(how="all") for key, sheet in sheets.items()}
     tables = (key for key, sheet in sheets.items() if len(sheet) > 2 and sheet.shape[1] > 1)
@@ -55,7 +57,7 @@ def _read_json(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
     import pandas
 
     del header
-    lines = path.suffix.lower() != ".json"
+    lines = ".json" not in map(str.lower, path.suffixes)
     options: dict[str, Any] = {"dtype": False, "encoding": "utf-8-sig"}
     for has_lines in (lines, not lines):
         try:
@@ -73,27 +75,51 @@ def _read_json(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
     checks.fail(name, f"{str(path)!r}, which cannot be read ({reason})", "rows of a table in JSON")
 
 
-def _read_parquet(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
+def _read_arrow(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
+    """Reads Parquet and Feather files."""
     import pandas
 
     del header
     checks.import_optional("pyarrow", name, "tables")  # with which pandas reads the file
+    suffix = path.suffix.lower()
+    read = pandas.read_parquet if suffix == ".parquet" else pandas.read_feather
     try:
-        return pandas.read_parquet(path).reset_index(drop=True), ""
+        return read(path).reset_index(drop=True), ""
     except (OSError, ValueError):
-        checks.fail(name, f"{str(path)!r}, which cannot be read", "a .parquet file")
+        checks.fail(name, f"{str(path)!r}, which cannot be read", f"a {suffix} file")
+
+
+def _read_arff(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
+    """Reads the files of Weka and OpenML."""
+    import pandas
+    from scipy.io import arff
+
+    del header
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            frame = pandas.DataFrame(arff.loadarff(file)[0])
+    except (OSError, ValueError, NotImplementedError, arff.ArffError) as error:
+        got = f"{str(path)!r}, which cannot be read ({checks.one_line(error)})"
+        checks.fail(name, got, "an .arff file of numbers and categories")
+    for column, dtype in frame.dtypes.items():
+        if dtype.kind == "O":
+            text = frame[column].str.decode("utf-8")
+            frame[column] = text.mask(text.isin(MISSING_CELLS))
+    return frame, ""
 
 
 READERS: dict[str, Callable] = {
     ".csv": read_csv, ".tsv": read_csv, ".txt": read_csv, ".dat": read_csv,
-    ".data": read_csv, ".xlsx": _read_excel, ".xls": _read_excel, ".json": _read_json,
-    ".jsonl": _read_json, ".ndjson": _read_json, ".parquet": _read_parquet,
+    ".data": read_csv, ".zip": read_csv, ".xlsx": _read_excel, ".xls": _read_excel,
+    ".ods": _read_excel, ".json": _read_json, ".jsonl": _read_json, ".ndjson": _read_json,
+    ".parquet": _read_arrow, ".feather": _read_arrow, ".arff": _read_arff,
 }  # fmt: skip
 
 
 def reader_of(path: Path) -> Callable | None:
     """What reads a file of that name; text may be compressed."""
     *_, before, last = ["", "", *path.suffixes]
-    if last.lower() in OPENERS and READERS.get(before.lower()) is read_csv:
-        return read_csv
+    inside = READERS.get(before.lower())
+    if last.lower() in OPENERS and inside in (read_csv, _read_json):
+        return inside
     return READERS.get(last.lower())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfdpm import checks
+from tfdpm.data.cells import distinct_texts, read_cells, warn_of_codes
 from tfdpm.data.columns import Columns, is_nested, listed, most_categories, spread_lists
+from tfdpm.data.csv_files import read_csv
 from tfdpm.data.table_files import reader_of
 
 # Names of columns of known labels, the likeliest first; numbers and case do not count.
@@ -22,11 +25,18 @@ LABEL_NAMES = (
 )  # fmt: skip
 AMOUNT_NAMES = ("target", "targets", "y")  # of labels, which fractions are not
 _COUNTED_ROWS = 20  # fewest rows, of which a column that counts them says nothing else
-_DATE = (
-    r"(\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{4}/\d{1,2}/\d{1,2}"
-    r"|[A-Z][a-z]{2,8}\.? \d{1,2},? \d{4}|\d{1,2}[ .-]+[A-Z][a-z]{2,8}[ .-]\d{2,4})([ T].*)?"
+_MONTH = r"[A-Z][a-z]{2,8}"
+_DATE = re.compile(
+    rf"(({_MONTH},? )?"
+    r"(\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{4}[/.]\d{1,2}[/.]\d{1,2}"
+    r"|(19|20)\d\d-?([WQ]\d{1,2}|(?<=-)(0\d|1[0-2]))|\d{8}(?=T)"
+    r"|(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6}[ .-]+(\d\d|\d{4})"
+    rf"|{_MONTH}\.? \d{{1,2}},? ([\d:]{{5,8}} )?\d{{4}}"
+    rf"|\d{{1,2}}[ .-]+{_MONTH}[ .-]\d{{2,4}})|\d{{1,2}}:\d{{2}}(:\d{{2}})?)([ T].*)?"
 )
 _ID = r"(?i:.*\bid|.*_id|id_.*|identifier)|.*[a-z]I[dD]"
+_TIME = r"(?i:.*(time_?stamp|epoch|unix.?time)|ts|.*_ts)"
+_FIRST_SECOND = 10**8  # of the year 1973, since 1970
 _FIRST_DATE, _LAST_DATE = 1700_01_01, 2100_12_31  # as whole numbers
 ROW_NAME = re.compile(
     r"(?i:unnamed: 0(\.\d+)?|index|row[ _.]?(names?|id|no|number|index)?|#|nr|no)|" + _ID + "|"
@@ -94,7 +104,10 @@ def read_table(
     `known` are the columns of a fit, which no guess leaves out. The frame's `attrs` say, for
     `Columns`, which columns were left out and how the file was read.
     """
-    frame, form = reader_of(path)(path, options.header, name)
+    reader = reader_of(path)
+    frame, form = reader(path, options.header, name)
+    if reader is not read_csv:
+        frame, form = read_cells(frame, form)
     frame.columns = [" ".join(str(each).split()) for each in frame.columns]
     if len(frame) == 0:
         checks.fail(name, f"{str(path)!r}, which is empty", "rows of numbers or text")
@@ -127,6 +140,7 @@ def choose_columns(
         missing, fill = "mean", dict(zip(known.names, known.fill, strict=True))
     frame, note = _without_missing(frame, missing, fill, name, remedies[0])
     _check_texts(frame, name, remedies[1])
+    warn_of_codes(frame)
     frame.attrs["tfdpm"] = {
         "left_out": (*roles.left_out, *([] if roles.label is None else [roles.label])),
         "origin": "; ".join(filter(None, [origin, _describe(roles), note])),
@@ -152,7 +166,8 @@ def _find_roles(frame: Any, options: TableOptions, known: Columns) -> _Roles:
                 checks.fail(argument, repr(value), f"one of the columns {names}")
     roles.leave_out(map(str, options.drop), "asked for")
     kept = {*known.names, *map(str, wanted)}
-    free = [each for each in names if each not in kept and names.count(each) == 1]
+    counts = Counter(names)
+    free = [each for each in names if each not in kept and counts[each] == 1]
     free = [each for each in free if not is_nested(frame[each])]
     roles.label = None if options.label is None else str(options.label)
     if roles.label is None and len(names) > 1:
@@ -227,6 +242,8 @@ def _reason_to_leave_out(values: Any, name: str, is_first: bool) -> str | None:
         return _reason_of_text(values)
     if is_whole and _are_written_dates(values, name):
         return "dates"
+    if is_whole and re.fullmatch(_TIME, name) and values.min() > _FIRST_SECOND:
+        return "dates"
     if is_whole and re.fullmatch(_ID, name) and values.nunique() > most_categories(len(values)):
         return "numbers what rows belong to"
     return None
@@ -234,14 +251,14 @@ def _reason_to_leave_out(values: Any, name: str, is_first: bool) -> str | None:
 
 def _reason_of_text(values: Any) -> str | None:
     """Why a column of text or times says nothing of the points, if so."""
-    text = values.dropna().astype(str)
-    count = text.nunique()
-    if _are_dates(values, text):
+    texts = distinct_texts(values)
+    if _are_dates(values, texts):
         return "dates"
-    if count == 1 == len(text) / len(values):
+    if len(texts) == 1 and values.notna().all():
         return "the same in each row"
-    if count > most_categories(len(values)) and not _is_stray_text(text).any():
-        return f"{count} different texts"
+    is_many = len(texts) > most_categories(len(values))
+    if is_many and not _is_stray_text(values.dropna(), texts).any():
+        return f"{len(texts)} different texts"
     return None
 
 
@@ -301,14 +318,15 @@ def _check_texts(frame: Any, name: str, remedy: str) -> None:
         values = frame.iloc[:, place]
         if values.dtype.kind in "biufc":
             continue
-        text = values.astype(str)
-        if _are_dates(values, text):
-            got = f"dates in column {column!r}, such as {text.iloc[0]!r}"
+        texts = distinct_texts(values)
+        if _are_dates(values, texts):
+            got = f"dates in column {column!r}, such as {str(values.iloc[0])!r}"
             checks.fail(name, got, f"numbers or categories: make such of it; {remedy}")
-        is_stray = _is_stray_text(text)
+        is_stray = _is_stray_text(values, texts)
         if is_stray.any():
             row = is_stray.argmax()
-            got = f"numbers and text in column {column!r}, such as {text.iloc[row]!r} in row {row}"
+            text = str(values.iloc[row])
+            got = f"numbers and text in column {column!r}, such as {text!r} in row {row}"
             checks.fail(name, got, f"rows of numbers, or text throughout; {remedy}")
 
 
@@ -323,19 +341,27 @@ def _are_written_dates(values: Any, name: str) -> bool:
     return bool(pandas.to_datetime(text, format=form, errors="coerce").notna().all())
 
 
-def _are_dates(values: Any, text: Any) -> bool:
-    """Whether a column, whose values are given as text, too, holds dates or times."""
-    return values.dtype.kind in "mM" or bool(text.str.fullmatch(_DATE).all())
+def _are_dates(values: Any, texts: Sequence[str]) -> bool:
+    """Whether a column, whose different values are given as text, too, holds dates or times."""
+    return values.dtype.kind in "mM" or (bool(texts) and all(map(_DATE.fullmatch, texts)))
 
 
-def _is_stray_text(text: Any) -> NDArray[np.bool_]:
+def _is_stray_text(values: Any, texts: Sequence[str]) -> NDArray[np.bool_]:
     """`[N]` whether a value is none of the numbers that most of a column is; codes are no numbers.
 
-    Codes are few values, such as 0, 1, 2 and "3+".
+    Codes are few values, such as 0, 1, 2 and "3+". `texts` are the different values.
     """
-    import pandas
+    none = np.zeros(len(values), dtype=bool)
+    if len(texts) <= min(most_categories(len(values)), len(values) / _ROWS_PER_CODE):
+        return none
+    others = {text for text in texts if not _is_float(text)}
+    is_text = values.astype(str).isin(others).to_numpy()
+    return is_text if is_text.sum() <= len(values) / 2 else none
 
-    is_text = pandas.to_numeric(text, errors="coerce").isna().to_numpy()
-    count = text.nunique()
-    is_code = count <= min(most_categories(len(text)), len(text) / _ROWS_PER_CODE)
-    return is_text if is_text.sum() <= len(text) / 2 and not is_code else np.zeros_like(is_text)
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -83,7 +83,6 @@ class DeepDPM(FittedModel):
         self,
         x,
         y=None,
-        *,
         batch_size: int | None = None,
         epochs: int | None = None,
         verbose: str | int = "auto",
@@ -93,13 +92,14 @@ class DeepDPM(FittedModel):
         shuffle: bool = True,
         class_weight: None = None,
         sample_weight=None,
-        must_link: Any = None,
-        cannot_link: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int = 1,
+        *,
+        must_link: Any = None,
+        cannot_link: Any = None,
         reference: Reference | None = None,
         forgetting: float = 0.0,
     ) -> keras.callbacks.History:
@@ -127,18 +127,18 @@ class DeepDPM(FittedModel):
             sample_weight: `[N]` non-negative weights of the points, unless `x` brings them. K is
                 sought among those that have any; where they are more than `max_start_points`, heavy
                 ones rather than light.
-            must_link: `[M, 2]` pairs of rows of `x`, in memory, in one cluster when the fit
-                ends; `None` for none. K is sought without them. Then components that hold linked
-                rows are joined, whatever lies between them.
-            cannot_link: `[M, 2]` pairs of rows that are then in two clusters: components that hold
-                both are split between them. `labels_` respect every pair, or an error names those
-                that cannot be respected.
             initial_epoch: number of the first epoch.
             steps_per_epoch: batches of a `tf.data.Dataset`, `PyDataset` or generator that make up
                 an epoch. It may have no end then, and every batch is a `partial_fit`.
             validation_steps: batches of `validation_data` that are scored; `None` for all.
             validation_batch_size: points scored at once; chosen when `None`.
             validation_freq: number of epochs between two scores of `validation_data`.
+            must_link: `[M, 2]` pairs of rows of `x`, in memory, in one cluster when the fit
+                ends; `None` for none. K is sought without them. Then components that hold linked
+                rows are joined, whatever lies between them.
+            cannot_link: `[M, 2]` pairs of rows that are then in two clusters: components that hold
+                both are split between them. `labels_` respect every pair, or an error names those
+                that cannot be respected.
             reference: an older model of data like these, whose clusters' names are kept:
                 `ids_` holds them, `identity_` what was born, died, split or merged.
             forgetting: see `partial_fit`; only with `steps_per_epoch`.

@@ -144,15 +144,16 @@ class SerializableModel(keras.Model):
         """Untrained networks of D features, with C slots and the model's optimizers, if any."""
         layers = create_networks(feature_dim, hidden_units, capacity, self.config, self.seed)
         if self.parts is None:
+            if self.compiled and self.optimizer.built:  # of a copy without clusters
+                self.optimizer = _renewed(self.optimizer)
+                self.subcluster_optimizer = _renewed(self.subcluster_optimizer)
             self.clustering, self.subclustering = layers
             self.built = True
             return self._pair_networks()
-        # Keras optimisers refuse new variables. What `adopt` has not yet taken over stays.
+        # What `adopt` has not yet taken over stays.
         networks, optimizers = self.parts.networks, None
         if networks.optimizers is not None:
-            optimizers = tuple(
-                type(old).from_config(old.get_config()) for old in networks.optimizers
-            )
+            optimizers = tuple(map(_renewed, networks.optimizers))
         clustering, subclustering = layers
         return networks.replace(
             clustering=clustering,
@@ -259,6 +260,11 @@ class SerializableModel(keras.Model):
             ImportError: without tf2onnx.
         """
         tflite_onnx.export_onnx(saved_model.ServingModule(self), path)
+
+    def quantize(self, *args, **kwargs) -> None:
+        """Raises ValueError: a file of quantised networks could not be loaded again."""
+        wanted = "networks in float32; `export_tflite` writes small files"
+        checks.fail("quantize", "a DeepDPM, whose networks learn", wanted)
 
     def load_weights(self, filepath, skip_mismatch: bool = False, **kwargs) -> None:
         """Reads a `.weights.h5` file; a model that was not fitted is then as good as the saved one.
@@ -415,3 +421,8 @@ class SerializableModel(keras.Model):
             # A copy from before the networks grew fills the leading slots.
             paddings = [(0, b - a) for a, b in zip(value.shape, variable.shape, strict=True)]
             variable.assign(np.pad(value, paddings))
+
+
+def _renewed(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The same optimizer without slots; Keras optimisers refuse new variables."""
+    return type(optimizer).from_config(optimizer.get_config())

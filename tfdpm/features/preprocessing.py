@@ -12,7 +12,7 @@ from sklearn.utils.extmath import svd_flip
 
 from tfdpm import checks
 from tfdpm.config import PREPROCESSING
-from tfdpm.features.resolution import column_steps, repeats_by_chance
+from tfdpm.features.resolution import column_steps, has_atom, repeats_by_chance
 from tfdpm.features.skewness import compress, expand, log_slopes
 
 # Largest over median variance above which columns have mixed units and get unit variance each.
@@ -222,8 +222,10 @@ class Preprocessing:
         is_number = ~self.is_flag
         steps = np.where(is_number, column_steps(raw), 0.0)
         # Rows of categories alone repeat.
-        counts_copies = not self.projection[is_number].any() or repeats_by_chance(
-            raw[:, is_number], steps[is_number]
+        counts_copies = (
+            not self.projection[is_number].any()
+            or repeats_by_chance(raw[:, is_number], steps[is_number])
+            or has_atom(raw)
         )
         if not steps.any() and not counts_copies:
             return self

@@ -16,6 +16,8 @@ _SAME = 1e-7  # values nearer to each other than this share of their range are t
 _WIDEST = 0.97  # share of the points that share a value whose widths are not cut
 _COMPARABLE = 0.01  # least share of the points at a value that the next one has
 _FEW_VALUES = 16  # a column of no more values takes each of them again, whatever is measured
+_LARGEST_COPY = 0.05  # share of the points up to which equal ones are copies and no cluster
+_MOST_COPIES = 20  # number of them
 _POINTS_PER_CELL = 0.1  # least number of points for each cell in which clusters may lie
 
 
@@ -108,3 +110,9 @@ def repeats_by_chance(rows: np.ndarray, steps: np.ndarray) -> bool:
     variances[: len(singular_values)] = singular_values**2 / len(rows)
     log_cells = 0.5 * np.sum(np.log(2.0 * np.pi * np.e * (variances + 1.0 / 12.0)))
     return bool(np.log(len(rows)) - log_cells >= np.log(_POINTS_PER_CELL))
+
+
+def has_atom(rows: np.ndarray) -> bool:
+    """Whether so many rows `[n, D]` are equal that they are a cluster, such as rows of zeros."""
+    _, counts = np.unique(rows, axis=0, return_counts=True)
+    return bool(counts.max() > max(_LARGEST_COPY * len(rows), _MOST_COPIES))
