@@ -48,14 +48,17 @@ def fit_layout_scale(
     """Returns the scale whose clusters are best separated before the layout.
 
     The mixture that was found with it comes along. Without a search by `config`, the scale is the
-    least that is no narrower than the data suggest, and no mixture comes.
+    least that is no narrower than the data suggest, and no mixture comes. A prior that is not the
+    default one keeps its scale.
 
     Args:
         places: `[n, D]` of a sample of `num_points`, in the layout.
         neighbours: `[n, k]` indices of each point's neighbours before the layout.
-        config, seed: of the fit, whose `prior_scale` is replaced.
+        config, seed: of the fit.
         are_images: whether points are images or vectors of pixels.
     """
+    if (config.prior, config.prior_scale) != ("auto", 1.0):
+        return config.prior_scale, None
     scales = _IMAGE_SCALES if are_images else _SCALES
     if not uses_search(config):
         return max(scales[0], 1.0), None

@@ -17,10 +17,12 @@ import tensorflow as tf
 from tfdpm import checks, metrics
 from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import as_features
+from tfdpm.deepdpm.layout_prior import fit_layout_scale
 from tfdpm.deepdpm.model import DeepDPM
 from tfdpm.features import autoencoder as autoencoders
-from tfdpm.features import parametric_umap
+from tfdpm.features import parametric_umap, umap
 from tfdpm.features.apply_encoder import encode, encode_inputs
+from tfdpm.features.choice import image_shape_of
 from tfdpm.joint.config import PRESETS, JointConfig
 from tfdpm.joint.refinement import Pull, Refinement
 from tfdpm.joint.state import JointState
@@ -269,14 +271,27 @@ class JointClustering(keras.Model):
     def _cluster(self, points: np.ndarray) -> None:
         """Fits a new DeepDPM to the latents, or to their layout as a network gives it."""
         latents = encode(self._raw_encoder(), points)
-        self._raw.model = self.embedder = None
-        self.clustering = DeepDPM(self.config.clustering, seed=self.seed, name="deepdpm")
-        if self.config.embedding == "none":
-            self.clustering.fit(latents, verbose=0)
-        else:
+        config, inputs = self.config.clustering, as_features(latents)
+        if self.config.embedding == "umap":
             # Clusters are found among the places themselves: a network blurs the gaps between them.
-            places = parametric_umap.neighbour_layout(latents, seed=self.seed)
-            self.clustering.fit(places, verbose=0)
+            found = umap.neighbours(latents, min(umap.NUM_NEIGHBOURS, len(latents) - 1))
+            places = parametric_umap.neighbour_layout(latents, found, seed=self.seed)
+            inputs = as_features(places)
+            # Pulled latents gather at their centres, so that each round has a prior of its own.
+            scale, start = fit_layout_scale(
+                places,
+                found[0],
+                config,
+                len(places),
+                self.seed,
+                are_images=image_shape_of(points) is not None,
+            )
+            config = config.replace(prior_scale=scale)
+            inputs = dataclasses.replace(inputs, start=start)
+        self._raw.model = self.embedder = None
+        self.clustering = DeepDPM(config, seed=self.seed, name="deepdpm")
+        self.clustering.fit(inputs, verbose=0)
+        if self.config.embedding == "umap":
             network = parametric_umap.fit_encoder(
                 latents, places, epochs=_EMBEDDER_EPOCHS, noise=_NOISE, seed=self.seed
             )
