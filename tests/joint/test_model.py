@@ -164,6 +164,20 @@ def test_rounds_keep_the_number_of_clusters_of_few_points(name, rounds, most) ->
     assert history["acc"][-1] > max(history["acc"][0] - 0.02, 0.7)
 
 
+def test_vectors_of_pixels_are_moved_like_images() -> None:
+    x = load_digits().data[:200]
+
+    def reconstruction(points, augment):
+        settings = {"latent_dim": 10, "pretrain_epochs": 30, "learning_rate": 1e-3}
+        model = JointClustering(CONFIG.replace(augment=augment, max_rounds=1, **settings))
+        model.fit(points, verbose=0)
+        return model.progress.losses.reconstruction
+
+    moved = reconstruction(x, augment=True)
+    assert moved == pytest.approx(reconstruction(x.reshape(-1, 8, 8), augment=True), rel=0.01)
+    assert moved > 1.2 * reconstruction(x, augment=False)
+
+
 def test_prior_that_is_given_is_kept_for_every_round(data) -> None:
     clustering = DeepDPMConfig(prior_scale=3.0, epochs=1)
     config = CONFIG.replace(embedding="umap", clustering=clustering, max_rounds=1)

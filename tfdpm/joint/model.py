@@ -238,10 +238,11 @@ class JointClustering(keras.Model):
 
     def _refinement(self, points: np.ndarray) -> Refinement:
         scaled, shape = np.asarray(self.scaling(points), np.float32), points.shape[1:]
+        image_shape = (*shape, 1)[:3] if len(shape) >= 2 else image_shape_of(points)
         return Refinement(
             autoencoder=self.autoencoder,
             points=tf.reshape(scaled, [-1, *self.autoencoder.encoder.input_shape[1:]]),
-            image_shape=(*shape, 1)[:3] if self.config.augment and len(shape) >= 2 else None,
+            image_shape=image_shape if self.config.augment else None,
             reconstruction_weight=self._loss_weight(scaled),
             batch_size=self.config.batch_size,
             seed=self.seed,
