@@ -32,6 +32,8 @@ from tfdpm.progress.files import local_path, replace_file
 
 _EMBEDDER_EPOCHS = 100  # of the network that places new points; with fewer it blurs the clusters
 _NOISE = 0.03  # of its inputs' standard deviation
+# Of the share of edges between clusters, times sqrt(N), where the share is an eighth.
+_SHARE_DEVIATION = 0.33
 _CLUSTERING_STEPS = 10  # steps of progress that a clustering counts for
 _PARTS = ("autoencoder", "scaling", "embedder", "clustering")
 
@@ -279,13 +281,11 @@ class JointClustering(keras.Model):
             places = parametric_umap.neighbour_layout(latents, found, seed=self.seed)
             inputs = as_features(places)
             # Pulled latents gather at their centres, so that each round has a prior of its own.
+            # They are no pixels, whose least scale joins digits.
+            margin = _SHARE_DEVIATION / np.sqrt(len(places))
+            options = {"are_images": False, "margin": margin}
             scale, start = fit_layout_scale(
-                places,
-                found[0],
-                config,
-                len(places),
-                self.seed,
-                are_images=image_shape_of(points) is not None,
+                places, found[0], config, len(places), self.seed, **options
             )
             config = config.replace(prior_scale=scale)
             inputs = dataclasses.replace(inputs, start=start)
