@@ -44,6 +44,7 @@ def fit_layout_scale(
     seed: int,
     *,
     are_images: bool,
+    least: float = 0.0,
     margin: float = 0.0,
 ) -> tuple[float, InitialMixture | None]:
     """Returns the scale whose clusters are best separated before the layout.
@@ -57,11 +58,12 @@ def fit_layout_scale(
         neighbours: `[n, k]` indices of each point's neighbours before the layout.
         config, seed: of the fit.
         are_images: whether points are images or vectors of pixels.
+        least: narrowest scale that is tried.
         margin: separation below the best that is as good, since a sample's varies.
     """
     if (config.prior, config.prior_scale) != ("auto", 1.0):
         return config.prior_scale, None
-    scales = _IMAGE_SCALES if are_images else _SCALES
+    scales = [each for each in (_IMAGE_SCALES if are_images else _SCALES) if each >= least]
     if not uses_search(config):
         return max(scales[0], 1.0), None
     moments = feature_moments(places)._replace(num_points=num_points)

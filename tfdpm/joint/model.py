@@ -281,9 +281,10 @@ class JointClustering(keras.Model):
             places = parametric_umap.neighbour_layout(latents, found, seed=self.seed)
             inputs = as_features(places)
             # Pulled latents gather at their centres, so that each round has a prior of its own.
-            # They are no pixels, whose least scale joins digits.
+            # Narrower ones than the data suggest would cut them to pieces that the pull then parts:
+            # 10,000 digits ended with K 20. Wider ones, as for pixels, join two digits.
             margin = _SHARE_DEVIATION / np.sqrt(len(places))
-            options = {"are_images": False, "margin": margin}
+            options = {"are_images": False, "least": 1.0, "margin": margin}
             scale, start = fit_layout_scale(
                 places, found[0], config, len(places), self.seed, **options
             )
