@@ -179,8 +179,7 @@ def fit(
     if checkpoint is not None and not any(isinstance(each, Checkpoint) for each in callbacks):
         callbacks.append(Checkpoint(checkpoint))
     with stages.stage(learn_encoder.CLUSTERS):
-        has_default_prior = (config.prior, config.prior_scale) == ("auto", 1.0)
-        if choice.name in _LAYOUTS and has_default_prior:
+        if choice.name in _LAYOUTS:
             count, are_images = inputs.num_points or len(sample), choice.image_shape is not None
             scale, start = fit_layout_scale(
                 learned.places, learned.neighbours, config, count, seed, are_images=are_images

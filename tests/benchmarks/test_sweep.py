@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tfdpm.benchmarks import sweep as sweeps
 from tfdpm.benchmarks.labelled import LabelledData
 from tfdpm.benchmarks.sweep import Sweep
+from tfdpm.progress.display import ProgressDisplay
 
 
 def test_methods_are_innermost_and_every_record_is_written(tmp_path) -> None:
@@ -63,3 +65,21 @@ def test_a_trial_has_one_seed_and_few_points(labelled_file, monkeypatch) -> None
     assert len(sweep.read_rows()[0].x) == 70
     with pytest.raises(ValueError, match="--seeds"):
         Sweep(seeds=0)
+
+
+def test_runs_are_told_and_resumed_by_the_last_of_their_records(tmp_path, capsys) -> None:
+    made = []
+
+    def measure(data, seed, *, method):
+        made.append((method, seed))
+        return [{"data": data.name, "method": each, "seed": seed} for each in ("before", method)]
+
+    data = LabelledData("blobs", np.zeros([4, 2]), np.zeros(4))
+    methods = [partial(measure, method=name) for name in ("a", "b")]
+    sweep = Sweep(out=tmp_path / "a.json", seeds=2, resume=True)
+    results = sweep.measure({}, [data], methods[:1], display=ProgressDisplay(2))
+    assert "1/2 blobs: a, seed 0\n2/2 blobs: a, seed 1" in capsys.readouterr().out
+    sweep.measure(sweep.take_up({}), [data], methods, display=ProgressDisplay(4))
+    assert made == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert capsys.readouterr().out.startswith("2/4 blobs: b, seed 0\n4/4 blobs: b, seed 1")
+    assert len(results["records"]) == 4

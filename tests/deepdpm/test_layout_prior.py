@@ -9,13 +9,14 @@ from tfdpm.deepdpm import layout_prior as module
 from tfdpm.features import umap
 
 
-def found_for(x, *, clumped, config=None, are_images=False):
+def found_for(x, *, clumped, config=None, are_images=False, margin=0.0):
     """Scale and mixture of points `[N, 8]`, whose first two columns a layout keeps or clumps."""
     places = x[:, :2] + (0.45 * np.sin(2.0 * x[:, :2]) if clumped else 0.0)
     neighbours, _ = umap.neighbours(x, 15)
     config = config or DeepDPMConfig()
+    options = {"are_images": are_images, "margin": margin}
     return module.fit_layout_scale(
-        places.astype(np.float32), neighbours, config, len(x), 0, are_images=are_images
+        places.astype(np.float32), neighbours, config, len(x), 0, **options
     )
 
 
@@ -37,6 +38,12 @@ def test_clumps_of_chance_have_a_wider_prior_than_the_same_points_without_them()
     x = clouds([(0, 0), (20, 0)])
     assert scale_for(x, clumped=True) >= 4.0
     assert scale_for(x, clumped=False) == 1.0
+
+
+def test_scales_within_a_margin_of_the_best_give_way_to_what_the_data_suggest():
+    x = clouds([(0, 0), (20, 0)])
+    assert scale_for(x, clumped=True, margin=0.01) >= 4.0
+    assert scale_for(x, clumped=True, margin=2.0) == 1.0
 
 
 def test_many_small_classes_keep_the_prior_that_the_data_suggest():

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.datasets import load_digits, load_wine
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.data import gaussian_mixture
@@ -149,6 +150,40 @@ def test_stops_when_k_is_stable(data) -> None:
     model = new(CONFIG.replace(stable_rounds=1, max_rounds=4))
     model.fit(data[0], verbose=0)
     assert model.history.history["n_clusters"] == [3, 3]
+
+
+@pytest.mark.parametrize(("name", "rounds", "most"), [("digits", 2, 18), ("wine", 3, 5)])
+def test_rounds_keep_the_number_of_clusters_of_few_points(name, rounds, most) -> None:
+    """Of ten digits there were 25 and then 36 clusters, of three wines 5 and then 8."""
+    x, y = {"digits": load_digits, "wine": load_wine}[name](return_X_y=True)
+    if name == "wine":
+        x = (x - x.mean(axis=0)) / x.std(axis=0)
+    model = JointClustering(JointConfig(max_rounds=rounds, stable_rounds=None))
+    history = model.fit(x[:600], y[:600], verbose=0).history
+    assert max(history["n_clusters"]) <= most
+    assert history["acc"][-1] > max(history["acc"][0] - 0.02, 0.7)
+
+
+def test_vectors_of_pixels_are_moved_like_images() -> None:
+    x = load_digits().data[:200]
+
+    def reconstruction(points, augment):
+        settings = {"latent_dim": 10, "pretrain_epochs": 30, "learning_rate": 1e-3}
+        model = JointClustering(CONFIG.replace(augment=augment, max_rounds=1, **settings))
+        model.fit(points, verbose=0)
+        return model.progress.losses.reconstruction
+
+    moved = reconstruction(x, augment=True)
+    assert moved == pytest.approx(reconstruction(x.reshape(-1, 8, 8), augment=True), rel=0.01)
+    assert moved > 1.2 * reconstruction(x, augment=False)
+
+
+def test_prior_that_is_given_is_kept_for_every_round(data) -> None:
+    clustering = DeepDPMConfig(prior_scale=3.0, epochs=1)
+    config = CONFIG.replace(embedding="umap", clustering=clustering, max_rounds=1)
+    model = new(config)
+    model.fit(data[0], verbose=0)
+    assert model.clustering.config.prior_scale == 3.0
 
 
 def test_images_through_a_convolutional_encoder_and_a_layout(monkeypatch) -> None:

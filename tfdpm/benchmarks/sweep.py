@@ -12,6 +12,7 @@ from typing import Any
 from tfdpm import checks
 from tfdpm.benchmarks.labelled import LabelledData, draw_points, read_labelled, thin_classes
 from tfdpm.benchmarks.records import Record, summarize, write_results
+from tfdpm.progress.display import ProgressDisplay
 
 # A data set and a seed -> one record or several.
 Method = Callable[[Any, int], "Record | list[Record]"]
@@ -66,29 +67,39 @@ class Sweep:
         *,
         key: str = "records",
         group_by: Sequence[str] = (),
+        display: ProgressDisplay | None = None,
     ) -> Record:
         """Runs every method on every data set under every seed.
 
         Args:
             results: results so far; the new records are added to them.
             sets: data sets, the outermost loop.
-            methods: functions of a data set and a seed, the innermost loop.
+            methods: functions of a data set and a seed, the innermost loop. Those that are resumed
+                are partial, with the name of the last of their records as their `method`.
             key: name of the list in `results` that the records are added to.
             group_by: keys whose groups are averaged in `results["summary"]`; none for no summary.
+            display: what counts the runs and tells each before it begins; `None` for none.
         Returns:
             `results`, as they were last written.
         """
         records = results.setdefault(key, [])
         done = {(each["data"], each["method"], each["seed"]) for each in records}
+        display = display or ProgressDisplay(verbose=0)
         for data, seed, method in itertools.product(sets, self.seed_range, methods):
             named = getattr(method, "keywords", {}).get("method")
             if self.resume and (data.name, named, seed) in done:
+                display.skip(1)
                 continue
+            if named:
+                told = f"{data.name}: {named}, seed {seed}"
+                display.name_stage(told)
+                display.report(f"{display.done + 1}/{display.total} {told}")
             made = method(data, seed)
             records += made if isinstance(made, list) else [made]
             if group_by:
                 results["summary"] = summarize(records, *group_by)
             self.write(results)
+            display.step()
         return results
 
     def take_up(self, results: Record) -> Record:

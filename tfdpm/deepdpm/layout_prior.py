@@ -44,19 +44,26 @@ def fit_layout_scale(
     seed: int,
     *,
     are_images: bool,
+    least: float = 0.0,
+    margin: float = 0.0,
 ) -> tuple[float, InitialMixture | None]:
     """Returns the scale whose clusters are best separated before the layout.
 
     The mixture that was found with it comes along. Without a search by `config`, the scale is the
-    least that is no narrower than the data suggest, and no mixture comes.
+    least that is no narrower than the data suggest, and no mixture comes. A prior that is not the
+    default one keeps its scale.
 
     Args:
         places: `[n, D]` of a sample of `num_points`, in the layout.
         neighbours: `[n, k]` indices of each point's neighbours before the layout.
-        config, seed: of the fit, whose `prior_scale` is replaced.
+        config, seed: of the fit.
         are_images: whether points are images or vectors of pixels.
+        least: narrowest scale that is tried.
+        margin: separation below the best that is as good, since a sample's varies.
     """
-    scales = _IMAGE_SCALES if are_images else _SCALES
+    if (config.prior, config.prior_scale) != ("auto", 1.0):
+        return config.prior_scale, None
+    scales = [each for each in (_IMAGE_SCALES if are_images else _SCALES) if each >= least]
     if not uses_search(config):
         return max(scales[0], 1.0), None
     moments = feature_moments(places)._replace(num_points=num_points)
@@ -71,17 +78,17 @@ def fit_layout_scale(
         started[scale] = start_search(*given(scale))
         labels = started[scale].labels(places)
         rough[scale] = umap.separation(neighbours, labels, _WORTH)
-        if rough[scale] < max(rough.values()) - _CLEAR:
+        if rough[scale] < max(rough.values()) - max(_CLEAR, margin):
             break
-    best, mixture, largest = scales[-1], None, -np.inf
-    clear = [each for each in rough if rough[each] >= max(rough.values()) - _CLEAR]
-    # Of scales with the same clusters, the nearest to what the data suggest counts.
-    for scale in sorted(clear, key=lambda each: abs(np.log(each)), reverse=True):
+    allowed = max(_CLEAR, margin)
+    settled, quality = {}, {}
+    for scale in (each for each in rough if rough[each] >= max(rough.values()) - allowed):
         found = initialize_mixture(*given(scale), takes_logs=False, started=started[scale])
         features = found.preprocessing.transform(places).astype(np.float64)
         targets = found.t_mixture or found.parameters
         labels = Sample(features).labels(type(targets)(*(np.asarray(part) for part in targets)))
-        quality = umap.separation(neighbours, labels, _WORTH)
-        if quality >= largest:
-            best, mixture, largest = scale, found, quality
-    return best, mixture
+        settled[scale], quality[scale] = found, umap.separation(neighbours, labels, _WORTH)
+    # Of scales that are as good, the nearest to what the data suggest counts.
+    good = [each for each in settled if quality[each] >= max(quality.values()) - margin]
+    best = min(reversed(good), key=lambda each: abs(np.log(each)))
+    return best, settled[best]

@@ -27,7 +27,8 @@ class JointConfig:
         encoder: "dense" (D-500-500-2000-L of [DeepDPM] supplement 7.3) or "convolutional".
         latent_dim: number of latents L.
         augment: whether the encoder sees images turned, scaled, sheared and shifted a little and
-            the decoder has to undo that; only for points of shape `[H, W]` or `[H, W, C]`.
+            the decoder has to undo that; only for points of shape `[H, W]` or `[H, W, C]`, and
+            for vectors of pixels of square images.
         embedding: what DeepDPM sees. "umap" lays the latents out by their nearest neighbours, and
             a network puts new points in their places. "none" takes the latents, as in the paper.
         pretrain_epochs: number of epochs with the reconstruction loss alone.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import matplotlib.image
 import numpy as np
 import pytest
+from rich.console import Console
 
+from tfdpm.benchmarks.papers import comparison_table
 from tfdpm.benchmarks.papers.comparison_plot import plot_comparison
 from tfdpm.benchmarks.papers.comparison_table import print_comparison
 
@@ -46,6 +48,21 @@ def test_remarks_are_numbered_once(capsys) -> None:
     shown = lines(capsys, rows, ("ACC",))
     assert "b 0.500 0.89 ± 0.20 [1] 1" in shown
     assert shown[-1] == "[1] surely .02"
+
+
+def test_metrics_that_do_not_fit_stand_below_one_another(capsys, monkeypatch) -> None:
+    metrics = ("1 % top-1", "1 % top-5", "10 % top-1", "10 % top-5")
+    rows = [row("untrained network", each, 11.0, (50.0, None), data="cifar10") for each in metrics]
+    rows.append(row("UDA", "10 % top-5", None, (88.5, None), data="imagenet"))
+    for width, count in ((90, 2), (80, 4), (140, 1)):
+        monkeypatch.setattr(
+            comparison_table, "make_console", lambda width=width: Console(width=width)
+        )
+        print_comparison("a title", metrics, {"rows": rows, "missing": []})
+        printed = capsys.readouterr().out
+        assert printed.count("a title") == count and "…" not in printed
+        assert printed.count("untrained network") == count and printed.count("UDA") == 1
+        assert all(len(line) <= width for line in printed.splitlines())
 
 
 @pytest.mark.parametrize("by_k", [False, True])

@@ -33,8 +33,8 @@ def quick(monkeypatch):
         scores = {"nmi": 0.9, "ari": 0.8, "acc": 0.7 + 0.1 * seed, "clusters": 10 + seed}
         return {"data": data.name, "method": method, "seed": seed, **scores}
 
-    def measure_alternation(data, seed, *, config, peers, epochs):
-        names = ("DeepDPM", *peers, "DeepDPM*")
+    def measure_alternation(data, seed, *, method, config, peers, epochs):
+        names = ("DeepDPM", *peers, method)
         records = [
             measure_fit(data, seed, method=name, config=config, initial_clusters=None)
             for name in names
@@ -186,7 +186,7 @@ def test_alternation_is_recorded_before_and_after_its_rounds(monkeypatch) -> Non
     monkeypatch.setattr(tfdpm, "JointClustering", Joint, raising=False)
     rng = np.random.default_rng(0)
     data = LabelledData("blobs", rng.normal(size=[40, 2]), np.arange(40) % 2)
-    records = measure_alternation(data, 0, config=None, peers={"moVB": "kmeans"})
+    records = measure_alternation(data, 0, method="DeepDPM*", config=None, peers={"moVB": "kmeans"})
     assert [each["method"] for each in records] == ["DeepDPM", "moVB", "DeepDPM*"]
     assert [each["clusters"] for each in records] == [1, 2, 2]
     # The peer sees the features, whose two clusters cut across the classes.
@@ -260,12 +260,13 @@ def test_what_is_missing_is_one_line(name: str, tmp_path, capsys) -> None:
 
 
 @pytest.mark.parametrize("name", [each for each in EXPERIMENTS if not each.startswith("swav")])
-def test_every_command_runs_on_digits(name, quick, fast_peers, tmp_path, monkeypatch) -> None:
+def test_every_command_runs_on_digits_and_goes_on(
+    name, quick, fast_peers, tmp_path, monkeypatch, capsys
+) -> None:
     monkeypatch.setattr(
         "tfdpm.benchmarks.papers.experiments.measure_joint",
-        lambda data, seed, *, config: (
-            quick.append(config)
-            or {"data": data.name, "method": "DeepDPM", "seed": seed, "nmi": 0.5}
+        lambda data, seed, *, method, config: (
+            quick.append(config) or {"data": data.name, "method": method, "seed": seed, "nmi": 0.5}
         ),
     )
     out = tmp_path / "r.json"
@@ -275,6 +276,11 @@ def test_every_command_runs_on_digits(name, quick, fast_peers, tmp_path, monkeyp
     assert quick and results["missing"] == []
     assert {row["data"] for row in results["rows"]} == {"digits"}
     assert all(row["ours"] for row in results["rows"])
+    assert capsys.readouterr().out.startswith("1/")
+    count = len(quick)
+    assert main(["reproduce", name, *options, "--out", str(out), "--resume"]) == 0
+    assert len(quick) == count
+    assert json.loads(out.read_text())["records"] == results["records"]
 
 
 def test_what_is_missing_is_named_with_its_origin(tmp_path, capsys) -> None:

@@ -70,7 +70,7 @@ def test_published_runs_train_on_folders_of_images(tmp_path, small) -> None:
     write_folders(tmp_path)
     data = find_images("imagenet", tmp_path, 0, 4)
     assert len(data.train) == 4 and len(data.validation) == 8
-    (record,) = swav_accuracy.measure_runs(data, 0, presets=["200ep_bs256_2x160_4x96"], epochs=1)
+    record = swav_accuracy.measure_published(data, 0, method="200ep_bs256_2x160_4x96", epochs=1)
     assert record["method"] == "200ep_bs256_2x160_4x96" and record["training_images"] == 4
     assert 0.0 <= record["top1_percent"] <= 100.0
     assert small == [1]
@@ -85,7 +85,7 @@ def test_published_weights_spare_the_training(tmp_path, small, monkeypatch) -> N
     )
     monkeypatch.setattr(SwAV, "fit", lambda *_, **__: pytest.fail("trained"))
     data = find_images("imagenet", tmp_path, 0, None)
-    (record,) = swav_accuracy.measure_runs(data, 0, presets=["RN50w2_400ep"], epochs=None)
+    record = swav_accuracy.measure_published(data, 0, method="RN50w2_400ep", epochs=None)
     assert read == ["swav_RN50w2_400ep_pretrain.pth.tar"] and small == [2]
     # Brightness above and below differs in any features.
     assert record["top1_percent"] >= 50.0
@@ -94,7 +94,10 @@ def test_published_weights_spare_the_training(tmp_path, small, monkeypatch) -> N
 def test_figure3_runs_every_method_with_and_without_small_crops(
     tmp_path, monkeypatch, capsys
 ) -> None:
-    def measure_features(data, seed, *, epochs, method, multi_crop):
+    made = []
+
+    def measure_features(data, seed, *, epochs, method, multi_crop, baselines):
+        made.append(baselines)
         model = make_small(
             data.as_images(), seed, epochs=epochs, method=method, multi_crop=multi_crop
         )
@@ -105,13 +108,20 @@ def test_figure3_runs_every_method_with_and_without_small_crops(
     monkeypatch.setattr(swav_accuracy, "measure_features", measure_features)
     x, y = pictures(40, 8, 1)
     np.savez(tmp_path / "mnist_images.npz", x=x[..., 0], y=y)
-    results = run("swav-figure3", tmp_path, Sweep(out=tmp_path / "f.json"), epochs=1)
+    sweep = Sweep(out=tmp_path / "f.json", resume=True)
+    results = run("swav-figure3", tmp_path, sweep, epochs=1)
+    assert made == [True] + 7 * [False]
     ours = {row["method"]: row["ours"]["mean"] for row in results["rows"] if row["ours"]}
     for method in ("SwAV", "SimCLR", "DeepCluster", "SeLa"):
         assert ours[f"{method}.small, 1 epochs"] == 4.0
         assert ours[f"{method}.small, 1 epochs, 2 crops"] == 2.0
     assert len(ours) == 10
     told = capsys.readouterr().out
+    assert "\n2/8 mnist images: SwAV.small, 1 epochs, seed 0" in told
+    results["records"].pop()
+    sweep.write(results)
+    assert run("swav-figure3", tmp_path, sweep, epochs=1)["rows"] == results["rows"]
+    assert len(made) == 9  # the last alone was lost
     for method in ("SwAV", "SimCLR", "DeepCluster", "SeLa"):
         (alone, joined) = (each.splitlines()[0] for each in told.split(f"{method}\n")[1:3])
         assert "+" not in alone and alone.split()[:2] == joined.split()[:2]

@@ -57,7 +57,7 @@ def test_folders_give_a_share_of_each_class(tmp_path, encoder, monkeypatch) -> N
     transfer_accuracy_result = type("Score", (), {"top1": 0.5, "top5": 1.0})
     monkeypatch.setattr(transfer_accuracy, "semi_supervised", tune)
     data = find_images("imagenet", tmp_path, 0, None)
-    (record,) = measure_few_labels(data, 0, epochs=None)
+    (record,) = measure_few_labels(data, 0, method="SwAV", epochs=None)
     # A tenth of ten images of each class is held, and a tenth of that is 1 %.
     assert held == [
         ((2, 224, 224, 3), ["n00", "n01"], 0.1),
@@ -109,7 +109,7 @@ def test_several_classes_are_measured_by_precision(encoder) -> None:
     images = keras.Input((16, 16, 3))
     means = keras.ops.mean(images, axis=(2, 3)) / 255.0
     data = transfer_accuracy.TransferData("voc07", part, part, keras.Model(images, means))
-    (record,) = transfer_accuracy.measure_transfer(data, 0)
+    (record,) = transfer_accuracy.measure_transfer(data, 0, method="SwAV")
     assert record["mAP"] == pytest.approx(100.0)
 
 

@@ -29,27 +29,36 @@ def joint_config(name: str, configuration: str, epochs: int | None) -> JointConf
     )
 
 
-def measure_joint(data: LabelledData, seed: int, *, config: JointConfig) -> Record:
-    """Measures joint training of features and clusters."""
+def measure_joint(data: LabelledData, seed: int, *, method: str, config: JointConfig) -> Record:
+    """Measures joint training of features and clusters; `method` is its name in the tables."""
     with measure_time() as cost:
         model = tfdpm.JointClustering(config, seed=seed)
         model.fit(data.x, verbose=0)
         labels = model.predict_labels(data.x)
-    return {**describe_clusters(data, "DeepDPM", seed, labels), **cost}
+    return {**describe_clusters(data, method, seed, labels), **cost}
 
 
 def measure_alternation(
     data: LabelledData,
     seed: int,
     *,
+    method: str,
     config: JointConfig,
     peers: Mapping[str, str],
     epochs: int | None = None,
 ) -> list[Record]:
     """Measures DeepDPM on the features of a pretrained autoencoder, then with alternation.
 
-    Peers, keys of `PEERS` by printed names, run on the same pretrained features. Returns records of
-    "DeepDPM", of the peers, and of "DeepDPM*", whose seconds include the first's.
+    Args:
+        data: points and their classes.
+        seed: random seed.
+        method: name of the alternation in the tables.
+        config: settings of joint training.
+        peers: methods that run on the same pretrained features, printed names and keys of `PEERS`.
+        epochs: most epochs of peers that train networks; `None` for their own.
+    Returns:
+        Records of "DeepDPM", of the peers, and of the alternation, whose seconds include the
+        first's.
     """
     model = tfdpm.JointClustering(config, seed=seed)
     with measure_time() as first:
@@ -63,4 +72,4 @@ def measure_alternation(
         model.fit(data.x, verbose=0)
         labels = model.predict_labels(data.x)
     cost = {**further, **{name: first[name] + further[name] for name in ("seconds", "cpu_seconds")}}
-    return [*records, {**describe_clusters(data, "DeepDPM*", seed, labels), **cost}]
+    return [*records, {**describe_clusters(data, method, seed, labels), **cost}]

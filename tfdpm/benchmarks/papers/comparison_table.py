@@ -14,6 +14,28 @@ def print_comparison(title: str, metrics: tuple[str, ...], results: Record) -> N
     console = make_console()
     rows = results["rows"]
     remarks = list(dict.fromkeys(row["remark"] for row in rows if row["remark"]))
+    tables, count = [_make_table(title, metrics, rows, remarks)], len(metrics)
+    # Side by side as far as they fit, and else below one another.
+    unlimited = console.options.update_width(10_000)
+    while count > 1 and any(
+        console.measure(each, options=unlimited).maximum > console.width for each in tables
+    ):
+        count -= 1
+        parts = [metrics[first : first + count] for first in range(0, len(metrics), count)]
+        tables = [_make_table(title, part, rows, remarks) for part in parts]
+    for table in tables:
+        console.print(table)
+    for number, remark in enumerate(remarks, 1):
+        console.print(f"[{number}] {remark}", markup=False, highlight=False)
+    for line in results["missing"]:
+        console.print(f"missing: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _make_table(
+    title: str, metrics: tuple[str, ...], rows: list[Record], remarks: list[str]
+) -> Table:
+    """Makes a table of some metrics, with the methods that have any of them."""
+    rows = [row for row in rows if row["metric"] in metrics]
     table = Table(title=title, box=box.SIMPLE_HEAD)
     for column in ("data", "method"):
         table.add_column(column)
@@ -31,11 +53,7 @@ def print_comparison(title: str, metrics: tuple[str, ...], results: Record) -> N
         runs = max(row["runs"] for row in own if row is not None)
         table.add_row(data if data != before else "", method, *values, str(runs or ""))
         before = data
-    console.print(table)
-    for number, remark in enumerate(remarks, 1):
-        console.print(f"[{number}] {remark}", markup=False, highlight=False)
-    for line in results["missing"]:
-        console.print(f"missing: {line}", markup=False, highlight=False, soft_wrap=True)
+    return table
 
 
 def _format_pair(row: Record | None, remarks: list[str]) -> tuple[str, str]:

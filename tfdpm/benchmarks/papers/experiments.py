@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,12 +25,17 @@ from tfdpm.benchmarks.papers.data_files import (
     AT_HAND,
     SOURCES,
     THINNED,
+    ImageFolders,
     download_sets,
     find_images,
     find_points,
 )
 from tfdpm.benchmarks.papers.printed import PRINTED, Printed, printed_for
-from tfdpm.benchmarks.papers.swav_accuracy import measure_runs
+from tfdpm.benchmarks.papers.swav_accuracy import (
+    SMALL_EPOCHS,
+    measure_published,
+    measure_small,
+)
 from tfdpm.benchmarks.papers.transfer_accuracy import (
     find_transfer,
     measure_few_labels,
@@ -41,6 +47,7 @@ from tfdpm.benchmarks.schedule import shorten_schedule
 from tfdpm.benchmarks.sweep import Method, Sweep
 from tfdpm.config import DeepDPMConfig
 from tfdpm.features import METHODS
+from tfdpm.progress.display import ProgressDisplay, ending_displays
 
 _NONPARAMETRIC = {"DBSCAN": "dbscan", "DPM sampler": "sampler", "moVB": "movb"}
 _PEERS = {"K-means": "kmeans", "GMM": "gmm", **_NONPARAMETRIC}
@@ -153,7 +160,8 @@ def _list_alternated(data: LabelledData, settings: Settings) -> list[Method]:
     """Lists DeepDPM with and without alternation and, on the same features, other methods."""
     config = joint_config(data.name, settings.name, settings.epochs)
     peers = _NONPARAMETRIC if settings.peers else {}
-    return [partial(measure_alternation, config=config, peers=peers, epochs=settings.epochs)]
+    options = {"config": config, "peers": peers, "epochs": settings.epochs}
+    return [partial(measure_alternation, method="DeepDPM*", **options)]
 
 
 def _list_inferred(data: LabelledData, settings: Settings) -> list[Method]:
@@ -177,7 +185,7 @@ def _list_joint(data: LabelledData, settings: Settings) -> list[Method]:
     """Lists joint training of features and clusters; STL-10 already comes as features."""
     if data.name != "stl10":
         config = joint_config(data.name, settings.name, settings.epochs)
-        return [partial(measure_joint, config=config)]
+        return [partial(measure_joint, method="DeepDPM", config=config)]
     config = settings.published("stl10")
     start = config.initial_clusters
     return [partial(measure_fit, method="DeepDPM", config=config, initial_clusters=start)]
@@ -193,13 +201,28 @@ def _swav_experiment(title: str, *presets: str, small=(("swav", True),)) -> Expe
     """Returns an experiment with published runs, of SwAV and other methods."""
 
     def list_methods(data, settings):
-        return [partial(measure_runs, presets=presets, epochs=settings.epochs, small=small)]
+        epochs = settings.epochs
+        if isinstance(data, ImageFolders):
+            return [partial(measure_published, method=name, epochs=epochs) for name in presets]
+        epochs = epochs or SMALL_EPOCHS
+        return [
+            partial(
+                measure_small,
+                method=f"{METHODS[kind].__name__}.small, {epochs} epochs"
+                + ("" if multi_crop else ", 2 crops"),
+                kind=kind,
+                multi_crop=multi_crop,
+                epochs=epochs,
+                baselines=index == 0,
+            )
+            for index, (kind, multi_crop) in enumerate(small)
+        ]
 
     return Experiment(title, _IMAGES, ("top-1",), list_methods, find=find_images)
 
 
 def _list_few_labels(data: Any, settings: Settings) -> list[Method]:
-    return [partial(measure_few_labels, epochs=settings.epochs)]
+    return [partial(measure_few_labels, method="SwAV", epochs=settings.epochs)]
 
 
 _IMAGES = ("imagenet", "cifar10", "mnist images")
@@ -251,7 +274,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         "linear classifiers on other images",
         ("places205", "voc07", "inat18"),
         ("top-1", "mAP"),
-        lambda data, settings: [measure_transfer],
+        lambda data, settings: [partial(measure_transfer, method="SwAV")],
         find=find_transfer,
     ),
     "swav-table3": _swav_experiment(
@@ -315,10 +338,13 @@ def run(
     settled = {"max_points": sweep.max_points, "epochs": epochs}
     results = sweep.take_up({"experiment": name, "configuration": configuration, **settled})
     results["missing"] = missing
-    for data in present:
-        sweep.measure(results, [data], experiment.list_methods(data, settings))
-        results["rows"] = _make_rows(name, experiment, results["records"])
-        sweep.write(results)
+    listed = [experiment.list_methods(data, settings) for data in present]
+    runs = sum(map(len, listed)) * len(sweep.seed_range)
+    with contextlib.closing(ProgressDisplay(runs, unit="run")) as display, ending_displays():
+        for data, methods in zip(present, listed, strict=True):
+            sweep.measure(results, [data], methods, display=display)
+            results["rows"] = _make_rows(name, experiment, results["records"])
+            sweep.write(results)
     title = f"{name}: {experiment.title}" + (f", on {', '.join(on)}" if on else "")
     if not experiment.by_epoch:
         title += f", configuration {configuration}, {sweep.seeds} run(s)"

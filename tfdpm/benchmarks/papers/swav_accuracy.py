@@ -18,7 +18,6 @@ from tfdpm.benchmarks.papers.data_files import ImageFolders
 from tfdpm.benchmarks.records import Record
 from tfdpm.benchmarks.swav.feature_accuracy import measure_features
 from tfdpm.features import (
-    METHODS,
     SelfSupervisedModel,
     SwAV,
     convert_published_weights,
@@ -33,54 +32,64 @@ _SHORTER_SIDE, _SIDE = 256, 224  # pixels of ImageNet's images where features ar
 _BATCH = 64
 
 
-def measure_runs(
-    data: LabelledData | ImageFolders,
+def measure_small(
+    data: LabelledData,
     seed: int,
     *,
-    presets: Sequence[str],
-    epochs: int | None,
-    small: Sequence[tuple[str, bool]] = (("swav", True),),
+    method: str,
+    kind: str,
+    multi_crop: bool,
+    epochs: int,
+    baselines: bool,
 ) -> list[Record]:
-    """Measures linear top-1 accuracy in per cent.
+    """Measures linear top-1 accuracy, in per cent, of a small preset on small images.
 
-    Of ImageNet, the published runs called `presets` are measured. On smaller images the `small`
-    presets run, each with its small crops or without, beside the untrained network and raw pixels.
+    Args:
+        data: images with classes.
+        seed: random seed of the weights and views.
+        method: name in the tables.
+        kind: key of `tfdpm.features.METHODS`.
+        multi_crop: whether the preset's small crops join its two large ones.
+        epochs: epochs of training.
+        baselines: whether the untrained network and raw pixels are measured, too.
     """
-    if isinstance(data, LabelledData):
-        epochs = epochs or SMALL_EPOCHS
-        records = []
-        for method, multi_crop in small:
-            worth = measure_features(
-                data, seed, epochs=epochs, method=method, multi_crop=multi_crop
-            )
-            name = f"{METHODS[method].__name__}.small, {epochs} epochs"
-            name += "" if multi_crop else ", 2 crops"
-            records.append(_make_record(data.name, name, seed, worth, "trained"))
-        for name, key in (("untrained network", "untrained"), ("raw pixels", "pixels")):
-            records.append(_make_record(data.name, name, seed, worth, key))
-        return records
+    options = {"epochs": epochs, "method": kind, "multi_crop": multi_crop, "baselines": baselines}
+    worth = measure_features(data, seed, **options)
+    named = {"untrained network": "untrained", "raw pixels": "pixels"} if baselines else {}
+    named[method] = "trained"
+    return [
+        _make_record(data.name, name, seed, worth[key]["linear"], worth["images"])
+        for name, key in named.items()
+    ]
+
+
+def measure_published(data: ImageFolders, seed: int, *, method: str, epochs: int | None) -> Record:
+    """Measures linear top-1 accuracy, in per cent, of a published run on ImageNet.
+
+    Args:
+        data: ImageNet.
+        seed: random seed of the weights and views.
+        method: name of the published run.
+        epochs: epochs of training; `None` for those of the run.
+    """
+    encoder = train_published(method, data, seed, epochs).encoder
     train_y, test_y = (read_classes(paths) for paths in (data.train, data.validation))
-    records = []
-    for name in presets:
-        encoder = train_published(name, data, seed, epochs).encoder
-        train_x, test_x = (
-            encoder.predict(load_squares(paths).batch(_BATCH).prefetch(1), verbose=0)
-            for paths in (data.train, data.validation)
-        )
-        # The published protocol does not standardise: its learning rate suits these features.
-        accuracy = linear_probe(train_x, train_y, test_x, test_y, standardize=False, seed=seed)
-        worth = {"images": len(data.train), name: {"linear": accuracy.best_top1}}
-        records.append(_make_record(data.name, name, seed, worth, name))
-    return records
+    train_x, test_x = (
+        encoder.predict(load_squares(paths).batch(_BATCH).prefetch(1), verbose=0)
+        for paths in (data.train, data.validation)
+    )
+    # The published protocol does not standardise: its learning rate suits these features.
+    accuracy = linear_probe(train_x, train_y, test_x, test_y, standardize=False, seed=seed)
+    return _make_record(data.name, method, seed, accuracy.best_top1, len(data.train))
 
 
-def _make_record(data: str, method: str, seed: int, worth: Record, key: str) -> Record:
+def _make_record(data: str, method: str, seed: int, accuracy: float, images: int) -> Record:
     return {
         "data": data,
         "method": method,
         "seed": seed,
-        "top1_percent": 100.0 * worth[key]["linear"],
-        "training_images": worth["images"],
+        "top1_percent": 100.0 * accuracy,
+        "training_images": images,
     }
 
 

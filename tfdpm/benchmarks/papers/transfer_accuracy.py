@@ -50,19 +50,23 @@ class TransferData(NamedTuple):
 
 
 def measure_few_labels(
-    data: LabelledData | ImageFolders, seed: int, *, epochs: int | None
+    data: LabelledData | ImageFolders, seed: int, *, method: str, epochs: int | None
 ) -> list[Record]:
     """Measures top-1 and top-5 accuracy in per cent after fine-tuning on 1 % and 10 % of labels.
 
-    Of ImageNet the published run is fine-tuned, of smaller images `SwAV.small` and its untrained
-    network. `epochs` are those without labels, by default as in the preset.
+    Args:
+        data: ImageNet, whose published run is fine-tuned; or smaller images, on which `SwAV.small`
+            is, beside its untrained network.
+        seed: random seed of the weights, the labels and the order.
+        method: name of the trained network in the tables.
+        epochs: epochs of training without labels; `None` for those of the preset.
     """
     if isinstance(data, ImageFolders):
         encoder = train_published(_RUN, data, seed, epochs).encoder
         labelled = _draw_files(data, max(_FRACTIONS.values()), seed)
         train = LabelledData(data.name, _hold(labelled), read_classes(labelled))
         test = LabelledData(data.name, _hold(data.validation), read_classes(data.validation))
-        encoders, mirror = {"SwAV": encoder}, True
+        encoders, mirror = {method: encoder}, True
         share = len(data.train) / len(labelled)  # of which the drawn files are all that is held
     else:
         train, test = split_images(data, seed)
@@ -71,7 +75,7 @@ def measure_few_labels(
         encoders["untrained network"](train.x[:1])
         encoders["untrained network"].set_weights(model.encoder.get_weights())
         model.fit(train.x, verbose=0)
-        encoders["SwAV"] = model.encoder
+        encoders[method] = model.encoder
         mirror, share = data.name == "cifar10", 1.0
     records = []
     for name, encoder in encoders.items():
@@ -179,8 +183,11 @@ def _find_encoder(folder: Path, seed: int) -> keras.Model | str:
     )
 
 
-def measure_transfer(data: TransferData, seed: int) -> list[Record]:
-    """Measures a linear classifier on frozen features: top-1 accuracy, or mAP, in per cent."""
+def measure_transfer(data: TransferData, seed: int, *, method: str) -> list[Record]:
+    """Measures a linear classifier on features: top-1 accuracy, or mAP, in per cent.
+
+    `method` is the name of the features in the tables.
+    """
     features, labels = [], []
     for part in (data.train, data.test):
         kept = list(part.map(lambda image, label: label).as_numpy_iterator())
@@ -188,7 +195,7 @@ def measure_transfer(data: TransferData, seed: int) -> list[Record]:
         images = part.map(lambda image, label: image).batch(_BATCH).prefetch(1)
         features.append(data.encoder.predict(images, verbose=0))
     sets = (features[0], labels[0], features[1], labels[1])
-    record: Record = {"data": data.name, "method": "SwAV", "seed": seed}
+    record: Record = {"data": data.name, "method": method, "seed": seed}
     if labels[0].ndim == 2:
         record["mAP"] = 100 * multilabel_svm(*sets, seed=seed)
     else:

@@ -28,14 +28,27 @@ _CURVE_POINTS = 10  # of kNN accuracy over a run
 
 
 def measure_features(
-    data: LabelledData, seed: int, *, epochs: int, method: str = "swav", multi_crop: bool = True
+    data: LabelledData,
+    seed: int,
+    *,
+    epochs: int,
+    method: str = "swav",
+    multi_crop: bool = True,
+    baselines: bool = True,
 ) -> Record:
     """Trains a small preset on four fifths of the images and tests its features on one fifth.
 
-    The method is a key of `tfdpm.features.METHODS`, whose small crops join its two large ones with
-    `multi_crop`. The record has `pixels`, `untrained` and `trained`, each with the accuracies `knn`
-    and `linear`; `loss` by epoch; `curve`, pairs of epoch and kNN accuracy; `findings` of the
-    watchdog that looks for collapse.
+    Args:
+        data: images `[N, H, W]` or `[N, H, W, C]` and classes.
+        seed: random seed of the partition, the weights and the views.
+        epochs: epochs of training.
+        method: key of `tfdpm.features.METHODS`.
+        multi_crop: whether the preset's small crops join its two large ones.
+        baselines: whether raw pixels and the untrained network are scored, too.
+    Returns:
+        Record with `pixels`, `untrained` and `trained`, each with the accuracies `knn` and `linear`
+        in [0, 1]; `loss` by epoch; `curve`, pairs of epoch and kNN accuracy; `findings` of the
+        watchdog that looks for collapse.
     """
     train, test = split_images(data, seed)
     model = make_small(train, seed, epochs=epochs, method=method, multi_crop=multi_crop)
@@ -52,10 +65,12 @@ def measure_features(
         return model.encoder.predict(images, batch_size=256, verbose=0)
 
     record: Record = {"data": data.name, "images": len(train.x)}
-    record["pixels"] = score(lambda images: _standardize(images, model.config.views))
-    record["untrained"] = score(encode)
+    if baselines:
+        record["pixels"] = score(lambda images: _standardize(images, model.config.views))
+        record["untrained"] = score(encode)
     record |= _train(model, train, test, epochs)
-    record["curve"].insert(0, (0, record["untrained"]["knn"]))
+    if baselines:
+        record["curve"].insert(0, (0, record["untrained"]["knn"]))
     record["trained"] = score(encode)
     return record
 
