@@ -65,10 +65,15 @@ def test_layouts_have_a_scale_of_their_own_unless_one_is_asked_for(monkeypatch):
     encoder = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
     learned = pipeline.learn_encoder.Learned(encoder)
     monkeypatch.setattr(pipeline.learn_encoder, "learn_encoder", lambda *_: learned)
-    monkeypatch.setattr(
-        pipeline, "fit_layout_scale", lambda *_, are_images: (8.0 + are_images, None)
-    )
+    find = pipeline.fit_layout_scale
     asked = FAST.replace(prior_scale=2.0)
+
+    def find_unless_asked(places, neighbours, config, *others, are_images):
+        if config == asked:
+            return find(places, neighbours, config, *others, are_images=are_images)
+        return 8.0 + are_images, None
+
+    monkeypatch.setattr(pipeline, "fit_layout_scale", find_unless_asked)
     for config, features, scale in [(FAST, "umap", 8.0), (asked, "umap", 2.0), (FAST, "none", 1.0)]:
         found = tfdpm.fit(x, features=features, config=config, epochs=1, verbose=0)
         assert found.config.prior_scale == scale

@@ -16,7 +16,7 @@ ENCODERS = ("dense", "convolutional")
 EMBEDDINGS = ("umap", "none")
 
 # Of `DeepDPMConfig`, since files were first kept; whatever is added there belongs here too.
-_LATER_SETTINGS = ("shape", "subcluster_start", "merged_networks")
+_LATER_SETTINGS = ("shape", "subcluster_start", "merged_networks", "prior_points")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
