@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "progress": "checks",
     "data": "checks metrics progress",
     "swav": "checks progress data",
-    "features": "checks config fused_adam progress data swav",
+    "features": "checks config progress data swav",
     "mixture": "checks",
     "moves": "checks mixture",
     "search": "checks config threads features mixture moves",
