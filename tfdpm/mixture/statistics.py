@@ -20,6 +20,9 @@ _SLICE_ELEMENTS = 1_600_000
 _MAX_PRODUCT_DIM = 12
 _WIDE_SLICE_ELEMENTS = 4_000_000
 _WEIGHT_ELEMENTS = 8_000_000
+# While one slice waits for another core's share of an operation, the next goes on. Sums are added
+# in the slices' order all the same.
+SLICES_AT_ONCE = 2
 _OFFSET_ELEMENTS = 2**28  # 1 GiB
 # Weights below this share of the largest are left out above that number of features. Together they
 # are a share of K times this of a component's points, less than what rounding takes.
@@ -251,7 +254,7 @@ def slice_rows(feature_dim: int, num_components: int = 1) -> int:
     else:
         rows = min(16_384, _SLICE_ELEMENTS // num_moments(feature_dim))
         if not tf.executing_eagerly() and not has_accelerator():
-            rows //= 4  # which a cache holds: in a graph, operations take no time to begin
+            rows //= 2  # which a cache holds: in a graph, operations take no time to begin
     return rows_for_device(max(256, min(rows, _WEIGHT_ELEMENTS // num_components)))
 
 
@@ -313,6 +316,6 @@ def sum_over_slices(
         lambda start, _: start < num_points,
         body,
         (tf.constant(0), tf.zeros(shape, tf.float64)),
-        parallel_iterations=1,
+        parallel_iterations=SLICES_AT_ONCE,
     )
     return total

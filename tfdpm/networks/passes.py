@@ -15,7 +15,13 @@ import tensorflow as tf
 
 from tfdpm.config import DeepDPMConfig
 from tfdpm.mixture.density import LogJoint
-from tfdpm.mixture.statistics import PointMoments, is_wide, num_moments, slice_rows
+from tfdpm.mixture.statistics import (
+    SLICES_AT_ONCE,
+    PointMoments,
+    is_wide,
+    num_moments,
+    slice_rows,
+)
 from tfdpm.networks.compilation import is_brief
 from tfdpm.networks.layers import MASKED_LOGIT, ClusteringNetwork, SubclusteringNetworks
 from tfdpm.networks.losses import isotropic_loss, kl_cluster_loss
@@ -272,7 +278,7 @@ class Passes:
 
         sums = self.zero_sums(int(features.shape[-1]))
         return tf.while_loop(
-            lambda start, _: start < stop, body, (start, sums), parallel_iterations=1
+            lambda start, _: start < stop, body, (start, sums), parallel_iterations=SLICES_AT_ONCE
         )[1]
 
     def stream_statistics(self, batches, *halves) -> PassStatistics:
