@@ -172,6 +172,33 @@ def foreign_partitions(search, num_clusters):
     return [each.fit_predict(search.points) for each in (means, gaussians)]
 
 
+@pytest.mark.parametrize(("distance", "is_settled"), [(40.0, True), (2.0, False)])
+def test_em_ends_with_the_first_step_that_changes_nothing(monkeypatch, distance, is_settled):
+    generator = np.random.default_rng(0)
+    points = generator.normal(size=(400, 3))
+    labels = np.repeat([0, 1], 200)
+    points[labels == 1, 0] += distance
+    search = make_search(points)
+    start = make_partition(search.evidence, labels)
+    prior = search.prior.partition_prior()
+    passes, real = [], sample.Sample._sum_over_blocks
+    monkeypatch.setattr(
+        sample.Sample, "_sum_over_blocks", lambda *given: passes.append(0) or real(*given)
+    )
+    found = run_em(search.sample, prior, start.parameters)
+    taken = len(passes)
+    # Far more steps than it needs.
+    parameters = start.parameters
+    for _ in range(60):
+        _, statistics = search.sample.expectation(parameters)
+        parameters = prior.map_mixture(statistics)
+    assert (taken == 1) == is_settled
+    if is_settled:
+        np.testing.assert_array_equal(found.labels, labels)
+        for part, limit in zip(found.parameters, parameters, strict=True):
+            np.testing.assert_allclose(part, limit, atol=1e-8)
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("num_components", "dim", "spread"), [(8, 2, 0.09), (6, 5, 0.22)])
 def test_no_other_start_explains_overlapping_gaussians_better(num_components, dim, spread, seed):

@@ -12,6 +12,9 @@ from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.search.evidence import SampleEvidence
 from tfdpm.search.sample import Neighbourhood, Sample, is_many, without_gaps
 
+# Below this share of a component's spread, sums in another order differ.
+_ROUNDING = 1e-10
+
 
 @dataclasses.dataclass
 class Partition:
@@ -62,11 +65,11 @@ def run_em(
     one of so many `iterations`. Of many components, a point is compared with those alone that
     are `near` it; where `None` are known, with all before the first step and after the last one.
     """
-    labels, given = None, near
+    given, is_settled = near, False
+    previous: np.ndarray | None = None
     if near is None and is_many(len(parameters.means)):
         near = sample.assign(parameters)[1]
     for _ in range(iterations):
-        previous = labels
         labels, statistics = sample.expectation(parameters, near)
         # Of a sample of one or two points, no component need hold more than one.
         is_kept = (statistics.counts > 1.0) | (statistics.counts == statistics.counts.max())
@@ -74,10 +77,15 @@ def run_em(
             parameters = MixtureParameters(*(part[is_kept] for part in parameters))
             near = None if near is None else near.chosen(is_kept)
             labels, statistics = sample.expectation(parameters, near)
-        parameters = prior.map_mixture(statistics)
+        before, parameters = parameters, prior.map_mixture(statistics)
+        is_settled = near is None and _are_same(before, parameters)
+        if is_settled:
+            break
         if previous is not None and is_kept.all() and np.mean(previous != labels) < tolerance:
             break
-    labels, near = sample.assign(parameters, None if given is None else near)
+        previous = labels
+    if not is_settled:
+        labels, near = sample.assign(parameters, None if given is None else near)
     present, labels = without_gaps(labels)
     if near is not None:
         near = Neighbourhood(labels, near.graph[present][:, present])
@@ -85,6 +93,16 @@ def run_em(
     weights, means, covariances = (part[present] for part in parameters)
     parameters = MixtureParameters(weights / weights.sum(), means, covariances)
     return Partition(labels, statistics, parameters, near)
+
+
+def _are_same(before: MixtureParameters, after: MixtureParameters) -> bool:
+    """Whether an EM step changed nothing but rounding, as where clusters stand well apart."""
+    variances = np.trace(before.covariances, axis1=1, axis2=2)[:, np.newaxis]
+    units = 1.0, np.sqrt(variances), variances[:, :, np.newaxis]
+    return all(
+        bool((np.abs(new - old) <= _ROUNDING * unit).all())
+        for new, old, unit in zip(after, before, units, strict=True)
+    )
 
 
 def variational_bound(
