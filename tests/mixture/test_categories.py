@@ -15,7 +15,7 @@ from tfdpm.mixture.outliers import PredictiveTails
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import accumulate_hard
-from tfdpm.search.sample import Sample
+from tfdpm.search.points.sample import Sample
 
 # A column of three values and one of two, beside two numbers.
 SHARES = np.array([0.5, 0.3, 0.2, 0.4])

@@ -9,7 +9,7 @@ from tests.reference import samples
 from tfdpm.mixture.parameters import TMixtureParameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.t_mixture import gaussian_share, map_t_mixture
-from tfdpm.search.sample import Sample
+from tfdpm.search.points.sample import Sample
 
 DIM = 3
 BEFORE = TMixtureParameters(

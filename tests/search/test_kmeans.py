@@ -8,8 +8,8 @@ import sklearn.cluster
 
 from tfdpm import metrics
 from tfdpm.data import gaussian_mixture
-from tfdpm.search import kmeans as module
-from tfdpm.search.kmeans import grouped_kmeans, kmeans_labels, num_clumps
+from tfdpm.search.points import kmeans as module
+from tfdpm.search.points.kmeans import grouped_kmeans, kmeans_labels, num_clumps
 from tfdpm.threads import map_in_threads
 
 SIZES = np.array([5, 170, 32, 64, 1, 33])

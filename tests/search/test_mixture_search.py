@@ -12,9 +12,10 @@ from tests.reference.searches import search_settings
 from tfdpm import metrics
 from tfdpm.data import gaussian_mixture
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.search import mixture_search, sample
+from tfdpm.search import mixture_search
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.partitions import make_partition, run_em
+from tfdpm.search.points import pairs, sample
 
 
 def standard(x):
@@ -71,11 +72,11 @@ def test_clusters_that_are_followed_are_compared_with_all_at_the_end(monkeypatch
     # Of a hundred clusters, steps in between look at those nearby alone.
     x, y = gaussian_mixture(100, 3, 3000, seed=1)
     search, compared = make_search(x), []
-    pairs = sample._NearPairs.responsibilities
+    real = pairs.NearPairs.responsibilities
     monkeypatch.setattr(
-        sample._NearPairs,
+        pairs.NearPairs,
         "responsibilities",
-        lambda self: compared.append(len(self[0])) or pairs(self),
+        lambda self: compared.append(len(self[0])) or real(self),
     )
     labels, parameters = search.run(1)
     assert metrics.ari(y, labels) > 0.999 and labels.max() == 99

@@ -16,8 +16,8 @@ from tfdpm.features.preprocessing import (
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.search.evidence import SampleEvidence
 from tfdpm.search.initialization import initialize_mixture
+from tfdpm.search.points.sample import Sample
 from tfdpm.search.prior import SearchPrior, automatic_scale, prior_from_moments
-from tfdpm.search.sample import Sample
 
 N = 50_000
 FLOOR_OF_ONE = automatic_scale(N, 1, 2)

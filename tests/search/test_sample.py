@@ -8,7 +8,8 @@ from tests.reference import mixture as reference
 from tests.reference import samples
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.search.sample import Sample, distinct_rows, sample_moments, without_gaps
+from tfdpm.search.points.groups import distinct_rows, sample_moments, without_gaps
+from tfdpm.search.points.sample import Sample
 
 NUM_COMPONENTS = 4
 # Below and above the number of features up to which products are kept.

@@ -20,7 +20,7 @@ from tfdpm.search.initialization import (
     start_search,
     uses_search,
 )
-from tfdpm.search.sample import Sample
+from tfdpm.search.points.sample import Sample
 
 # Multiples of the automatic scale that are tried. Digits want four: one leaves twelve clusters.
 # Drawn classes of fifty points that resemble others want a quarter.

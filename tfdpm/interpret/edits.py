@@ -17,7 +17,7 @@ from tfdpm.mixture.parameters import MixtureParameters, as_tensors
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate
 from tfdpm.moves.transition import of_splits
 from tfdpm.networks.warm_start import start_from_mixture
-from tfdpm.search.kmeans import kmeans_labels
+from tfdpm.search.points.kmeans import kmeans_labels
 from tfdpm.search.state import MixtureState, estimate_mixture, whole_first
 from tfdpm.shapes.groups import ComponentGroups
 

@@ -15,8 +15,9 @@ from tfdpm.mixture.density import LogJoint
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.search.initialization import resume_search
 from tfdpm.search.mixture_search import MixtureSearch
+from tfdpm.search.points.groups import sample_moments
+from tfdpm.search.points.sample import Sample
 from tfdpm.search.prior import SearchPrior
-from tfdpm.search.sample import Sample, sample_moments
 from tfdpm.shapes.valleys import group_components
 
 _KEPT_SHARE = 0.8  # of the points, in a chain

@@ -12,8 +12,9 @@ from tfdpm.mixture.modality import dip_p_value
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.mixture.tails import log_flatness_gain, log_tail_gain
 from tfdpm.moves.hastings import neighbour_pairs
+from tfdpm.search.points.groups import sample_moments, sort_by_group
+from tfdpm.search.points.sample import Sample
 from tfdpm.search.prior import SearchPrior
-from tfdpm.search.sample import Sample, sample_moments, sort_by_group
 
 # Largest gain by a heavy tail that is looked for, nats per point. It only saves time on pairs that
 # no tail could make worth merging; half or twice of it gives the same partitions.

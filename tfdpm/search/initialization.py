@@ -26,11 +26,12 @@ from tfdpm.mixture import niw
 from tfdpm.mixture.parameters import MixtureParameters, TMixtureParameters, as_tensors
 from tfdpm.mixture.statistics import SufficientStatistics, accumulate_hard
 from tfdpm.moves.ledger import MoveCounts
-from tfdpm.search.kmeans import kmeans_labels
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.model_selection import select_search
+from tfdpm.search.points.groups import distinct_rows, without_gaps
+from tfdpm.search.points.kmeans import kmeans_labels
+from tfdpm.search.points.sample import Sample
 from tfdpm.search.prior import SearchSettings, categories_of, prior_from_moments
-from tfdpm.search.sample import Sample, distinct_rows, without_gaps
 from tfdpm.search.state import MixtureState, estimate_mixture
 from tfdpm.search.t_refinement import refine_mixture
 from tfdpm.search.whitened_search import SearchResult, partition_evidence, search_whitened

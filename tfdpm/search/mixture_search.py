@@ -18,15 +18,16 @@ from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.moves.ledger import MoveCounts
 from tfdpm.moves.proposals import choose_disjoint
 from tfdpm.search.evidence import SampleEvidence
-from tfdpm.search.kmeans import clump_cells, kmeans_labels
 from tfdpm.search.partitions import (
     Partition,
     make_partition,
     run_em,
     variational_bound,
 )
+from tfdpm.search.points.groups import without_gaps
+from tfdpm.search.points.kmeans import clump_cells, kmeans_labels
+from tfdpm.search.points.pairs import Neighbourhood
 from tfdpm.search.prior import SearchPrior, SearchSettings
-from tfdpm.search.sample import Neighbourhood, without_gaps
 from tfdpm.search.splits import split_many_ways, split_overlapping
 from tfdpm.threads import THREADS
 

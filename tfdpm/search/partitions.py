@@ -10,7 +10,9 @@ from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.search.evidence import SampleEvidence
-from tfdpm.search.sample import Neighbourhood, Sample, is_many, without_gaps
+from tfdpm.search.points.groups import without_gaps
+from tfdpm.search.points.pairs import Neighbourhood, is_many
+from tfdpm.search.points.sample import Sample
 
 # Below this share of a component's spread, sums in another order differ.
 _ROUNDING = 1e-10

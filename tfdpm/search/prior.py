@@ -13,7 +13,7 @@ from tfdpm.mixture.categories import Categories
 from tfdpm.mixture.niw import NIWParameters, niw_parameters
 from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.statistics import SufficientStatistics
-from tfdpm.search.sample import Sample
+from tfdpm.search.points.sample import Sample
 
 # Half or twice of either leaves K of the embeddings that the scale was tuned on as it is.
 _LARGEST_SCALE = 3.0  # as a multiple of the mean variance of a feature

@@ -13,9 +13,9 @@ from tfdpm.mixture.modality import dip_p_value
 from tfdpm.mixture.statistics import SufficientStatistics
 from tfdpm.mixture.tails import log_flatness_gain, log_tail_gain
 from tfdpm.search.evidence import SampleEvidence, subtract_tail_gain
-from tfdpm.search.kmeans import grouped_kmeans
 from tfdpm.search.partitions import Partition, run_em, variational_bound
-from tfdpm.search.sample import sample_moments, sort_by_group
+from tfdpm.search.points.groups import sample_moments, sort_by_group
+from tfdpm.search.points.kmeans import grouped_kmeans
 from tfdpm.threads import map_in_threads
 
 # Largest number of elements of the second moments of the pairs that are looked at together.

@@ -16,7 +16,9 @@ from tfdpm.mixture.partition import PartitionPrior
 from tfdpm.mixture.t_mixture import INITIAL_DF, map_t_mixture
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.partitions import run_em
-from tfdpm.search.sample import Sample, is_many, without_gaps
+from tfdpm.search.points.groups import without_gaps
+from tfdpm.search.points.pairs import is_many
+from tfdpm.search.points.sample import Sample
 from tfdpm.threads import THREADS
 
 _EM_ITERATIONS, _EM_TOLERANCE = 40, 1e-4

@@ -17,11 +17,11 @@ import numpy as np
 from tfdpm.features.preprocessing import FeatureMoments, Preprocessing, fit_preprocessing
 from tfdpm.mixture.parameters import MixtureParameters
 from tfdpm.moves.ledger import MoveCounts
-from tfdpm.search.kmeans import kmeans_labels
 from tfdpm.search.mixture_search import MixtureSearch
 from tfdpm.search.model_selection import choose_prior_weight
+from tfdpm.search.points.kmeans import kmeans_labels
+from tfdpm.search.points.sample import Sample
 from tfdpm.search.prior import SearchSettings
-from tfdpm.search.sample import Sample
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ from tfdpm.moves import transition as transitions
 from tfdpm.networks.pair import NetworkPair
 from tfdpm.networks.warm_start import start_from_mixture
 from tfdpm.search.initialization import uses_search
-from tfdpm.search.sample import Sample
+from tfdpm.search.points.sample import Sample
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
 from tfdpm.shapes.groups import ComponentGroups
 from tfdpm.training.batch import divergence, is_unexplained

@@ -35,7 +35,7 @@ from tfdpm.search.initialization import (
     uses_search,
 )
 from tfdpm.search.judge import SampleJudge
-from tfdpm.search.sample import Sample
+from tfdpm.search.points.sample import Sample
 from tfdpm.search.state import MixtureState, estimate_mixture, subcomponent_start, whole_first
 from tfdpm.search.t_refinement import fit_t_mixture
 from tfdpm.shapes.groups import ComponentGroups

@@ -1,0 +1,1 @@
+"""Points held in memory for the search: their groups, densities and reductions."""
