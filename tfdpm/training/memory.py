@@ -61,11 +61,17 @@ class Memory:
         generator = np.random.default_rng([seed, self.num_batches, 9])
         num_points = self.num_points * (1.0 - forgetting) + len(rows)
         share = min(1.0, most / num_points)
-        old = _thinned(self.rows, (1.0 - forgetting) * min(1.0, share / self.share), generator)
-        rows = np.concatenate([old, _thinned(rows, share, generator)])
+        num_old, old_share = len(self.rows), (1.0 - forgetting) * min(1.0, share / self.share)
+        kept = np.concatenate(
+            [_kept(num_old, old_share, generator), num_old + _kept(len(rows), share, generator)]
+        )
+        kept = kept[_kept(len(kept), min(1.0, most / max(len(kept), 1)), generator)]
+        is_old = kept < num_old
+        # Takes a quarter of the time of indexing.
+        old, new = self.rows.take(kept[is_old], axis=0), rows.take(kept[~is_old] - num_old, axis=0)
         return dataclasses.replace(
             self,
-            rows=_thinned(rows, min(1.0, most / max(len(rows), 1)), generator),
+            rows=np.concatenate([old, new]),
             num_points=num_points,
             share=share,
             num_new=self.num_new + num_points - self.num_points * (1.0 - forgetting),
@@ -97,6 +103,8 @@ class Memory:
 
     def is_beyond(self, preprocessing: Preprocessing, rows: np.ndarray) -> bool:
         """Whether `rows [B, D_in]` vary in directions that the features do not show."""
+        if preprocessing.is_invertible and np.isfinite(preprocessing.log_determinant):
+            return False
         limit = _MOST_TIMES_OUTSIDE * self.outside + _MOST_OUTSIDE * self.spread
         limit += np.sum((_rounding(preprocessing) * self.units) ** 2)
         found = self._outside_of(preprocessing, rows)
@@ -136,14 +144,13 @@ def _rounding(preprocessing: Preprocessing) -> np.ndarray:
     return 8 * np.finfo(np.float64).eps * np.abs(preprocessing.mean)
 
 
-def _thinned(rows: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
-    """A `share` of the rows, drawn without replacement, in their order."""
+def _kept(num_rows: int, share: float, generator: np.random.Generator) -> np.ndarray:
+    """Places of a `share` of so many rows, drawn without replacement, in their order."""
     if share >= 1.0:
-        return rows
-    count = int(share * len(rows) + generator.random())
+        return np.arange(num_rows)
+    count = int(share * num_rows + generator.random())
     # The fewer are drawn, those that stay or those that go: a batch replaces few of many.
-    fewer = min(count, len(rows) - count)
-    is_kept = np.full(len(rows), fewer < count)
-    is_kept[generator.choice(len(rows), fewer, replace=False, shuffle=False)] = fewer == count
-    # Takes a quarter of the time of `rows[is_kept]`.
-    return rows.take(np.flatnonzero(is_kept), axis=0)
+    fewer = min(count, num_rows - count)
+    is_kept = np.full(num_rows, fewer < count)
+    is_kept[generator.choice(num_rows, fewer, replace=False, shuffle=False)] = fewer == count
+    return np.flatnonzero(is_kept)

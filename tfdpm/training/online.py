@@ -309,7 +309,7 @@ def _with_points(
     if len(points):
         parameters = MixtureParameters(*map(np.asarray, state.parameters))
         sample = Sample(points, state.preprocessing.rounding, state.categories)
-        soft = soft.plus(sample.expectation(parameters)[1])
+        soft = soft.plus(sample.soft_statistics(parameters))
     state = _with_statistics(state, soft, config)
     if before > 0:
         state = _with_prior_of(float(np.sum(soft.counts)) / before, state, config)

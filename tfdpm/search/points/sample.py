@@ -109,6 +109,15 @@ class Sample:
         (total,) = self._sum_over_blocks(reduce, parameters, near)
         return labels, self._unpack(total)
 
+    def soft_statistics(self, parameters: MixtureParameters) -> SufficientStatistics:
+        """The statistics of `expectation`."""
+
+        def reduce(rows: slice, found: Any) -> list[np.ndarray]:
+            return [self._packed(rows, found, found.responsibilities())]
+
+        (total,) = self._sum_over_blocks(reduce, parameters)
+        return self._unpack(total)
+
     def assign(
         self, parameters: MixtureParameters, near: Neighbourhood | None = None
     ) -> tuple[np.ndarray, Neighbourhood | None]:
