@@ -6,7 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+import sklearn.datasets
 
+import tfdpm
 from tests.search.test_whitened_search import overlapping
 from tfdpm import DeepDPMConfig, metrics
 from tfdpm.data import gaussian_mixture
@@ -171,6 +173,16 @@ def test_positive_blobs_stay_as_they_are(sizes):
     plain, found = initial_mixture(x, takes_logs=False), initial_mixture(x)
     assert found.preprocessing.log_scales is None
     np.testing.assert_array_equal(found.parameters.means, plain.parameters.means)
+
+
+@pytest.mark.parametrize(("load", "count"), [("wine", 3), ("breast_cancer", 2)])
+@pytest.mark.parametrize("seed", [1, 3])
+def test_logarithms_join_pieces_and_no_clusters_that_stand_apart(load, count, seed):
+    # A search of the logarithms of five columns of wine finds two clusters.
+    x, y = getattr(sklearn.datasets, f"load_{load}")(return_X_y=True)
+    model = tfdpm.fit(x, seed=seed, verbose=0)
+    assert model.n_clusters == count
+    assert metrics.ari(y, model.labels_) > 0.85
 
 
 def test_a_column_without_skewness_has_no_logarithm():

@@ -221,11 +221,17 @@ def _search_logs(given: _Given, plain: SearchResult) -> SearchResult:
         if np.isinf(log_scales).all():
             continue
         result = _search_with_logs(given, log_scales, log_origins)
-        own = _labels_of(result, rows)
-        score = _raw_evidence(rows - log_origins, own, log_scales, config, seed)
         # Logarithms are to undo cuts. Where they stretch what is small, clusters may multiply.
-        has_more = result.parameters.num_components > plain.parameters.num_components
-        if score > best_score and not has_more:
+        if result.parameters.num_components > plain.parameters.num_components:
+            continue
+        own, shifted = _labels_of(result, rows), rows - log_origins
+        score = _raw_evidence(shifted, own, log_scales, config, seed)
+        # Clusters that stand apart are no pieces of a skewed one. Under the same logarithms, they
+        # may explain the points better still than those that a search of these found.
+        is_worse = not are_pieces and score < _raw_evidence(
+            shifted, labels, log_scales, config, seed
+        )
+        if score > best_score and not is_worse:
             best, best_score = result, score
     return best
 
