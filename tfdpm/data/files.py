@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tfdpm import checks
 from tfdpm.data import elements, table_files, tables
 from tfdpm.data.columns import Columns
+from tfdpm.data.images.decoding import decode_image
 from tfdpm.data.tables import TableOptions
 from tfdpm.progress.files import read_arrays
 
@@ -131,7 +132,7 @@ def read_images(
             sub-folders directly below `folder` are the labels.
         image_size: height and width, pixels, to which all images are resized; None for the size of
             the first image. The first image also decides between grey and colour. What is
-            transparent becomes white.
+            transparent becomes white; photographs are turned as their EXIF orientation says.
         name: name of `folder` in errors.
     Returns:
         `(images, labels)`: a `tf.data.Dataset` of `[H, W, C]` uint8 that knows its length, and
@@ -156,14 +157,14 @@ def read_images(
             f"Images left out of {str(folder)!r}: {kinds}; {read_kinds} are read.", stacklevel=2
         )
     try:
-        first = tf.io.decode_image(paths[0].read_bytes(), expand_animations=False)
+        first = decode_image(paths[0].read_bytes())
     except tf.errors.InvalidArgumentError:
         checks.fail(name, f"{str(paths[0])!r}, which cannot be decoded", "images")
     channels = 1 if first.shape[2] < 3 else 3
     height, width = first.shape[:2] if image_size is None else image_size
 
     def decode(path: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(tf.io.read_file(path), expand_animations=False)
+        image = decode_image(tf.io.read_file(path))
         image = _without_alpha(tf.cast(image, tf.float32), channels)
         image = tf.image.resize(image, (height, width), antialias=True)
         image = tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
