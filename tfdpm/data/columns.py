@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,6 +16,9 @@ from tfdpm.data.cells import read_numbers
 _MOST_CATEGORIES = 30  # of a column
 _ROWS_PER_CATEGORY = 2  # least number on average; a name is in one row only
 _MOST_NAMES = 20  # of columns, in words
+_ROWS_LOOKED_AT = 4096
+# Between the tenths of the values: with fewer, rounding is a hundredth of their deviation.
+_FEWEST_STEPS = 64
 _TEXT = ("string", "boolean", "categorical", "empty")  # as pandas calls what is not a number
 
 
@@ -152,15 +156,46 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
     other = [c for c, dtype in numbers.dtypes.items() if dtype.kind not in "biuf"]
     if other:
         checks.fail(name, f"columns that are not numbers: {other}", "columns of numbers", TypeError)
-    narrow = all(dtype == np.float32 for dtype in numbers.dtypes)
+    is_narrow = [dtype == np.float32 for dtype in numbers.dtypes]
+    narrow = all(is_narrow)
     values = numbers.to_numpy(np.float32 if narrow else np.float64, na_value=np.nan)
     _check_missing(values, numbers.columns, name)
+    if columns is None and any(is_narrow):
+        warn_of_steps(values[:, is_narrow].astype(np.float32), list(numbers.columns[is_narrow]))
     flags = [
         _flags(frame.iloc[:, i], each, name) for i, each in enumerate(found.categories) if each
     ]
     if flags:
         values = np.concatenate([values, *flags], axis=1, dtype=values.dtype)
     return values, found
+
+
+def warn_of_steps(values: np.ndarray, names: Sequence[str] = (), given: str = "") -> None:
+    """Warns of columns of `values [N, D]` whose spread is near the steps of floats of their size.
+
+    `names` are those of the columns, by default their numbers. Values that came in float64 are
+    warned of as float32, where `given` says what makes such of them.
+    """
+    dtype = np.dtype(np.float32) if given else values.dtype
+    rows = values[:: -(-len(values) // _ROWS_LOOKED_AT) or 1].astype(np.float64)
+    low, high = np.quantile(rows, (0.1, 0.9), axis=0)
+    size, spread = np.maximum(abs(low), abs(high)), high - low
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.spacing(size.astype(dtype)).astype(np.float64)
+    all_exact = 2.0 / np.finfo(dtype).eps  # largest integer up to which all integers are held
+    is_coarse = (spread < _FEWEST_STEPS * steps) & ((spread > 0) | (size >= all_exact))
+    if not is_coarse.any():
+        return
+    coarse = np.flatnonzero(is_coarse)
+    widest = coarse[steps[coarse].argmax()]
+    shown = listed([str(names[i] if names else i) for i in coarse])
+    where = f"{given} computes in" if given else "the dtype is"
+    advice = "subtract an offset" if given else "give float64, or subtract an offset before"
+    warnings.warn(
+        f"Column{'s' * (len(coarse) > 1)} {shown}: {where} {dtype.name}, whose steps are "
+        f"{steps[widest]:.3g} at {size[widest]:.3g}, near the spread of the values; {advice}.",
+        stacklevel=2,
+    )
 
 
 def is_nested(values: Any) -> bool:

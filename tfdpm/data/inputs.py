@@ -18,13 +18,14 @@ from tfdpm import checks
 from tfdpm.data import csv_files, elements, files, sequences, streams
 from tfdpm.data.catalogue import named
 from tfdpm.data.cells import read_numbers
-from tfdpm.data.columns import Columns, most_categories, read_frame
+from tfdpm.data.columns import Columns, most_categories, read_frame, warn_of_steps
 from tfdpm.data.tables import TableOptions, choose_columns
 from tfdpm.metrics import UNKNOWN_LABEL
 
 _WANTED_RANK = "[N, D] features or [N, H, W] or [N, H, W, C] images"
 _DENSE_LIMIT = 2**27  # most elements of a sparse matrix that is made dense: 1 GiB in float64
 _EXACT_IN_FLOAT32 = 2**24  # largest integer up to which float32 holds every integer
+_NARROW = (np.float16, np.float32)
 _LARGEST = 1e150  # sums of squares of more would be infinite
 _HELD_ELEMENTS = 2**24  # of a stream that is read into memory: 64 MiB, or 128 in float64
 _CHECKED_ELEMENTS = 2**18  # values checked at a time, so that no mask of all values is held
@@ -89,6 +90,8 @@ class Inputs:
                     return self
         _check_enough(sum(len(parts[0]) for parts in batches), "x", minimum_points)
         array, *rest = (np.concatenate(part) for part in zip(*batches, strict=True))
+        if array.dtype == np.float32 and array.ndim == 2:
+            warn_of_steps(array, self.columns.features)
         found = replace(self, array=array, dataset=None, num_points=len(array))
         if self.weighted_dataset is not None:
             weights = as_weights(rest.pop(0), len(array))
@@ -177,8 +180,11 @@ def as_features(
         if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
             frame = data.to_frame() if isinstance(data, pandas.Series) else data
             data, found = read_frame(frame, columns, name)
-        array = _as_floats(_as_numbers(data, name), name)
+        given = _as_numbers(data, name)
+        array = _as_floats(given, name)
         _check_points(array, name, minimum_points)
+        if columns is None and not found.names and given.dtype in _NARROW and array.ndim == 2:
+            warn_of_steps(given)
     count, shape = len(array), array.shape[1:]
     labels = None if y is None else as_labels(y, count)
     weights = None if weights is None else as_weights(weights, count)
