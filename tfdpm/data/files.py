@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import warnings
 from collections import Counter
@@ -30,8 +31,26 @@ Pair = tuple[Any, NDArray[Any] | None]
 
 def looks_like_path(source: str) -> bool:
     """Returns whether `source` looks like a file or folder rather than a data set's name."""
-    is_file = source.lower().endswith(tuple(_READERS)) or tables.looks_like_table(source)
-    return is_file or os.sep in source
+    is_file = source.lower().endswith((*_READERS, *IMAGE_SUFFIXES))
+    return is_file or tables.looks_like_table(source) or os.sep in source or _has_magic(source)
+
+
+def as_paths(data: Any) -> list[str] | None:
+    """The paths in a list, array or Series of files; `None` for other data, such as texts."""
+    if getattr(data, "ndim", 0) == 1 and hasattr(data, "tolist"):
+        data = data.tolist()
+    if not isinstance(data, list) or not data:
+        return None
+    if not all(isinstance(each, (str, os.PathLike)) for each in data):
+        return None
+    paths = list(map(os.fspath, data))
+    is_told = any(isinstance(each, os.PathLike) for each in data)
+    return paths if is_told or all(map(_is_file_name, paths)) else None
+
+
+def _is_file_name(text: str) -> bool:
+    """Whether text is the path of something that exists, or ends as images and arrays do."""
+    return text.lower().endswith((*_READERS, *IMAGE_SUFFIXES)) or os.path.exists(text)
 
 
 def read(
@@ -58,7 +77,9 @@ def read(
               of them: a table as text;
             - .parquet, .feather, .json, .jsonl, .ndjson, .xlsx, .xls, .ods or .arff: a table;
               of lists of numbers, such as embeddings, each number becomes a column;
-            - a folder of images, see `read_images`.
+            - a folder of images, see `read_images`;
+            - a pattern such as "photos/*.jpg" of images, or of tables or arrays of the same
+              columns, which are read one after another in sorted order.
         label: name of the column of known labels; `None` for one called "label", "target",
             "class", "species", "y" or alike that holds whole numbers or text.
         columns: names of the columns to cluster; `None` for all but labels and row numbers.
@@ -90,22 +111,65 @@ def read_path(
     """Reads as `read` does; `known` are the columns of a fit, which tables are searched for."""
     given, path = os.fspath(path), Path(path).expanduser()
     if not path.exists():
+        found = sorted(glob.glob(str(path), recursive=True)) if _has_magic(given) else []
+        if found:
+            return read_files(found, options, name=name, known=known)
         wanted = "an existing file, folder of images, or data set name"
         if "://" in given:
             wanted = "a path on this machine: copy the files first"
+        elif _has_magic(given):
+            wanted = "a pattern that some file matches"
         checks.fail(name, repr(given), wanted, FileNotFoundError)
-    if not path.is_dir() and tables.looks_like_table(path):
-        return tables.read_table(path, options, name, known)
+    if path.is_dir():
+        _check_no_options(options, given)
+        return read_images(path, name=name)
+    return read_files([str(path)], options, name=name, known=known)
+
+
+def read_files(
+    paths: Sequence[str], options: TableOptions, *, name: str, known: Columns | None = None
+) -> Pair:
+    """Reads files of one kind, images, tables or arrays, as `read_path` does one after another."""
+    files = [Path(path) for path in paths]
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        error = ValueError if missing[0].is_dir() else FileNotFoundError
+        checks.fail(name, repr(str(missing[0])), "existing files, or one folder of images", error)
+    if all(map(tables.looks_like_table, files)):
+        return tables.read_tables(files, options, name, known)
+    _check_no_options(options, paths[0])
+    are_images = [path.suffix.lower() in IMAGE_SUFFIXES for path in files]
+    if all(are_images):
+        return _image_stream(files, None, name), None
+    readers = [_READERS.get(path.suffix.lower()) for path in files]
+    if any(are_images) or None in readers:
+        kinds = sorted({path.suffix.lower() or "no ending" for path in files})
+        got = repr(paths[0]) if len(kinds) == 1 else f"files with {', '.join(kinds)}"
+        readable = ", ".join([*_READERS, *table_files.READERS, *IMAGE_SUFFIXES])
+        checks.fail(name, got, f"a folder of images, or files of one kind of {readable}")
+    pairs = [reader(path, name) for reader, path in zip(readers, files, strict=True)]
+    if len(pairs) == 1:
+        return pairs[0]
+    points, labels = zip(*pairs, strict=True)
+    has_labels = {each is not None for each in labels}
+    try:
+        joined = np.concatenate(points)
+    except ValueError as error:
+        checks.fail(name, f"arrays that cannot be joined ({error})", "points of one shape")
+    if len(has_labels) > 1:
+        checks.fail(name, "labels in some of the files", "them in all files, or in none")
+    return joined, np.concatenate(labels) if has_labels == {True} else None
+
+
+def _has_magic(path: str) -> bool:
+    """Whether a path is a pattern."""
+    return any(each in path for each in "*?[")
+
+
+def _check_no_options(options: TableOptions, path: str) -> None:
     for argument, value in asdict(options).items():
         if value not in (None, ()):
-            checks.fail(argument, f"{value!r} for {str(path)!r}", "it for tables alone")
-    if path.is_dir():
-        return read_images(path, name=name)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        wanted = "a folder of images or one of " + ", ".join([*_READERS, *table_files.READERS])
-        checks.fail(name, repr(str(path)), wanted)
-    return reader(path, name)
+            checks.fail(argument, f"{value!r} for {path!r}", "it for tables alone")
 
 
 def image_files(folder: str | os.PathLike[str]) -> list[str]:
@@ -156,6 +220,15 @@ def read_images(
         warnings.warn(
             f"Images left out of {str(folder)!r}: {kinds}; {read_kinds} are read.", stacklevel=2
         )
+    images = _image_stream(paths, image_size, name)
+    parents = [path.relative_to(folder).parts[:-1] for path in paths]
+    return images, (np.array([p[0] for p in parents]) if all(parents) else None)
+
+
+def _image_stream(
+    paths: Sequence[Path], image_size: tuple[int, int] | None, name: str
+) -> tf.data.Dataset:
+    """The images of files, of one size and number of channels, as `read_images` gives them."""
     try:
         first = decode_image(paths[0].read_bytes())
     except tf.errors.InvalidArgumentError:
@@ -183,9 +256,7 @@ def read_images(
     images = images.interleave(
         decode_or_refuse, cycle_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-    images = images.apply(tf.data.experimental.assert_cardinality(len(paths)))
-    parents = [path.relative_to(folder).parts[:-1] for path in paths]
-    return images, (np.array([p[0] for p in parents]) if all(parents) else None)
+    return images.apply(tf.data.experimental.assert_cardinality(len(paths)))
 
 
 def _without_alpha(image: tf.Tensor, channels: int) -> tf.Tensor:

@@ -135,7 +135,8 @@ def as_features(
               stays a stream; a `keras.utils.PyDataset` or a generator of the same;
             - dictionaries of arrays, or a dataset of them, with one entry of points or numbers,
               and labels; a builder of TensorFlow Datasets; a dictionary or list of splits;
-            - a path, as `tfdpm.data.read` takes it, or a data set's name;
+            - a path or pattern, as `tfdpm.data.read` takes it, or a list of files, also in a pair
+              with labels; or a data set's name;
             - `Inputs`, which are returned unchanged.
         y: known labels, `[N]` integers or text; None where `data` brings them or has none.
         name: name of `data` in errors.
@@ -227,6 +228,8 @@ def _opened(
             data = [line.strip() for line in lines if line.strip()]
         else:
             data = files.read_path(data, TableOptions(), name=name, known=columns)
+    elif not takes_text:
+        data = _read_listed(data, columns, name)
     if takes_text:
         data = _read_texts(data, name)
     if sequences.is_sequence(data):
@@ -237,6 +240,16 @@ def _opened(
     if isinstance(data, Mapping) and not scipy.sparse.issparse(data) and data:
         data = elements.of_arrays(data, columns, name)
     return data, Columns()
+
+
+def _read_listed(data: Any, columns: Columns | None, name: str) -> Any:
+    """What the files of a list hold, with labels where the list stands in a pair; else `data`."""
+    parts = data if isinstance(data, tuple) and len(data) == 2 else (data,)
+    paths = files.as_paths(parts[0])
+    if paths is None:
+        return data
+    found, labels = files.read_files(paths, TableOptions(), name=name, known=columns)
+    return (found, labels if len(parts) == 1 or parts[1] is None else parts[1])
 
 
 def _of_stream(dataset: tf.data.Dataset, columns: Columns, name: str, batch_size: int) -> Inputs:

@@ -96,14 +96,34 @@ def looks_like_table(path: str | Path) -> bool:
     return reader_of(Path(path)) is not None
 
 
-def read_table(
-    path: Path, options: TableOptions, name: str, known: Columns | None = None
+def read_tables(
+    paths: Sequence[Path], options: TableOptions, name: str, known: Columns | None = None
 ) -> tuple[Any, NDArray[Any] | None]:
-    """Reads a table as a frame of what is clustered, and its known labels or `None`.
+    """Reads tables of the same columns as one frame of what is clustered, and labels or `None`.
 
     `known` are the columns of a fit, which no guess leaves out. The frame's `attrs` say, for
-    `Columns`, which columns were left out and how the file was read.
+    `Columns`, which columns were left out and how the files were read.
     """
+    frame, form = _read_cells(paths[0], options, name)
+    read, names = [frame], list(frame.columns)
+    for path in paths[1:]:
+        more, _ = _read_cells(path, options, name)
+        if sorted(more.columns) != sorted(names) or len(set(names)) < len(names):
+            got = f"{str(path)!r} with columns {list(more.columns)}"
+            checks.fail(name, got, f"those of {str(paths[0])!r}, each once: {names}")
+        read.append(more[names])
+    origin = f"from {paths[0].name}"
+    if len(paths) > 1:
+        import pandas
+
+        frame = pandas.concat(read, ignore_index=True)
+        origin = f"from {len(paths)} files, {paths[0].name} to {paths[-1].name}"
+    origin = "; ".join(filter(None, [origin, form]))
+    return choose_columns(frame, options, name, origin, known, _IN_FILES)
+
+
+def _read_cells(path: Path, options: TableOptions, name: str) -> tuple[Any, str]:
+    """The table in a file with all its columns, and how it was written, in words."""
     reader = reader_of(path)
     frame, form = reader(path, options.header, name)
     if reader is not read_csv:
@@ -111,8 +131,7 @@ def read_table(
     frame.columns = [" ".join(str(each).split()) for each in frame.columns]
     if len(frame) == 0:
         checks.fail(name, f"{str(path)!r}, which is empty", "rows of numbers or text")
-    origin = f"from {path.name}; {form}" if form else f"from {path.name}"
-    return choose_columns(frame, options, name, origin, known, _IN_FILES)
+    return frame, form
 
 
 def choose_columns(
@@ -123,7 +142,7 @@ def choose_columns(
     known: Columns | None = None,
     remedies: tuple[str, str] = _IN_FRAMES,
 ) -> tuple[Any, NDArray[Any] | None]:
-    """What is clustered of a frame, and its known labels or `None`, as `read_table` gives them.
+    """What is clustered of a frame, and its known labels or `None`, as `read_tables` gives them.
 
     `origin` says in words where the frame came from, `remedies` what errors advise.
     """
