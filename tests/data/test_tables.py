@@ -98,6 +98,35 @@ def test_the_same_numbers_however_they_are_written(tmp_path, name, text) -> None
     assert y is None
 
 
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("gbk", "城市 北京 上海 广州 红色"),
+        ("cp932", "都市 東京 大阪 みどり りんご"),
+        ("big5", "城市 台北 高雄 紅色 綠色"),
+        ("cp949", "도시 서울 부산 빨강 초록"),
+        ("cp1251", "город Москва Казань красный зелёный"),
+        ("cp1253", "πόλη Αθήνα κόκκινο πράσινο μήλο"),
+        ("cp1256", "مدينة القاهرة دبي أحمر أخضر"),
+        ("cp1252", "ville été Zürich größer São"),
+        ("cp1252", "ação ção coração não mãe"),
+        ("cp1252", "€ € £ µ °"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+def test_letters_of_other_scripts_are_read_as_they_were_written(
+    encoding, words, suffix, tmp_path
+) -> None:
+    name, *categories = words.split()
+    frame = pd.DataFrame({name: np.array(categories)[np.arange(40) % 4], "a": np.arange(40) ** 2})
+    text = frame.to_csv(index=False).encode(encoding)
+    (tmp_path / f"t.{suffix}").write_bytes(gzip.compress(text) if "gz" in suffix else text)
+    columns = as_features(tmp_path / f"t.{suffix}").columns
+    assert columns.names == (name, "a")
+    assert columns.categories[0] == tuple(sorted(categories))
+    assert text.decode(columns.origin.rpartition("encoding ")[2]) == text.decode(encoding)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
 def test_names_in_any_encoding_are_read(tmp_path, encoding) -> None:
     frame = FRAME.set_axis(["Größe", "Länge", "c"], axis=1)

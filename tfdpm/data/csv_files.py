@@ -34,7 +34,15 @@ from tfdpm.data.cells import (
 _SEPARATORS = ("\t", ";", "|", ",", " ")  # decimals may be commas, and text has spaces
 _NO_SEPARATOR = "\x1f"  # which text does not hold
 _SEPARATOR_NAMES = {"\t": "tabs", " ": "spaces"}
-_ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")  # the last can read anything
+_WESTERN = ("cp1252", "latin-1")  # the last can read anything
+_OTHER_SCRIPTS = (
+    "gb18030", "cp932", "big5", "cp949", "cp1251", "cp1253", "cp1255", "cp1256",
+)  # fmt: skip
+_WORD = re.compile(rb"[A-Za-z]*[\x80-\xff][A-Za-z\x80-\xff]*")
+_FOREIGN_CELL = re.compile(rb"[^,;\t|\r\n\"]*[\x80-\xff][^,;\t|\r\n\"]*")
+_CELLS_LOOKED_AT = 2000
+# Of the bytes of words that are not ASCII alone. Accents of Western words leave it below a half.
+_FOREIGN_SHARE = 0.7
 OPENERS: dict[str, Callable] = {
     ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open,
     ".zip": lambda path, mode: zipfile.ZipFile(path).open(_member_of(path)),
@@ -96,7 +104,25 @@ def _encodings_of(head: bytes) -> tuple[str, ...]:
         return ("utf-16",)
     if b"\0" in head:
         return ("utf-16-le",) if head[1:2] == b"\0" else ("utf-16-be",)
-    return _ENCODINGS
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:  # where no character was cut off
+            return (*_script_of(head), *_WESTERN)
+    return ("utf-8-sig", *_WESTERN)
+
+
+def _script_of(head: bytes) -> tuple[str, ...]:
+    """The encoding of text in letters other than Latin ones; none where they are these."""
+    words = _WORD.findall(head)
+    high = [len(re.sub(rb"[A-Za-z]", b"", word)) for word in words]
+    if sum(high) < _FOREIGN_SHARE * sum(map(len, words)) or 2 * high.count(1) > sum(high):
+        return ()
+    from charset_normalizer import from_bytes
+
+    cells = b"\n".join(_FOREIGN_CELL.findall(head)[:_CELLS_LOOKED_AT])
+    found = from_bytes(cells, cp_isolation=list(_OTHER_SCRIPTS), enable_fallback=False).best()
+    return () if found is None else (found.encoding,)
 
 
 def _read_lines(
