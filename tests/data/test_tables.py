@@ -515,11 +515,74 @@ def test_wrong_options_and_broken_files_are_named(tmp_path, monkeypatch) -> None
     for name in ("t.parquet", "t.json", "t.jsonl", "t.xlsx", "t.csv.gz", "t.csv.zip", "t.csv.xz"):
         with pytest.raises(ValueError, match=f"^`path`: got .*{name}', which cannot be read"):
             read(write(tmp_path / name, "neither"))
+    FRAME.to_excel(tmp_path / "t.xlsx")
     monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(ImportError, match=r"pip install 'tfdpm\[tables\]'"):
+        read(tmp_path / "t.xlsx")
     FRAME.to_parquet(tmp_path / "t.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"pip install 'tfdpm\[tables\]'"):
         read(tmp_path / "t.parquet")
+    monkeypatch.setitem(sys.modules, "odf", None)
+    with zipfile.ZipFile(tmp_path / "t.ods", "w") as file:
+        file.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        file.writestr("content.xml", "<content/>")
+    with pytest.raises(ImportError, match="pip install odfpy.$"):
+        read(tmp_path / "t.ods")
+
+
+@pytest.mark.parametrize(
+    ("cells", "categories"),
+    [
+        ("Yes yes YES No no", ("No", "Yes")),
+        ("yes YES no unknown Unknown", ("Unknown", "YES", "no")),
+        ("M m F f F", ("F", "M")),
+        ("y Y n N unknown", ("N", "Y", "unknown")),
+        ("Berlin berlin BERLIN Paris McDonald Mcdonald", ("Berlin", "McDonald", "Paris")),
+        ("AA Aa aa", ("AA", "Aa", "aa")),  # genotypes
+        ("AA Aa aa unknown", ("AA", "Aa", "aa", "unknown")),
+        ("AB aB Ab ab BB", ("AB", "Ab", "BB", "aB", "ab")),
+        ("a A", ("A", "a")),
+        ("a A b B c C d D e E", tuple("ABCDEabcde")),
+        ("mW MW kW KW", ("KW", "MW", "kW", "mW")),
+        ("Co CO Ni NI Fe FE Mg MG Zn", ("CO", "Co", "FE", "Fe", "MG", "Mg", "NI", "Ni", "Zn")),
+    ],
+)
+@pytest.mark.parametrize("form", ["csv", "frame", "pair"])
+def test_spellings_of_a_word_are_one_category_and_codes_are_not(
+    cells, categories, form, tmp_path
+) -> None:
+    values = np.array(cells.split())[np.arange(60) % len(cells.split())]
+    frame = pd.DataFrame({"word": values, "a": np.arange(60) ** 2})
+    before = frame.copy()
+    data = {"frame": frame, "pair": (frame, None)}.get(form)
+    if data is None:
+        data = tmp_path / "t.csv"
+        frame.assign(word=[f"{e} " if i % 3 else e for i, e in enumerate(values)]).to_csv(
+            data, index=False
+        )
+    columns = as_features(data).columns
+    assert {e.lower() for e in columns.categories[0]} == {e.lower() for e in categories}
+    assert len(columns.categories[0]) == len(categories)
+    is_joined = len(set(cells.split())) > len(categories)
+    if form != "pair":
+        assert ("upper and lower case joined: word" in columns.origin) == is_joined
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_the_commonest_spelling_names_a_category_and_later_ones_are_known() -> None:
+    frame = pd.DataFrame({"ok": ["yes", "Yes", "Yes ", "No", "NO", "NO"] * 5, "a": range(30)})
+    first = as_features((frame, None))
+    assert first.columns.categories[0] == ("NO", "Yes")
+    np.testing.assert_array_equal(first.array[:6, 1], [1, 1, 1, 0, 0, 0])
+    later = pd.DataFrame({"ok": ["YES", "no"], "a": [1, 2]})
+    read_later = as_features((later, None), columns=first.columns)
+    np.testing.assert_array_equal(read_later.array, [[1, 1], [2, 0]])
+    genes = as_features((pd.DataFrame({"g": ["AA", "aa"] * 9, "a": range(18)}), None))
+    with pytest.raises(ValueError, match="got 'Aa' in column 'g', wanted a category of fit"):
+        as_features(
+            (pd.DataFrame({"g": ["Aa"], "a": [1]}), None), columns=genes.columns, minimum_points=1
+        )
 
 
 def test_later_files_are_read_by_the_columns_of_the_first(tmp_path) -> None:

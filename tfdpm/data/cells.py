@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,8 @@ _TOTAL = re.compile(r"(?i)(grand |sub)?totals?:?|sums?:?|summe:?|gesamt:?|averag
 _NOTE = re.compile(r"(?i)[*†©]|(source|notes?|footnotes?|quelle)\b")
 _CODE = re.compile(r"9{2,}(\.(9+|25))?|1e\+?\d\d|9\.?9*e\+?\d\d")
 _FEWEST_ROWS = 4  # of a table whose last row may be their sum
+_FEW_FLAGS = 4  # different words of a column such as yes, no and unknown
+_LETTERS_OF_CODES = 2  # at most; longer texts that differ in case alone are one word
 
 
 class _Cell(NamedTuple):
@@ -77,6 +80,44 @@ def strip_texts(frame: Any) -> None:
         if is_text(values) and any(each != each.strip() for each in distinct_texts(values)):
             text = values.str.strip()
             frame.isetitem(place, text.mask(text.isin(MISSING_CELLS)))
+
+
+def join_spellings(frame: Any) -> str:
+    """Puts one spelling for text such as "Yes", "yes" and "YES "; returns where, in words."""
+    joined = []
+    for place in range(frame.shape[1]):
+        values = frame.iloc[:, place]
+        if is_text(values):
+            counts = Counter(each for each in values.array if isinstance(each, str))
+            spellings = spellings_of(counts)
+            if spellings:
+                joined.append(str(frame.columns[place]))
+                frame.isetitem(place, values.replace(spellings))
+    return f"upper and lower case joined: {', '.join(joined)}" if joined else ""
+
+
+def spellings_of(counts: Mapping[str, int]) -> dict[str, str]:
+    """The commonest spelling for each text that differs from others in case and blanks alone.
+
+    None where case may tell texts apart: one word alone, such as AA, Aa and aa, or codes of one or
+    two letters such as a and A, unless they are few flags such as y, Y, n and N.
+    """
+    words: dict[str, Counter[str]] = {}
+    for text, count in counts.items():
+        stripped = text.strip()
+        words.setdefault(stripped.casefold(), Counter())[stripped] += count
+    several = {word: found for word, found in words.items() if len(found) > 1}
+    if len(words) < 2:
+        return {}
+    for word, found in several.items():
+        letters = [each for each in word if each.isalpha()]
+        is_repeated = len(letters) > 1 and len(set(letters)) == 1
+        is_styled = all(e in (e.lower(), e.upper(), e.capitalize()) for e in found)
+        is_flag = len(words) <= _FEW_FLAGS and is_styled and not is_repeated
+        if len(letters) <= _LETTERS_OF_CODES and not is_flag:
+            return {}
+    best = {word: max(sorted(found), key=found.__getitem__) for word, found in several.items()}
+    return {text: best[key] for text in counts if (key := text.strip().casefold()) in best}
 
 
 def warn_of_codes(frame: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.data.cells import read_numbers
+from tfdpm.data.cells import join_spellings, read_numbers, spellings_of
 
 _MOST_CATEGORIES = 30  # of a column
 _ROWS_PER_CATEGORY = 2  # least number on average; a name is in one row only
@@ -132,6 +132,8 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
         frame = spread_lists(frame.infer_objects(), name)
     found = columns
     if columns is None:
+        frame = frame.copy(deep=False)
+        join_spellings(frame)
         categories = _categories(frame, name)
         read = frame.attrs.get("tfdpm", {})  # of a table in a file
         names = tuple(map(str, frame.columns))
@@ -314,6 +316,9 @@ def _texts(column: Any, name: str) -> tuple[np.ndarray, list[str]]:
 def _flags(column: Any, categories: tuple[str, ...], name: str) -> np.ndarray:
     """Zeros and ones `[N, C]` for the categories of a column, `[N, 1]` of the second of two."""
     codes, texts = _texts(column, name)
+    others = dict.fromkeys(texts, 1) | dict.fromkeys(categories, 2)
+    spellings = spellings_of(others)
+    texts = [each if each in categories else spellings.get(each, each) for each in texts]
     unseen = sorted(set(texts).difference(categories))
     if unseen:
         got = f"{', '.join(map(repr, unseen))} in column {column.name!r}"

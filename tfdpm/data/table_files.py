@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,10 @@ def _read_excel(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
     try:
         sheets = pandas.read_excel(path, sheet_name=None, header=None, dtype=object, **options)
     except ImportError as error:
-        wanted = f"what reads it: pip install 'tfdpm[tables]' ({error})"
+        # openpyxl comes with the extra; what reads .ods and .xls depends on pandas' version.
+        package = re.search(r"to install (?:the )?([\w-]+)", str(error))
+        needed = package[1] if package and package[1] != "openpyxl" else "'tfdpm[tables]'"
+        wanted = f"what reads it: pip install {needed}"
         checks.fail(name, repr(str(path)), wanted, ImportError)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         if path.suffix.lower() == ".xls" and b"\0" not in path.read_bytes()[:4096]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfdpm import checks
-from tfdpm.data.cells import distinct_texts, read_cells, warn_of_codes
+from tfdpm.data.cells import distinct_texts, join_spellings, read_cells, warn_of_codes
 from tfdpm.data.columns import Columns, is_nested, listed, most_categories, spread_lists
 from tfdpm.data.csv_files import read_csv
 from tfdpm.data.table_files import reader_of
@@ -146,6 +146,7 @@ def choose_columns(
 
     `origin` says in words where the frame came from, `remedies` what errors advise.
     """
+    spellings = join_spellings(frame)
     roles = _find_roles(frame, options, known or Columns())
     labels = None if roles.label is None else frame[roles.label]
     used = [each not in roles.left_out and each != roles.label for each in frame.columns]
@@ -162,7 +163,7 @@ def choose_columns(
     warn_of_codes(frame)
     frame.attrs["tfdpm"] = {
         "left_out": (*roles.left_out, *([] if roles.label is None else [roles.label])),
-        "origin": "; ".join(filter(None, [origin, _describe(roles), note])),
+        "origin": "; ".join(filter(None, [origin, spellings, _describe(roles), note])),
         "missing": missing or "",
     }
     if labels is None:
