@@ -84,7 +84,7 @@ def test_float32_columns_whose_digits_are_lost_are_named(form, spread) -> None:
     if "frame" in form:
         data, name = pd.DataFrame(values, columns=["width", "time"]), "time"
         data["width"] = data["width"].astype(np.float64 if form == "mixed frame" else np.float32)
-    with pytest.warns(UserWarning, match=rf"^Column {name}: the dtype is float32, .* are 128 at"):
+    with pytest.warns(UserWarning, match=rf"^Column {name}: held in float32, .* are 128 at"):
         as_features(data).in_memory()
 
 
@@ -107,8 +107,16 @@ def test_columns_that_keep_their_digits_are_not_warned_of(values) -> None:
         as_features((values, None))
 
 
+def test_integers_beyond_float64_are_warned_of() -> None:
+    values = 2**60 + np.arange(80).reshape(40, 2)
+    with pytest.warns(UserWarning, match=r"^Columns 0, 1: held in float64, whose steps are 256 at"):
+        as_features(values)
+    with pytest.warns(UserWarning, match=r"^Column n: held in float64"):
+        as_features(pd.DataFrame({"n": values[::-1, 0], "a": X[:, 0]}))
+
+
 def test_float16_columns_have_their_own_steps() -> None:
-    with pytest.warns(UserWarning, match=r"^Columns 0, 1, 2: the dtype is float16, .* are 1 at"):
+    with pytest.warns(UserWarning, match=r"^Columns 0, 1, 2: held in float16, .* are 1 at"):
         as_features((1500 + X).astype(np.float16))
 
 

@@ -175,7 +175,7 @@ def test_lists_of_numbers_are_columns(tmp_path) -> None:
         np.testing.assert_allclose(later.array, X[:5])
     kept = read(tmp_path / "t.jsonl", columns=["vector"])[0]
     np.testing.assert_allclose(kept, X)
-    for wrong in ([[1.0, 2.0]] * 29 + [[1.0]], [["a", "b"]] * 30, [{"a": 1}] * 30):
+    for wrong in ([[1.0, 2.0]] * 29 + [[1.0]], [["a", "b"]] * 30):
         with pytest.raises(ValueError, match="lists in column 'vector' that are not numbers, or"):
             as_features(frame.assign(vector=wrong)[["vector"]])
 
@@ -487,7 +487,12 @@ def test_missing_values_are_an_error_left_out_or_filled_in(tmp_path) -> None:
         ("1,2\n3,x\n", "text in column '1', such as 'x' in row 1, wanted rows of numbers"),
         ("1,2\n3\n", r"missing values in columns 1 \(1\)"),
         ("day\n2020-01-01\n2020-01-03\n", "dates in column 'day'.* leaves the column out"),
-        ("<!DOCTYPE html>\n<html>, not found</html>\n", "begins as HTML or XML does"),
+        ("<!DOCTYPE html>\n<html>, not found</html>\n", "which is HTML or XML"),
+        ("a,b\n1,2,\n3,4\n5,6\n7,8\n", "rows longer than the header"),
+        ("a,b\n1,2,9\n3,4\n5,6\n7,8\n", "rows longer than the header"),
+        ('[{"a": 1}, {"a": 2}]', "which is JSON, whatever its name"),
+        ("+1 1:0.5 7:2\n-1 2:1e-3\n", "in LIBSVM's format, of which load_svmlight_file"),
+        ("p,a\n45.5%,1\n0.452,2\n45.4%,3\n0.45,4\n0.459,6\n", "numbers and text in column 'p'"),
     ],
 )
 def test_mistakes_are_named(tmp_path, text, message) -> None:
@@ -529,6 +534,65 @@ def test_wrong_options_and_broken_files_are_named(tmp_path, monkeypatch) -> None
         file.writestr("content.xml", "<content/>")
     with pytest.raises(ImportError, match="pip install odfpy.$"):
         read(tmp_path / "t.ods")
+
+
+def test_groups_of_two_digits_before_the_last_three_are_numbers(tmp_path) -> None:
+    text = 'a,b\n"12,34,567",1.5\n"1,00,000.5",2.5\n"345",0.5\n'
+    x, _ = read(write(tmp_path / "t.csv", text))
+    assert x["a"].tolist() == [1234567, 100000.5, 345]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "xlsx"])
+def test_years_above_whole_numbers_name_columns(suffix, tmp_path) -> None:
+    frame = pd.DataFrame(np.arange(60).reshape(20, 3) ** 2, columns=[2019, 2020, 2021])
+    path = tmp_path / f"t.{suffix}"
+    frame.to_csv(path, index=False) if suffix == "csv" else frame.to_excel(path, index=False)
+    inputs = as_features(path)
+    assert inputs.columns.names == ("2019", "2020", "2021")
+    np.testing.assert_array_equal(inputs.array, frame)
+    years = write(tmp_path / "y.csv", "2019,2020,2021\n2011,2013,2020\n1999,2001,2010\n")
+    assert as_features(years).num_points == 3
+
+
+def test_records_within_records_are_columns(tmp_path) -> None:
+    places = [{"x": float(i), "near": {"y": i**2}} for i in range(20)]
+    frame = pd.DataFrame({"a": np.arange(20) ** 3, "place": places})
+    frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    frame.to_parquet(tmp_path / "t.parquet")
+    for data in (frame, tmp_path / "t.jsonl", tmp_path / "t.parquet"):
+        inputs = as_features(data)
+        assert inputs.columns.names == ("a", "place.x", "place.near.y")
+        np.testing.assert_array_equal(inputs.array[3], [27, 3, 9])
+    bytes_ = pd.DataFrame(
+        {"image": [{"bytes": b"\x89PNG%d" % i} for i in range(40)], "a": range(40)}
+    )
+    bytes_.to_parquet(tmp_path / "images.parquet")
+    assert "image.bytes (40 different texts)" in str(
+        as_features(tmp_path / "images.parquet").columns
+    )
+
+
+def test_rows_by_their_names_are_rows_again(tmp_path) -> None:
+    frame = FRAME.assign(kind=KINDS).set_axis([f"r{i}" for i in range(30)])
+    frame.to_json(tmp_path / "t.json", orient="index")
+    np.testing.assert_allclose(as_features(tmp_path / "t.json").array[:, :3], X)
+    FRAME.iloc[:2].set_axis(["first", "second"]).to_json(tmp_path / "t.json")
+    assert "rows: first, second" in as_features(tmp_path / "t.json").columns.origin
+    FRAME.assign(kind=KINDS).set_index("kind").to_parquet(tmp_path / "t.parquet")
+    assert as_features(tmp_path / "t.parquet").columns.names == ("kind", "a", "b", "c")
+
+
+@pytest.mark.parametrize("name", ["date", "created_at", "order date", "start_date", "datetime"])
+def test_times_since_1970_are_dates(name) -> None:
+    frame = FRAME.assign(**{name: 1_577_836_800_000 + 7_000_000 * (np.arange(30) % 11)})
+    assert f"left out: {name} (dates)" in str(as_features(frame).columns)
+    assert as_features(FRAME.assign(update=np.arange(30) % 11)).array.shape == (30, 4)
+
+
+@pytest.mark.parametrize("name", ["zip", "Zip Code", "postal_code", "PLZ", "home phone"])
+def test_codes_of_places_and_phones_are_no_amounts(name) -> None:
+    frame = FRAME.loc[np.repeat(range(30), 3)].assign(**{name: np.arange(90) % 45 * 1009 + 1000})
+    assert f"{name} (numbers what rows belong to)" in str(as_features(frame).columns)
 
 
 @pytest.mark.parametrize(

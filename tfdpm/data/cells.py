@@ -29,8 +29,12 @@ _WITH_MARKS = re.compile(
 )
 _SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9}
 # Numbers with decimals after a point, and with decimals after a comma, perhaps in groups of three.
-_POINT = re.compile(r"(?:\d*\.?\d*|[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?)(?:[eE].*)?")
+# India groups by two before the last three.
+_POINT = re.compile(
+    r"(?:\d*\.?\d*|(?:[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d?(?:,\d\d)+,\d{3})(?:\.\d*)?)(?:[eE].*)?"
+)
 _COMMA = re.compile(r"(?:\d*,?\d*|[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?)(?:[eE].*)?")
+_SHARE = re.compile(r"[01]|[01]?[.,]\d+")
 _TOTAL = re.compile(r"(?i)(grand |sub)?totals?:?|sums?:?|summe:?|gesamt:?|average:?|mean:?")
 _NOTE = re.compile(r"(?i)[*†©]|(source|notes?|footnotes?|quelle)\b")
 _CODE = re.compile(r"9{2,}(\.(9+|25))?|1e\+?\d\d|9\.?9*e\+?\d\d")
@@ -271,8 +275,11 @@ def _as_cells(texts: Sequence[str]) -> list[_Cell] | None:
         if cell is None:
             return None
         cells.append(cell)
-    several = len({cell.unit for cell in cells} - {""}) > 1
-    return None if several or not cells else cells
+    units = {cell.unit for cell in cells}
+    plain = [cell.digits for cell in cells if cell.unit == ""]
+    # 45% beside 0.45 is one number twice, and beside 45.2 a mark that is left out.
+    are_shares = "%" in units and plain and all(map(_SHARE.fullmatch, plain))
+    return None if len(units - {""}) > 1 or are_shares or not cells else cells
 
 
 def _as_cell(text: str) -> _Cell | None:

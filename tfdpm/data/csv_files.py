@@ -48,11 +48,20 @@ OPENERS: dict[str, Callable] = {
     ".zip": lambda path, mode: zipfile.ZipFile(path).open(_member_of(path)),
 }  # fmt: skip
 _SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".data")
+# What files of text may be, whatever the ends of their names.
+_OTHER_KINDS = {
+    "HTML or XML": re.compile(rb"\s*<"),
+    "JSON, whatever its name": re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[\[{])"),
+    "in LIBSVM's format, of which load_svmlight_file in sklearn.datasets makes (x, y)": re.compile(
+        rb"[+-]?[\d.]+( qid:\d+)?( \d+:[\d.eE+-]+)+ *\r?\n"
+    ),
+}
 _NO_FILE = re.compile(r"__MACOSX/|(.*/)?\.|.*/$")
 _BROKEN = (OSError, EOFError, IndexError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 _HEAD_BYTES = 2**18  # of a file, by which separator and header are found
 HEAD_ROWS = 200
 _RAGGED = 0.1  # share of rows of another length, from which on a separator is none
+_YEAR = re.compile(r"(19|20)\d\d")
 _DIGIT = re.compile(r".*\d")
 _LIST = re.compile(r"(?s)\[([^,].*[^,])?\]|\[[^,]\]")
 
@@ -74,8 +83,9 @@ def read_csv(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
             head = file.read(_HEAD_BYTES)
     except _BROKEN as error:
         checks.fail(name, f"{str(path)!r}, which cannot be read ({error})", "a table as text")
-    if head.lstrip()[:1] == b"<":
-        checks.fail(name, f"{str(path)!r}, which begins as HTML or XML does", "a table as text")
+    for kind, beginning in _OTHER_KINDS.items():
+        if beginning.match(head):
+            checks.fail(name, f"{str(path)!r}, which is {kind}", "a table as text")
     for encoding in _encodings_of(head):
         lines = head.decode(encoding, errors="replace").splitlines()
         if len(head) == _HEAD_BYTES:
@@ -102,7 +112,7 @@ def _encodings_of(head: bytes) -> tuple[str, ...]:
         return ("utf-32",)
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return ("utf-16",)
-    if b"\0" in head:
+    if 4 * head.count(b"\0") > len(head):
         return ("utf-16-le",) if head[1:2] == b"\0" else ("utf-16-be",)
     try:
         head.decode()
@@ -143,7 +153,12 @@ def _read_lines(
     options: dict[str, Any] = {}
     if more > 0 and all(row[-1] == "" for row in rows if len(row) > width):
         options = {"index_col": False, "usecols": range(width)}  # separators end the rows
-    elif more > 1 or (more == 1 and not _names_rows(rows)):
+    elif (
+        more > 1
+        or (more == 1 and not _names_rows(rows))
+        # pandas would take the first cells of all rows for their names
+        or (more <= 0 and has_names and width < _first_width(rows[1:]))
+    ):
         checks.fail(name, f"{str(path)!r} with rows longer than the header", "rows of one length")
     options |= dict(
         sep=r"\s+" if separator == " " else separator, header=0 if has_names else None,
@@ -202,6 +217,11 @@ def _read_lines(
     if marked:
         form.append(f"numbers with marks: {', '.join(marked)}")
     return frame.reset_index(drop=True), form
+
+
+def _first_width(rows: list[list[str]]) -> int:
+    """Number of cells of the first row that is no comment."""
+    return next((len(row) for row in rows if not row[0].startswith("#")), 0)
 
 
 def _are_units(rows: list[list[str]]) -> bool:
@@ -371,6 +391,9 @@ def has_header(rows: list[list[str]]) -> bool:
     names = first[first[0] == "" :]
     if not all(re.fullmatch(r"\d+", cell) for cell in names):
         return False
+    are_years = [all(map(_YEAR.fullmatch, row[first[0] == "" :])) for row in (first, *rest)]
+    if are_years[0] and len(names) > 2 and not any(are_years[1:]):
+        return len(set(np.diff(np.array(names, np.int64)))) == 1
     steps = np.diff(np.array(names, np.int64)).tolist()
     if len(set(steps)) > 1 or min(steps, default=1) <= 0 or (not steps and names != ["0"]):
         return False

@@ -90,7 +90,7 @@ class Inputs:
                     return self
         _check_enough(sum(len(parts[0]) for parts in batches), "x", minimum_points)
         array, *rest = (np.concatenate(part) for part in zip(*batches, strict=True))
-        if array.dtype == np.float32 and array.ndim == 2:
+        if array.ndim == 2:
             warn_of_steps(array, self.columns.features)
         found = replace(self, array=array, dataset=None, num_points=len(array))
         if self.weighted_dataset is not None:
@@ -184,8 +184,8 @@ def as_features(
         given = _as_numbers(data, name)
         array = _as_floats(given, name)
         _check_points(array, name, minimum_points)
-        if columns is None and not found.names and given.dtype in _NARROW and array.ndim == 2:
-            warn_of_steps(given)
+        if columns is None and not found.names and array.ndim == 2:
+            warn_of_steps(given if given.dtype in _NARROW else array.astype(np.float64, copy=False))
     count, shape = len(array), array.shape[1:]
     labels = None if y is None else as_labels(y, count)
     weights = None if weights is None else as_weights(weights, count)

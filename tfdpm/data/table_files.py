@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tfdpm import checks
-from tfdpm.data.cells import MISSING_CELLS
+from tfdpm.data.cells import MISSING_CELLS, is_text
+from tfdpm.data.columns import listed
 from tfdpm.data.csv_files import (
     HEAD_ROWS,
     OPENERS,
@@ -73,9 +74,13 @@ def _read_json(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
             continue
         if frame.shape[1] == 1 and all(isinstance(each, dict) for each in frame.iloc[:, 0]):
             frame = pandas.DataFrame(frame.iloc[:, 0].tolist())  # records below one name
-        if frame.index.dtype.kind not in "iu" and list(frame.columns) == [*range(frame.shape[1])]:
-            frame = frame.T  # a record for each row by its number
-        return frame.reset_index(drop=True).infer_objects(), ""
+        form = ""
+        if frame.index.dtype.kind not in "iu":
+            form = f"rows: {listed([*map(str, frame.index)])}"
+            is_mixed = all(is_text(each) and each.nunique() > 1 for _, each in frame.items())
+            if is_mixed or list(frame.columns) == [*range(frame.shape[1])]:
+                frame, form = frame.T, ""  # a record for each row by its name or number
+        return frame.reset_index(drop=True).infer_objects(), form
     checks.fail(name, f"{str(path)!r}, which cannot be read ({reason})", "rows of a table in JSON")
 
 
@@ -88,7 +93,9 @@ def _read_arrow(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
     suffix = path.suffix.lower()
     read = pandas.read_parquet if suffix == ".parquet" else pandas.read_feather
     try:
-        return read(path).reset_index(drop=True), ""
+        frame = read(path)
+        has_names = all(each is not None for each in frame.index.names)
+        return frame.reset_index(drop=not has_names), ""
     except (OSError, ValueError):
         checks.fail(name, f"{str(path)!r}, which cannot be read", f"a {suffix} file")
 

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from tfdpm import checks
 from tfdpm.data.cells import distinct_texts, join_spellings, read_cells, warn_of_codes
-from tfdpm.data.columns import Columns, is_nested, listed, most_categories, spread_lists
+from tfdpm.data.columns import (
+    Columns,
+    is_nested,
+    listed,
+    most_categories,
+    spread_lists,
+    spread_records,
+)
 from tfdpm.data.csv_files import read_csv
 from tfdpm.data.table_files import reader_of
 
@@ -34,8 +41,11 @@ _DATE = re.compile(
     rf"|{_MONTH}\.? \d{{1,2}},? ([\d:]{{5,8}} )?\d{{4}}"
     rf"|\d{{1,2}}[ .-]+{_MONTH}[ .-]\d{{2,4}})|\d{{1,2}}:\d{{2}}(:\d{{2}})?)([ T].*)?"
 )
-_ID = r"(?i:.*\bid|.*_id|id_.*|identifier)|.*[a-z]I[dD]"
-_TIME = r"(?i:.*(time_?stamp|epoch|unix.?time)|ts|.*_ts)"
+_ID = (
+    r"(?i:.*\bid|.*_id|id_.*|identifier|(.*[_ ])?(zip|plz|((zip|post|postal)[_ ]?code)|phone))"
+    r"|.*[a-z]I[dD]"
+)
+_TIME = r"(?i:.*(time_?stamp|epoch|unix.?time)|ts|.*_ts|.*_at|(.*[_ ])?date(_?time)?)"
 _FIRST_SECOND = 10**8  # of the year 1973, since 1970
 _FIRST_DATE, _LAST_DATE = 1700_01_01, 2100_12_31  # as whole numbers
 ROW_NAME = re.compile(
@@ -146,6 +156,7 @@ def choose_columns(
 
     `origin` says in words where the frame came from, `remedies` what errors advise.
     """
+    frame = spread_records(frame)
     spellings = join_spellings(frame)
     roles = _find_roles(frame, options, known or Columns())
     labels = None if roles.label is None else frame[roles.label]
@@ -375,7 +386,7 @@ def _is_stray_text(values: Any, texts: Sequence[str]) -> NDArray[np.bool_]:
     if len(texts) <= min(most_categories(len(values)), len(values) / _ROWS_PER_CODE):
         return none
     others = {text for text in texts if not _is_float(text)}
-    is_text = values.astype(str).isin(others).to_numpy()
+    is_text = values.map(str).isin(others).to_numpy()
     return is_text if is_text.sum() <= len(values) / 2 else none
 
 
