@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from tfdpm import checks
 from tfdpm.data import elements, table_files, tables
 from tfdpm.data.columns import Columns
-from tfdpm.data.images.decoding import decode_image
+from tfdpm.data.images.decoding import IMAGE_SUFFIXES, decode_image
 from tfdpm.data.tables import TableOptions
 from tfdpm.progress.files import read_arrays
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 _OTHER_SUFFIXES = (".webp", ".heic", ".heif", ".tif", ".tiff", ".avif", ".jfif", ".jp2", ".jxl")
 
 Pair = tuple[Any, NDArray[Any] | None]
@@ -191,9 +190,9 @@ def read_images(
     """Returns a stream of the images below a folder, with sub-folder names as labels.
 
     Args:
-        folder: folder with .png, .jpg, .jpeg, .bmp or .gif (first frame), also in sub-folders, read
-            in the order of their paths. If every image lies in a sub-folder, the names of the
-            sub-folders directly below `folder` are the labels.
+        folder: folder with .png, .jpg, .jpeg, .bmp, .gif (first frame) and, where TensorFlow knows
+            it, .webp, also in sub-folders, read in the order of their paths. If every image lies in
+            a sub-folder, the names of the sub-folders directly below `folder` are the labels.
         image_size: height and width, pixels, to which all images are resized; None for the size of
             the first image. The first image also decides between grey and colour. What is
             transparent becomes white; photographs are turned as their EXIF orientation says.
@@ -210,10 +209,11 @@ def read_images(
         checks.fail(name, repr(str(folder)), "an existing folder of images", FileNotFoundError)
     paths = [Path(path) for path in image_files(folder)]
     if not paths:
-        wanted = "images in it: " + ", ".join(IMAGE_SUFFIXES)
+        wanted = f"images in it: {', '.join(IMAGE_SUFFIXES)}; of other files a pattern: *.csv"
         checks.fail(name, f"folder {str(folder)!r} without images", wanted)
     suffixes = (path.suffix.lower() for path in folder.rglob("[!.]*"))
-    others = Counter(suffix for suffix in suffixes if suffix in _OTHER_SUFFIXES)
+    unread = set(_OTHER_SUFFIXES).difference(IMAGE_SUFFIXES)
+    others = Counter(suffix for suffix in suffixes if suffix in unread)
     if others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
         read_kinds = ", ".join(IMAGE_SUFFIXES)

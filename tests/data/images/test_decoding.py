@@ -10,9 +10,13 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from tfdpm.data import multicrop, read_images
-from tfdpm.data.images.decoding import decode_image, orientation
+from tfdpm.data.images.decoding import IMAGE_SUFFIXES, decode_image, orientation
 
-PIXELS = np.random.default_rng(0).integers(0, 256, size=(5, 7, 3), dtype=np.uint8)
+WEBP = pytest.param(
+    "webp", marks=pytest.mark.skipif(".webp" not in IMAGE_SUFFIXES, reason="TensorFlow")
+)
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 
 
 def encode(pixels, turn: int, kind="png", endian="<", number=0x0112) -> bytes:
@@ -22,12 +26,12 @@ def encode(pixels, turn: int, kind="png", endian="<", number=0x0112) -> bytes:
     exif[0x010F], exif[0x0110], exif[0x0132] = "Maker", "Model", "2020:01:01 00:00:00"
     exif[number] = turn
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, kind, exif=exif.tobytes())
+    Image.fromarray(pixels).save(file, kind, exif=exif.tobytes(), lossless=True)
     return file.getvalue()
 
 
 @pytest.mark.parametrize("endian", ["<", ">"])
-@pytest.mark.parametrize("kind", ["png", "jpeg"])
+@pytest.mark.parametrize("kind", ["png", "jpeg", WEBP])
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_images_are_turned_as_by_pillow(turn, kind, endian) -> None:
     encoded = encode(PIXELS, turn, kind, endian)
@@ -72,3 +76,10 @@ def test_folders_and_views_show_photographs_upright(tmp_path) -> None:
     ).take(1)
     means = views.numpy()[:, 0, :, :, 0].mean(axis=1)
     assert (means[:, :3] < 0.1).all() and (means[:, 5:] > 0.85).all()
+
+
+def test_webp_keeps_its_orientation_behind_the_pixels() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)
+    encoded = encode(pixels, 8, "webp")
+    assert encoded.index(b"EXIF") > 2**16
+    assert int(orientation(encoded)) == 8

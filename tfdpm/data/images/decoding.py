@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-_HEAD_BYTES = 2**16  # in which cameras and editors put EXIF, whose segment has no more in JPEG
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+if hasattr(tf.io, "decode_webp"):  # of newer TensorFlow
+    IMAGE_SUFFIXES += (".webp",)
+_EXIF_BYTES = 2**16  # in which programs put EXIF at the beginning, of WebP at the end
 # The entry 0x0112 of the first directory, whose entries of 12 bytes follow the header and a count.
 # https://www.cipa.jp/std/documents/e/DC-008-2012_E.pdf, 4.6.4
 _ORIENTATION = (
-    r"\C*?(?:Exif\x00\x00|eXIf)(?:"
+    r"\C*?(?:Exif\x00\x00|eXIf|EXIF\C{4})(?:"
     r"MM\x00\*\x00\x00\x00\x08\C\C(?:\C{12}){0,15}?\x01\x12\x00\x03\x00\x00\x00\x01\x00([\x01-\x08])"
     r"|II\*\x00\x08\x00\x00\x00\C\C(?:\C{12}){0,15}?\x12\x01\x03\x00\x01\x00\x00\x00([\x01-\x08])"
     r")\C*"
@@ -16,7 +19,7 @@ _ORIENTATION = (
 
 
 def decode_image(encoded: tf.Tensor, channels: int = 0) -> tf.Tensor:
-    """Pixels `[H, W, C]` uint8 of an encoded JPEG, PNG, BMP or GIF (first frame), upright.
+    """Pixels `[H, W, C]` uint8 of an encoded image of `IMAGE_SUFFIXES` (first frame), upright.
 
     Args:
         encoded: the bytes of a file, a scalar string.
@@ -28,9 +31,11 @@ def decode_image(encoded: tf.Tensor, channels: int = 0) -> tf.Tensor:
 
 
 def orientation(encoded: tf.Tensor) -> tf.Tensor:
-    """Orientation of an encoded JPEG or PNG by EXIF, from 1 (upright) to 8; 1 where it has none."""
-    head = tf.strings.substr(encoded, 0, _HEAD_BYTES)
-    found = tf.strings.regex_replace(head, _ORIENTATION, r"\1\2", replace_global=False)
+    """Orientation of an encoded image by EXIF, from 1 (upright) to 8; 1 where it has none."""
+    is_webp = tf.equal(tf.strings.substr(encoded, 0, 4), "RIFF")
+    at_end = tf.maximum(tf.strings.length(encoded) - _EXIF_BYTES, 0)
+    part = tf.strings.substr(encoded, tf.where(is_webp, at_end, 0), _EXIF_BYTES)
+    found = tf.strings.regex_replace(part, _ORIENTATION, r"\1\2", replace_global=False)
     is_found = tf.equal(tf.strings.length(found), 1)
     byte = tf.where(is_found, found, "\x01")
     return tf.cast(tf.io.decode_raw(byte, tf.uint8)[0], tf.int32)

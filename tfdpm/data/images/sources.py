@@ -108,7 +108,7 @@ class ArraySource:
 
 
 class FileSource:
-    """Image files of any size (JPEG, PNG, BMP, GIF), upright; the decoder converts channels."""
+    """Image files of any size, upright; the decoder converts channels."""
 
     is_batched = False
 
