@@ -16,6 +16,7 @@ import pytest
 import scipy.sparse
 
 from tfdpm.data import Columns, as_features, read
+from tfdpm.metrics import UNKNOWN_LABEL
 
 GENERATOR = np.random.default_rng(0)
 X = np.round(GENERATOR.normal(size=(30, 3)) * [1.0, 10.0, 1e3], 4)
@@ -555,14 +556,14 @@ def test_years_above_whole_numbers_name_columns(suffix, tmp_path) -> None:
 
 
 def test_records_within_records_are_columns(tmp_path) -> None:
-    places = [{"x": float(i), "near": {"y": i**2}} for i in range(20)]
+    places = [{"x": i + 0.5, "near": {"y": i**2}} for i in range(20)]
     frame = pd.DataFrame({"a": np.arange(20) ** 3, "place": places})
     frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
     frame.to_parquet(tmp_path / "t.parquet")
     for data in (frame, tmp_path / "t.jsonl", tmp_path / "t.parquet"):
         inputs = as_features(data)
         assert inputs.columns.names == ("a", "place.x", "place.near.y")
-        np.testing.assert_array_equal(inputs.array[3], [27, 3, 9])
+        np.testing.assert_array_equal(inputs.array[3], [27, 3.5, 9])
     bytes_ = pd.DataFrame(
         {"image": [{"bytes": b"\x89PNG%d" % i} for i in range(40)], "a": range(40)}
     )
@@ -587,6 +588,46 @@ def test_times_since_1970_are_dates(name) -> None:
     frame = FRAME.assign(**{name: 1_577_836_800_000 + 7_000_000 * (np.arange(30) % 11)})
     assert f"left out: {name} (dates)" in str(as_features(frame).columns)
     assert as_features(FRAME.assign(update=np.arange(30) % 11)).array.shape == (30, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "is_left_out"),
+    [
+        ("month", 202001 + np.arange(30) % 12, True),
+        ("period", 201701 + np.arange(30) % 3 * 100, True),
+        ("month", 1 + np.arange(30) % 12, False),
+        ("amount", 202001 + np.arange(30) % 12, False),
+        ("order date", 43_831 + np.arange(30) % 17, True),  # a spreadsheet's serial numbers
+        ("date", 1 + np.arange(30) ** 2 % 300, False),  # days of a year
+        ("count", 43_831 + np.arange(30) % 17, False),
+        ("date", 20200101.0 + np.arange(30) % 17, True),
+        ("user_id", 7.0 * np.arange(30), True),
+        ("length", 7.0 * np.arange(30), False),
+    ],
+)
+def test_whole_numbers_that_are_dates_or_numbers_of_rows_are_left_out(
+    name, values, is_left_out
+) -> None:
+    left_out = as_features(FRAME.assign(**{name: values})).columns.left_out
+    assert (name in left_out) == is_left_out
+
+
+@pytest.mark.parametrize("target", [[0, 1, None], ["x", "y", None]])
+def test_labels_of_some_rows_are_labels(target, tmp_path) -> None:
+    frame = FRAME.assign(label=target * 10)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    for data in (frame, tmp_path / "t.csv"):
+        inputs = as_features(data)
+        assert inputs.columns.names == ("a", "b", "c")
+        assert inputs.labels.tolist() == [0, 1, UNKNOWN_LABEL] * 10
+
+
+def test_letters_of_powers_beside_units_are_no_numbers(tmp_path) -> None:
+    text = pd.DataFrame({"v": [f"{i + 0.5}T" if i % 2 else f"{i + 0.5}B" for i in range(40)]})
+    scaled = as_features(text.assign(a=range(40)))
+    np.testing.assert_allclose(scaled.array[:3, 0], [0.5e9, 1.5e12, 2.5e9])
+    open_ = as_features(text.assign(v=text.v.str.replace("T", "m"), a=range(40)))
+    assert "v (40 different texts)" in str(open_.columns)
 
 
 @pytest.mark.parametrize("name", ["zip", "Zip Code", "postal_code", "PLZ", "home phone"])

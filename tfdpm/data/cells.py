@@ -27,7 +27,7 @@ _WITH_MARKS = re.compile(
     rf"\s*(?P<after>{_CURRENCY}|[%‰]|[°º][A-Za-z]?|[^\W\d_]{{1,8}}\.?(?:[²³]|/[^\W\d_]{{1,8}})?)?"
     r"(?P<close>\))?"
 )
-_SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9}
+_SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9, "T": 1e12}
 # Numbers with decimals after a point, and with decimals after a comma, perhaps in groups of three.
 # India groups by two before the last three.
 _POINT = re.compile(
@@ -50,6 +50,7 @@ class _Cell(NamedTuple):
     digits: str
     unit: str
     scale: str
+    is_unit_behind: bool
 
 
 def is_number(cell: str) -> bool:
@@ -279,7 +280,11 @@ def _as_cells(texts: Sequence[str]) -> list[_Cell] | None:
     plain = [cell.digits for cell in cells if cell.unit == ""]
     # 45% beside 0.45 is one number twice, and beside 45.2 a mark that is left out.
     are_shares = "%" in units and plain and all(map(_SHARE.fullmatch, plain))
-    return None if len(units - {""}) > 1 or are_shares or not cells else cells
+    # 5m beside 5k may be millions or metres.
+    are_several = len(units - {""}) > 1 or (
+        any(cell.scale for cell in cells) and any(cell.is_unit_behind for cell in cells)
+    )
+    return None if are_several or are_shares or not cells else cells
 
 
 def _as_cell(text: str) -> _Cell | None:
@@ -296,7 +301,7 @@ def _as_cell(text: str) -> _Cell | None:
     unit = parts["before"] or ("" if scale else after)
     if parts["before"] and after and not scale:
         return None
-    return _Cell(sign, parts["number"], unit, scale)
+    return _Cell(sign, parts["number"], unit, scale, bool(after and not scale))
 
 
 def _notations(columns: dict[int, list[str]], separator: str) -> dict[int, str]:

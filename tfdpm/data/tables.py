@@ -47,6 +47,7 @@ _ID = (
 )
 _TIME = r"(?i:.*(time_?stamp|epoch|unix.?time)|ts|.*_ts|.*_at|(.*[_ ])?date(_?time)?)"
 _FIRST_SECOND = 10**8  # of the year 1973, since 1970
+_FIRST_SERIAL, _LAST_SERIAL = 18_000, 60_000  # days since 1900, in which spreadsheets count
 _FIRST_DATE, _LAST_DATE = 1700_01_01, 2100_12_31  # as whole numbers
 ROW_NAME = re.compile(
     r"(?i:unnamed: 0(\.\d+)?|index|row[ _.]?(names?|id|no|number|index)?|#|nr|no)|" + _ID + "|"
@@ -230,12 +231,12 @@ def _find_label(frame: Any, names: list[str]) -> str | None:
         found = lower.get(wanted)
         if found is None or (wanted == "y" and "x" in map(str.lower, frame.columns)):
             continue  # x and y are coordinates
-        values = frame[found]
+        values = frame[found].dropna()  # of some points the label may be unknown
         is_number = values.dtype.kind in "iuf"
         is_whole = values.dtype.kind != "f" or bool((values % 1 == 0).all())
         # Whole numbers called as amounts are may be counts, which take many values.
         most = len(values) ** 0.5 if is_number and wanted in AMOUNT_NAMES else len(values) / 2
-        if is_whole and values.notna().all() and values.nunique() <= max(2, most):
+        if is_whole and 0 < values.nunique() <= max(2, most):
             return found
     # Without names, text beside numbers is a class, as the tables of UCI have it.
     texts = [each for each in names if frame[each].dtype.kind not in "biufmM"]
@@ -266,6 +267,8 @@ def _reason_to_leave_out(values: Any, name: str, is_first: bool) -> str | None:
         return "numbers the rows"
     if is_whole and is_first and is_unnamed:
         return "names the rows"
+    if values.dtype.kind == "f" and (values % 1 == 0).all() and values.abs().max() < 2**53:
+        values, is_whole = values.astype(np.int64), True  # as pandas has them beside missing ones
     is_name = (is_first and is_unnamed) or ROW_NAME.fullmatch(name)
     if is_name and (is_whole or is_text) and values.is_unique:
         return "names the rows"
@@ -365,8 +368,11 @@ def _are_written_dates(values: Any, name: str) -> bool:
     """Whether whole numbers are dates such as 20240131, or 240131 where the name says so."""
     import pandas
 
-    form = "%Y%m%d" if values.min() >= _FIRST_DATE else "%y%m%d"
-    if form == "%y%m%d" and "date" not in name.lower() or values.max() > _LAST_DATE:
+    is_date, is_month = (re.search(each, name.lower()) for each in ("date", "month|period|yyyymm"))
+    if is_date and _FIRST_SERIAL <= values.min() and values.max() <= _LAST_SERIAL:
+        return True
+    form = "%Y%m%d" if values.min() >= _FIRST_DATE else "%Y%m" if is_month else "%y%m%d"
+    if form == "%y%m%d" and not is_date or values.max() > _LAST_DATE:
         return False
     text = values.astype(str).str.zfill(6)
     return bool(pandas.to_datetime(text, format=form, errors="coerce").notna().all())
