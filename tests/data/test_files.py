@@ -237,6 +237,10 @@ def test_what_is_no_list_of_files_of_one_kind_is_named(data, message, many) -> N
 def test_lists_of_texts_are_no_files(many) -> None:
     with pytest.raises(TypeError, match="^`x`: got text"):
         as_features(["a text", "0.csv"])
+    with pytest.raises(TypeError, match="^`x`: got text"):
+        as_features(tf.constant(["a text"]))
+    with pytest.raises(ValueError, match="reshape it to"):
+        as_features(tf.constant([1.0, 2.0]))
     assert as_features(["0.csv", "1.csv"], takes_text=True).array.tolist() == ["0.csv", "1.csv"]
 
 

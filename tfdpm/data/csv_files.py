@@ -100,7 +100,7 @@ def read_csv(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
 
 def decoded(text: bytes) -> str:
     """Text in one of the encodings in which tables are read."""
-    for encoding in _encodings_of(text):
+    for encoding in _encodings_of(text[:_HEAD_BYTES]):
         with contextlib.suppress(UnicodeDecodeError):
             return text.decode(encoding)
     return text.decode(errors="replace")

@@ -36,7 +36,8 @@ def looks_like_path(source: str) -> bool:
 
 def as_paths(data: Any) -> list[str] | None:
     """The paths in a list, array or Series of files; `None` for other data, such as texts."""
-    if getattr(data, "ndim", 0) == 1 and hasattr(data, "tolist"):
+    kind = getattr(getattr(data, "dtype", None), "kind", None)
+    if kind in ("O", "U", "S", "T") and hasattr(data, "tolist") and data.ndim == 1:
         data = data.tolist()
     if not isinstance(data, list) or not data:
         return None
