@@ -76,8 +76,9 @@ def fit(
             pair `(x, y)`, whose labels are used for scores only, or `(x, y, weights)`; a
             `tf.data.Dataset`, `PyDataset` or generator of these, or of dictionaries, as `tfds.load`
             gives them, or several such splits; a path to an array, a table (see `tfdpm.data.read`,
-            which also says how its columns are used) or a folder of images; or the name of a data
-            set ("digits" and "blobs" are embedded, others come through TFDS).
+            which also says how its columns are used) or a folder of images; a pattern or list of
+            such files of one kind; or the name of a data set ("digits" and "blobs" are embedded,
+            others come through TFDS).
         features: how raw points become what is clustered. The model keeps the way, and takes raw
             points from then on.
             - `"auto"`: one of the others, chosen by shape, size and distances; see

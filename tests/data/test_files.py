@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -153,13 +156,92 @@ def test_pickled_objects_are_not_opened(tmp_path) -> None:
 
 
 def test_other_kinds_are_named(tmp_path) -> None:
-    with pytest.raises(ValueError, match=r"wanted a folder of images or one of \.npy"):
+    with pytest.raises(
+        ValueError, match=r"wanted a folder of images, or files of one kind of \.npy"
+    ):
         read(write(tmp_path / "t.docx", "x"))
     np.save(tmp_path / "x.npy", X)
     with pytest.raises(ValueError, match="^`label`: got 'a' for .*wanted it for tables alone"):
         read(tmp_path / "x.npy", label="a")
     with pytest.raises(FileNotFoundError, match="^`path`: got"):
         read(tmp_path / "nowhere.npy")
+
+
+@pytest.fixture
+def many(tmp_path, monkeypatch):
+    """A folder with images, tables and arrays of two points each."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        write_image(tmp_path / f"{number}.png", value=number)
+        write(tmp_path / f"{number}.csv", f"a,b,target\n{number},1.5,0\n{number},2.5,1\n")
+        np.save(tmp_path / f"{number}.npy", np.full((2, 3), number))
+        np.savez(tmp_path / f"{number}.npz", x=np.full((2, 3), number), y=[number, 7])
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["png", "csv", "npy", "npz"])
+@pytest.mark.parametrize("form", [list, np.array, pd.Series, "paths", "pattern", "path"])
+def test_files_of_one_kind_come_one_after_another(kind, form, many) -> None:
+    data = names = [str(many / f"{number}.{kind}") for number in range(3)]
+    if form == "paths":
+        data = list(map(Path, names))
+    elif isinstance(form, str):
+        data = f"*.{kind}" if form == "pattern" else many / f"*.{kind}"
+    else:
+        data = form(names)
+    inputs = as_features(data).in_memory()
+    each = 1 if kind == "png" else 2
+    np.testing.assert_array_equal(
+        inputs.array.reshape(3 * each, -1)[:, 0], np.repeat([0, 1, 2], each)
+    )
+    wanted = {"csv": [0, 1] * 3, "npz": [0, 7, 1, 7, 2, 7]}.get(kind)
+    assert (None if inputs.labels is None else inputs.labels.tolist()) == wanted
+    if kind == "csv":
+        assert inputs.columns.origin.startswith("from 3 files, 0.csv to 2.csv; labels: target")
+    if form is list and kind == "png":
+        assert as_features((data, ["x", "y", "x"])).labels.tolist() == [0, 1, 0]
+
+
+def test_columns_of_several_tables_are_matched_by_name(many) -> None:
+    write(many / "1.csv", "b;target;a\n1,5;0;1\n2,5;1;1\n")
+    np.testing.assert_array_equal(as_features("*.csv").array[:, 0], [0, 0, 1, 1, 2, 2])
+    write(many / "1.csv", "a,c,target\n1,1.5,0\n1,2.5,1\n")
+    with pytest.raises(
+        ValueError, match=r"1.csv' with columns \['a', 'c', .*wanted those of '0.csv'"
+    ):
+        as_features("*.csv")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("*.gif", r"got '\*.gif', wanted a pattern that some file matches"),
+        (
+            "*",
+            r"got files with .csv, .npy, .npz, .png, wanted .* files of one kind of",
+        ),
+        (["0.png", "9.png"], "got '9.png', wanted existing files"),
+        ([Path("0.png"), Path("9.txt")], "got '9.txt', wanted existing files"),
+        (["."], "got '.', wanted existing files, or one folder of images"),
+        (["0.npy", "wide.npy"], "got arrays that cannot be joined .* wanted points of one shape"),
+        (["0.npz", "0.npy"], "got labels in some of the files, wanted them in all"),
+        ("nowhere.png", "got 'nowhere.png', wanted an existing file"),
+    ],
+)
+def test_what_is_no_list_of_files_of_one_kind_is_named(data, message, many) -> None:
+    np.save(many / "wide.npy", np.zeros((2, 5)))
+    with pytest.raises((ValueError, FileNotFoundError), match=f"^`x`: {message}"):
+        as_features(data)
+
+
+def test_lists_of_texts_are_no_files(many) -> None:
+    with pytest.raises(TypeError, match="^`x`: got text"):
+        as_features(["a text", "0.csv"])
+    with pytest.raises(TypeError, match="^`x`: got text"):
+        as_features(tf.constant(["a text"]))
+    with pytest.raises(ValueError, match="reshape it to"):
+        as_features(tf.constant([1.0, 2.0]))
+    assert as_features(["0.csv", "1.csv"], takes_text=True).array.tolist() == ["0.csv", "1.csv"]
 
 
 def test_paths_are_told_from_names() -> None:

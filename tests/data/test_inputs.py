@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -70,6 +72,52 @@ def test_digits_beyond_float32_are_kept(dtype) -> None:
     inputs = as_features(x)
     assert inputs.array.dtype == np.float64
     np.testing.assert_array_equal(inputs.array - 1e9, np.arange(6).reshape(3, 2))
+
+
+@pytest.mark.parametrize("form", ["array", "stream", "frame", "mixed frame"])
+@pytest.mark.parametrize("spread", [0.0, 1.0, 1000.0])
+def test_float32_columns_whose_digits_are_lost_are_named(form, spread) -> None:
+    values = np.stack([X[:, 0], 1.7e9 + spread * X[:, 1]], axis=1).astype(np.float32)
+    data, name = values, "1"
+    if form == "stream":
+        data = tf.data.Dataset.from_tensor_slices(values).batch(8)
+    if "frame" in form:
+        data, name = pd.DataFrame(values, columns=["width", "time"]), "time"
+        data["width"] = data["width"].astype(np.float64 if form == "mixed frame" else np.float32)
+    with pytest.warns(UserWarning, match=rf"^Column {name}: held in float32, .* are 128 at"):
+        as_features(data).in_memory()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        1.7e9 + X,  # float64
+        (1.7e9 + 1e5 * X).astype(np.float32),
+        np.ones_like(X, np.float32),
+        np.round(X).astype(np.float32),
+        np.full_like(X, 255.0, np.float32) * (X > 1),
+        (16_000_000 + np.arange(120).reshape(40, 3)).astype(np.int32),
+        X.astype(np.float16),
+        X.astype(tf.bfloat16.as_numpy_dtype),
+    ],
+)
+def test_columns_that_keep_their_digits_are_not_warned_of(values) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        as_features((values, None))
+
+
+def test_integers_beyond_float64_are_warned_of() -> None:
+    values = 2**60 + np.arange(80).reshape(40, 2)
+    with pytest.warns(UserWarning, match=r"^Columns 0, 1: held in float64, whose steps are 256 at"):
+        as_features(values)
+    with pytest.warns(UserWarning, match=r"^Column n: held in float64"):
+        as_features(pd.DataFrame({"n": values[::-1, 0], "a": X[:, 0]}))
+
+
+def test_float16_columns_have_their_own_steps() -> None:
+    with pytest.warns(UserWarning, match=r"^Columns 0, 1, 2: held in float16, .* are 1 at"):
+        as_features((1500 + X).astype(np.float16))
 
 
 def test_smallest_integer_does_not_overflow() -> None:

@@ -54,11 +54,33 @@ def test_every_point_comes_once_and_always_in_the_same_order(
     assert max(len(batch) for batch in stream) == 4
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float64])
-def test_arrays_of_other_precision_come_as_float32(dtype, shards, tmp_path):
-    stream = read_shards(write("npy", [s.astype(dtype) for s in shards], tmp_path), batch_size=5)
+def test_arrays_of_less_precision_come_as_float32(shards, tmp_path):
+    stream = read_shards(write("npy", [s.astype("f2") for s in shards], tmp_path), batch_size=5)
     (first, *_) = stream
-    np.testing.assert_array_equal(first, shards[0][:5].astype(dtype).astype(np.float32))
+    assert first.dtype == tf.float32
+    np.testing.assert_array_equal(first, shards[0][:5].astype(np.float16))
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("npy", "f8"), ("parquet", "f8"), ("parquet", "i8")])
+def test_digits_of_wide_numbers_are_kept(kind, dtype, shards, tmp_path):
+    wide = [(1e9 + shard.astype(np.float64).round(2)).astype(dtype) for shard in shards]
+    read = np.concatenate(list(read_shards(write(kind, wide, tmp_path), parallel_reads=1)))
+    assert read.dtype == np.float64
+    np.testing.assert_array_equal(read, np.concatenate(wide))
+
+
+def test_columns_of_shards_in_another_order_or_of_text_are_named(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    frame.to_parquet(tmp_path / "1.parquet")
+    frame[["b", "a"]].to_parquet(tmp_path / "2.parquet")
+    with pytest.raises(
+        ValueError, match=r"columns \[\('a', 'b'\), \('b', 'a'\)\], wanted the same"
+    ):
+        read_shards(tmp_path / "*.parquet")
+    frame.assign(b=["x", "y"]).to_parquet(tmp_path / "2.parquet")
+    with pytest.raises(ValueError, match=r"files with columns \['b'\], wanted columns of numbers"):
+        read_shards(tmp_path / "*.parquet")
 
 
 def test_the_number_of_batches_of_arrays_is_known(shards, tmp_path):

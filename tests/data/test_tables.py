@@ -16,6 +16,7 @@ import pytest
 import scipy.sparse
 
 from tfdpm.data import Columns, as_features, read
+from tfdpm.metrics import UNKNOWN_LABEL
 
 GENERATOR = np.random.default_rng(0)
 X = np.round(GENERATOR.normal(size=(30, 3)) * [1.0, 10.0, 1e3], 4)
@@ -98,6 +99,35 @@ def test_the_same_numbers_however_they_are_written(tmp_path, name, text) -> None
     assert y is None
 
 
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("gbk", "城市 北京 上海 广州 红色"),
+        ("cp932", "都市 東京 大阪 みどり りんご"),
+        ("big5", "城市 台北 高雄 紅色 綠色"),
+        ("cp949", "도시 서울 부산 빨강 초록"),
+        ("cp1251", "город Москва Казань красный зелёный"),
+        ("cp1253", "πόλη Αθήνα κόκκινο πράσινο μήλο"),
+        ("cp1256", "مدينة القاهرة دبي أحمر أخضر"),
+        ("cp1252", "ville été Zürich größer São"),
+        ("cp1252", "ação ção coração não mãe"),
+        ("cp1252", "€ € £ µ °"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+def test_letters_of_other_scripts_are_read_as_they_were_written(
+    encoding, words, suffix, tmp_path
+) -> None:
+    name, *categories = words.split()
+    frame = pd.DataFrame({name: np.array(categories)[np.arange(40) % 4], "a": np.arange(40) ** 2})
+    text = frame.to_csv(index=False).encode(encoding)
+    (tmp_path / f"t.{suffix}").write_bytes(gzip.compress(text) if "gz" in suffix else text)
+    columns = as_features(tmp_path / f"t.{suffix}").columns
+    assert columns.names == (name, "a")
+    assert columns.categories[0] == tuple(sorted(categories))
+    assert text.decode(columns.origin.rpartition("encoding ")[2]) == text.decode(encoding)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
 def test_names_in_any_encoding_are_read(tmp_path, encoding) -> None:
     frame = FRAME.set_axis(["Größe", "Länge", "c"], axis=1)
@@ -146,7 +176,7 @@ def test_lists_of_numbers_are_columns(tmp_path) -> None:
         np.testing.assert_allclose(later.array, X[:5])
     kept = read(tmp_path / "t.jsonl", columns=["vector"])[0]
     np.testing.assert_allclose(kept, X)
-    for wrong in ([[1.0, 2.0]] * 29 + [[1.0]], [["a", "b"]] * 30, [{"a": 1}] * 30):
+    for wrong in ([[1.0, 2.0]] * 29 + [[1.0]], [["a", "b"]] * 30):
         with pytest.raises(ValueError, match="lists in column 'vector' that are not numbers, or"):
             as_features(frame.assign(vector=wrong)[["vector"]])
 
@@ -458,7 +488,12 @@ def test_missing_values_are_an_error_left_out_or_filled_in(tmp_path) -> None:
         ("1,2\n3,x\n", "text in column '1', such as 'x' in row 1, wanted rows of numbers"),
         ("1,2\n3\n", r"missing values in columns 1 \(1\)"),
         ("day\n2020-01-01\n2020-01-03\n", "dates in column 'day'.* leaves the column out"),
-        ("<!DOCTYPE html>\n<html>, not found</html>\n", "begins as HTML or XML does"),
+        ("<!DOCTYPE html>\n<html>, not found</html>\n", "which is HTML or XML"),
+        ("a,b\n1,2,\n3,4\n5,6\n7,8\n", "rows longer than the header"),
+        ("a,b\n1,2,9\n3,4\n5,6\n7,8\n", "rows longer than the header"),
+        ('[{"a": 1}, {"a": 2}]', "which is JSON, whatever its name"),
+        ("+1 1:0.5 7:2\n-1 2:1e-3\n", "in LIBSVM's format, of which load_svmlight_file"),
+        ("p,a\n45.5%,1\n0.452,2\n45.4%,3\n0.45,4\n0.459,6\n", "numbers and text in column 'p'"),
     ],
 )
 def test_mistakes_are_named(tmp_path, text, message) -> None:
@@ -486,11 +521,173 @@ def test_wrong_options_and_broken_files_are_named(tmp_path, monkeypatch) -> None
     for name in ("t.parquet", "t.json", "t.jsonl", "t.xlsx", "t.csv.gz", "t.csv.zip", "t.csv.xz"):
         with pytest.raises(ValueError, match=f"^`path`: got .*{name}', which cannot be read"):
             read(write(tmp_path / name, "neither"))
+    FRAME.to_excel(tmp_path / "t.xlsx")
     monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(ImportError, match=r"pip install 'tfdpm\[tables\]'"):
+        read(tmp_path / "t.xlsx")
     FRAME.to_parquet(tmp_path / "t.parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"pip install 'tfdpm\[tables\]'"):
         read(tmp_path / "t.parquet")
+    monkeypatch.setitem(sys.modules, "odf", None)
+    with zipfile.ZipFile(tmp_path / "t.ods", "w") as file:
+        file.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        file.writestr("content.xml", "<content/>")
+    with pytest.raises(ImportError, match="pip install odfpy.$"):
+        read(tmp_path / "t.ods")
+
+
+def test_groups_of_two_digits_before_the_last_three_are_numbers(tmp_path) -> None:
+    text = 'a,b\n"12,34,567",1.5\n"1,00,000.5",2.5\n"345",0.5\n'
+    x, _ = read(write(tmp_path / "t.csv", text))
+    assert x["a"].tolist() == [1234567, 100000.5, 345]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "xlsx"])
+def test_years_above_whole_numbers_name_columns(suffix, tmp_path) -> None:
+    frame = pd.DataFrame(np.arange(60).reshape(20, 3) ** 2, columns=[2019, 2020, 2021])
+    path = tmp_path / f"t.{suffix}"
+    frame.to_csv(path, index=False) if suffix == "csv" else frame.to_excel(path, index=False)
+    inputs = as_features(path)
+    assert inputs.columns.names == ("2019", "2020", "2021")
+    np.testing.assert_array_equal(inputs.array, frame)
+    years = write(tmp_path / "y.csv", "2019,2020,2021\n2011,2013,2020\n1999,2001,2010\n")
+    assert as_features(years).num_points == 3
+
+
+def test_records_within_records_are_columns(tmp_path) -> None:
+    places = [{"x": i + 0.5, "near": {"y": i**2}} for i in range(20)]
+    frame = pd.DataFrame({"a": np.arange(20) ** 3, "place": places})
+    frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    frame.to_parquet(tmp_path / "t.parquet")
+    for data in (frame, tmp_path / "t.jsonl", tmp_path / "t.parquet"):
+        inputs = as_features(data)
+        assert inputs.columns.names == ("a", "place.x", "place.near.y")
+        np.testing.assert_array_equal(inputs.array[3], [27, 3.5, 9])
+    bytes_ = pd.DataFrame(
+        {"image": [{"bytes": b"\x89PNG%d" % i} for i in range(40)], "a": range(40)}
+    )
+    bytes_.to_parquet(tmp_path / "images.parquet")
+    assert "image.bytes (40 different texts)" in str(
+        as_features(tmp_path / "images.parquet").columns
+    )
+
+
+def test_rows_by_their_names_are_rows_again(tmp_path) -> None:
+    frame = FRAME.assign(kind=KINDS).set_axis([f"r{i}" for i in range(30)])
+    frame.to_json(tmp_path / "t.json", orient="index")
+    np.testing.assert_allclose(as_features(tmp_path / "t.json").array[:, :3], X)
+    FRAME.iloc[:2].set_axis(["first", "second"]).to_json(tmp_path / "t.json")
+    assert "rows: first, second" in as_features(tmp_path / "t.json").columns.origin
+    FRAME.assign(kind=KINDS).set_index("kind").to_parquet(tmp_path / "t.parquet")
+    assert as_features(tmp_path / "t.parquet").columns.names == ("kind", "a", "b", "c")
+
+
+@pytest.mark.parametrize("name", ["date", "created_at", "order date", "start_date", "datetime"])
+def test_times_since_1970_are_dates(name) -> None:
+    frame = FRAME.assign(**{name: 1_577_836_800_000 + 7_000_000 * (np.arange(30) % 11)})
+    assert f"left out: {name} (dates)" in str(as_features(frame).columns)
+    assert as_features(FRAME.assign(update=np.arange(30) % 11)).array.shape == (30, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "is_left_out"),
+    [
+        ("month", 202001 + np.arange(30) % 12, True),
+        ("period", 201701 + np.arange(30) % 3 * 100, True),
+        ("month", 1 + np.arange(30) % 12, False),
+        ("amount", 202001 + np.arange(30) % 12, False),
+        ("order date", 43_831 + np.arange(30) % 17, True),  # a spreadsheet's serial numbers
+        ("date", 1 + np.arange(30) ** 2 % 300, False),  # days of a year
+        ("count", 43_831 + np.arange(30) % 17, False),
+        ("date", 20200101.0 + np.arange(30) % 17, True),
+        ("user_id", 7.0 * np.arange(30), True),
+        ("length", 7.0 * np.arange(30), False),
+    ],
+)
+def test_whole_numbers_that_are_dates_or_numbers_of_rows_are_left_out(
+    name, values, is_left_out
+) -> None:
+    left_out = as_features(FRAME.assign(**{name: values})).columns.left_out
+    assert (name in left_out) == is_left_out
+
+
+@pytest.mark.parametrize("target", [[0, 1, None], ["x", "y", None]])
+def test_labels_of_some_rows_are_labels(target, tmp_path) -> None:
+    frame = FRAME.assign(label=target * 10)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    for data in (frame, tmp_path / "t.csv"):
+        inputs = as_features(data)
+        assert inputs.columns.names == ("a", "b", "c")
+        assert inputs.labels.tolist() == [0, 1, UNKNOWN_LABEL] * 10
+
+
+def test_letters_of_powers_beside_units_are_no_numbers(tmp_path) -> None:
+    text = pd.DataFrame({"v": [f"{i + 0.5}T" if i % 2 else f"{i + 0.5}B" for i in range(40)]})
+    scaled = as_features(text.assign(a=range(40)))
+    np.testing.assert_allclose(scaled.array[:3, 0], [0.5e9, 1.5e12, 2.5e9])
+    open_ = as_features(text.assign(v=text.v.str.replace("T", "m"), a=range(40)))
+    assert "v (40 different texts)" in str(open_.columns)
+
+
+@pytest.mark.parametrize("name", ["zip", "Zip Code", "postal_code", "PLZ", "home phone"])
+def test_codes_of_places_and_phones_are_no_amounts(name) -> None:
+    frame = FRAME.loc[np.repeat(range(30), 3)].assign(**{name: np.arange(90) % 45 * 1009 + 1000})
+    assert f"{name} (numbers what rows belong to)" in str(as_features(frame).columns)
+
+
+@pytest.mark.parametrize(
+    ("cells", "categories"),
+    [
+        ("Yes yes YES No no", ("No", "Yes")),
+        ("yes YES no unknown Unknown", ("Unknown", "YES", "no")),
+        ("M m F f F", ("F", "M")),
+        ("y Y n N unknown", ("N", "Y", "unknown")),
+        ("Berlin berlin BERLIN Paris McDonald Mcdonald", ("Berlin", "McDonald", "Paris")),
+        ("AA Aa aa", ("AA", "Aa", "aa")),  # genotypes
+        ("AA Aa aa unknown", ("AA", "Aa", "aa", "unknown")),
+        ("AB aB Ab ab BB", ("AB", "Ab", "BB", "aB", "ab")),
+        ("a A", ("A", "a")),
+        ("a A b B c C d D e E", tuple("ABCDEabcde")),
+        ("mW MW kW KW", ("KW", "MW", "kW", "mW")),
+        ("Co CO Ni NI Fe FE Mg MG Zn", ("CO", "Co", "FE", "Fe", "MG", "Mg", "NI", "Ni", "Zn")),
+    ],
+)
+@pytest.mark.parametrize("form", ["csv", "frame", "pair"])
+def test_spellings_of_a_word_are_one_category_and_codes_are_not(
+    cells, categories, form, tmp_path
+) -> None:
+    values = np.array(cells.split())[np.arange(60) % len(cells.split())]
+    frame = pd.DataFrame({"word": values, "a": np.arange(60) ** 2})
+    before = frame.copy()
+    data = {"frame": frame, "pair": (frame, None)}.get(form)
+    if data is None:
+        data = tmp_path / "t.csv"
+        frame.assign(word=[f"{e} " if i % 3 else e for i, e in enumerate(values)]).to_csv(
+            data, index=False
+        )
+    columns = as_features(data).columns
+    assert {e.lower() for e in columns.categories[0]} == {e.lower() for e in categories}
+    assert len(columns.categories[0]) == len(categories)
+    is_joined = len(set(cells.split())) > len(categories)
+    if form != "pair":
+        assert ("upper and lower case joined: word" in columns.origin) == is_joined
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_the_commonest_spelling_names_a_category_and_later_ones_are_known() -> None:
+    frame = pd.DataFrame({"ok": ["yes", "Yes", "Yes ", "No", "NO", "NO"] * 5, "a": range(30)})
+    first = as_features((frame, None))
+    assert first.columns.categories[0] == ("NO", "Yes")
+    np.testing.assert_array_equal(first.array[:6, 1], [1, 1, 1, 0, 0, 0])
+    later = pd.DataFrame({"ok": ["YES", "no"], "a": [1, 2]})
+    read_later = as_features((later, None), columns=first.columns)
+    np.testing.assert_array_equal(read_later.array, [[1, 1], [2, 0]])
+    genes = as_features((pd.DataFrame({"g": ["AA", "aa"] * 9, "a": range(18)}), None))
+    with pytest.raises(ValueError, match="got 'Aa' in column 'g', wanted a category of fit"):
+        as_features(
+            (pd.DataFrame({"g": ["Aa"], "a": [1]}), None), columns=genes.columns, minimum_points=1
+        )
 
 
 def test_later_files_are_read_by_the_columns_of_the_first(tmp_path) -> None:

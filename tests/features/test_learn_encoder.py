@@ -151,6 +151,12 @@ def test_a_stream_is_learnt_from_as_its_array_is():
     np.testing.assert_array_equal(rows, IMAGES.astype(np.float32))
 
 
+def test_digits_that_an_encoder_would_lose_are_named():
+    x = as_features(1e9 + np.random.default_rng(0).normal(size=(50, 4)))
+    with pytest.warns(UserWarning, match="Columns 0, 1, 2, 3: features='umap' computes in float32"):
+        encoding.points_to_learn_from(x, "umap", seed=0)
+
+
 @pytest.mark.parametrize(
     "kind", ["autoencoder", pytest.param("swav", marks=pytest.mark.slow), "umap"]
 )

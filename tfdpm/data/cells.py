@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,14 +27,20 @@ _WITH_MARKS = re.compile(
     rf"\s*(?P<after>{_CURRENCY}|[%‰]|[°º][A-Za-z]?|[^\W\d_]{{1,8}}\.?(?:[²³]|/[^\W\d_]{{1,8}})?)?"
     r"(?P<close>\))?"
 )
-_SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9}
+_SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "bn": 1e9, "T": 1e12}
 # Numbers with decimals after a point, and with decimals after a comma, perhaps in groups of three.
-_POINT = re.compile(r"(?:\d*\.?\d*|[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?)(?:[eE].*)?")
+# India groups by two before the last three.
+_POINT = re.compile(
+    r"(?:\d*\.?\d*|(?:[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d?(?:,\d\d)+,\d{3})(?:\.\d*)?)(?:[eE].*)?"
+)
 _COMMA = re.compile(r"(?:\d*,?\d*|[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?)(?:[eE].*)?")
+_SHARE = re.compile(r"[01]|[01]?[.,]\d+")
 _TOTAL = re.compile(r"(?i)(grand |sub)?totals?:?|sums?:?|summe:?|gesamt:?|average:?|mean:?")
 _NOTE = re.compile(r"(?i)[*†©]|(source|notes?|footnotes?|quelle)\b")
 _CODE = re.compile(r"9{2,}(\.(9+|25))?|1e\+?\d\d|9\.?9*e\+?\d\d")
 _FEWEST_ROWS = 4  # of a table whose last row may be their sum
+_FEW_FLAGS = 4  # different words of a column such as yes, no and unknown
+_LETTERS_OF_CODES = 2  # at most; longer texts that differ in case alone are one word
 
 
 class _Cell(NamedTuple):
@@ -43,6 +50,7 @@ class _Cell(NamedTuple):
     digits: str
     unit: str
     scale: str
+    is_unit_behind: bool
 
 
 def is_number(cell: str) -> bool:
@@ -77,6 +85,44 @@ def strip_texts(frame: Any) -> None:
         if is_text(values) and any(each != each.strip() for each in distinct_texts(values)):
             text = values.str.strip()
             frame.isetitem(place, text.mask(text.isin(MISSING_CELLS)))
+
+
+def join_spellings(frame: Any) -> str:
+    """Puts one spelling for text such as "Yes", "yes" and "YES "; returns where, in words."""
+    joined = []
+    for place in range(frame.shape[1]):
+        values = frame.iloc[:, place]
+        if is_text(values):
+            counts = Counter(each for each in values.array if isinstance(each, str))
+            spellings = spellings_of(counts)
+            if spellings:
+                joined.append(str(frame.columns[place]))
+                frame.isetitem(place, values.replace(spellings))
+    return f"upper and lower case joined: {', '.join(joined)}" if joined else ""
+
+
+def spellings_of(counts: Mapping[str, int]) -> dict[str, str]:
+    """The commonest spelling for each text that differs from others in case and blanks alone.
+
+    None where case may tell texts apart: one word alone, such as AA, Aa and aa, or codes of one or
+    two letters such as a and A, unless they are few flags such as y, Y, n and N.
+    """
+    words: dict[str, Counter[str]] = {}
+    for text, count in counts.items():
+        stripped = text.strip()
+        words.setdefault(stripped.casefold(), Counter())[stripped] += count
+    several = {word: found for word, found in words.items() if len(found) > 1}
+    if len(words) < 2:
+        return {}
+    for word, found in several.items():
+        letters = [each for each in word if each.isalpha()]
+        is_repeated = len(letters) > 1 and len(set(letters)) == 1
+        is_styled = all(e in (e.lower(), e.upper(), e.capitalize()) for e in found)
+        is_flag = len(words) <= _FEW_FLAGS and is_styled and not is_repeated
+        if len(letters) <= _LETTERS_OF_CODES and not is_flag:
+            return {}
+    best = {word: max(sorted(found), key=found.__getitem__) for word, found in several.items()}
+    return {text: best[key] for text in counts if (key := text.strip().casefold()) in best}
 
 
 def warn_of_codes(frame: Any) -> None:
@@ -230,8 +276,15 @@ def _as_cells(texts: Sequence[str]) -> list[_Cell] | None:
         if cell is None:
             return None
         cells.append(cell)
-    several = len({cell.unit for cell in cells} - {""}) > 1
-    return None if several or not cells else cells
+    units = {cell.unit for cell in cells}
+    plain = [cell.digits for cell in cells if cell.unit == ""]
+    # 45% beside 0.45 is one number twice, and beside 45.2 a mark that is left out.
+    are_shares = "%" in units and plain and all(map(_SHARE.fullmatch, plain))
+    # 5m beside 5k may be millions or metres.
+    are_several = len(units - {""}) > 1 or (
+        any(cell.scale for cell in cells) and any(cell.is_unit_behind for cell in cells)
+    )
+    return None if are_several or are_shares or not cells else cells
 
 
 def _as_cell(text: str) -> _Cell | None:
@@ -248,7 +301,7 @@ def _as_cell(text: str) -> _Cell | None:
     unit = parts["before"] or ("" if scale else after)
     if parts["before"] and after and not scale:
         return None
-    return _Cell(sign, parts["number"], unit, scale)
+    return _Cell(sign, parts["number"], unit, scale, bool(after and not scale))
 
 
 def _notations(columns: dict[int, list[str]], separator: str) -> dict[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import numpy as np
 
 from tfdpm import checks
-from tfdpm.data.cells import read_numbers
+from tfdpm.data.cells import join_spellings, read_numbers, spellings_of
 
 _MOST_CATEGORIES = 30  # of a column
 _ROWS_PER_CATEGORY = 2  # least number on average; a name is in one row only
 _MOST_NAMES = 20  # of columns, in words
+_ROWS_LOOKED_AT, _VALUES_LOOKED_AT = 4096, 2**22
+# Between the tenths of the values: with fewer, rounding is a hundredth of their deviation.
+_FEWEST_STEPS = 64
 _TEXT = ("string", "boolean", "categorical", "empty")  # as pandas calls what is not a number
 
 
@@ -128,6 +132,8 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
         frame = spread_lists(frame.infer_objects(), name)
     found = columns
     if columns is None:
+        frame = frame.copy(deep=False)
+        join_spellings(frame)
         categories = _categories(frame, name)
         read = frame.attrs.get("tfdpm", {})  # of a table in a file
         names = tuple(map(str, frame.columns))
@@ -152,9 +158,13 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
     other = [c for c, dtype in numbers.dtypes.items() if dtype.kind not in "biuf"]
     if other:
         checks.fail(name, f"columns that are not numbers: {other}", "columns of numbers", TypeError)
-    narrow = all(dtype == np.float32 for dtype in numbers.dtypes)
+    is_narrow = np.array([dtype == np.float32 for dtype in numbers.dtypes], bool)
+    narrow = bool(is_narrow.all())
     values = numbers.to_numpy(np.float32 if narrow else np.float64, na_value=np.nan)
     _check_missing(values, numbers.columns, name)
+    for dtype, is_own in ((np.float32, is_narrow), (np.float64, ~is_narrow)):
+        if columns is None and is_own.any() and len(values):
+            warn_of_steps(values[:, is_own].astype(dtype), list(numbers.columns[is_own]))
     flags = [
         _flags(frame.iloc[:, i], each, name) for i, each in enumerate(found.categories) if each
     ]
@@ -163,11 +173,60 @@ def read_frame(frame: Any, columns: Columns | None, name: str) -> tuple[np.ndarr
     return values, found
 
 
+def warn_of_steps(values: np.ndarray, names: Sequence[str] = (), given: str = "") -> None:
+    """Warns of columns of `values [N, D]` whose spread is near the steps of floats of their size.
+
+    `names` are those of the columns, by default their numbers. Values that came in float64 are
+    warned of as float32, where `given` says what makes such of them.
+    """
+    dtype = np.dtype(np.float32) if given else values.dtype
+    most = min(_ROWS_LOOKED_AT, max(_FEWEST_STEPS, _VALUES_LOOKED_AT // values.shape[1]))
+    rows = values[:: -(-len(values) // most) or 1].astype(np.float64)
+    low, high = np.quantile(rows, (0.1, 0.9), axis=0)
+    size, spread = np.maximum(abs(low), abs(high)), high - low
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.spacing(size.astype(dtype)).astype(np.float64)
+    all_exact = 2.0 / np.finfo(dtype).eps  # largest integer up to which all integers are held
+    is_coarse = (spread < _FEWEST_STEPS * steps) & ((spread > 0) | (size >= all_exact))
+    if not is_coarse.any():
+        return
+    coarse = np.flatnonzero(is_coarse)
+    widest = coarse[steps[coarse].argmax()]
+    shown = listed([str(names[i] if names else i) for i in coarse])
+    where = f"{given} computes in" if given else "held in"
+    wider = "" if given or dtype == np.float64 else "give float64, or "
+    warnings.warn(
+        f"Column{'s' * (len(coarse) > 1)} {shown}: {where} {dtype.name}, whose steps are "
+        f"{steps[widest]:.3g} at {size[widest]:.3g}, near the spread of the values; {wider}"
+        "subtract an offset before.",
+        stacklevel=2,
+    )
+
+
 def is_nested(values: Any) -> bool:
     """Whether cells of a column of a frame are lists, arrays or dictionaries."""
     return values.dtype.kind == "O" and any(
         isinstance(each, (list, tuple, dict, np.ndarray)) for each in values.array
     )
+
+
+def spread_records(frame: Any) -> Any:
+    """The frame with a column for each entry of cells that are dictionaries, as JSON has them."""
+    import pandas
+
+    pieces = []
+    for place, column in enumerate(frame.columns):
+        values = frame.iloc[:, place]
+        cells = values.dropna().tolist() if values.dtype.kind == "O" else []
+        if cells and all(isinstance(each, dict) for each in cells):
+            records = [each if isinstance(each, dict) else {} for each in values]
+            entries = pandas.json_normalize(records).set_index(frame.index)
+            pieces.append(entries.add_prefix(f"{column}.").infer_objects())
+        else:
+            pieces.append(values)
+    if all(piece.ndim == 1 for piece in pieces):
+        return frame
+    return pandas.concat(pieces, axis=1)
 
 
 def spread_lists(frame: Any, name: str) -> Any:
@@ -279,6 +338,9 @@ def _texts(column: Any, name: str) -> tuple[np.ndarray, list[str]]:
 def _flags(column: Any, categories: tuple[str, ...], name: str) -> np.ndarray:
     """Zeros and ones `[N, C]` for the categories of a column, `[N, 1]` of the second of two."""
     codes, texts = _texts(column, name)
+    others = dict.fromkeys(texts, 1) | dict.fromkeys(categories, 2)
+    spellings = spellings_of(others)
+    texts = [each if each in categories else spellings.get(each, each) for each in texts]
     unseen = sorted(set(texts).difference(categories))
     if unseen:
         got = f"{', '.join(map(repr, unseen))} in column {column.name!r}"

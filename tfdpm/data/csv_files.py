@@ -34,17 +34,34 @@ from tfdpm.data.cells import (
 _SEPARATORS = ("\t", ";", "|", ",", " ")  # decimals may be commas, and text has spaces
 _NO_SEPARATOR = "\x1f"  # which text does not hold
 _SEPARATOR_NAMES = {"\t": "tabs", " ": "spaces"}
-_ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")  # the last can read anything
+_WESTERN = ("cp1252", "latin-1")  # the last can read anything
+_OTHER_SCRIPTS = (
+    "gb18030", "cp932", "big5", "cp949", "cp1251", "cp1253", "cp1255", "cp1256",
+)  # fmt: skip
+_WORD = re.compile(rb"[A-Za-z]*[\x80-\xff][A-Za-z\x80-\xff]*")
+_FOREIGN_CELL = re.compile(rb"[^,;\t|\r\n\"]*[\x80-\xff][^,;\t|\r\n\"]*")
+_CELLS_LOOKED_AT = 2000
+# Of the bytes of words that are not ASCII alone. Accents of Western words leave it below a half.
+_FOREIGN_SHARE = 0.7
 OPENERS: dict[str, Callable] = {
     ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open,
     ".zip": lambda path, mode: zipfile.ZipFile(path).open(_member_of(path)),
 }  # fmt: skip
 _SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".data")
+# What files of text may be, whatever the ends of their names.
+_OTHER_KINDS = {
+    "HTML or XML": re.compile(rb"\s*<"),
+    "JSON, whatever its name": re.compile(rb"(\xef\xbb\xbf)?\s*(\{|\[\s*[\[{])"),
+    "in LIBSVM's format, of which load_svmlight_file in sklearn.datasets makes (x, y)": re.compile(
+        rb"[+-]?[\d.]+( qid:\d+)?( \d+:[\d.eE+-]+)+ *\r?\n"
+    ),
+}
 _NO_FILE = re.compile(r"__MACOSX/|(.*/)?\.|.*/$")
 _BROKEN = (OSError, EOFError, IndexError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 _HEAD_BYTES = 2**18  # of a file, by which separator and header are found
 HEAD_ROWS = 200
 _RAGGED = 0.1  # share of rows of another length, from which on a separator is none
+_YEAR = re.compile(r"(19|20)\d\d")
 _DIGIT = re.compile(r".*\d")
 _LIST = re.compile(r"(?s)\[([^,].*[^,])?\]|\[[^,]\]")
 
@@ -66,8 +83,9 @@ def read_csv(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
             head = file.read(_HEAD_BYTES)
     except _BROKEN as error:
         checks.fail(name, f"{str(path)!r}, which cannot be read ({error})", "a table as text")
-    if head.lstrip()[:1] == b"<":
-        checks.fail(name, f"{str(path)!r}, which begins as HTML or XML does", "a table as text")
+    for kind, beginning in _OTHER_KINDS.items():
+        if beginning.match(head):
+            checks.fail(name, f"{str(path)!r}, which is {kind}", "a table as text")
     for encoding in _encodings_of(head):
         lines = head.decode(encoding, errors="replace").splitlines()
         if len(head) == _HEAD_BYTES:
@@ -82,7 +100,7 @@ def read_csv(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
 
 def decoded(text: bytes) -> str:
     """Text in one of the encodings in which tables are read."""
-    for encoding in _encodings_of(text):
+    for encoding in _encodings_of(text[:_HEAD_BYTES]):
         with contextlib.suppress(UnicodeDecodeError):
             return text.decode(encoding)
     return text.decode(errors="replace")
@@ -94,9 +112,27 @@ def _encodings_of(head: bytes) -> tuple[str, ...]:
         return ("utf-32",)
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return ("utf-16",)
-    if b"\0" in head:
+    if 4 * head.count(b"\0") > len(head):
         return ("utf-16-le",) if head[1:2] == b"\0" else ("utf-16-be",)
-    return _ENCODINGS
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:  # where no character was cut off
+            return (*_script_of(head), *_WESTERN)
+    return ("utf-8-sig", *_WESTERN)
+
+
+def _script_of(head: bytes) -> tuple[str, ...]:
+    """The encoding of text in letters other than Latin ones; none where they are these."""
+    words = _WORD.findall(head)
+    high = [len(re.sub(rb"[A-Za-z]", b"", word)) for word in words]
+    if sum(high) < _FOREIGN_SHARE * sum(map(len, words)) or 2 * high.count(1) > sum(high):
+        return ()
+    from charset_normalizer import from_bytes
+
+    cells = b"\n".join(_FOREIGN_CELL.findall(head)[:_CELLS_LOOKED_AT])
+    found = from_bytes(cells, cp_isolation=list(_OTHER_SCRIPTS), enable_fallback=False).best()
+    return () if found is None else (found.encoding,)
 
 
 def _read_lines(
@@ -117,7 +153,12 @@ def _read_lines(
     options: dict[str, Any] = {}
     if more > 0 and all(row[-1] == "" for row in rows if len(row) > width):
         options = {"index_col": False, "usecols": range(width)}  # separators end the rows
-    elif more > 1 or (more == 1 and not _names_rows(rows)):
+    elif (
+        more > 1
+        or (more == 1 and not _names_rows(rows))
+        # pandas would take the first cells of all rows for their names
+        or (more <= 0 and has_names and width < _first_width(rows[1:]))
+    ):
         checks.fail(name, f"{str(path)!r} with rows longer than the header", "rows of one length")
     options |= dict(
         sep=r"\s+" if separator == " " else separator, header=0 if has_names else None,
@@ -176,6 +217,11 @@ def _read_lines(
     if marked:
         form.append(f"numbers with marks: {', '.join(marked)}")
     return frame.reset_index(drop=True), form
+
+
+def _first_width(rows: list[list[str]]) -> int:
+    """Number of cells of the first row that is no comment."""
+    return next((len(row) for row in rows if not row[0].startswith("#")), 0)
 
 
 def _are_units(rows: list[list[str]]) -> bool:
@@ -345,6 +391,9 @@ def has_header(rows: list[list[str]]) -> bool:
     names = first[first[0] == "" :]
     if not all(re.fullmatch(r"\d+", cell) for cell in names):
         return False
+    are_years = [all(map(_YEAR.fullmatch, row[first[0] == "" :])) for row in (first, *rest)]
+    if are_years[0] and len(names) > 2 and not any(are_years[1:]):
+        return len(set(np.diff(np.array(names, np.int64)))) == 1
     steps = np.diff(np.array(names, np.int64)).tolist()
     if len(set(steps)) > 1 or min(steps, default=1) <= 0 or (not steps and names != ["0"]):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import warnings
 from collections import Counter
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 from tfdpm import checks
 from tfdpm.data import elements, table_files, tables
 from tfdpm.data.columns import Columns
+from tfdpm.data.images.decoding import IMAGE_SUFFIXES, decode_image
 from tfdpm.data.tables import TableOptions
 from tfdpm.progress.files import read_arrays
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 _OTHER_SUFFIXES = (".webp", ".heic", ".heif", ".tif", ".tiff", ".avif", ".jfif", ".jp2", ".jxl")
 
 Pair = tuple[Any, NDArray[Any] | None]
@@ -29,8 +30,27 @@ Pair = tuple[Any, NDArray[Any] | None]
 
 def looks_like_path(source: str) -> bool:
     """Returns whether `source` looks like a file or folder rather than a data set's name."""
-    is_file = source.lower().endswith(tuple(_READERS)) or tables.looks_like_table(source)
-    return is_file or os.sep in source
+    is_file = source.lower().endswith((*_READERS, *IMAGE_SUFFIXES))
+    return is_file or tables.looks_like_table(source) or os.sep in source or _has_magic(source)
+
+
+def as_paths(data: Any) -> list[str] | None:
+    """The paths in a list, array or Series of files; `None` for other data, such as texts."""
+    kind = getattr(getattr(data, "dtype", None), "kind", None)
+    if kind in ("O", "U", "S", "T") and hasattr(data, "tolist") and data.ndim == 1:
+        data = data.tolist()
+    if not isinstance(data, list) or not data:
+        return None
+    if not all(isinstance(each, (str, os.PathLike)) for each in data):
+        return None
+    paths = list(map(os.fspath, data))
+    is_told = any(isinstance(each, os.PathLike) for each in data)
+    return paths if is_told or all(map(_is_file_name, paths)) else None
+
+
+def _is_file_name(text: str) -> bool:
+    """Whether text is the path of something that exists, or ends as images and arrays do."""
+    return text.lower().endswith((*_READERS, *IMAGE_SUFFIXES)) or os.path.exists(text)
 
 
 def read(
@@ -57,7 +77,9 @@ def read(
               of them: a table as text;
             - .parquet, .feather, .json, .jsonl, .ndjson, .xlsx, .xls, .ods or .arff: a table;
               of lists of numbers, such as embeddings, each number becomes a column;
-            - a folder of images, see `read_images`.
+            - a folder of images, see `read_images`;
+            - a pattern such as "photos/*.jpg" of images, or of tables or arrays of the same
+              columns, which are read one after another in sorted order.
         label: name of the column of known labels; `None` for one called "label", "target",
             "class", "species", "y" or alike that holds whole numbers or text.
         columns: names of the columns to cluster; `None` for all but labels and row numbers.
@@ -89,22 +111,65 @@ def read_path(
     """Reads as `read` does; `known` are the columns of a fit, which tables are searched for."""
     given, path = os.fspath(path), Path(path).expanduser()
     if not path.exists():
+        found = sorted(glob.glob(str(path), recursive=True)) if _has_magic(given) else []
+        if found:
+            return read_files(found, options, name=name, known=known)
         wanted = "an existing file, folder of images, or data set name"
         if "://" in given:
             wanted = "a path on this machine: copy the files first"
+        elif _has_magic(given):
+            wanted = "a pattern that some file matches"
         checks.fail(name, repr(given), wanted, FileNotFoundError)
-    if not path.is_dir() and tables.looks_like_table(path):
-        return tables.read_table(path, options, name, known)
+    if path.is_dir():
+        _check_no_options(options, given)
+        return read_images(path, name=name)
+    return read_files([str(path)], options, name=name, known=known)
+
+
+def read_files(
+    paths: Sequence[str], options: TableOptions, *, name: str, known: Columns | None = None
+) -> Pair:
+    """Reads files of one kind, images, tables or arrays, as `read_path` does one after another."""
+    files = [Path(path) for path in paths]
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        error = ValueError if missing[0].is_dir() else FileNotFoundError
+        checks.fail(name, repr(str(missing[0])), "existing files, or one folder of images", error)
+    if all(map(tables.looks_like_table, files)):
+        return tables.read_tables(files, options, name, known)
+    _check_no_options(options, paths[0])
+    are_images = [path.suffix.lower() in IMAGE_SUFFIXES for path in files]
+    if all(are_images):
+        return _image_stream(files, None, name), None
+    readers = [_READERS.get(path.suffix.lower()) for path in files]
+    if any(are_images) or None in readers:
+        kinds = sorted({path.suffix.lower() or "no ending" for path in files})
+        got = repr(paths[0]) if len(kinds) == 1 else f"files with {', '.join(kinds)}"
+        readable = ", ".join([*_READERS, *table_files.READERS, *IMAGE_SUFFIXES])
+        checks.fail(name, got, f"a folder of images, or files of one kind of {readable}")
+    pairs = [reader(path, name) for reader, path in zip(readers, files, strict=True)]
+    if len(pairs) == 1:
+        return pairs[0]
+    points, labels = zip(*pairs, strict=True)
+    has_labels = {each is not None for each in labels}
+    try:
+        joined = np.concatenate(points)
+    except ValueError as error:
+        checks.fail(name, f"arrays that cannot be joined ({error})", "points of one shape")
+    if len(has_labels) > 1:
+        checks.fail(name, "labels in some of the files", "them in all files, or in none")
+    return joined, np.concatenate(labels) if has_labels == {True} else None
+
+
+def _has_magic(path: str) -> bool:
+    """Whether a path is a pattern."""
+    return any(each in path for each in "*?[")
+
+
+def _check_no_options(options: TableOptions, path: str) -> None:
     for argument, value in asdict(options).items():
         if value not in (None, ()):
-            checks.fail(argument, f"{value!r} for {str(path)!r}", "it for tables alone")
-    if path.is_dir():
-        return read_images(path, name=name)
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        wanted = "a folder of images or one of " + ", ".join([*_READERS, *table_files.READERS])
-        checks.fail(name, repr(str(path)), wanted)
-    return reader(path, name)
+            checks.fail(argument, f"{value!r} for {path!r}", "it for tables alone")
 
 
 def image_files(folder: str | os.PathLike[str]) -> list[str]:
@@ -126,12 +191,12 @@ def read_images(
     """Returns a stream of the images below a folder, with sub-folder names as labels.
 
     Args:
-        folder: folder with .png, .jpg, .jpeg, .bmp or .gif (first frame), also in sub-folders, read
-            in the order of their paths. If every image lies in a sub-folder, the names of the
-            sub-folders directly below `folder` are the labels.
+        folder: folder with .png, .jpg, .jpeg, .bmp, .gif (first frame) and, where TensorFlow knows
+            it, .webp, also in sub-folders, read in the order of their paths. If every image lies in
+            a sub-folder, the names of the sub-folders directly below `folder` are the labels.
         image_size: height and width, pixels, to which all images are resized; None for the size of
             the first image. The first image also decides between grey and colour. What is
-            transparent becomes white.
+            transparent becomes white; photographs are turned as their EXIF orientation says.
         name: name of `folder` in errors.
     Returns:
         `(images, labels)`: a `tf.data.Dataset` of `[H, W, C]` uint8 that knows its length, and
@@ -145,25 +210,35 @@ def read_images(
         checks.fail(name, repr(str(folder)), "an existing folder of images", FileNotFoundError)
     paths = [Path(path) for path in image_files(folder)]
     if not paths:
-        wanted = "images in it: " + ", ".join(IMAGE_SUFFIXES)
+        wanted = f"images in it: {', '.join(IMAGE_SUFFIXES)}; of other files a pattern: *.csv"
         checks.fail(name, f"folder {str(folder)!r} without images", wanted)
     suffixes = (path.suffix.lower() for path in folder.rglob("[!.]*"))
-    others = Counter(suffix for suffix in suffixes if suffix in _OTHER_SUFFIXES)
+    unread = set(_OTHER_SUFFIXES).difference(IMAGE_SUFFIXES)
+    others = Counter(suffix for suffix in suffixes if suffix in unread)
     if others:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
         read_kinds = ", ".join(IMAGE_SUFFIXES)
         warnings.warn(
             f"Images left out of {str(folder)!r}: {kinds}; {read_kinds} are read.", stacklevel=2
         )
+    images = _image_stream(paths, image_size, name)
+    parents = [path.relative_to(folder).parts[:-1] for path in paths]
+    return images, (np.array([p[0] for p in parents]) if all(parents) else None)
+
+
+def _image_stream(
+    paths: Sequence[Path], image_size: tuple[int, int] | None, name: str
+) -> tf.data.Dataset:
+    """The images of files, of one size and number of channels, as `read_images` gives them."""
     try:
-        first = tf.io.decode_image(paths[0].read_bytes(), expand_animations=False)
+        first = decode_image(paths[0].read_bytes())
     except tf.errors.InvalidArgumentError:
         checks.fail(name, f"{str(paths[0])!r}, which cannot be decoded", "images")
     channels = 1 if first.shape[2] < 3 else 3
     height, width = first.shape[:2] if image_size is None else image_size
 
     def decode(path: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(tf.io.read_file(path), expand_animations=False)
+        image = decode_image(tf.io.read_file(path))
         image = _without_alpha(tf.cast(image, tf.float32), channels)
         image = tf.image.resize(image, (height, width), antialias=True)
         image = tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
@@ -182,9 +257,7 @@ def read_images(
     images = images.interleave(
         decode_or_refuse, cycle_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-    images = images.apply(tf.data.experimental.assert_cardinality(len(paths)))
-    parents = [path.relative_to(folder).parts[:-1] for path in paths]
-    return images, (np.array([p[0] for p in parents]) if all(parents) else None)
+    return images.apply(tf.data.experimental.assert_cardinality(len(paths)))
 
 
 def _without_alpha(image: tf.Tensor, channels: int) -> tf.Tensor:

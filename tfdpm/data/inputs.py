@@ -18,13 +18,14 @@ from tfdpm import checks
 from tfdpm.data import csv_files, elements, files, sequences, streams
 from tfdpm.data.catalogue import named
 from tfdpm.data.cells import read_numbers
-from tfdpm.data.columns import Columns, most_categories, read_frame
+from tfdpm.data.columns import Columns, most_categories, read_frame, warn_of_steps
 from tfdpm.data.tables import TableOptions, choose_columns
 from tfdpm.metrics import UNKNOWN_LABEL
 
 _WANTED_RANK = "[N, D] features or [N, H, W] or [N, H, W, C] images"
 _DENSE_LIMIT = 2**27  # most elements of a sparse matrix that is made dense: 1 GiB in float64
 _EXACT_IN_FLOAT32 = 2**24  # largest integer up to which float32 holds every integer
+_NARROW = (np.float16, np.float32)
 _LARGEST = 1e150  # sums of squares of more would be infinite
 _HELD_ELEMENTS = 2**24  # of a stream that is read into memory: 64 MiB, or 128 in float64
 _CHECKED_ELEMENTS = 2**18  # values checked at a time, so that no mask of all values is held
@@ -89,6 +90,8 @@ class Inputs:
                     return self
         _check_enough(sum(len(parts[0]) for parts in batches), "x", minimum_points)
         array, *rest = (np.concatenate(part) for part in zip(*batches, strict=True))
+        if array.ndim == 2:
+            warn_of_steps(array, self.columns.features)
         found = replace(self, array=array, dataset=None, num_points=len(array))
         if self.weighted_dataset is not None:
             weights = as_weights(rest.pop(0), len(array))
@@ -132,7 +135,8 @@ def as_features(
               stays a stream; a `keras.utils.PyDataset` or a generator of the same;
             - dictionaries of arrays, or a dataset of them, with one entry of points or numbers,
               and labels; a builder of TensorFlow Datasets; a dictionary or list of splits;
-            - a path, as `tfdpm.data.read` takes it, or a data set's name;
+            - a path or pattern, as `tfdpm.data.read` takes it, or a list of files, also in a pair
+              with labels; or a data set's name;
             - `Inputs`, which are returned unchanged.
         y: known labels, `[N]` integers or text; None where `data` brings them or has none.
         name: name of `data` in errors.
@@ -177,8 +181,11 @@ def as_features(
         if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
             frame = data.to_frame() if isinstance(data, pandas.Series) else data
             data, found = read_frame(frame, columns, name)
-        array = _as_floats(_as_numbers(data, name), name)
+        given = _as_numbers(data, name)
+        array = _as_floats(given, name)
         _check_points(array, name, minimum_points)
+        if columns is None and not found.names and array.ndim == 2:
+            warn_of_steps(given if given.dtype in _NARROW else array.astype(np.float64, copy=False))
     count, shape = len(array), array.shape[1:]
     labels = None if y is None else as_labels(y, count)
     weights = None if weights is None else as_weights(weights, count)
@@ -221,6 +228,8 @@ def _opened(
             data = [line.strip() for line in lines if line.strip()]
         else:
             data = files.read_path(data, TableOptions(), name=name, known=columns)
+    elif not takes_text:
+        data = _read_listed(data, columns, name)
     if takes_text:
         data = _read_texts(data, name)
     if sequences.is_sequence(data):
@@ -231,6 +240,16 @@ def _opened(
     if isinstance(data, Mapping) and not scipy.sparse.issparse(data) and data:
         data = elements.of_arrays(data, columns, name)
     return data, Columns()
+
+
+def _read_listed(data: Any, columns: Columns | None, name: str) -> Any:
+    """What the files of a list hold, with labels where the list stands in a pair; else `data`."""
+    parts = data if isinstance(data, tuple) and len(data) == 2 else (data,)
+    paths = files.as_paths(parts[0])
+    if paths is None:
+        return data
+    found, labels = files.read_files(paths, TableOptions(), name=name, known=columns)
+    return (found, labels if len(parts) == 1 or parts[1] is None else parts[1])
 
 
 def _of_stream(dataset: tf.data.Dataset, columns: Columns, name: str, batch_size: int) -> Inputs:

@@ -12,6 +12,10 @@ import tensorflow as tf
 
 from tfdpm import checks
 
+# Of Arrow, with numbers that float32 holds, and with others.
+_NARROW_TYPES = {"bool", "int8", "uint8", "int16", "uint16", "halffloat", "float"}
+_WIDE_TYPES = {"int32", "uint32", "int64", "uint64", "double"}
+
 
 def read_shards(
     paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -33,7 +37,7 @@ def read_shards(
         parallel_reads: number of files that are read at the same time, >= 1; batches alternate.
         feature: name of the floats in the examples of TFRecord files.
     Returns:
-        Dataset of `[B, D]` float32 for `tfdpm.fit`.
+        Dataset of `[B, D]` for `tfdpm.fit`: float64 where files hold wider numbers than float32.
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if formats, numbers of columns or dtypes differ, or a file cannot be a shard.
@@ -70,8 +74,8 @@ def _read_npy(files: list[str], batch_size: int, parallel_reads: int) -> tf.data
     row_bytes = dim * dtype.itemsize
 
     def decode(record):
-        values = tf.io.decode_raw(record, tf.as_dtype(dtype))
-        return tf.cast(tf.reshape(values, [-1, dim]), tf.float32)
+        values = tf.reshape(tf.io.decode_raw(record, tf.as_dtype(dtype)), [-1, dim])
+        return values if dtype == np.float64 else tf.cast(values, tf.float32)
 
     def read(path, offset, rows):
         """Reads whole batches, then the remaining rows as one record."""
@@ -125,19 +129,24 @@ def _read_tfrecord(
 
 def _read_parquet(files: list[str], batch_size: int, parallel_reads: int) -> tf.data.Dataset:
     parquet = checks.import_optional("pyarrow.parquet", "paths", "tables")
-    widths = {parquet.ParquetFile(file).metadata.num_columns for file in files}
-    if len(widths) != 1:
-        checks.fail("paths", f"files of {sorted(widths)} columns", "the same columns in all")
-    (dim,) = widths
+    schemas = [parquet.ParquetFile(file).schema_arrow for file in files]
+    names = {tuple(schema.names) for schema in schemas}
+    if len(names) != 1:
+        checks.fail("paths", f"files of columns {sorted(names)}", "the same columns in all")
+    types = {str(field.type): field.name for schema in schemas for field in schema}
+    others = {name for each, name in types.items() if each not in _NARROW_TYPES | _WIDE_TYPES}
+    if others:
+        checks.fail("paths", f"files with columns {sorted(others)}", "columns of numbers")
+    dim, dtype = len(schemas[0]), np.float32 if set(types) <= _NARROW_TYPES else np.float64
 
     def batches(path: bytes) -> Iterator[np.ndarray]:
         reader = parquet.ParquetFile(path.decode())
         for batch in reader.iter_batches(batch_size):
             columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
-            yield np.stack(columns, axis=1).astype(np.float32)
+            yield np.stack(columns, axis=1).astype(dtype)
 
     def read(path):
-        spec = tf.TensorSpec([None, dim], tf.float32)
+        spec = tf.TensorSpec([None, dim], dtype)
         return tf.data.Dataset.from_generator(batches, args=(path,), output_signature=spec)
 
     return _interleave(tf.data.Dataset.from_tensor_slices(files), read, parallel_reads)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tfdpm import checks
-from tfdpm.data.cells import MISSING_CELLS
+from tfdpm.data.cells import MISSING_CELLS, is_text
+from tfdpm.data.columns import listed
 from tfdpm.data.csv_files import (
     HEAD_ROWS,
     OPENERS,
@@ -28,7 +30,10 @@ def _read_excel(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
     try:
         sheets = pandas.read_excel(path, sheet_name=None, header=None, dtype=object, **options)
     except ImportError as error:
-        wanted = f"what reads it: pip install 'tfdpm[tables]' ({error})"
+        # openpyxl comes with the extra; what reads .ods and .xls depends on pandas' version.
+        package = re.search(r"to install (?:the )?([\w-]+)", str(error))
+        needed = package[1] if package and package[1] != "openpyxl" else "'tfdpm[tables]'"
+        wanted = f"what reads it: pip install {needed}"
         checks.fail(name, repr(str(path)), wanted, ImportError)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         if path.suffix.lower() == ".xls" and b"\0" not in path.read_bytes()[:4096]:
@@ -69,9 +74,13 @@ def _read_json(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
             continue
         if frame.shape[1] == 1 and all(isinstance(each, dict) for each in frame.iloc[:, 0]):
             frame = pandas.DataFrame(frame.iloc[:, 0].tolist())  # records below one name
-        if frame.index.dtype.kind not in "iu" and list(frame.columns) == [*range(frame.shape[1])]:
-            frame = frame.T  # a record for each row by its number
-        return frame.reset_index(drop=True).infer_objects(), ""
+        form = ""
+        if frame.index.dtype.kind not in "iu":
+            form = f"rows: {listed([*map(str, frame.index)])}"
+            is_mixed = all(is_text(each) and each.nunique() > 1 for _, each in frame.items())
+            if is_mixed or list(frame.columns) == [*range(frame.shape[1])]:
+                frame, form = frame.T, ""  # a record for each row by its name or number
+        return frame.reset_index(drop=True).infer_objects(), form
     checks.fail(name, f"{str(path)!r}, which cannot be read ({reason})", "rows of a table in JSON")
 
 
@@ -84,7 +93,9 @@ def _read_arrow(path: Path, header: bool | None, name: str) -> tuple[Any, str]:
     suffix = path.suffix.lower()
     read = pandas.read_parquet if suffix == ".parquet" else pandas.read_feather
     try:
-        return read(path).reset_index(drop=True), ""
+        frame = read(path)
+        has_names = all(each is not None for each in frame.index.names)
+        return frame.reset_index(drop=not has_names), ""
     except (OSError, ValueError):
         checks.fail(name, f"{str(path)!r}, which cannot be read", f"a {suffix} file")
 

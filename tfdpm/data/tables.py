@@ -13,8 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfdpm import checks
-from tfdpm.data.cells import distinct_texts, read_cells, warn_of_codes
-from tfdpm.data.columns import Columns, is_nested, listed, most_categories, spread_lists
+from tfdpm.data.cells import distinct_texts, join_spellings, read_cells, warn_of_codes
+from tfdpm.data.columns import (
+    Columns,
+    is_nested,
+    listed,
+    most_categories,
+    spread_lists,
+    spread_records,
+)
 from tfdpm.data.csv_files import read_csv
 from tfdpm.data.table_files import reader_of
 
@@ -34,9 +41,13 @@ _DATE = re.compile(
     rf"|{_MONTH}\.? \d{{1,2}},? ([\d:]{{5,8}} )?\d{{4}}"
     rf"|\d{{1,2}}[ .-]+{_MONTH}[ .-]\d{{2,4}})|\d{{1,2}}:\d{{2}}(:\d{{2}})?)([ T].*)?"
 )
-_ID = r"(?i:.*\bid|.*_id|id_.*|identifier)|.*[a-z]I[dD]"
-_TIME = r"(?i:.*(time_?stamp|epoch|unix.?time)|ts|.*_ts)"
+_ID = (
+    r"(?i:.*\bid|.*_id|id_.*|identifier|(.*[_ ])?(zip|plz|((zip|post|postal)[_ ]?code)|phone))"
+    r"|.*[a-z]I[dD]"
+)
+_TIME = r"(?i:.*(time_?stamp|epoch|unix.?time)|ts|.*_ts|.*_at|(.*[_ ])?date(_?time)?)"
 _FIRST_SECOND = 10**8  # of the year 1973, since 1970
+_FIRST_SERIAL, _LAST_SERIAL = 18_000, 60_000  # days since 1900, in which spreadsheets count
 _FIRST_DATE, _LAST_DATE = 1700_01_01, 2100_12_31  # as whole numbers
 ROW_NAME = re.compile(
     r"(?i:unnamed: 0(\.\d+)?|index|row[ _.]?(names?|id|no|number|index)?|#|nr|no)|" + _ID + "|"
@@ -96,14 +107,34 @@ def looks_like_table(path: str | Path) -> bool:
     return reader_of(Path(path)) is not None
 
 
-def read_table(
-    path: Path, options: TableOptions, name: str, known: Columns | None = None
+def read_tables(
+    paths: Sequence[Path], options: TableOptions, name: str, known: Columns | None = None
 ) -> tuple[Any, NDArray[Any] | None]:
-    """Reads a table as a frame of what is clustered, and its known labels or `None`.
+    """Reads tables of the same columns as one frame of what is clustered, and labels or `None`.
 
     `known` are the columns of a fit, which no guess leaves out. The frame's `attrs` say, for
-    `Columns`, which columns were left out and how the file was read.
+    `Columns`, which columns were left out and how the files were read.
     """
+    frame, form = _read_cells(paths[0], options, name)
+    read, names = [frame], list(frame.columns)
+    for path in paths[1:]:
+        more, _ = _read_cells(path, options, name)
+        if sorted(more.columns) != sorted(names) or len(set(names)) < len(names):
+            got = f"{str(path)!r} with columns {list(more.columns)}"
+            checks.fail(name, got, f"those of {str(paths[0])!r}, each once: {names}")
+        read.append(more[names])
+    origin = f"from {paths[0].name}"
+    if len(paths) > 1:
+        import pandas
+
+        frame = pandas.concat(read, ignore_index=True)
+        origin = f"from {len(paths)} files, {paths[0].name} to {paths[-1].name}"
+    origin = "; ".join(filter(None, [origin, form]))
+    return choose_columns(frame, options, name, origin, known, _IN_FILES)
+
+
+def _read_cells(path: Path, options: TableOptions, name: str) -> tuple[Any, str]:
+    """The table in a file with all its columns, and how it was written, in words."""
     reader = reader_of(path)
     frame, form = reader(path, options.header, name)
     if reader is not read_csv:
@@ -111,8 +142,7 @@ def read_table(
     frame.columns = [" ".join(str(each).split()) for each in frame.columns]
     if len(frame) == 0:
         checks.fail(name, f"{str(path)!r}, which is empty", "rows of numbers or text")
-    origin = f"from {path.name}; {form}" if form else f"from {path.name}"
-    return choose_columns(frame, options, name, origin, known, _IN_FILES)
+    return frame, form
 
 
 def choose_columns(
@@ -123,10 +153,12 @@ def choose_columns(
     known: Columns | None = None,
     remedies: tuple[str, str] = _IN_FRAMES,
 ) -> tuple[Any, NDArray[Any] | None]:
-    """What is clustered of a frame, and its known labels or `None`, as `read_table` gives them.
+    """What is clustered of a frame, and its known labels or `None`, as `read_tables` gives them.
 
     `origin` says in words where the frame came from, `remedies` what errors advise.
     """
+    frame = spread_records(frame)
+    spellings = join_spellings(frame)
     roles = _find_roles(frame, options, known or Columns())
     labels = None if roles.label is None else frame[roles.label]
     used = [each not in roles.left_out and each != roles.label for each in frame.columns]
@@ -143,7 +175,7 @@ def choose_columns(
     warn_of_codes(frame)
     frame.attrs["tfdpm"] = {
         "left_out": (*roles.left_out, *([] if roles.label is None else [roles.label])),
-        "origin": "; ".join(filter(None, [origin, _describe(roles), note])),
+        "origin": "; ".join(filter(None, [origin, spellings, _describe(roles), note])),
         "missing": missing or "",
     }
     if labels is None:
@@ -199,12 +231,12 @@ def _find_label(frame: Any, names: list[str]) -> str | None:
         found = lower.get(wanted)
         if found is None or (wanted == "y" and "x" in map(str.lower, frame.columns)):
             continue  # x and y are coordinates
-        values = frame[found]
+        values = frame[found].dropna()  # of some points the label may be unknown
         is_number = values.dtype.kind in "iuf"
         is_whole = values.dtype.kind != "f" or bool((values % 1 == 0).all())
         # Whole numbers called as amounts are may be counts, which take many values.
         most = len(values) ** 0.5 if is_number and wanted in AMOUNT_NAMES else len(values) / 2
-        if is_whole and values.notna().all() and values.nunique() <= max(2, most):
+        if is_whole and 0 < values.nunique() <= max(2, most):
             return found
     # Without names, text beside numbers is a class, as the tables of UCI have it.
     texts = [each for each in names if frame[each].dtype.kind not in "biufmM"]
@@ -235,6 +267,8 @@ def _reason_to_leave_out(values: Any, name: str, is_first: bool) -> str | None:
         return "numbers the rows"
     if is_whole and is_first and is_unnamed:
         return "names the rows"
+    if values.dtype.kind == "f" and (values % 1 == 0).all() and values.abs().max() < 2**53:
+        values, is_whole = values.astype(np.int64), True  # as pandas has them beside missing ones
     is_name = (is_first and is_unnamed) or ROW_NAME.fullmatch(name)
     if is_name and (is_whole or is_text) and values.is_unique:
         return "names the rows"
@@ -334,8 +368,11 @@ def _are_written_dates(values: Any, name: str) -> bool:
     """Whether whole numbers are dates such as 20240131, or 240131 where the name says so."""
     import pandas
 
-    form = "%Y%m%d" if values.min() >= _FIRST_DATE else "%y%m%d"
-    if form == "%y%m%d" and "date" not in name.lower() or values.max() > _LAST_DATE:
+    is_date, is_month = (re.search(each, name.lower()) for each in ("date", "month|period|yyyymm"))
+    if is_date and _FIRST_SERIAL <= values.min() and values.max() <= _LAST_SERIAL:
+        return True
+    form = "%Y%m%d" if values.min() >= _FIRST_DATE else "%Y%m" if is_month else "%y%m%d"
+    if form == "%y%m%d" and not is_date or values.max() > _LAST_DATE:
         return False
     text = values.astype(str).str.zfill(6)
     return bool(pandas.to_datetime(text, format=form, errors="coerce").notna().all())
@@ -355,7 +392,7 @@ def _is_stray_text(values: Any, texts: Sequence[str]) -> NDArray[np.bool_]:
     if len(texts) <= min(most_categories(len(values)), len(values) / _ROWS_PER_CODE):
         return none
     others = {text for text in texts if not _is_float(text)}
-    is_text = values.astype(str).isin(others).to_numpy()
+    is_text = values.map(str).isin(others).to_numpy()
     return is_text if is_text.sum() <= len(values) / 2 else none
 
 

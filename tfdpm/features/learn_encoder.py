@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from tfdpm import checks
+from tfdpm.data.columns import warn_of_steps
 from tfdpm.data.images.multicrop import multicrop
 from tfdpm.data.inputs import Inputs
 from tfdpm.data.streams import draw_rows
@@ -73,12 +74,16 @@ def points_to_learn_from(inputs: Inputs, kind: str, seed: int) -> np.ndarray:
     """
     most = (_SWAV_EFFORT if kind == "swav" else _EFFORT).max_points
     generator = np.random.default_rng([seed, 14])
-    if inputs.array is not None:
+    if inputs.array is None:
+        array = draw_rows(inputs.dataset, most, generator, name="data")
+    elif len(inputs.array) > most:
+        array = inputs.array[np.sort(generator.choice(len(inputs.array), most, replace=False))]
+    else:
         array = inputs.array
-        if len(array) > most:
-            array = array[np.sort(generator.choice(len(array), most, replace=False))]
-        return array if array.dtype == object else array.astype(np.float32, copy=False)
-    return draw_rows(inputs.dataset, most, generator, name="data")
+    if array.dtype == np.float64 and array.ndim == 2 and kind not in ("none", "model"):
+        warn_of_steps(array, inputs.columns.features, f"features={kind!r}")
+    is_drawn = inputs.array is None
+    return array if is_drawn or array.dtype == object else array.astype(np.float32, copy=False)
 
 
 def learn_encoder(

@@ -17,6 +17,7 @@ from tfdpm.benchmarks.labelled import LabelledData
 from tfdpm.benchmarks.papers.data_files import ImageFolders
 from tfdpm.benchmarks.records import Record
 from tfdpm.benchmarks.swav.feature_accuracy import measure_features
+from tfdpm.data.images.decoding import decode_image
 from tfdpm.features import (
     SelfSupervisedModel,
     SwAV,
@@ -134,7 +135,7 @@ def load_squares(paths: Sequence[str]) -> tf.data.Dataset:
     """Returns the middles `[224, 224, 3]` of image files, float32 in [0, 1]."""
 
     def load(path):
-        image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+        image = decode_image(tf.io.read_file(path), channels=3)
         return cut_middle(tf.ensure_shape(image, [None, None, 3]))
 
     return tf.data.Dataset.from_tensor_slices(list(paths)).map(

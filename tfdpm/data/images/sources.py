@@ -19,6 +19,7 @@ from tfdpm import checks
 from tfdpm.data import files
 from tfdpm.data.catalogue import named
 from tfdpm.data.images.augment import grayscale
+from tfdpm.data.images.decoding import decode_image
 from tfdpm.data.streams import is_endless
 
 _LOGGER = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class ArraySource:
 
 
 class FileSource:
-    """Image files of any size (JPEG, PNG, BMP, GIF); the decoder converts channels."""
+    """Image files of any size, upright; the decoder converts channels."""
 
     is_batched = False
 
@@ -129,9 +130,7 @@ class FileSource:
         checks.fail("data", f"no readable image among {paths[0]!r} and others", "image files")
 
     def _load(self, path):
-        image = tf.io.decode_image(
-            tf.io.read_file(path), channels=self._channels, expand_animations=False
-        )
+        image = decode_image(tf.io.read_file(path), self._channels)
         image = tf.ensure_shape(image, [None, None, self._channels])
         return tf.image.convert_image_dtype(image, tf.float32)
 
@@ -296,7 +295,7 @@ def tfrecord_images(paths: list[str], channels: int) -> tf.data.Dataset:
 
     def decode(record):
         encoded = tf.io.parse_single_example(record, features)["image"]
-        image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+        image = decode_image(encoded, channels)
         return tf.ensure_shape(image, [None, None, channels])
 
     records = tf.data.TFRecordDataset(paths)
