@@ -7,7 +7,6 @@ import math
 import os
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from tfdpm import checks
@@ -31,11 +30,11 @@ def is_images(data: Any) -> bool:
 
 
 def read_sequence(data: Any) -> Any:
-    """Images of a `PyDataset` or a generator as a stream; crops, and other data, as they came."""
+    """Images of a `PyDataset`, a generator or a loader as a stream; other data unchanged."""
     if not is_sequence(data):
         return data
-    if isinstance(data, keras.utils.PyDataset):
-        return as_dataset(data, "x") if is_images(data[0]) else data
+    if not hasattr(data, "__next__"):  # it can be read again
+        return as_dataset(data, "x") if is_images(next(iter(data))) else data
     read = list(itertools.islice(data, 1))
     data = (element for element in itertools.chain(read, data))
     return data if read and not is_images(read[0]) else as_dataset(data, "x")
