@@ -322,7 +322,10 @@ def test_a_fit_in_the_scope_of_a_strategy_is_that_of_one_device(data) -> None:
     with strategy.scope():
         within = JointClustering(CONFIG.replace(max_rounds=1), seed=0)
         within.fit(data[0], verbose=0)
+        mirrored = new()
     np.testing.assert_array_equal(within.labels_, alone.labels_)
+    with pytest.raises(ValueError, match="`autoencoder`: got a model made in the scope"):
+        mirrored.fit(data[0], verbose=0)
 
 
 def test_progress_tells_stages(data, capsys) -> None:

@@ -255,6 +255,10 @@ class JointClustering(keras.Model):
         if wanted not in (shape, (width,)):
             got = f"inputs of shape {wanted}"
             checks.fail("autoencoder", got, f"{shape}, or that flattened")
+        for each in self.autoencoder.variables:
+            if isinstance(each.value, tf.distribute.DistributedValues):
+                got = "a model made in the scope of a strategy"
+                checks.fail("autoencoder", got, "one made outside of it")
         self._set_part("scaling", autoencoders.Scaling.of(points))
         self._update(feature_shape=shape)
         self.built = True
