@@ -107,9 +107,9 @@ class DeepDPM(FittedModel):
 
         Args:
             x: `[N, D]` array-like, tensor, `(x, y)` or `(x, y, weights)`; a `tf.data.Dataset`,
-                `PyDataset` or generator of these; or a frame, whose columns of text and their
-                categories the model keeps, see `columns`. A stream of few values is read once and
-                held in memory.
+                `PyDataset`, `DataLoader` or generator of these; or a frame, whose columns of text
+                and their categories the model keeps, see `columns`. A stream of few values is read
+                once and held in memory.
             y: `[N]` labels, only for the scores in the history.
             batch_size: overrides the configuration's; ignored for streams that are not held, which
                 have their own.

@@ -234,9 +234,9 @@ class SelfSupervisedModel(keras.Model):
         """Trains as Keras's `fit`, by default for the settings' epochs.
 
         Args:
-            x: images, as `tfdpm.data.multicrop` takes them, or a `PyDataset` or generator of their
-                batches, of which the model makes views by its own settings; or batches of crops
-                that `multicrop` made.
+            x: images, as `tfdpm.data.multicrop` takes them, or a `PyDataset`, `DataLoader` or
+                generator of their batches, of which the model makes views by its own settings; or
+                batches of crops that `multicrop` made.
             y: labels beside images; ignored.
             batch_size: of images, `None` or that of the settings.
             epochs: number of the last epoch; `None` for that of the settings.
