@@ -271,6 +271,20 @@ def test_sequences_of_keras_are_streams() -> None:
         np.testing.assert_array_equal(joined(stream.dataset), X)
 
 
+def test_loaders_of_pytorch_are_streams() -> None:
+    torch = pytest.importorskip("torch")
+    arrays = [torch.tensor(X), torch.tensor(Y)]
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*arrays), batch_size=5)
+    held = as_features(loader).in_memory()
+    np.testing.assert_array_equal(held.array, X)
+    np.testing.assert_array_equal(held.labels, Y)
+    endless = sequences.as_dataset(loader, "x", endless=True)
+    assert len(list(endless.take(12))) == 12
+    alone = torch.utils.data.DataLoader(torch.tensor(X), batch_size=5, shuffle=True)
+    with pytest.warns(UserWarning, match="`x` is a stream that shuffles"):
+        as_features(alone).warn_of_order()
+
+
 def test_wrong_sequences_are_named(monkeypatch) -> None:
     monkeypatch.setattr(sequences, "_MOST_VALUES", 600)
     endless = (X for _ in itertools.count())

@@ -213,6 +213,76 @@ def test_evaluate_is_the_scores_of_labels_and_the_mean_density(model):
     assert own == pytest.approx(model.score_samples(X)[Y == 0].mean())
 
 
+@pytest.mark.parametrize("held", [True, False], ids=["held", "read in each pass"])
+def test_weights_count_in_an_evaluation_whatever_brings_them(model, monkeypatch, held):
+    if not held:
+        monkeypatch.setattr(inputs_module, "_HELD_ELEMENTS", 0)
+    weights = np.linspace(0.0, 1.0, 450) ** 2
+    wanted = np.average(model.score_samples(X), weights=weights)
+    assert wanted != pytest.approx(model.evaluate(X), abs=1e-3)
+    streams = (pairs((X, Y, weights)).batch(100), pairs((X, Y, weights[:, None])).batch(100))
+    for scores in (
+        model.evaluate((X, Y, weights)),
+        model.evaluate(X, Y, sample_weight=weights[:, np.newaxis]),
+        *(model.evaluate(stream) for stream in streams),
+    ):
+        assert scores == pytest.approx([wanted, 1.0, 1.0, 1.0], rel=1e-5)
+    made = fit(validation_data=streams[0], epochs=1)
+    assert made.history.history["val_log_density"][-1] == pytest.approx(wanted, abs=0.01)
+    for bad, message in (
+        (weights[:3], "got shape .3,., wanted .450."),
+        (-weights, "got negative"),
+        (np.full(450, np.nan), "got negative or infinite"),
+        (0 * weights, "got weights that are all zero"),
+    ):
+        with pytest.raises(ValueError, match=f"`sample_weight`: {message}"):
+            model.evaluate(X, sample_weight=bad)
+
+
+def test_a_stream_that_ends_early_ends_the_fit():
+    def batches():
+        return (X[90 * (i % 5) :][:90] for i in range(7))
+
+    stream = tf.data.Dataset.from_generator(
+        batches, output_signature=tf.TensorSpec((None, 2), tf.float64)
+    )
+    for x in (batches(), stream):
+        with pytest.warns(UserWarning, match="`x` ended after 7 batches"):
+            made = fit(x, steps_per_epoch=5, epochs=4)
+        assert made.history.epoch == [0, 1]
+        assert is_right(made)
+
+
+def test_what_batches_do_not_know_is_refused_with_steps(model):
+    backup = keras.callbacks.BackupAndRestore("unused")
+    for arguments, message in (
+        ({"sample_weight": np.ones(450)}, "`sample_weight`: got a ndarray, wanted None"),
+        ({"reference": model}, "`reference`: got a DeepDPM, wanted None"),
+        ({"validation_split": 0.1}, "`validation_split`: got a float, wanted None"),
+        ({"x": pairs((X, Y, np.ones(450))).batch(90)}, "`x`: got weights in a stream"),
+        ({"callbacks": [backup]}, "`callbacks`: got a BackupAndRestore"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fit(**{"x": pairs(X).batch(90).repeat(), "steps_per_epoch": 5, **arguments})
+    with pytest.raises(ValueError, match="`x`: got points with weights"):
+        DeepDPM(seed=0).partial_fit((X, Y, np.ones(450)))
+
+
+def test_a_frozen_model_answers_and_is_not_fitted():
+    made = fit(epochs=1)
+    made.trainable = False
+    assert is_right(made)
+    for call in (made.fit, made.partial_fit):
+        with pytest.raises(ValueError, match="`trainable`: got False"):
+            call(X)
+
+
+def test_networks_do_not_share_an_optimizer():
+    shared = keras.optimizers.Adam()
+    with pytest.raises(ValueError, match="`subcluster_optimizer`: got the object that is"):
+        DeepDPM().compile(shared, subcluster_optimizer=shared)
+
+
 def test_a_loss_or_metric_is_refused_with_a_reason():
     for argument in ({"loss": "mse"}, {"metrics": ["accuracy"]}, {"weighted_metrics": ["acc"]}):
         with pytest.raises(ValueError, match=f"`{next(iter(argument))}`: got .*evaluate"):

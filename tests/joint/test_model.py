@@ -207,6 +207,127 @@ def test_images_through_a_convolutional_encoder_and_a_layout(monkeypatch) -> Non
     np.testing.assert_array_equal(model.predict_labels(images[:7, ..., None]), model.labels_[:7])
 
 
+def test_only_parts_of_the_last_round_are_layers(fitted, data) -> None:
+    """Each round left its clustering among the layers, and the weights grew by its size."""
+    assert [layer.name for layer in fitted.layers] == ["autoencoder", "scaling", "deepdpm"]
+    before = len(fitted.weights)
+    model = new(CONFIG.replace(max_rounds=1))
+    model.fit(*data, verbose=0)
+    assert len(model.weights) == before
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [keras.models.clone_model, lambda model: keras.models.model_from_json(model.to_json())],
+    ids=["clone_model", "json"],
+)
+def test_a_copy_without_weights_can_be_fitted(fitted, data, copied) -> None:
+    model = copied(fitted)
+    history = model.fit(*data, verbose=0).history
+    assert len(history["n_clusters"]) == 2
+    assert history["ari"][-1] > 0.8
+
+
+def test_a_model_inside_another_is_saved_and_loaded(fitted, data, tmp_path) -> None:
+    inputs = keras.Input((12,))
+    outer = keras.Model(inputs, keras.layers.Rescaling(2.0)(fitted(inputs)))
+    assert outer.output_shape == (None, 3)
+    outer.save(tmp_path / "outer.keras")
+    loaded = keras.models.load_model(tmp_path / "outer.keras")
+    expected = 2 * fitted.predict(data[0])
+    np.testing.assert_allclose(loaded.predict(data[0], verbose=0), expected, atol=1e-5)
+
+
+def test_keras_methods_are_those_of_the_clustering_of_raw_points(fitted, data, tmp_path) -> None:
+    x, y = data
+    scores = fitted.evaluate(x, y, verbose=0, return_dict=True)
+    assert scores["log_density"] == pytest.approx(fitted.score_samples(x).mean())
+    assert scores["acc"] == pytest.approx(fitted.history.history["acc"][-1])
+    assert fitted.test_on_batch(x, y) == pytest.approx(list(scores.values()))
+    whole = fitted.predict(x)
+    np.testing.assert_array_equal(fitted.predict(x, 50, "auto", 2, None), whole[:100])
+    np.testing.assert_array_equal(fitted.predict_on_batch(x), whole)
+    fitted.export(tmp_path / "model.tflite", format="tflite", verbose=False)
+    assert (tmp_path / "model.tflite").read_bytes()[4:8] == b"TFL3"
+    with pytest.raises(ValueError, match="`train_on_batch`: got a batch, wanted all points"):
+        fitted.train_on_batch(x)
+    with pytest.raises(ValueError, match="`quantize`: got a JointClustering"):
+        fitted.quantize("int8")
+
+
+def test_weights_of_an_earlier_round_are_put_back_with_its_clusters(data) -> None:
+    x = data[0]
+    seen = []
+    keep = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append((model.embed(x), model.score_samples(x)))
+    )
+    options = {"mode": "max", "restore_best_weights": True}
+    first = keras.callbacks.EarlyStopping("reconstruction_loss", **options)
+    model = new()
+    model.fit(x, callbacks=keras.callbacks.CallbackList([keep, first]), verbose=0)
+    assert np.abs(seen[1][1] - seen[0][1]).max() > 0.01
+    np.testing.assert_allclose(model.embed(x), seen[0][0], atol=1e-5)
+    np.testing.assert_allclose(model.score_samples(x), seen[0][1], atol=1e-4)
+    np.testing.assert_array_equal(model.labels_, model.predict_labels(x))
+    model.set_weights(model.get_weights())
+    with pytest.raises(RuntimeError, match="`labels_`: got weights that were set by hand"):
+        _ = model.labels_
+
+
+def test_callbacks_of_keras_see_the_rounds(data, tmp_path) -> None:
+    callbacks = keras.callbacks
+    given = [
+        callbacks.ModelCheckpoint(tmp_path / "round{epoch}.keras"),
+        callbacks.ModelCheckpoint(tmp_path / "last.weights.h5", save_weights_only=True),
+        callbacks.CSVLogger(tmp_path / "log.csv"),
+        callbacks.TensorBoard(tmp_path / "board", histogram_freq=1),
+        callbacks.TerminateOnNaN(),
+    ]
+    model = new()
+    model.fit(data[0], callbacks=given, verbose=0)
+    again = keras.models.load_model(tmp_path / "round2.keras")
+    np.testing.assert_array_equal(again.predict(data[0]), model.predict(data[0]))
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
+    again.load_weights(tmp_path / "last.weights.h5")
+    np.testing.assert_array_equal(again.predict(data[0]), model.predict(data[0]))
+    model.fit(data[0], rounds=2, callbacks=callbacks.TerminateOnNaN(), verbose=0)
+
+
+def test_what_has_no_meaning_is_refused_in_one_line(data) -> None:
+    model = new()
+    model.compile()
+    for call, message in (
+        (lambda: model.compile("sgd"), "`optimizer`: got a str, wanted None: `config` has the"),
+        (lambda: model.compile(metrics=["mae"]), "`metrics`: got a list, wanted None"),
+        (lambda: model.fit(data[0], epochs=2), "`epochs`: got a int, wanted None: `rounds`"),
+        (lambda: model.fit(data[0], batch_size=9), "`batch_size`: got a int, wanted None: `conf"),
+        (
+            lambda: model.fit(data[0], sample_weight=data[1]),
+            "`sample_weight`: got a ndarray, wanted None: every round learns from all points",
+        ),
+        (
+            lambda: model.fit(data[0], callbacks=keras.callbacks.ReduceLROnPlateau("loss")),
+            "`callbacks`: got a ReduceLROnPlateau, wanted none",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message) as raised:
+            call()
+        assert "\n" not in str(raised.value)
+
+
+def test_a_fit_in_the_scope_of_a_strategy_is_that_of_one_device(data) -> None:
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    alone = JointClustering(CONFIG.replace(max_rounds=1), seed=0)
+    alone.fit(data[0], verbose=0)
+    with strategy.scope():
+        within = JointClustering(CONFIG.replace(max_rounds=1), seed=0)
+        within.fit(data[0], verbose=0)
+        mirrored = new()
+    np.testing.assert_array_equal(within.labels_, alone.labels_)
+    with pytest.raises(ValueError, match="`autoencoder`: got a model made in the scope"):
+        mirrored.fit(data[0], verbose=0)
+
+
 def test_progress_tells_stages(data, capsys) -> None:
     new(CONFIG.replace(max_rounds=1, pretrain_epochs=1)).fit(*data, verbose=2)
     lines = capsys.readouterr().out.splitlines()

@@ -1,8 +1,9 @@
-"""What else Keras's `fit` takes, `PyDataset`s and generators, as `tf.data.Dataset`s."""
+"""What else Keras's `fit` takes, `PyDataset`s, generators and loaders, as `tf.data.Dataset`s."""
 
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -19,14 +20,19 @@ _WANTED = "batches of x, (x, y) or (x, y, weight)"
 
 def is_sequence(data: Any) -> bool:
     """Whether `as_dataset` takes it."""
-    return isinstance(data, keras.utils.PyDataset) or hasattr(data, "__next__")
+    return isinstance(data, keras.utils.PyDataset) or hasattr(data, "__next__") or _is_loader(data)
+
+
+def _is_loader(data: Any) -> bool:
+    torch = sys.modules.get("torch.utils.data")
+    return torch is not None and isinstance(data, torch.DataLoader)
 
 
 def as_dataset(data: Any, name: str, *, endless: bool = False) -> tf.data.Dataset:
-    """Returns a `PyDataset` or a generator, whose elements are batches or points, as a stream.
+    """Returns a `PyDataset`, a generator or a `DataLoader`, of batches or points, as a stream.
 
     A generator can be read once. It is read to its end and held, unless it is said to be endless,
-    and then its stream can be read once. The batches of a `PyDataset` are made anew in each pass.
+    and then its stream can be read once. Batches of the others are made anew in each pass.
 
     Raises:
         ValueError: if there is nothing, if no end is seen, or elements have no one shape.
@@ -39,6 +45,16 @@ def as_dataset(data: Any, name: str, *, endless: bool = False) -> tf.data.Datase
         if not endless:
             return _of_elements(lambda: (data[i] for i in range(count)), name)
         return _endless(data[i] if count is None else data[i % count] for i in itertools.count())
+    if _is_loader(data):
+
+        def one_pass() -> Iterator[Any]:
+            return (tuple(each) if isinstance(each, list) else each for each in data)
+
+        if not endless:
+            stream = _of_elements(one_pass, name)
+            # Of one element, so that it counts as a stream that shuffles.
+            return stream.shuffle(1) if "Random" in type(data.sampler).__name__ else stream
+        return _endless(itertools.chain.from_iterable(one_pass() for _ in itertools.count()), name)
     if endless:
         return _endless(data, name)
     held, total = [], 0

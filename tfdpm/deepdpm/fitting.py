@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -37,18 +38,22 @@ class EndlessStream:
         num_read: batches that were read; those that an interrupted fit read are skipped.
         first_epoch: number of the first epoch; greater if an interrupted fit goes on.
         latest: the batch that was read last; `None` before the first.
+        has_ended: whether there was no further batch.
     """
 
     def __init__(self, batches: tf.data.Dataset, first_epoch: int):
         self._batches = batches
         self.num_read, self.first_epoch = 0, first_epoch
         self.latest: np.ndarray | None = None
+        self.has_ended = False
 
     def __iter__(self) -> Iterator[tf.Tensor]:
-        for batch in self._batches.skip(self.num_read):
-            self.num_read += 1
-            self.latest = batch.numpy()
-            yield batch
+        with contextlib.suppress(tf.errors.FailedPreconditionError):  # the end of a generator
+            for batch in self._batches.skip(self.num_read):
+                self.num_read += 1
+                self.latest = batch.numpy()
+                yield batch
+        self.has_ended = True
 
 
 def fit_config(config: DeepDPMConfig, num_points: int | None, **given: int | None) -> DeepDPMConfig:
@@ -226,8 +231,14 @@ def fit_endless(
         wanted = "a tf.data.Dataset, PyDataset or generator where steps_per_epoch is given"
         checks.fail("x", type(x).__name__, wanted)
     taken = x.take(steps * len(epochs) + 1)
-    model.stream = EndlessStream(as_batches(taken).batches, epochs.start)
+    stream = as_batches(taken)
+    if stream.weighted is not None:
+        checks.fail("x", "weights in a stream with steps_per_epoch", "points, which count alike")
+    model.stream = EndlessStream(stream.batches, epochs.start)
     listeners = callback_list(model, callbacks, verbose, epochs.stop)
+    if any(isinstance(each, keras.callbacks.BackupAndRestore) for each in listeners.callbacks):
+        got = "a BackupAndRestore, which does not know how far a stream is"
+        checks.fail("callbacks", got, "a tfdpm.callbacks.Checkpoint")
     _introduce(listeners)
     listeners.on_train_begin()
     model.stop_training = False
@@ -250,7 +261,10 @@ def fit_endless(
             logs |= {} if validation is None else validation.scores(model, epoch)
         listeners.on_train_batch_end(0, logs)
         listeners.on_epoch_end(epoch, logs)
-        if model.stop_training:
+        if model.stream.has_ended:
+            read = f"ended after {model.stream.num_read} batches"
+            warnings.warn(f"`x` {read}, and so the fit in epoch {epoch}.", stacklevel=2)
+        if model.stop_training or model.stream.has_ended:
             break
     listeners.on_train_end(logs)
     return model.history

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfdpm import checks, metrics
-from tfdpm.data.inputs import Inputs, labels_or_none
+from tfdpm.data.inputs import Inputs, as_weights, labels_or_none
 from tfdpm.data.sequences import first_batches
 from tfdpm.deepdpm.reading import ROWS_AT_ONCE, read_features
 from tfdpm.deepdpm.serialization import SerializableModel
@@ -149,15 +149,21 @@ class FittedModel(SerializableModel):
         self.check_points(inputs.feature_shape)
         density = self.fitted.tails.log_density
         change = self.preprocessing_.log_volume_change
-        densities, labels, known = [], [], []
+        densities, labels, known, weights = [], [], [], []
         pieces = read_features(inputs, self.encoder, self.preprocessing_, rows)
-        for features, batch_labels in pieces:
+        for features, batch_labels, batch_weights in pieces:
             densities.append(density(features) + change(features))
             labels.append(self.fitted.clusters_of([features]))
             known.append(batch_labels)
-        weights = inputs.weights if sample_weight is None else sample_weight
-        mean = np.average(np.concatenate(densities), weights=weights)
-        scores = {"log_density": float(mean)}
+            weights.append(batch_weights)
+        densities = np.concatenate(densities)
+        if sample_weight is None and weights[0] is not None:
+            sample_weight = np.concatenate(weights)
+        if sample_weight is not None:
+            sample_weight = as_weights(sample_weight, len(densities))
+            if not sample_weight.any():
+                checks.fail("sample_weight", "weights that are all zero", "some that are not")
+        scores = {"log_density": float(np.average(densities, weights=sample_weight))}
         if known[0] is not None:
             known = labels_or_none(np.concatenate(known))
             if known is not None:
@@ -517,5 +523,5 @@ class FittedModel(SerializableModel):
         inputs = inputs_for(self, x)
         self.check_points(inputs.feature_shape)
         inputs.warn_of_order()
-        for features, _ in read_features(inputs, self.encoder, self.preprocessing_, rows):
+        for features, *_ in read_features(inputs, self.encoder, self.preprocessing_, rows):
             yield features

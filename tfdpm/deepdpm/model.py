@@ -107,9 +107,9 @@ class DeepDPM(FittedModel):
 
         Args:
             x: `[N, D]` array-like, tensor, `(x, y)` or `(x, y, weights)`; a `tf.data.Dataset`,
-                `PyDataset` or generator of these; or a frame, whose columns of text and their
-                categories the model keeps, see `columns`. A stream of few values is read once and
-                held in memory.
+                `PyDataset`, `DataLoader` or generator of these; or a frame, whose columns of text
+                and their categories the model keeps, see `columns`. A stream of few values is read
+                once and held in memory.
             y: `[N]` labels, only for the scores in the history.
             batch_size: overrides the configuration's; ignored for streams that are not held, which
                 have their own.
@@ -149,6 +149,7 @@ class DeepDPM(FittedModel):
         Raises:
             ValueError, TypeError: naming the argument, what came and what was wanted.
         """
+        self._check_trainable()
         checks.boolean(shuffle, "shuffle")
         if class_weight is not None:
             got = "weights of classes, which clusters do not know"
@@ -159,6 +160,12 @@ class DeepDPM(FittedModel):
             given = first_batches(validation_data, validation_steps, "validation_steps")
             validation = as_validation(given, *pace, known, self.encoder)
         if steps_per_epoch is not None:
+            given = {"sample_weight": sample_weight, "reference": reference}
+            given["validation_split"] = validation_split or None
+            for name, value in given.items():
+                if value is not None:
+                    wanted = "None with steps_per_epoch, where every batch is a `partial_fit`"
+                    checks.fail(name, f"a {type(value).__name__}", wanted)
             linked_rows(must_link, cannot_link, None, self.config)
             epochs = self.config.epochs if epochs is None else epochs
             numbers = steps_per_epoch, range(initial_epoch, epochs), forgetting
@@ -195,6 +202,10 @@ class DeepDPM(FittedModel):
         if reference is not None:
             self.adopt(name_clusters(self, reference, raw))
         return self.history
+
+    def _check_trainable(self) -> None:
+        if not self.trainable:
+            checks.fail("trainable", False, "True: a fit changes the networks")
 
     def _known_columns(self, reference: Any = None) -> Columns | None:
         """Columns by which frames are read: its own, or those of the reference of a first fit."""
@@ -239,11 +250,14 @@ class DeepDPM(FittedModel):
         Returns:
             The model itself; `labels_` are the last batch's.
         """
+        self._check_trainable()
         forgetting = checks.number(forgetting, "forgetting", minimum=0.0)
         if forgetting >= 1.0:
             checks.fail("forgetting", forgetting, "less than 1")
         given = {"minimum_points": 1, "takes_text": takes_text(self.encoder)}
         raw = as_features(x, y, columns=self._known_columns(), **given)
+        if raw.weights is not None or raw.weighted_dataset is not None:
+            checks.fail("x", "points with weights", "points alone, which count alike")
         if raw.array is None:
             for batch in raw.dataset:
                 self.partial_fit(batch.numpy(), forgetting=forgetting)

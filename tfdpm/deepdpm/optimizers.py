@@ -31,10 +31,12 @@ def own_optimizers(
     """Both optimizers, or their names, with Adam for "auto"; those of a strategy leave its scope.
 
     Raises:
-        ValueError: for an optimizer that scales losses.
+        ValueError: for an optimizer that scales losses, or one object for both.
     """
     given = {"optimizer": optimizer, "subcluster_optimizer": subcluster_optimizer}
     rates = (config.learning_rate, config.subcluster_learning_rate)
+    if optimizer is subcluster_optimizer and not isinstance(optimizer, str | None):
+        checks.fail("subcluster_optimizer", "the object that is `optimizer`", "one of its own")
     for (name, each), rate in zip(given.items(), rates, strict=True):
         if isinstance(each, keras.optimizers.LossScaleOptimizer):
             wanted = "the optimizer within it: the losses of the method are float32"

@@ -18,22 +18,23 @@ ROWS_AT_ONCE = 16_384  # unless the caller says otherwise
 
 def read_features(
     inputs: Inputs, encoder: keras.Model | None, preprocessing: Preprocessing, rows: int
-) -> Iterator[tuple[np.ndarray, Any]]:
-    """Yields features `[B, D]` and labels `[B]`, or `None`, slice by slice.
+) -> Iterator[tuple[np.ndarray, Any, Any]]:
+    """Yields features `[B, D]`, labels `[B]` and weights `[B]`, or `None`, slice by slice.
 
     Arrays are cut into slices of at most so many rows; streams have slices of their own.
     """
-    labels, start = inputs.labels, 0
+    labels, weighted, start = inputs.labels, inputs.weighted_dataset, 0
     if inputs.array is None:
         with reading():
-            for batch in inputs.labelled_dataset or inputs.dataset:
-                batch, known = batch if isinstance(batch, tuple) else (batch, None)
-                stop = start + len(batch)
-                if known is not None:
-                    known = known.numpy()
+            for batch in weighted or inputs.labelled_dataset or inputs.dataset:
+                batch, *others = batch if isinstance(batch, tuple) else (batch,)
+                weights = None if weighted is None else others.pop(0).numpy()
+                stop, known = start + len(batch), None
+                if others:
+                    known = others[0].numpy()
                 elif labels is not None:
                     known = labels[start:stop]
-                yield preprocessing(encode_rows(batch, encoder)).numpy(), known
+                yield preprocessing(encode_rows(batch, encoder)).numpy(), known, weights
                 start = stop
         return
     if encoder is not None:
@@ -41,4 +42,5 @@ def read_features(
     for start in range(0, len(inputs.array), rows):
         chosen = slice(start, start + rows)
         piece = np.asarray(encode_rows(inputs.array[chosen], encoder))
-        yield preprocessing.transform(piece), None if labels is None else labels[chosen]
+        known = (None if part is None else part[chosen] for part in (labels, inputs.weights))
+        yield preprocessing.transform(piece), *known

@@ -19,6 +19,7 @@ from tfdpm.data.columns import Columns
 from tfdpm.data.inputs import as_features
 from tfdpm.deepdpm.layout_prior import fit_layout_scale
 from tfdpm.deepdpm.model import DeepDPM
+from tfdpm.deepdpm.strategy_scope import out_of_scope
 from tfdpm.features import autoencoder as autoencoders
 from tfdpm.features import parametric_umap, umap
 from tfdpm.features.apply_encoder import encode, encode_inputs
@@ -36,6 +37,7 @@ _NOISE = 0.03  # of its inputs' standard deviation
 _SHARE_DEVIATION = 0.33
 _CLUSTERING_STEPS = 10  # steps of progress that a clustering counts for
 _PARTS = ("autoencoder", "scaling", "embedder", "clustering")
+_RATES = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 
 
 @keras.saving.register_keras_serializable(package="tfdpm")
@@ -96,9 +98,16 @@ class JointClustering(keras.Model):
         self._raw = types.SimpleNamespace(model=None)
         self.progress = JointState()
         self.history = self.progress.history()
+        self.optimizer = None  # each stage has one of its own
 
     # -- training -----------------------------------------------------------------------------
 
+    def compile(self, optimizer=None, loss=None, **others: Any) -> None:
+        """Accepted without arguments: the configuration has rates, and the method losses."""
+        given = {"optimizer": optimizer, "loss": loss, **others}
+        _refuse(given, "`config` has the rates, and the method its losses")
+
+    @out_of_scope()
     def fit(
         self,
         x,
@@ -108,6 +117,7 @@ class JointClustering(keras.Model):
         directory: str | os.PathLike[str] | None = None,
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         verbose: str | int = "auto",
+        **others: None,
     ) -> keras.callbacks.History:
         """Learns features and clusters; a model that was fitted goes on with further rounds.
 
@@ -122,11 +132,15 @@ class JointClustering(keras.Model):
                 ends as if it had not been interrupted. `None` keeps nothing.
             callbacks: Keras callbacks; an epoch is a round.
             verbose: 0 silent, 1 or "auto" a bar of all stages, 2 a line per stage.
+            **others: other arguments of Keras's `fit`, which must be `None`.
         Returns:
             `history`.
         Raises:
             ValueError, TypeError: naming the argument, what came and what was wanted.
         """
+        places = {"batch_size": "`config` has one", "epochs": "`rounds` are fitted"}
+        for name in others:
+            _refuse({name: others[name]}, places.get(name, "every round learns from all points"))
         verbose = as_verbose(verbose)
         inputs = as_features(x, y, columns=Columns()).in_memory()
         inputs.warn_of_order()
@@ -142,8 +156,12 @@ class JointClustering(keras.Model):
             self._resume(path, fingerprint)
         self._create_parts(points)
         self._update(fingerprint=fingerprint)
+        callbacks = tf.nest.flatten(callbacks or [])
+        for each in callbacks:
+            if isinstance(each, _RATES):
+                checks.fail("callbacks", f"a {type(each).__name__}", "none: `config` has the rates")
         callback_list = keras.callbacks.CallbackList(
-            list(callbacks or ()), add_history=False, model=self, epochs=max_rounds, steps=1
+            callbacks, add_history=False, model=self, epochs=max_rounds, steps=1
         )
         done = len(self.progress.rounds)
         steps = (max_rounds - done) * _CLUSTERING_STEPS
@@ -155,6 +173,8 @@ class JointClustering(keras.Model):
         with contextlib.closing(display):
             self._run_stages(points, inputs.labels, max_rounds, path, display, callback_list)
         callback_list.on_train_end(self.progress.rounds[-1])
+        if not len(self.progress.labels):  # a callback put the weights of an earlier round back
+            self._update(labels=self.predict_labels(points))
         return self.history
 
     def _run_stages(self, points, known, max_rounds: int, path, display, callback_list) -> None:
@@ -212,14 +232,15 @@ class JointClustering(keras.Model):
         if not isinstance(other, JointClustering) or other.progress.fingerprint != fingerprint:
             got = f"{str(path)!r}, kept by a fit of other data, settings or seed"
             checks.fail("directory", got, "another folder, or one without that file")
-        for name in (*_PARTS, "progress", "history"):
-            setattr(self, name, getattr(other, name))
+        for name in _PARTS:
+            self._set_part(name, getattr(other, name))
+        self.progress, self.history = other.progress, other.history
         self._raw.model, self.built = None, True
 
     def _create_parts(self, points: np.ndarray) -> None:
         """Makes scaling and autoencoder, unless they are there."""
         shape, before = points.shape[1:], self.progress.feature_shape
-        if self.scaling is not None:
+        if before:
             if shape != before:
                 checks.fail("x", f"points {shape}", f"{before} as before")
             return
@@ -234,7 +255,11 @@ class JointClustering(keras.Model):
         if wanted not in (shape, (width,)):
             got = f"inputs of shape {wanted}"
             checks.fail("autoencoder", got, f"{shape}, or that flattened")
-        self.scaling = autoencoders.Scaling.of(points)
+        for each in self.autoencoder.variables:
+            if isinstance(each.value, tf.distribute.DistributedValues):
+                got = "a model made in the scope of a strategy"
+                checks.fail("autoencoder", got, "one made outside of it")
+        self._set_part("scaling", autoencoders.Scaling.of(points))
         self._update(feature_shape=shape)
         self.built = True
 
@@ -290,16 +315,23 @@ class JointClustering(keras.Model):
             )
             config = config.replace(prior_scale=scale)
             inputs = dataclasses.replace(inputs, start=start)
-        self._raw.model = self.embedder = None
-        self.clustering = DeepDPM(config, seed=self.seed, name="deepdpm")
+        self._raw.model = None
+        self._set_part("embedder", None)
+        self._set_part("clustering", DeepDPM(config, seed=self.seed, name="deepdpm"))
         self.clustering.fit(inputs, verbose=0)
         if self.config.embedding == "umap":
             network = parametric_umap.fit_encoder(
                 latents, places, epochs=_EMBEDDER_EPOCHS, noise=_NOISE, seed=self.seed
             )
             layers = [keras.Input(latents.shape[1:]), *network.layers]
-            self.embedder = keras.Sequential(layers, name="embedder")
+            self._set_part("embedder", keras.Sequential(layers, name="embedder"))
         self._update(labels=self.predict_labels(points))
+
+    def _set_part(self, name: str, part: Any) -> None:
+        """Puts a part into the place of one of before, which Keras would go on to count."""
+        if (old := getattr(self, name)) is not None:
+            self._tracker.untrack(old)
+        setattr(self, name, part)
 
     def _update(self, **changes: Any) -> None:
         self.progress = dataclasses.replace(self.progress, **changes)
@@ -324,6 +356,10 @@ class JointClustering(keras.Model):
         """Responsibilities `[B, K]` float32 of raw points `[B, ...]`."""
         return self._raw_clustering()(inputs)
 
+    def compute_output_spec(self, inputs, *args: Any, **options: Any) -> keras.KerasTensor:
+        """Responsibilities `[B, K]`, known as soon as a saved model is built again."""
+        return self._fitted().compute_output_spec(inputs)
+
     def embed(self, x) -> np.ndarray:
         """Features `[N, D]` float32 of raw points, which DeepDPM clusters."""
         inputs = encode_inputs(as_features(x, minimum_points=1, columns=Columns()), self.encoder)
@@ -331,9 +367,29 @@ class JointClustering(keras.Model):
             return inputs.array
         return np.concatenate(list(inputs.dataset.as_numpy_iterator()))
 
-    def predict(self, x, batch_size: int | None = None, verbose: int = 0) -> np.ndarray:
+    def predict(self, x, *args: Any, **options: Any) -> np.ndarray:
         """Responsibilities `[N, K]` float32 of raw points; arguments as for `DeepDPM.predict`."""
-        return self._raw_clustering().predict(x, batch_size, verbose)
+        return self._raw_clustering().predict(x, *args, **options)
+
+    def predict_on_batch(self, x) -> np.ndarray:
+        """As `predict`, of points that are one batch."""
+        return self.predict(x)
+
+    def evaluate(self, x, y=None, *args: Any, **options: Any) -> Any:
+        """Scores of raw points, in the features' units; all as by `DeepDPM.evaluate`."""
+        return self._raw_clustering().evaluate(x, y, *args, **options)
+
+    def test_on_batch(self, x, y=None, **options: Any) -> Any:
+        """As `evaluate`, of points that are one batch."""
+        return self.evaluate(x, y, **options)
+
+    def train_on_batch(self, *args: Any, **options: Any) -> None:
+        """Refused, with a ValueError: every round learns from all points."""
+        checks.fail("train_on_batch", "a batch", "all points given to fit")
+
+    def quantize(self, *args: Any, **options: Any) -> None:
+        """Refused, with a ValueError: a file of quantised networks could not be loaded again."""
+        checks.fail("quantize", "a JointClustering, whose networks learn", "networks in float32")
 
     def predict_labels(self, x, *, reject_below: float | None = None) -> np.ndarray:
         """Clusters `[N]` int64 of raw points; arguments as for `DeepDPM.predict_labels`."""
@@ -343,13 +399,13 @@ class JointClustering(keras.Model):
         """Log predictive density `[N]` float64 of the features of raw points, nats."""
         return self._raw_clustering().score_samples(x)
 
-    def export(self, directory: str | os.PathLike[str]) -> None:
-        """Writes a SavedModel that takes raw points; signatures as of `DeepDPM.export`.
+    def export(self, directory: str | os.PathLike[str], *args: Any, **options: Any) -> None:
+        """Writes a model that takes raw points; arguments and signatures as of `DeepDPM.export`.
 
         Raises:
             FileExistsError: if the folder exists.
         """
-        self._raw_clustering().export(directory)
+        self._raw_clustering().export(directory, *args, **options)
 
     @property
     def n_clusters(self) -> int:
@@ -360,6 +416,9 @@ class JointClustering(keras.Model):
     def labels_(self) -> np.ndarray:
         """`[N]` int64 clusters of the training points, equal to `predict_labels(x)`."""
         self._fitted()
+        if not len(self.progress.labels):
+            wanted = "a fit that ended; or use predict_labels(x)"
+            checks.fail("labels_", "weights that were set by hand", wanted, RuntimeError)
         return self.progress.labels
 
     @property
@@ -407,6 +466,24 @@ class JointClustering(keras.Model):
         model.built = model.scaling is not None
         return model
 
+    def get_weights(self) -> list[np.ndarray]:
+        """Weights of all networks and the state of the mixture, which callbacks can put back."""
+        return [array for part in self._learned_parts() for array in part.get_weights()]
+
+    def set_weights(self, weights: Sequence[np.ndarray]) -> None:
+        """Restores `get_weights`' result; the number of clusters may differ."""
+        weights = list(weights)
+        for part in self._learned_parts():
+            count = len(weights) if part is self.clustering else len(part.weights)
+            part.set_weights(weights[:count])
+            del weights[:count]
+        self._raw.model = None
+        self._update(labels=np.zeros(0, np.int64))
+
+    def _learned_parts(self) -> list[keras.Model]:
+        parts = (self.autoencoder, self.embedder, self.clustering)
+        return [part for part in parts if part is not None]
+
     def save_own_variables(self, store) -> None:
         """Writes how far the fit has come, which is in none of the parts."""
         for name, array in self.progress.to_arrays().items():
@@ -416,3 +493,10 @@ class JointClustering(keras.Model):
         """Reads what `save_own_variables` wrote."""
         self.progress, self._raw.model = JointState.from_arrays(store), None
         self.history = self.progress.history()
+
+
+def _refuse(arguments: dict[str, Any], reason: str) -> None:
+    """Raises unless arguments that Keras's models take are `None`."""
+    for name, value in arguments.items():
+        if value is not None:
+            checks.fail(name, f"a {type(value).__name__}", f"None: {reason}")

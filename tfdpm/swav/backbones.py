@@ -184,6 +184,13 @@ class Encoder(keras.Model):
         """Features `[B, D]` of images `[B, H, W, C]`, uint8 or floating in [0, 1]."""
         return self.backbone(self.standardize(images), training=training)
 
+    def export(self, filepath, *args, input_signature=None, **kwargs) -> None:
+        """As `keras.Model.export`, by default for images of any size, floating in [0, 1]."""
+        if input_signature is None:
+            shape = (None, None, None, len(self.standardize.mean))
+            input_signature = [keras.InputSpec(shape=shape, dtype="float32")]
+        super().export(filepath, *args, input_signature=input_signature, **kwargs)
+
     def get_config(self):
         """Constructor arguments, serialised."""
         return super().get_config() | {

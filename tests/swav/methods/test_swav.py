@@ -420,5 +420,5 @@ def test_files_without_an_array_of_images_are_named(model, tmp_path):
 
 
 def test_the_batch_of_images_is_that_of_the_schedule(model):
-    with pytest.raises(ValueError, match="`batch_size`: got another one, wanted 8"):
+    with pytest.raises(ValueError, match="`batch_size`: got 4, wanted 8"):
         model.fit(IMAGES, batch_size=4)

@@ -70,6 +70,7 @@ class ArraySource:
     is_batched = True
 
     def __init__(self, images: Any, channels: int, shuffle: bool):
+        kind = type(images).__name__
         try:
             images = np.asarray(images)
         except ValueError:
@@ -78,7 +79,8 @@ class ArraySource:
         if images.ndim == 3:
             images = images[..., np.newaxis]
         if images.ndim != 4:
-            checks.fail("data", f"an array of shape {images.shape}", "[N, H, W] or [N, H, W, C]")
+            got = f"a {kind}" if images.dtype == object else f"an array of shape {images.shape}"
+            checks.fail("data", got, "[N, H, W] or [N, H, W, C]")
         if images.shape[-1] not in (1, 3, 4) and images.shape[-1] != channels:
             checks.fail("data", f"{images.shape[-1]} channels", "1, 3 or 4 on the last axis")
         _check_values(images)
@@ -274,6 +276,18 @@ def open_source(
     if isinstance(data, tf.data.Dataset):
         return StreamSource(data, channels, shuffle, shuffle_buffer)
     return ArraySource(data, channels, shuffle)
+
+
+def image_batches(data: Any, channels: int, batch_size: int) -> tf.data.Dataset:
+    """Batches of all images of `data`, in their order, floats in [0, 1]; of one where sizes differ.
+
+    `data` may be all that `tfdpm.data.multicrop` takes.
+    """
+    given = {"shuffle": False, "shuffle_buffer": 1, "skipped": SkippedImages()}
+    source, seed = open_source(data, channels=channels, **given), tf.zeros([2], tf.int32)
+    images = source.batches(seed, 1).unbatch() if source.is_batched else source.images(seed)
+    is_one_size = images.element_spec.shape.is_fully_defined()
+    return images.batch(checks.integer(batch_size, "batch_size", minimum=1) if is_one_size else 1)
 
 
 def _open_name(name: str) -> Any:
