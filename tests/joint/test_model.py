@@ -209,7 +209,7 @@ def test_images_through_a_convolutional_encoder_and_a_layout(monkeypatch) -> Non
 
 def test_only_parts_of_the_last_round_are_layers(fitted, data) -> None:
     """Each round left its clustering among the layers, and the weights grew by its size."""
-    assert [layer.name for layer in fitted.layers] == ["autoencoder", "scaling", "deepdpm"]
+    assert fitted.layers == [fitted.autoencoder, fitted.scaling, fitted.clustering]
     before = len(fitted.weights)
     model = new(CONFIG.replace(max_rounds=1))
     model.fit(*data, verbose=0)
