@@ -99,6 +99,8 @@ def test_fit_that_died_goes_on_to_the_same_model(uninterrupted, tmp_path):
 
 PROGRAM = """
 import sys
+import time
+import keras
 import numpy as np
 sys.path.insert(0, {root!r})
 from tests.callbacks.test_checkpoint import CONFIG, EPOCHS, X, others
@@ -106,7 +108,9 @@ from tfdpm import DeepDPM
 from tfdpm.callbacks import Checkpoint
 from tfdpm.callbacks.snapshot import take_snapshot
 model = DeepDPM(CONFIG, seed=1)
-model.fit(X, epochs=EPOCHS, verbose=2, callbacks=[Checkpoint(sys.argv[1]), *others()])
+pause = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: time.sleep(0.1))
+callbacks = [Checkpoint(sys.argv[1]), *others(), pause]
+model.fit(X, epochs=EPOCHS, verbose=2, callbacks=callbacks)
 np.savez(sys.argv[2], labels=model.labels_, **take_snapshot(model))
 """
 
@@ -127,13 +131,13 @@ def test_killed_process_goes_on_to_the_same_model(uninterrupted, tmp_path, epoch
     command = [sys.executable, str(tmp_path / "program.py"), *files]
     generator = np.random.default_rng(0)
     # Killed some time into an epoch, or into the writing before it; in the end left alone. Epochs
-    # are short: a later one than was meant may have begun, or all may have ended.
+    # are short even with a pause: a later one than was meant may have begun, or all have ended.
     num_killed = 0
     for epoch in epochs:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
         lines = (re.match(r"epoch (\d+) of ", line) for line in process.stdout)
         assert any(line and int(line[1]) >= epoch for line in lines)
-        time.sleep(generator.uniform(0.0, 0.05))
+        time.sleep(generator.uniform(0.0, 0.15))
         process.send_signal(kind)
         process.communicate(timeout=60)
         if os.path.exists(files[1]):
