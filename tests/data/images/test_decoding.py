@@ -13,7 +13,8 @@ from tfdpm.data import multicrop, read_images
 from tfdpm.data.images.decoding import IMAGE_SUFFIXES, decode_image, orientation
 
 WEBP = pytest.param(
-    "webp", marks=pytest.mark.skipif(".webp" not in IMAGE_SUFFIXES, reason="TensorFlow")
+    "webp",
+    marks=pytest.mark.skipif(".webp" not in IMAGE_SUFFIXES, reason="this TensorFlow reads no WebP"),
 )
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
